@@ -1,0 +1,7 @@
+"""The one exception for what a user can get wrong."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """One line: the cause; the remedy. The command line prints it and exits with status 2, without a traceback."""
