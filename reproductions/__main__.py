@@ -1,0 +1,44 @@
+"""``python -m reproductions VERB``: claims, check, compare, report, readme, data, checkpoints."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from common.errors import UserError
+
+VERBS = {
+    "claims": ("reproductions.listing", "every published number with its verdict"),
+    "check": ("reproductions.check", "smoke results against reproductions/expected/smoke.json"),
+    "compare": ("reproductions.compare", "seed spread, intervals, equivalence, paired comparisons, rank correlation"),
+    "report": ("reproductions.report", "results/report.html, one self-contained page"),
+    "readme": ("reproductions.readme", "the generated tables of the README files"),
+    "data": ("reproductions.data", "fetch, prepare, verify and list data sets"),
+    "checkpoints": ("reproductions.checkpoints", "fetch, verify and evaluate the authors' checkpoints"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; a user's mistake ends with one line on stderr and status 2."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help"):
+        print("usage: python -m reproductions VERB …\n")
+        for verb, (_, about) in VERBS.items():
+            print(f"  {verb:<12} {about}")
+        return 0 if words else 2
+    if words[0] not in VERBS:
+        print(f"error: unknown verb {words[0]!r}; there are {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        return int(importlib.import_module(VERBS[words[0]][0]).main(words[1:]) or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""The claims: every published number of the five papers as one checked entry.
+
+``reproductions/claims/<paper>.yaml`` is a list of entries; ``reproductions/claims/README.md`` describes the keys.
+Reading is strict: a wrong key, a wrong type, an unknown unit, a duplicate id or an unknown command is refused with file
+and line, because a claim that silently never matches would look like a number nobody has checked.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "reproductions" / "claims"
+PAPERS = ("cream", "evnas", "nao_v2", "nsas", "sgnas")
+UNITS = (
+    "percent",  # errors, accuracies, shares
+    "count",  # parameters, MACs, architectures, images: whole numbers
+    "millions",  # a published, rounded count
+    "perplexity",
+    "correlation",  # Kendall's tau and the like
+    "ratio",
+    "seconds",
+    "hours",
+    "gpu_hours",
+    "gpu_days",
+    "epochs",
+    "pixels",
+    "exact",  # text or a list, compared for equality
+)
+STANDARD_VERBS = ("search", "train", "evaluate", "draw", "describe")
+HOUSE_VERBS = ("claims", "check", "compare", "report", "readme", "data", "checkpoints")
+NEEDS = re.compile(r"(training|search|gpu|quoted|(data|checkpoint|unpublished):[A-Za-z0-9_.+-]+)\Z")
+IDENTIFIER = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_+-]+)+\Z")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published value. Optional keys have a default here; everything else must be given."""
+
+    id: str
+    quantity: str
+    unit: str
+    value: float | int | str | list
+    source: str
+    paper_or_code: str
+    needs: list
+    command: str
+    margin: float | int
+    margin_reason: str
+    compute: str = ""
+    spread: float | int | None = None  # published standard deviation over runs
+    seeds: int = 1  # runs behind the published mean (1: unknown or a single run)
+    metric: str = ""  # key in result.json's metrics; default: the quantity
+    result: str = ""  # glob of result.json below results/, instead of matching the command
+    table: str = ""  # name of the published table it stands in …
+    row: str = ""  # … and its place there
+    column: str = ""
+    note: str = ""
+    file: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
+
+    @property
+    def paper(self) -> str:
+        return self.id.split(".")[0]
+
+    @property
+    def kind(self) -> str:
+        """computed | checkpoint | training | search | data | quoted: the hardest thing the claim needs."""
+        for kind in ("quoted", "search", "training"):
+            if kind in self.needs:
+                return kind
+        for kind in ("unpublished", "checkpoint", "data"):
+            if any(need.startswith(kind + ":") for need in self.needs):
+                return kind
+        return "computed"
+
+    @property
+    def metric_key(self) -> str:
+        return self.metric or self.quantity
+
+
+REQUIRED = tuple(
+    f.name for f in fields(Claim) if f.name not in ("file", "line") and f.default.__class__.__name__ == "_MISSING_TYPE"
+)
+ALLOWED = tuple(f.name for f in fields(Claim) if f.name not in ("file", "line"))
+
+
+def load_all(paper: str | None = None, folder: Path = FOLDER) -> list[Claim]:
+    """Claims of one paper or of all, in file order. Raises UserError on the first fault, naming file and line."""
+    if paper is not None and paper not in PAPERS:
+        raise UserError(f"unknown paper {paper!r}; there are {', '.join(PAPERS)}")
+    claims: list[Claim] = []
+    for name in [paper] if paper else PAPERS:
+        path = folder / f"{name}.yaml"
+        if path.exists():
+            claims += load_file(path)
+    first: dict[str, Claim] = {}
+    for claim in claims:
+        if claim.id in first:
+            other = first[claim.id]
+            raise UserError(
+                f"{claim.file}:{claim.line}: duplicate id {claim.id!r}; first used at {other.file}:{other.line}"
+            )
+        first[claim.id] = claim
+    return claims
+
+
+def load_file(path: Path) -> list[Claim]:
+    """Claims of one file, each checked; see the module docstring."""
+    shown = _shown(path)
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(
+            f"{shown}:{mark.line + 1 if mark else 1}: not YAML: {getattr(error, 'problem', error)}"
+        ) from None
+    if node is None:
+        return []
+    if not isinstance(node, yaml.SequenceNode):
+        raise UserError(f"{shown}:{node.start_mark.line + 1}: expected a list of claims, each starting with '- id:'")
+    return [_claim(entry, shown, path.stem) for entry in node.value]
+
+
+def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
+    line = node.start_mark.line + 1
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{shown}:{line}: expected a claim, 'key: value' pairs starting with '- id:'")
+    values: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    for key_node, value_node in node.value:
+        key, at = str(key_node.value), key_node.start_mark.line + 1
+        if key not in ALLOWED:
+            raise UserError(f"{shown}:{at}: unknown key {key!r}; allowed are {', '.join(ALLOWED)}")
+        if key in values:
+            raise UserError(f"{shown}:{at}: key {key!r} twice in one claim")
+        values[key], lines[key] = _plain(value_node), at
+    name = values.get("id", "?")
+    for key in REQUIRED:
+        if key not in values:
+            raise UserError(f"{shown}:{line}: claim {name!r} lacks {key!r}")
+
+    def fault(key: str, text: str) -> UserError:
+        return UserError(f"{shown}:{lines.get(key, line)}: claim {name!r}: {text}")
+
+    for key in (
+        "id",
+        "quantity",
+        "unit",
+        "source",
+        "paper_or_code",
+        "command",
+        "margin_reason",
+        "compute",
+        "metric",
+        "result",
+        "table",
+        "row",
+        "column",
+        "note",
+    ):
+        if key in values and not isinstance(values[key], str):
+            raise fault(key, f"{key} must be text, not {values[key]!r}; quote it")
+    if not IDENTIFIER.match(values["id"]) or values["id"].split(".")[0] != paper:
+        raise fault("id", f"id must look like {paper}.something.more")
+    if not re.fullmatch(r"[a-z0-9_]+", values["quantity"]):
+        raise fault("quantity", "quantity must be lower_case_words")
+    if values["unit"] not in UNITS:
+        raise fault("unit", f"unknown unit {values['unit']!r}; units are {', '.join(UNITS)}")
+    exact = values["unit"] == "exact"
+    if exact != isinstance(values["value"], (str, list)) or isinstance(values["value"], bool):
+        raise fault("value", f"value {values['value']!r} does not fit unit {values['unit']!r}")
+    if values["paper_or_code"] not in ("paper", "code", "both"):
+        raise fault("paper_or_code", "paper_or_code must be paper, code or both")
+    if not isinstance(values["needs"], list):
+        raise fault("needs", "needs must be a list, [] when nothing is needed")
+    for need in values["needs"]:
+        if not isinstance(need, str) or not NEEDS.match(need):
+            raise fault(
+                "needs",
+                f"unknown need {need!r}; use training, search, gpu, data:NAME, checkpoint:ID, quoted, unpublished:WHAT",
+            )
+    for key, least in (("margin", 0), ("spread", 0), ("seeds", 1)):
+        number = values.get(key)
+        if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float)) or number < least):
+            raise fault(key, f"{key} must be a number of at least {least}, not {number!r}")
+    if not values["margin_reason"].strip():
+        raise fault("margin_reason", "say why this margin")
+    problem = command_problem(values["command"]) if not {"quoted"} & set(values["needs"]) or values["command"] else ""
+    if problem:
+        raise fault("command", problem)
+    if not values["needs"] and not values.get("compute"):
+        raise fault("needs", "a claim that needs nothing must say how it is computed: compute: describe:… or call:…")
+    if values.get("compute") and not re.match(
+        r"(describe:[^:]+(:[^:]*)?:[a-z0-9_]+|call:[\w.]+:\w+(:.*)?)\Z", values["compute"]
+    ):
+        raise fault("compute", "compute must be describe:NAME:DATASET:KEY or call:MODULE:FUNCTION:ARG…")
+    return Claim(**values, file=shown, line=line)
+
+
+def command_problem(command: str) -> str:
+    """Empty for a command this suite knows, else one line saying what is wrong with it."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        return f"command does not parse: {error}"
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        words = words[1:]
+    if words[:1] == ["torchrun"] and "-m" in words:
+        words = ["python", *words[words.index("-m") :]]
+    if words[:2] != ["python", "-m"] or len(words) < 4:
+        return f"unknown command {command!r}; expected 'python -m papers.<paper> VERB …' or 'python -m reproductions VERB …'"
+    module, verb = words[2], words[3]
+    if module == "reproductions":
+        return (
+            "" if verb in HOUSE_VERBS else f"unknown verb {verb!r} of reproductions; there are {', '.join(HOUSE_VERBS)}"
+        )
+    paper = module.removeprefix("papers.")
+    if not module.startswith("papers.") or paper not in PAPERS:
+        return f"unknown module {module!r}; there are papers.{{{','.join(PAPERS)}}} and reproductions"
+    verbs = paper_verbs(paper)
+    return "" if verb in verbs else f"unknown verb {verb!r} of papers.{paper}; there are {', '.join(verbs)}"
+
+
+@cache
+def paper_verbs(paper: str) -> tuple[str, ...]:
+    """Verbs in the VERBS literal of ``papers/<paper>/__main__.py``, read without importing it."""
+    path = ROOT / "papers" / paper / "__main__.py"
+    if path.exists():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            targets = (
+                node.targets
+                if isinstance(node, ast.Assign)
+                else [node.target]
+                if isinstance(node, ast.AnnAssign)
+                else []
+            )
+            if any(isinstance(t, ast.Name) and t.id == "VERBS" for t in targets) and isinstance(node.value, ast.Dict):
+                return tuple(k.value for k in node.value.keys if isinstance(k, ast.Constant))
+    return STANDARD_VERBS
+
+
+def _plain(node: yaml.Node) -> Any:
+    """A YAML node as plain values by the safe loader's rules."""
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    finally:
+        loader.dispose()
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(ROOT))
+    except ValueError:
+        return str(path)
