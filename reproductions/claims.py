@@ -219,7 +219,7 @@ def command_problem(command: str) -> str:
     if words[:1] == ["torchrun"] and "-m" in words:
         words = ["python", *words[words.index("-m") :]]
     if words[:2] != ["python", "-m"] or len(words) < 4:
-        return f"unknown command {command!r}; expected 'python -m papers.<paper> VERB …' or 'python -m reproductions VERB …'"
+        return f"unknown command {command!r}; expected python -m papers.<paper> VERB or python -m reproductions VERB"
     module, verb = words[2], words[3]
     if module == "reproductions":
         return (
