@@ -1,0 +1,120 @@
+"""Augmentation of a whole batch at once: crop, flip, normalise, cutout, all from one explicit generator.
+
+What is drawn (crop offset, flip, cutout centre) is separated from what is done with it, so that the second can be checked
+against stored draws. Constants and order belong to the paper and are passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from common.errors import UserError
+
+ORDERS = ("crop_flip", "flip_crop")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """mean, std: per channel on the 0..1 scale. pad: zero pixels around the image before the random crop (0: no crop).
+
+    flip: mirror with probability 1/2. cutout: side of the square set to zero after normalisation (0 or 1: none).
+    order: whether the crop or the flip comes first (the distribution is the same, single outcomes are not).
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pad: int = 0
+    flip: bool = False
+    cutout: int = 0
+    order: str = "crop_flip"
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise UserError(f"unknown augmentation order {self.order!r}; use {' or '.join(ORDERS)}")
+        if self.pad < 0 or self.cutout < 0:
+            raise UserError("pad and cutout must not be negative")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random choices for a batch, int64 [B] each (flip: bool [B]).
+
+    top, left: corner of the crop in the padded image (``pad`` is the unmoved position); cut_y, cut_x: cutout centres.
+    """
+
+    top: torch.Tensor
+    left: torch.Tensor
+    flip: torch.Tensor
+    cut_y: torch.Tensor
+    cut_x: torch.Tensor
+
+
+def draw(augmentation: Augmentation, batch: int, height: int, width: int, generator: torch.Generator) -> Draws:
+    """Draw crop corners uniform on 0..2 pad, flips with probability 1/2, cutout centres uniform over the pixels."""
+    device = generator.device
+
+    def below(high: int) -> torch.Tensor:
+        return torch.randint(high, (batch,), generator=generator, device=device)
+
+    span = 2 * augmentation.pad + 1
+    return Draws(below(span), below(span), below(2).bool() & augmentation.flip, below(height), below(width))
+
+
+def normalise(pixels: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+    """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std, bit-equal to torchvision's ToTensor and Normalize."""
+    mean = torch.tensor(augmentation.mean, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
+    std = torch.tensor(augmentation.std, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
+    return pixels.float().div_(255).sub_(mean).div_(std)
+
+
+def plain(pixels: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+    """The test transform: normalisation alone, channels last in memory."""
+    return normalise(pixels, augmentation).contiguous(memory_format=torch.channels_last)
+
+
+def transform(pixels: torch.Tensor, augmentation: Augmentation, draws: Draws) -> torch.Tensor:
+    """Apply given draws to uint8 [B, 3, H, W]; returns float32 of the same shape, channels last in memory."""
+    device = pixels.device
+    batch, _, height, width = pixels.shape
+    pad = augmentation.pad
+    rows = torch.arange(height, device=device) - pad + draws.top.to(device)[:, None]  # [B, H] source rows
+    columns = torch.arange(width, device=device) - pad + draws.left.to(device)[:, None]  # [B, W] source columns
+    flip = draws.flip.to(device)[:, None]
+    if augmentation.order == "crop_flip":  # the flip mirrors the cropped window
+        columns = torch.where(flip, columns.flip(1), columns)
+    else:  # the flip mirrors the whole image, the window then stands where it was drawn
+        columns = torch.where(flip, width - 1 - columns, columns)
+    moved = _gather(pixels, rows, columns) if pad or augmentation.flip else pixels
+    out = normalise(moved, augmentation)
+    if augmentation.cutout // 2:
+        out.mul_(cutout_mask(draws.cut_y.to(device), draws.cut_x.to(device), height, width, augmentation.cutout))
+    return out.contiguous(memory_format=torch.channels_last)
+
+
+def _gather(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Pixels [B, 3, H, W] at source rows [B, H] and columns [B, W]; positions outside the image are zero (black)."""
+    batch, _, height, width = pixels.shape
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    image = torch.arange(batch, device=pixels.device)[:, None, None]
+    taken = pixels.permute(0, 2, 3, 1)[
+        image, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
+    ]  # [B, H, W, 3]: channels last already
+    return (taken * inside.unsqueeze(-1)).permute(0, 3, 1, 2)
+
+
+def cutout_mask(cut_y: torch.Tensor, cut_x: torch.Tensor, height: int, width: int, length: int) -> torch.Tensor:
+    """float32 [B, 1, H, W], zero in the box [y - length // 2, y + length // 2) x [x - …, x + …), clipped at the border."""
+    half = length // 2
+    rows = torch.arange(height, device=cut_y.device)
+    columns = torch.arange(width, device=cut_x.device)
+    in_rows = (rows >= cut_y[:, None] - half) & (rows < cut_y[:, None] + half)
+    in_columns = (columns >= cut_x[:, None] - half) & (columns < cut_x[:, None] + half)
+    return (~(in_rows[:, :, None] & in_columns[:, None, :])).float().unsqueeze(1)
+
+
+def apply(pixels: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Augment uint8 [B, 3, H, W] with fresh draws: float32, normalised, channels last."""
+    batch, _, height, width = pixels.shape
+    return transform(pixels, augmentation, draw(augmentation, batch, height, width, generator))
