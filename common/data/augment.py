@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from common.errors import UserError
 
@@ -77,7 +78,7 @@ def plain(pixels: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
 def transform(pixels: torch.Tensor, augmentation: Augmentation, draws: Draws) -> torch.Tensor:
     """Apply given draws to uint8 [B, 3, H, W]; returns float32 of the same shape, channels last in memory."""
     device = pixels.device
-    batch, _, height, width = pixels.shape
+    height, width = pixels.shape[-2:]
     pad = augmentation.pad
     rows = torch.arange(height, device=device) - pad + draws.top.to(device)[:, None]  # [B, H] source rows
     columns = torch.arange(width, device=device) - pad + draws.left.to(device)[:, None]  # [B, W] source columns
@@ -86,22 +87,25 @@ def transform(pixels: torch.Tensor, augmentation: Augmentation, draws: Draws) ->
         columns = torch.where(flip, columns.flip(1), columns)
     else:  # the flip mirrors the whole image, the window then stands where it was drawn
         columns = torch.where(flip, width - 1 - columns, columns)
-    moved = _gather(pixels, rows, columns) if pad or augmentation.flip else pixels
+    moved = _gather(pixels, rows, columns, pad) if pad or augmentation.flip else pixels
     out = normalise(moved, augmentation)
     if augmentation.cutout // 2:
         out.mul_(cutout_mask(draws.cut_y.to(device), draws.cut_x.to(device), height, width, augmentation.cutout))
     return out.contiguous(memory_format=torch.channels_last)
 
 
-def _gather(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Pixels [B, 3, H, W] at source rows [B, H] and columns [B, W]; positions outside the image are zero (black)."""
-    batch, _, height, width = pixels.shape
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    image = torch.arange(batch, device=pixels.device)[:, None, None]
-    taken = pixels.permute(0, 2, 3, 1)[
-        image, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
-    ]  # [B, H, W, 3]: channels last already
-    return (taken * inside.unsqueeze(-1)).permute(0, 3, 1, 2)
+def _gather(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, pad: int) -> torch.Tensor:
+    """Pixels [B, C, H, W] at source rows [B, H] and columns [B, W], which run from -pad to H + pad - 1 (outside: black).
+
+    Whole rows are picked first, then columns within them: about five times faster than one two-dimensional gather.
+    """
+    batch, channels, height, width = pixels.shape
+    padded = functional.pad(pixels, (pad,) * 4) if pad else pixels.contiguous()
+    tall, wide = height + 2 * pad, width + 2 * pad
+    plane = torch.arange(batch * channels, device=pixels.device).view(batch, channels, 1) * tall
+    picked = padded.view(-1, wide).index_select(0, (plane + (rows + pad)[:, None, :]).view(-1))
+    index = (columns + pad)[:, None, None, :].expand(batch, channels, height, width)
+    return picked.view(batch, channels, height, wide).gather(3, index)
 
 
 def cutout_mask(cut_y: torch.Tensor, cut_x: torch.Tensor, height: int, width: int, length: int) -> torch.Tensor:
