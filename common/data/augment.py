@@ -1,7 +1,7 @@
 """Augmentation of a whole batch at once: crop, flip, normalise, cutout, all from one explicit generator.
 
-What is drawn (crop offset, flip, cutout centre) is separated from what is done with it, so that the second can be checked
-against stored draws. Constants and order belong to the paper and are passed in.
+What is drawn (crop offset, flip, cutout centre) is separated from what is done with it, so that the second can be
+checked against stored draws. Constants and order belong to the paper and are passed in.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def transform(pixels: torch.Tensor, augmentation: Augmentation, draws: Draws) ->
 
 
 def _gather(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, pad: int) -> torch.Tensor:
-    """Pixels [B, C, H, W] at source rows [B, H] and columns [B, W], which run from -pad to H + pad - 1 (outside: black).
+    """Pixels [B, C, H, W] at source rows [B, H] and columns [B, W], which run from -pad to H + pad - 1 (outside:
+    black).
 
     Whole rows are picked first, then columns within them: about five times faster than one two-dimensional gather.
     """
@@ -109,7 +110,9 @@ def _gather(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, pad
 
 
 def cutout_mask(cut_y: torch.Tensor, cut_x: torch.Tensor, height: int, width: int, length: int) -> torch.Tensor:
-    """float32 [B, 1, H, W], zero in the box [y - length // 2, y + length // 2) x [x - …, x + …), clipped at the border."""
+    """float32 [B, 1, H, W], zero in the box [y - length // 2, y + length // 2) x [x - …, x + …), clipped at the
+    border.
+    """
     half = length // 2
     rows = torch.arange(height, device=cut_y.device)
     columns = torch.arange(width, device=cut_x.device)

@@ -1,7 +1,7 @@
 """Batches of images that stay on the device.
 
-Order and augmentation are functions of (seed, stream, epoch, batch number) and of nothing else: an epoch can be entered at
-any batch, so a resumed run sees exactly what the uninterrupted one saw.
+Order and augmentation are functions of (seed, stream, epoch, batch number) and of nothing else: an epoch can be
+entered at any batch, so a resumed run sees exactly what the uninterrupted one saw.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Batches:
 
     images: the set (moved to ``device`` once). batch_size: images per batch. augmentation: constants and augmentation;
     with ``augment=False`` only its mean and std are used. stream: names the random stream, so that two users of one set
-    draw independently. rank, world: process ``rank`` of ``world`` takes the batches ``rank, rank + world, …`` of the same
-    sequence a single process would see, so N processes equal one that accumulates N batches.
+    draw independently. rank, world: process ``rank`` of ``world`` takes the batches ``rank, rank + world, …`` of
+    the same sequence a single process would see, so N processes equal one that accumulates N batches.
 
     Raises UserError when the set has too few images for a batch.
     """
@@ -46,8 +46,8 @@ class Batches:
         count = len(images)
         if count == 0 or (count < batch_size and (shuffle or drop_last)):
             raise UserError(
-                f"{images.name}: {count} images are too few for a batch of {batch_size}; lower the batch size or use more "
-                f"images"
+                f"{images.name}: {count} images are too few for a batch of {batch_size}; lower the batch size "
+                f"or use more images"
             )
         self.images = images.to(device)
         self.batch_size = batch_size

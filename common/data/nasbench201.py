@@ -1,7 +1,8 @@
 """NAS-Bench-201: the cell's three notations, the tables of trained accuracies, and the benchmark's index splits.
 
-An operation list has one operation number per edge in the order 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2 (node 0 is the cell's
-input, node 3 its output); the architecture string groups the same order by node: ``|a~0|+|b~0|c~1|+|d~0|e~1|f~2|``.
+An operation list has one operation number per edge in the order 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2 (node 0 is the
+cell's input, node 3 its output); the architecture string groups the same order by node:
+``|a~0|+|b~0|c~1|+|d~0|e~1|f~2|``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _SPLIT_ARRAYS = {
     "cifar100-test": "cifar100_test_split",
     "imagenet16-120-test": "imagenet_16_120_test_split",
 }
-_STRING = re.compile(r"\|([a-z0-9_]+)~0\|\+\|([a-z0-9_]+)~0\|([a-z0-9_]+)~1\|\+\|" + r"([a-z0-9_]+)~0\|([a-z0-9_]+)~1\|([a-z0-9_]+)~2\|")
+_STRING = re.compile(r"\|#~0\|\+\|#~0\|#~1\|\+\|#~0\|#~1\|#~2\|".replace("#", "([a-z0-9_]+)"))
 
 
 def to_string(operations: Sequence[int]) -> str:
@@ -73,12 +74,14 @@ class Entry:
 
 
 class Table:
-    """Accuracies of all 15,625 cells. Open it with ``Table.open(options)``; row i is the benchmark's architecture index i."""
+    """Accuracies of all 15,625 cells. Open it with ``Table.open(options)``; row i is the benchmark's architecture
+    index i.
+    """
 
     def __init__(self, arrays: dict[str, np.ndarray], pinned: bool = True, pins: dict[str, str] | None = None) -> None:
         self.operations = arrays["ops"].astype(np.int64)
         if self.operations.shape != (CELLS, len(EDGES)):
-            raise UserError(f"NAS-Bench-201 tables: ops has shape {self.operations.shape}, expected {(CELLS, len(EDGES))}")
+            raise UserError(f"NAS-Bench-201 tables: ops is {self.operations.shape}, expected {(CELLS, len(EDGES))}")
         self._arrays = arrays
         self._row = np.full(CELLS, -1, dtype=np.int64)
         weights = len(OPERATIONS) ** np.arange(len(EDGES) - 1, -1, -1)
@@ -124,7 +127,7 @@ class Table:
         if dataset not in DATASETS:
             raise UserError(f"NAS-Bench-201 has no data set {dataset!r}; use {', '.join(DATASETS)}")
         if part not in ("test", "valid") or epochs not in (12, 200):
-            raise UserError(f"NAS-Bench-201 tables have test and valid after 12 and 200 epochs, not {part} after {epochs}")
+            raise UserError(f"the tables have test and valid after 12 and 200 epochs, not {part} after {epochs}")
         name = f"{dataset.replace('-', '_')}_{part}_{epochs}"
         if name not in self._arrays:
             raise UserError(f"these NAS-Bench-201 tables lack {name}; use the full tables")
@@ -189,9 +192,9 @@ def split_pins() -> dict[str, str]:
 def halves(name: str, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, str]:
     """Two disjoint halves of ``count`` images, and where they come from.
 
-    name: data set and part, e.g. ``cifar10`` (its training set) or ``cifar100-test``. With the official number of images
-    the benchmark's own halves are returned and marked ``official``; for any other set random halves, a function of the
-    seed, marked ``fallback``.
+    name: data set and part, e.g. ``cifar10`` (its training set) or ``cifar100-test``. With the official number of
+    images the benchmark's own halves are returned and marked ``official``; for any other set random halves, a
+    function of the seed, marked ``fallback``.
     """
     if SPLIT_SIZES.get(name) == count:
         return *official_halves(name), "official"

@@ -1,9 +1,9 @@
 """Pinned files: where a data set lies, what its files' hashes must be, and the check on opening.
 
-A file's digest is computed when the file is new or has changed since it was last hashed: size, modification time, change
-time (which no program can set back), inode and device are compared with a small cache. The cache stores digests, never
-verdicts, so a changed pin is always compared anew; a file younger than two seconds is not cached, because a second
-write within the clock's resolution would leave the same times behind.
+A file's digest is computed when the file is new or has changed since it was last hashed: size, modification time,
+change time (which no program can set back), inode and device are compared with a small cache. The cache stores
+digests, never verdicts, so a changed pin is always compared anew; a file younger than two seconds is not cached,
+because a second write within the clock's resolution would leave the same times behind.
 """
 
 from __future__ import annotations
@@ -198,13 +198,15 @@ def check_file(path: Path, pin: dict[str, Any], *, root: Path, remedy: str, unpi
     if not expected:
         raise UserError(f"{path} has no pin; use --allow-unpinned to read it all the same")
     raise UserError(
-        f"{path} is not the pinned file: {algorithm} is {found}, expected {expected}; remove it and get it with: {remedy} "
-        f"(or pass --allow-unpinned: results are then marked as made from unpinned data)"
+        f"{path} is not the pinned file: {algorithm} is {found}, expected {expected}; remove it and get it with: "
+        f"{remedy} (or pass --allow-unpinned: results are then marked as made from unpinned data)"
     )
 
 
 def verified_path(name: str, file: str, options: Any = None) -> Checked:
-    """The checked file of a data set under the data root, e.g. ``verified_path("sgnas", "prior_pool.json", options)``."""
+    """The checked file of a data set under the data root, e.g. ``verified_path("sgnas", "prior_pool.json",
+    options)``.
+    """
     entry = pins_of(name)
     root = data_root(options)
     pin = entry.get("files", {}).get(file)

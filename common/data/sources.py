@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.data import folders, pickles
+from common.data import class_folders, pickles
 from common.data.pins import (
     EMBEDDED_SHA256,
     Checked,
@@ -91,8 +91,8 @@ def open_images(name: str, split: str, options: Any = None) -> Images:
     path = Path(plain).expanduser()
     if not path.is_dir():
         raise UserError(
-            f"unknown data set or missing folder {plain!r}; known sets: {', '.join(IMAGE_SETS)}, or a path to a folder of "
-            f"class folders"
+            f"unknown data set or missing folder {plain!r}; known sets: {', '.join(IMAGE_SETS)}, or a path to a "
+            f"folder of class folders"
         )
     return _open_folder(plain, path, split, int(size or 0))
 
@@ -145,7 +145,7 @@ def _images(
     pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], name: str, checks: list[Checked]
 ) -> Images:
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-        raise UserError(f"{name}: labels run from {labels.min()} to {labels.max()}, but there are {len(classes)} classes")
+        raise UserError(f"{name}: labels from {labels.min()} to {labels.max()}, but {len(classes)} classes")
     pins = {f"{check.path.parent.name}/{check.path.name}": check.digest for check in checks}
     pinned = all(check.pinned for check in checks)
     return Images(torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(labels), classes, name, pinned, pins)
@@ -177,19 +177,19 @@ def _open_tiny(split: str, options: Any, size: int) -> Images:
     part = "train" if split == "train" else "val"
     if not (folder / part).is_dir():
         raise UserError(f"{folder / part} is missing; get it with: {remedy}")
-    pixels, labels, classes, digest = folders.read_pictures(folders.list_pictures(folder, split), size)
+    pixels, labels, classes, digest = class_folders.read_pictures(class_folders.list_pictures(folder, split), size)
     expected = entry["tree"][part]
     if digest != expected and not allow_unpinned(options):
         raise UserError(
-            f"{folder / part} is not the pinned set: sha256 of its files is {digest}, expected {expected}; remove it and "
-            f"get it with: {remedy} (or pass --allow-unpinned: results are then marked as made from unpinned data)"
+            f"{folder / part} is not the pinned set: sha256 of its files is {digest}, expected {expected}; remove it "
+            f"and get it with: {remedy} (or pass --allow-unpinned: results are then marked as made from unpinned data)"
         )
     pins = {f"{entry['folder']}/{part}": f"sha256:{digest}"}
     return Images(pixels, labels, classes, "tiny-imagenet-20", digest == expected, pins)
 
 
 def _open_folder(name: str, path: Path, split: str, size: int) -> Images:
-    pixels, labels, classes, digest = folders.read_pictures(folders.list_pictures(path, split), size)
+    pixels, labels, classes, digest = class_folders.read_pictures(class_folders.list_pictures(path, split), size)
     return Images(pixels, labels, classes, path.name, False, {f"{path.name}/{split}": f"sha256:{digest}"})
 
 

@@ -51,11 +51,13 @@ class Corpus:
 
     @classmethod
     def open(cls, name: str, options: Any = None, max_tokens: int = 0, max_types: int = 0) -> Corpus:
-        """Open ``kjv`` (embedded), ``ptb`` (``penn/`` under the data root) or a folder with train.txt, valid.txt, test.txt.
+        """Open ``kjv`` (embedded), ``ptb`` (``penn/`` under the data root) or a folder with train.txt, valid.txt,
+        test.txt.
 
         max_tokens: keep at most so many training tokens, and a tenth of it in each other part (whole lines; 0: all).
-        max_types: vocabulary size including ``<unk>`` and ``<eos>``; rarer words become ``<unk>`` (0: all; not for ptb).
-        Raises UserError for unknown names, absent or damaged files, and a ptb vocabulary that has not 10,000 words.
+        max_types: vocabulary size including ``<unk>`` and ``<eos>``; rarer words become ``<unk>`` (0: all; not for
+        ptb). Raises UserError for unknown names, absent or damaged files, and a ptb vocabulary that has not 10,000
+        words.
         """
         if name == "kjv":
             lines = _kjv_lines()
@@ -80,7 +82,7 @@ class Corpus:
         for part, tokens in zip(PARTS, parts, strict=True):
             if not len(tokens):
                 raise UserError(f"{name}: the {part} part holds no words; use a longer text or raise max_tokens")
-        return cls(*parts, vocabulary=tuple(ids), name=Path(name).name, pinned=pinned, pins=pins)
+        return cls(parts[0], parts[1], parts[2], vocabulary=tuple(ids), name=Path(name).name, pinned=pinned, pins=pins)
 
 
 def batchify(tokens: torch.Tensor, batch: int) -> torch.Tensor:
@@ -90,7 +92,7 @@ def batchify(tokens: torch.Tensor, batch: int) -> torch.Tensor:
     """
     rows = tokens.numel() // batch
     if rows < 2:
-        raise UserError(f"{tokens.numel()} tokens are too few for {batch} columns; lower the batch size or use more text")
+        raise UserError(f"{tokens.numel()} tokens are too few for {batch} columns; lower the batch size")
     return tokens[: rows * batch].view(batch, rows).t().contiguous()
 
 

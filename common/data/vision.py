@@ -25,10 +25,9 @@ _LIBRARIES: list[torch.library.Library] = []  # a Library's definitions vanish w
 
 def _declared(name: str) -> bool:
     try:
-        getattr(getattr(torch.ops.torchvision, name), "default")
+        return bool(getattr(torch.ops.torchvision, name).default)
     except (AttributeError, RuntimeError):
         return False
-    return True
 
 
 def _extension_loads() -> bool:

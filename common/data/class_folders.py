@@ -1,7 +1,7 @@
 """Folders of class folders: listing them by rule, and reading small pictures into memory.
 
-Layouts: ``{train, val|valid|validation|test}/CLASS/*`` or plain ``CLASS/*``; in the latter every fifth picture of a class
-(number 4, 9, 14, … in the order of the file names) is the test set.
+Layouts: ``{train, val|valid|validation|test}/CLASS/*`` or plain ``CLASS/*``; in the latter every fifth picture of a
+class (number 4, 9, 14, … in the order of the file names) is the test set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PictureList:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    return sorted((entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _files(folder: Path) -> list[Path]:
