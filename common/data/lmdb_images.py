@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import struct
-import weakref
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -121,17 +120,36 @@ def _write(
         environment.close()
 
 
-_OPEN: weakref.WeakSet[LmdbStore] = weakref.WeakSet()
+_OPEN: dict[Path, tuple[int, lmdb.Environment]] = {}  # LMDB allows one handle per file and process
 
 
-def _close_before_fork() -> None:
+def _close_all() -> None:
     """A forked process must not inherit an open LMDB; the parent opens its own again when it reads next."""
-    for store in list(_OPEN):
-        store.close()
+    while _OPEN:
+        _OPEN.popitem()[1][1].close()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_close_before_fork)
+    os.register_at_fork(before=_close_all)
+
+
+def _environment(path: Path) -> lmdb.Environment:
+    """The process's one read handle of an LMDB, opened anew when the file was replaced. Raises UserError."""
+    file = path / "data.mdb" if path.is_dir() else path
+    if not file.exists():
+        raise UserError(f"{file} is missing; write it with: python -m reproductions data prepare lmdb")
+    key, inode = path.resolve(), file.stat().st_ino
+    if key in _OPEN and _OPEN[key][0] != inode:
+        _OPEN.pop(key)[1].close()
+    if key not in _OPEN:
+        try:
+            environment = lmdb.open(
+                str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, meminit=False
+            )
+        except lmdb.Error as error:
+            raise UserError(f"{path} is no readable LMDB: {' '.join(str(error).split())}") from None
+        _OPEN[key] = (inode, environment)
+    return _OPEN[key][1]
 
 
 class LmdbStore:
@@ -139,7 +157,6 @@ class LmdbStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._environment: lmdb.Environment | None = None
         try:
             self.meta = json.loads(self._get(_META, "its meta entry").decode())
             index = self._get(_INDEX, "its index")
@@ -155,34 +172,12 @@ class LmdbStore:
         if per_class != self.meta["per_class"]:
             raise UserError(f"{path}: labels and counts per class disagree; write the LMDB anew")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_environment": None}
-
     def __len__(self) -> int:
         return len(self.labels)
 
-    def close(self) -> None:
-        """Close the file; the next read opens it again."""
-        if self._environment is not None:
-            self._environment.close()
-            self._environment = None
-
-    def _open(self) -> lmdb.Environment:
-        if self._environment is None:
-            if not self.path.exists():
-                raise UserError(f"{self.path} is missing; write it with: python -m reproductions data prepare lmdb")
-            try:
-                self._environment = lmdb.open(
-                    str(self.path), subdir=self.path.is_dir(), readonly=True, lock=False, readahead=False, meminit=False
-                )
-            except lmdb.Error as error:
-                raise UserError(f"{self.path} is no readable LMDB: {' '.join(str(error).split())}") from None
-            _OPEN.add(self)
-        return self._environment
-
     def _get(self, key: bytes, what: str) -> bytes:
         try:
-            with self._open().begin() as transaction:
+            with _environment(self.path).begin() as transaction:
                 value = transaction.get(key)
         except lmdb.Error as error:
             raise UserError(f"{self.path}: {what} cannot be read: {' '.join(str(error).split())}") from None

@@ -1,0 +1,143 @@
+"""Pins: a changed file is never let through, an unchanged one is not hashed twice."""
+
+from __future__ import annotations
+
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from common.data import pins
+from common.data.sources import open_images
+from common.errors import UserError
+
+
+def age(path, seconds=10):
+    """Let a file look settled: the cache does not trust files that were written just now."""
+    now = time.time() - seconds
+    os.utime(path, (now, now))
+
+
+@pytest.fixture
+def count_hashing(monkeypatch):
+    calls = []
+    real = pins.hash_file
+    monkeypatch.setattr(pins, "hash_file", lambda path, algorithm: calls.append(path.name) or real(path, algorithm))
+    return calls
+
+
+def test_a_flipped_byte_is_refused_with_file_hashes_and_remedy(small_root):
+    path = small_root.root / "cifar-10-batches-py" / "test_batch"
+    expected = pins.hash_file(path, "md5")
+    assert open_images("cifar10", "test", small_root.options).pinned
+    content = bytearray(path.read_bytes())
+    content[-200] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError) as caught:
+        open_images("cifar10", "test", small_root.options)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (str(path), expected, pins.hash_file(path, "md5"), "python -m reproductions data fetch cifar10"):
+        assert part in message
+
+
+def test_allow_unpinned_lets_it_through_and_marks_it(small_root):
+    path = small_root.root / "cifar-10-batches-py" / "test_batch"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    options = SimpleNamespace(data=small_root.root, allow_unpinned=True)
+    images = open_images("cifar10", "test", options)
+    assert not images.pinned
+    assert images.pins == {"cifar-10-batches-py/test_batch": "md5:" + pins.hash_file(path, "md5")}
+
+
+def test_hashes_are_cached_only_for_settled_files(small_root, count_hashing, monkeypatch):
+    path = small_root.root / "penn" / "train.txt"
+    pins.cached_hash(path, "sha256", small_root.root)
+    pins.cached_hash(path, "sha256", small_root.root)
+    assert count_hashing == ["train.txt"] * 2  # written a moment ago: not cached
+    monkeypatch.setattr(pins, "RACY_SECONDS", -1.0)
+    pins.cached_hash(path, "sha256", small_root.root)
+    pins.cached_hash(path, "sha256", small_root.root)
+    assert len(count_hashing) == 3
+    assert (small_root.root / pins.CACHE_NAME).is_file()
+
+
+@pytest.mark.parametrize("keep_times", [False, True])
+def test_a_change_of_the_same_size_is_seen_even_with_the_old_time(small_root, monkeypatch, keep_times):
+    monkeypatch.setattr(pins, "RACY_SECONDS", -1.0)
+    path = small_root.root / "penn" / "train.txt"
+    before = path.stat()
+    first = pins.cached_hash(path, "sha256", small_root.root)
+    time.sleep(0.02)
+    path.write_bytes(path.read_bytes().replace(b"a", b"z"))
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert pins.cached_hash(path, "sha256", small_root.root) != first
+
+
+def test_a_damaged_or_unwritable_cache_is_no_obstacle(small_root, monkeypatch):
+    monkeypatch.setattr(pins, "RACY_SECONDS", -1.0)
+    path = small_root.root / "penn" / "train.txt"
+    (small_root.root / pins.CACHE_NAME).write_text("{ not json")
+    first = pins.cached_hash(path, "sha256", small_root.root)
+    (small_root.root / pins.CACHE_NAME).write_text("[1]")
+    assert pins.cached_hash(path, "sha256", small_root.root) == first
+    blocked = small_root.root / "blocked"
+    blocked.write_text("a file, so no folder can be made below it")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    assert pins.cached_hash(path, "sha256", blocked) == first
+
+
+def test_a_file_prepared_here_must_keep_its_recorded_digest(small_root):
+    path = small_root.root / "penn" / "own.npz"
+    path.write_bytes(b"made here")
+    record = path.with_name(path.name + pins.PREPARED_SUFFIX)
+    record.write_text('{"sha256": "' + pins.hash_file(path, "sha256") + '"}')
+    checked = pins.check_file(path, {"sha256": "0" * 64}, root=small_root.root, remedy="x")
+    assert not checked.pinned
+    path.write_bytes(b"made elsewhere")
+    with pytest.raises(UserError, match="not the pinned file"):
+        pins.check_file(path, {"sha256": "0" * 64}, root=small_root.root, remedy="x")
+
+
+def test_missing_file_unknown_set_and_bad_pins_file(small_root, tmp_path, monkeypatch):
+    (small_root.root / "cifar-10-batches-py" / "data_batch_3").unlink()
+    with pytest.raises(UserError, match="data_batch_3 is missing; get it with: python -m reproductions data fetch cif"):
+        open_images("cifar10", "train", small_root.options)
+    with pytest.raises(UserError, match="unknown data set 'nope'"):
+        pins.pins_of("nope")
+    with pytest.raises(UserError, match="cannot read the data pins"):
+        pins.data_pins(tmp_path / "absent.yaml")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: [1")
+    with pytest.raises(UserError, match="not valid YAML"):
+        pins.data_pins(bad)
+
+
+def test_data_root_precedence(monkeypatch, tmp_path):
+    monkeypatch.delenv("NAS_DATA", raising=False)
+    assert str(pins.data_root()) == "data"
+    monkeypatch.setenv("NAS_DATA", str(tmp_path))
+    assert pins.data_root() == tmp_path
+    assert str(pins.data_root(SimpleNamespace(data="here"))) == "here"
+
+
+def test_git_blob_digest(tmp_path):
+    path = tmp_path / "hello"
+    path.write_bytes(b"hello\n")
+    assert pins.hash_file(path, "git_blob") == "ce013625030ba8dba906f756967f9e9ca394464a"
+
+
+def test_embedded_files_are_checked(monkeypatch, tmp_path):
+    pins.embedded_file.cache_clear()
+    (tmp_path / "digits.npz").write_bytes(b"broken")
+    monkeypatch.setattr(pins, "EMBEDDED", tmp_path)
+    with pytest.raises(UserError, match="is damaged: sha256"):
+        pins.embedded_file("digits.npz")
+    with pytest.raises(UserError, match="git checkout"):
+        pins.embedded_file("kjv.txt.xz")
+    pins.embedded_file.cache_clear()
