@@ -137,7 +137,7 @@ def _environment(path: Path) -> lmdb.Environment:
     """The process's one read handle of an LMDB, opened anew when the file was replaced. Raises UserError."""
     file = path / "data.mdb" if path.is_dir() else path
     if not file.exists():
-        raise UserError(f"{file} is missing; write it with: python -m reproductions data prepare lmdb")
+        raise UserError(f"{file} is missing; write it with: python -m reproductions data prepare imagenet --lmdb")
     key, inode = path.resolve(), file.stat().st_ino
     if key in _OPEN and _OPEN[key][0] != inode:
         _OPEN.pop(key)[1].close()
