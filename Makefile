@@ -7,7 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-LOCKS := requirements.lock requirements-cuda.lock
+TORCH ?= cpu
+LOCKS := requirements.lock requirements-cpu.lock requirements-cuda.lock
 WORKERS ?= 2
 TESTS ?= tests
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -40,17 +41,20 @@ lint: venv
 report: venv
 	$(PY) -m reproductions report
 
-# The environment is rebuilt only when the content of a lock changes. Two steps, because a CPU build of torch needs no
-# CUDA packages and the CUDA build (what PyPI serves for Linux) does.
+# The environment is rebuilt only when the content of a lock changes. The CPU-only build of torch is preferred where pip
+# finds it; the CUDA build (what PyPI serves for Linux) needs the packages of requirements-cuda.lock besides.
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+IS_CUDA := import platform, sys; from importlib.metadata import version; \
+  sys.exit(platform.system() != "Linux" or "+cpu" in version("torch"))
 venv:
 	@if cmp -s <(cat $(LOCKS)) $(VENV)/installed.lock; then exit 0; fi; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: Python 3.11 or newer is needed; name one: make PYTHON=python3.12 …" >&2; exit 2; }; \
+	  { echo "error: Python 3.11 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 2; }; \
 	echo "setting up $(VENV) from the locked requirements"; \
 	$(PYTHON) -m venv --clear $(VENV); \
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock; \
-	if $(PY) -c 'from importlib.metadata import version; import sys, platform; sys.exit("+cpu" in version("torch") or platform.system() != "Linux")'; then \
-	  $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-cuda.lock; fi; \
+	if [ "$(TORCH)" = cpu ]; then $(PIP) -r requirements-cpu.lock >/dev/null 2>&1 || true; fi; \
+	$(PIP) -r requirements.lock 2> >(grep -v "is ignored: it is neither" >&2); \
+	if $(PY) -c '$(IS_CUDA)'; then $(PIP) -r requirements-cuda.lock 2> >(grep -v "is ignored: it is neither" >&2); fi; \
 	cat $(LOCKS) > $(VENV)/installed.lock
 
 clean:
