@@ -1,0 +1,1 @@
+"""Cream of the Crop: distilling prioritized paths for one-shot architecture search (NeurIPS 2020)."""

@@ -1,0 +1,110 @@
+"""One iteration of the search (Algorithm 1 of the paper; sheet 3.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from papers.cream.architectures import Path
+from papers.cream.board import Board, Entry
+from papers.cream.layout import FlopsTable
+from papers.cream.losses import distillation_mix, smoothed_cross_entropy, soft_cross_entropy, top1_percent
+from papers.cream.meta import MetaReport, MetaRules, Reduce, choose_teacher, meta_update
+from papers.cream.networks import Supernet
+from papers.cream.path_sgd import PathSGD
+
+
+@dataclass(frozen=True)
+class StepRules:
+    """What an iteration needs besides its data; defaults are the published run's."""
+
+    start_epoch: int = 20  # distillation, board and meta updates happen in epochs after this one (0-based)
+    update_every: int = 200  # iterations between meta updates, counted inside an epoch
+    slice_: int = 4
+    smoothing: float = 0.1
+    stored: str = "teacher"  # probabilities stored with a new board entry: of the iteration's teacher | own
+    window: tuple[float, float] | None = None  # admit only paths with MFLOPs inside
+    meta: MetaRules = field(default_factory=MetaRules)
+
+
+@dataclass
+class StepReport:
+    path: Path
+    flops: float
+    loss: float
+    hard: float
+    soft: float | None
+    score: float
+    accepted: bool
+    meta_value: float | None = None
+    teacher: Path | None = None
+    meta: MetaReport | None = None
+
+
+def search_step(
+    net: Supernet, optimizer: PathSGD, board: Board, table: FlopsTable, path: Path, epoch: int, batch_index: int,
+    batches: list[tuple[Tensor, Tensor]], lrs: list[float], rules: StepRules, reduce: Reduce,
+) -> StepReport:  # fmt: skip
+    """Train one path on the parts of one batch and offer it to the board.
+
+    batches: for each part of this process (images [B, 3, H, W], labels [B]); the net is in train mode.
+    Raises UserError when the loss is not finite, before any weight is changed by it.
+    """
+    student = net.path_parameters(path) + net.meta_parameters()
+    optimizer.catch_up(student)
+    flops = table.flops(path)
+    distil = epoch > rules.start_epoch
+
+    report = None
+    if distil and batch_index > 0 and batch_index % rules.update_every == 0 and len(board):
+        report = meta_update(
+            net, optimizer, lrs, path, board, batches, rules.slice_, rules.meta, reduce, smoothing=rules.smoothing
+        )
+
+    choice = None
+    if len(board):
+        choice = choose_teacher(net, path, board, len(batches), rules.meta, reduce)
+        optimizer.catch_up(net.path_parameters(choice.teacher))
+
+    optimizer.clear()
+    seen: list[Tensor] = []
+    stored: list[Tensor] = []
+    for part, (x, y) in enumerate(batches):
+        logits = net(x, path)
+        hard = smoothed_cross_entropy(logits, y, rules.smoothing)
+        if choice is None or not distil:
+            loss, soft = hard, hard.new_zeros(())
+            probabilities = torch.softmax(logits.detach(), 1)
+        else:
+            with torch.no_grad():
+                probabilities = torch.softmax(net(x, choice.teacher), 1)
+            soft = soft_cross_entropy(logits, probabilities)
+            loss = distillation_mix(choice.values[part], soft, hard)
+            if rules.stored == "own":
+                probabilities = torch.softmax(logits.detach(), 1)
+        stored.append(probabilities[: rules.slice_])
+        score = top1_percent(logits.detach(), y).to(loss.dtype)
+        seen.append(torch.stack([loss.detach(), hard.detach(), soft.detach(), score]))
+        (loss / len(batches)).backward()
+    total = torch.stack(seen).mean(0)
+    reduce([total])
+    loss_, hard_, soft_, score_ = total.tolist()
+    if not torch.isfinite(total).all():
+        raise UserError(f"loss {loss_} in epoch {epoch}, batch {batch_index} on path {path}: diverged; lower --lr")
+    reduce([p.grad for p in student if p.grad is not None])
+    optimizer.step(lrs)
+    optimizer.clear()
+
+    inside = rules.window is None or rules.window[0] <= flops <= rules.window[1]
+    accepted = inside and board.admits(epoch, score_, flops)
+    if accepted:
+        board.add(Entry(score_, flops, path, [x[: rules.slice_].clone() for x, _ in batches], stored))
+    distilled = choice is not None and distil
+    return StepReport(
+        path, flops, loss_, hard_, soft_ if distilled else None, score_, accepted,
+        float(torch.stack([v.detach() for v in choice.values]).mean()) if distilled and choice else None,
+        choice.teacher if distilled and choice else None, report,
+    )  # fmt: skip

@@ -1,0 +1,162 @@
+"""SGD with Nesterov momentum that only touches the parameters of the current path, yet equals the dense optimiser.
+
+The authors' torch filled cleared gradients with zeros, so a parameter that was used once keeps moving by momentum and
+weight decay in every later step (section 3.7). With gradient zero that motion is linear in (weight w, momentum b):
+
+    b' = mu b + lambda w,    w' = w - lr (lambda w + mu b')
+
+so any number of idle steps is one 2x2 matrix, applied when the parameter is needed again (``catch_up``). A search step
+then costs one path instead of the whole supernet. ``idle="freeze"`` is today's default instead: no gradient, no motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.sgd import sgd
+
+Matrix = tuple[float, float, float, float]  # row-major; maps (w, b) to (w', b')
+
+
+class PathSGD:
+    """groups: lists of parameters with their weight decay; lr is given per step and group (section 3.7's order:
+    no decay, decay, meta bias, meta weight). idle: ``move`` (zero-filled gradients) or ``freeze`` (none).
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.9, idle: str = "move") -> None:
+        self.groups, self.momentum, self.idle = groups, momentum, idle
+        self.params: list[nn.Parameter] = [p for group in groups for p in group["params"]]
+        self.group_of = {id(p): number for number, group in enumerate(groups) for p in group["params"]}
+        self.position = {id(p): number for number, p in enumerate(self.params)}
+        self.buffers: list[Tensor | None] = [None] * len(self.params)
+        self.seen = [0] * len(self.params)  # steps each parameter has taken part in, idle or not
+        self.steps = 0
+        self.base = 0  # number of the first step in ``history``
+        self.history: list[list[float]] = []  # learning rates of the steps since the last flush
+
+    def clear(self) -> None:
+        """Remove every gradient tensor; whether a removed gradient counts as zero is decided by ``idle``."""
+        for p in self.params:
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self, lrs: list[float], still: Iterable[nn.Parameter] = ()) -> None:
+        """Update every parameter that has a gradient; the others idle. ``still``: parameters that do not even idle
+        in this step because their gradient was removed. All parameters touched must be caught up.
+        """
+        self.history.append(list(lrs))
+        self.steps += 1
+        for p in still:
+            self.seen[self.position[id(p)]] = self.steps
+        active: dict[int, list[int]] = {}
+        for number, p in enumerate(self.params):
+            if p.grad is not None:
+                active.setdefault(self.group_of[id(p)], []).append(number)
+        for group, numbers in active.items():
+            for number in numbers:
+                if self.buffers[number] is None:
+                    self.buffers[number] = torch.zeros_like(self.params[number])
+                elif self.idle == "move" and self.seen[number] != self.steps - 1:
+                    raise RuntimeError("a parameter was used without catch_up; this is a bug of the search")
+                self.seen[number] = self.steps
+            # through .data: graphs built before the step keep working and see the new values, as in torch 1.2
+            sgd(
+                [self.params[n].data for n in numbers],
+                [self.params[n].grad for n in numbers],
+                [self.buffers[n] for n in numbers],
+                foreach=not self._fusable(numbers),
+                fused=self._fusable(numbers),
+                weight_decay=self.groups[group]["weight_decay"],
+                momentum=self.momentum,
+                lr=lrs[group],
+                dampening=0.0,
+                nesterov=True,
+                maximize=False,
+            )
+
+    def _fusable(self, numbers: list[int]) -> bool:
+        return self.params[numbers[0]].dtype == torch.float32
+
+    @torch.no_grad()
+    def catch_up(self, params: Iterable[nn.Parameter] | None = None) -> None:
+        """Apply the idle steps the given parameters (default: all) have not seen yet."""
+        late: dict[tuple[int, int], list[int]] = {}
+        for p in self.params if params is None else params:
+            number = self.position[id(p)]
+            if self.seen[number] != self.steps:
+                if self.idle == "move" and self.buffers[number] is not None:
+                    late.setdefault((self.group_of[id(p)], self.seen[number]), []).append(number)
+                self.seen[number] = self.steps
+        for (group, since), numbers in late.items():
+            self._apply(self._motion(group, since), sorted(set(numbers)))
+
+    def _motion(self, group: int, since: int) -> Matrix:
+        """Product of the idle steps ``since`` .. now of a group."""
+        decay, mu = self.groups[group]["weight_decay"], self.momentum
+        ww, wb, bw, bb = 1.0, 0.0, 0.0, 1.0
+        for lrs in self.history[since - self.base :]:
+            lr = lrs[group]
+            bw, bb = mu * bw + decay * ww, mu * bb + decay * wb
+            ww, wb = ww - lr * (decay * ww + mu * bw), wb - lr * (decay * wb + mu * bb)
+        return ww, wb, bw, bb
+
+    def _apply(self, motion: Matrix, numbers: list[int]) -> None:
+        ww, wb, bw, bb = motion
+        weights = [self.params[n].data for n in numbers]
+        buffers = [self.buffers[n] for n in numbers if self.buffers[n] is not None]
+        moved = torch._foreach_mul(buffers, wb)
+        torch._foreach_mul_(buffers, bb)
+        if bw:
+            torch._foreach_add_(buffers, weights, alpha=bw)
+        if ww != 1.0:
+            torch._foreach_mul_(weights, ww)
+        torch._foreach_add_(weights, moved)
+
+    def flush(self) -> None:
+        """Catch everything up and forget the history; before saving, evaluating or handing weights out."""
+        self.catch_up()
+        self.base, self.history = self.steps, []
+
+    def state_dict(self) -> dict[str, Any]:
+        self.flush()
+        return {"buffers": list(self.buffers), "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.buffers = list(state["buffers"])
+        self.steps = self.base = state["steps"]
+        self.seen, self.history = [self.steps] * len(self.params), []
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Section 3.7: 1-d tensors and biases without decay, the rest with decay, meta bias, meta weight (no decay)."""
+    plain, decayed, meta = [], [], {}
+    for name, p in net.named_parameters():
+        if name.startswith("meta_layer."):
+            meta[name.rsplit(".", 1)[1]] = p
+        elif p.ndim <= 1 or name.endswith(".bias"):
+            plain.append(p)
+        else:
+            decayed.append(p)
+    return [
+        {"params": plain, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": [meta["bias"]], "weight_decay": 0.0},
+        {"params": [meta["weight"]], "weight_decay": 0.0},
+    ]
+
+
+def learning_rates(
+    step: int, total: float, lr: float, meta_lr: float, rule: str = "sane"
+) -> list[float]:
+    """Per group, at a 0-based iteration: base * (1 - t / T) until T, then 0.
+
+    rule ``released``: base * (LR - t / T), the same at LR = 1 only (negative late in the run when LR < 1).
+    """
+    if step > total:
+        factor = 0.0
+    else:
+        factor = (lr if rule == "released" else 1.0) - step / total
+    return [lr * factor, lr * factor, meta_lr * factor, meta_lr * factor]
