@@ -1,0 +1,1 @@
+"""SGNAS: Searching by Generating, one-shot NAS with an architecture generator (Huang & Chu, CVPR 2021)."""
