@@ -27,7 +27,7 @@ class SearchRandomSettings:
     neighbours: int = 10  # k
     mix: float = 0.5  # (1 - mix) current + mix mean(constraints)
     unsampled_statistics: bool = True  # raw table: also move batch-norm statistics of operations that were not sampled
-    init_channels: int = 16
+    channels: int = 16
     layers: int = 8
     epochs: int = 50
     batch_size: int = 32
@@ -61,7 +61,7 @@ class SearchGdasSettings:
     recent: int = 50
     neighbours: int = 10
     mix: float = 0.5
-    init_channels: int = 16
+    channels: int = 16
     layers: int = 8
     epochs: int = 50
     batch_size: int = 32
@@ -173,7 +173,7 @@ class TrainSettings:
     arch: str = "Random_NSAS"
     dataset: str = "cifar10"
     train_images: int = 0
-    init_channels: int = 36
+    channels: int = 36
     layers: int = 20
     auxiliary: bool = True
     auxiliary_weight: float = 0.4
@@ -228,7 +228,7 @@ class EvaluateSettings:
     arch: str = "Random_NSAS"
     checkpoint: str = ""
     dataset: str = "cifar10"
-    init_channels: int = 0  # 0: the published number for the data set, or that of the training run
+    channels: int = 0  # 0: the published number for the data set, or that of the training run
     layers: int = 0
     batch_size: int = 250
     workers: int = 4

@@ -1,0 +1,92 @@
+"""Counts of the networks: parameters (the paper's, without the auxiliary head), multiply-adds, and the cell."""
+
+from __future__ import annotations
+
+import torch
+
+from common.counting import macs, parameters
+from common.errors import UserError
+from papers.nsas.architectures import NB201, RECURRENT
+from papers.nsas.networks import CLASSES, IMAGE_SIZE, build_derived, build_nb201, load_cnn, size_of
+from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
+
+
+def describe(name: str, dataset: str | None = None, channels: int = 0, layers: int = 0) -> dict:
+    """Counts of ``name`` (published name or architecture file) for ``dataset`` (default cifar10; "ptb" for recurrent)."""
+    if name.startswith("PTB_") or dataset == "ptb":
+        return describe_recurrent(name.removeprefix("PTB_"))
+    if name in NB201 or (len(name) == 6 and name.isdigit()):
+        return describe_nb201(NB201.get(name, name))
+    dataset = dataset or "cifar10"
+    if dataset not in CLASSES:
+        raise UserError(f"no counts for data set {dataset!r}; use one of {', '.join(CLASSES)} or ptb")
+    architecture = load_cnn(name)
+    width, depth = size_of(dataset, name, channels, layers)
+    model = build_derived(architecture, dataset, CLASSES[dataset], width, depth, auxiliary=True)
+    size = IMAGE_SIZE[dataset]
+    multiply_adds = macs(model.eval(), (1, 3, size, size))
+    with_auxiliary = sum(p.numel() for p in model.parameters())
+    return {
+        "name": name, "dataset": dataset, "channels": width, "layers": depth,
+        "parameters": parameters(model), "parameters_with_auxiliary": with_auxiliary,
+        "macs": multiply_adds, "macs_published": multiply_adds,
+        "architecture": architecture.as_names(),
+    }  # fmt: skip
+
+
+def describe_recurrent(name: str, words: int = 10_000, width: int = 850) -> dict:
+    """The recurrent network on PTB."""
+    from papers.nsas.train_recurrent import load_cell
+
+    cell = RECURRENT.get(name) or load_cell(name)
+    with torch.device("meta"):
+        model = LanguageModel(words, width, Cell(width, cell.recurrent, cell.concat), Dropouts())
+    count = sum(p.numel() for p in model.parameters())
+    per_word = 4 * width * width + 8 * 2 * width * width + words * width
+    return {
+        "name": name, "dataset": "ptb", "units": width, "parameters": count, "parameters_with_auxiliary": count,
+        "macs": per_word, "macs_published": per_word,
+        "architecture": {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)},
+    }  # fmt: skip
+
+
+def describe_nb201(code: str) -> dict:
+    """A NAS-Bench-201 cell in its macro network (C = 16, N = 5, ten classes)."""
+    from common.data.nasbench201 import to_string
+
+    model = build_nb201(code)
+    count, multiply_adds = parameters(model), macs(model.eval(), (1, 3, 32, 32))
+    return {
+        "name": code, "dataset": "cifar10", "parameters": count, "parameters_with_auxiliary": count,
+        "macs": multiply_adds, "macs_published": multiply_adds, "architecture": to_string([int(c) for c in code]),
+    }  # fmt: skip
+
+
+def count(name: str, dataset: str, channels: int, layers: int, key: str) -> int:
+    """One number of :func:`describe` at another size (used by the claims)."""
+    return describe(name, dataset, int(channels), int(layers))[key]
+
+
+def supernet_parameters(space: str, channels: int, layers: int) -> int:
+    """Parameters of a search network: darts (C, L), nb201 (C, N) or ptb (H, unused)."""
+    from papers.nsas.networks import build_nb201_supernet, build_supernet
+    from papers.nsas.recurrent_supernet import SearchCell
+
+    if space == "darts":
+        return sum(p.numel() for p in build_supernet(int(channels), 10, int(layers)).parameters())
+    if space == "nb201":
+        return sum(p.numel() for p in build_nb201_supernet(int(channels), int(layers), 10).parameters())
+    model = LanguageModel(10_000, int(channels), SearchCell(int(channels)), Dropouts())
+    return sum(p.numel() for p in model.parameters())
+
+
+def benchmark_accuracy(name: str) -> float:
+    """CIFAR-10 test accuracy (200 epochs) of a stored cell in the NAS-Bench-201 tables."""
+    from common.data.nasbench201 import Table
+
+    return Table.open().lookup(tuple(int(c) for c in NB201[name]), "cifar10", "test", 200)
+
+
+def run(settings, options) -> dict:
+    """The ``describe`` verb."""
+    return describe(settings.arch, settings.dataset or None)
