@@ -1,0 +1,192 @@
+"""Records: JSON and CSV files that are never half-written, and what the run stood on."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tyro", "safetensors", "dvc", "timm")
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Replace a file atomically: temporary file beside it, flush, fsync, rename, fsync of the folder.
+
+    A kill or a full disk at any moment leaves either the old file or the new one, and no litter of the latter's failure.
+    Raises UserError when the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; what was there before is untouched") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """``write_bytes`` of UTF-8 text."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def checked(value: Any, where: str = "record") -> Any:
+    """Plain JSON values; TypeError names anything else (NumPy and torch scalars above all), ValueError a NaN or inf."""
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float:
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is {value}; JSON has no such number")
+        return value
+    if isinstance(value, Mapping):
+        return {_key(k, where): checked(v, f"{where}.{k}") for k, v in value.items()}
+    if type(value) in (list, tuple) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+        return [checked(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{where} is a {type(value).__module__}.{type(value).__name__}; convert it to a plain Python value")
+
+
+def _key(key: Any, where: str) -> str:
+    if type(key) not in (str, int, bool):
+        raise TypeError(f"{where} has a key of type {type(key).__name__}; use text")
+    return str(key)
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Write JSON atomically, keys sorted, so that equal contents are equal bytes."""
+    write_text(Path(path), json.dumps(checked(obj), indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises UserError when the file is absent or damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no file {path}; check the path") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not readable JSON: {error}; restore it or make it again") from None
+
+
+def append_csv(path: Path, row: Mapping[str, Any]) -> None:
+    """Append one row; the first row of a file fixes its columns. Floats keep all their digits."""
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            columns = next(csv.reader(file), [])
+    except FileNotFoundError:
+        columns = []
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if not columns:
+        columns = list(row)
+        writer.writerow(columns)
+    if set(row) != set(columns):
+        raise ValueError(f"{path.name} has columns {columns}, not {list(row)}")
+    writer.writerow([_cell(row[column]) for column in columns])
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text.getvalue())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(float(value))
+    if hasattr(value, "item"):  # a NumPy or torch scalar
+        return repr(value.item())
+    if isinstance(value, list | tuple | Mapping):
+        return json.dumps(value)
+    return str(value)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, code state and command of this process."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    result: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "git": _git(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        result["threads"] = torch.get_num_threads()
+        result["cuda"] = torch.version.cuda
+        if torch.cuda.is_available():
+            result["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return result
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git() -> dict[str, Any]:
+    """Commit of the suite and whether tracked files were changed; nulls outside a git checkout."""
+    root = Path(__file__).resolve().parents[1]
+
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    status = ask("status", "--porcelain", "--untracked-files=no")
+    return {"commit": ask("rev-parse", "HEAD"), "changed": None if status is None else bool(status)}
+
+
+def write_env(folder: Path) -> None:
+    """``env.json`` in a run's folder."""
+    write_json(Path(folder) / "env.json", environment())

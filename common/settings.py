@@ -1,0 +1,209 @@
+"""Settings: frozen dataclasses whose defaults are the published run; profiles and files state only what differs.
+
+No torch here: ``--help`` must be instant. YAML files hold data only (``yaml.safe_load``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PROFILES = {
+    "smoke": ROOT / "params.yaml",
+    "proxy": ROOT / "reproductions" / "proxy" / "params.yaml",
+    "paper": ROOT / "reproductions" / "paper" / "params.yaml",
+}
+# Settings that cannot change a result; they may differ when a run is resumed.
+NOT_RESULT_BEARING = frozenset({"workers"})
+
+Settings = TypeVar("Settings")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for a near miss, else the known words."""
+    words = sorted(str(k) for k in known)
+    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(words)}" if words else ""
+
+
+@cache
+def field_types(cls: type) -> dict[str, Any]:
+    """Setting -> its type, annotations such as tyro's ``Positional`` taken off."""
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+
+
+def settings_from(cls: type[Settings], *overrides: Mapping[str, Any], source: str = "") -> Settings:
+    """An instance of ``cls``: its defaults, changed by each of ``overrides`` in turn.
+
+    Raises UserError for an unknown setting (with a suggestion) or a value of the wrong type.
+    """
+    known, merged = field_types(cls), {}
+    where = f" in {source}" if source else ""
+    for layer in overrides:
+        for raw, value in (layer or {}).items():
+            name = str(raw).replace("-", "_")
+            if name not in known:
+                raise UserError(f"unknown setting {raw!r}{where}{suggestion(name, known)}")
+            merged[name] = coerce(value, known[name], name, where)
+    return cls(**merged)
+
+
+def coerce(value: Any, kind: Any, name: str, where: str = "") -> Any:
+    """``value`` as the declared type: int -> float, list -> tuple, "1e-3" -> float (YAML reads it as text)."""
+    origin = typing.get_origin(kind)
+    if kind is Any:
+        return value
+    if origin is typing.Literal:
+        choices = typing.get_args(kind)
+        for choice in choices:
+            if value == choice and type(value) is type(choice):
+                return choice
+        known = [str(c) for c in choices]
+        raise UserError(f"{name}{where} cannot be {value!r}{suggestion(str(value), known)} (one of {', '.join(known)})")
+    if origin in (typing.Union, types.UnionType):
+        members = typing.get_args(kind)
+        if value is None and type(None) in members:
+            return None
+        failure: UserError | None = None
+        for member in members:
+            if member is not type(None):
+                try:
+                    return coerce(value, member, name, where)
+                except UserError as error:
+                    failure = error
+        raise failure or _wrong(value, kind, name, where)
+    if origin is tuple:
+        return _coerce_tuple(value, kind, name, where)
+    if kind is float:
+        return _coerce_float(value, kind, name, where)
+    if kind is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        raise _wrong(value, kind, name, where)
+    if kind is bool or kind is str:
+        if isinstance(value, kind):
+            return value
+        raise _wrong(value, kind, name, where)
+    if isinstance(kind, type) and issubclass(kind, Path) and isinstance(value, str | Path):
+        return Path(value)
+    if isinstance(kind, type) and isinstance(value, kind):
+        return value
+    raise _wrong(value, kind, name, where)
+
+
+def _coerce_float(value: Any, kind: Any, name: str, where: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise _wrong(value, kind, name, where)
+
+
+def _coerce_tuple(value: Any, kind: Any, name: str, where: str) -> tuple:
+    members = typing.get_args(kind)
+    if not isinstance(value, list | tuple):
+        raise _wrong(value, kind, name, where)
+    if len(members) == 2 and members[1] is Ellipsis:
+        return tuple(coerce(v, members[0], name, where) for v in value)
+    if members and len(value) != len(members):
+        raise UserError(f"{name}{where} needs {len(members)} values, not {len(value)}")
+    return tuple(coerce(v, member, name, where) for v, member in zip(value, members or (Any,) * len(value)))
+
+
+def _wrong(value: Any, kind: Any, name: str, where: str) -> UserError:
+    wanted = getattr(kind, "__name__", None) if isinstance(kind, type) else None
+    return UserError(f"{name}{where} must be {wanted or str(kind).replace('typing.', '')}, not {value!r}")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping. Raises UserError when it is absent, not YAML, or no mapping."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no settings file {path}; give an existing YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a mapping of settings, not a {type(content).__name__}")
+    return content
+
+
+def profile_section(profile: str, paper: str, section: str) -> dict[str, Any]:
+    """What a profile says about one stage of a paper (empty where it says nothing). Raises UserError."""
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}{suggestion(profile, PROFILES)}")
+    path = PROFILES[profile]
+    if not path.exists():
+        return {}
+    return _inside(load_yaml(path), (paper, section), path)
+
+
+def file_section(path: Path, paper: str, section: str) -> dict[str, Any]:
+    """A user's settings file: the settings themselves, or laid out like a profile. Raises UserError."""
+    content = load_yaml(path)
+    if isinstance(content.get(paper), dict):
+        return _inside(content, (paper, section), path)
+    return content
+
+
+def _inside(content: dict[str, Any], keys: tuple[str, ...], path: Path) -> dict[str, Any]:
+    for key in keys:
+        content = content.get(key) or {}
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: {key!r} must hold a mapping of settings")
+    return content
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Plain values (tuples as lists, paths as text), in the order of the dataclass."""
+    return {f.name: plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON would give it back."""
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_dict(value)
+    return value
+
+
+def result_bearing(settings: Any) -> dict[str, Any]:
+    """The settings that can change a result: all but NOT_RESULT_BEARING and fields with metadata ``result=False``."""
+    free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("result") is False}
+    return {k: v for k, v in to_dict(settings).items() if k not in free | NOT_RESULT_BEARING}
+
+
+def fingerprint(settings: Any) -> str:
+    """SHA-256 (hex) of the result-bearing settings; a mapping is taken as it is."""
+    values = result_bearing(settings) if dataclasses.is_dataclass(settings) else plain(settings)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
