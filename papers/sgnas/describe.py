@@ -1,0 +1,134 @@
+"""What an architecture is: kernels, parameters, multiply-adds. ``describe`` and ``draw`` verbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from common.architecture import load_architecture
+from common.errors import UserError
+from papers.sgnas.architectures import (
+    FIRST_CHANNELS,
+    LAST_CHANNELS,
+    MACROS,
+    PUBLISHED,
+    STEM_CHANNELS,
+    Kernels,
+    Macro,
+    check_kernels,
+    macro_for,
+)
+
+DATASETS = {"imagenet": ("imagenet", 1000), "cifar10": ("cifar", 10), "cifar100": ("cifar", 100), "digits": ("cifar", 10)}
+
+
+def load_kernels(name: str, macro: str | None = None) -> tuple[Kernels, str]:
+    """(kernel lists, name of their macro structure) of a published name or an architecture file. Raises UserError.
+
+    ``macro``: the structure wanted; a published architecture fits imagenet and cifar.
+    """
+    if name in PUBLISHED:
+        return PUBLISHED[name], macro or "imagenet"
+    if not Path(name).exists():
+        raise UserError(f"no architecture {name!r}; use {', '.join(PUBLISHED)} or an architecture file")
+    content = load_architecture(Path(name), "sgnas")
+    if not isinstance(content, dict) or content.get("macro") not in MACROS:
+        raise UserError(f"{name} holds no SGNAS architecture: kernels and the name of a macro structure are expected")
+    wanted = macro or content["macro"]
+    return check_kernels(content.get("kernels"), MACROS[wanted], name), wanted
+
+
+def counts(kernels: Kernels, macro: Macro, classes: int, se: bool) -> dict[str, int]:
+    """Parameters and multiply-adds of the derived network at its macro structure's input size, in closed form.
+
+    macs: all convolutions and the linear layer; macs_published: convolutions only, squeeze-excite included.
+    """
+    size = -(-macro.input_size // macro.stem_stride)
+    parameters, macs = 27 * STEM_CHANNELS + 2 * STEM_CHANNELS, size * size * 27 * STEM_CHANNELS
+
+    def block(channels: int, out: int, row: list[int], stride: int, size: int) -> tuple[int, int, int]:
+        hidden, after = channels * len(row), -(-size // stride)
+        weights, work = 2 * hidden + 2 * out, 0  # normalisation behind the depthwise part and the projection
+        if len(row) > 1:
+            weights += channels * hidden + 2 * hidden
+            work += channels * hidden * size**2
+        depthwise = channels * sum(k * k for k in row)
+        weights += depthwise + hidden * out
+        work += (depthwise + hidden * out) * after**2
+        if se:
+            narrow = hidden // 4
+            weights += 2 * hidden * narrow + narrow + hidden
+            work += 2 * hidden * narrow
+        return weights, work, after
+
+    rows = [(STEM_CHANNELS, FIRST_CHANNELS, [3], 1)]
+    rows += [(c, out, row, stride) for c, (out, stride), row in zip(macro.in_channels, macro.layers, kernels)]
+    for channels, out, row, stride in rows:
+        weights, work, size = block(channels, out, row, stride, size)
+        parameters, macs = parameters + weights, macs + work
+    last = macro.layers[-1][0] * LAST_CHANNELS
+    parameters += last + 2 * LAST_CHANNELS + LAST_CHANNELS * classes + classes
+    macs += last * size * size
+    return {"parameters": parameters, "macs": macs + LAST_CHANNELS * classes, "macs_published": macs}
+
+
+def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
+    """Counts and kernels. On ImageNet with squeeze-excite, as published; on CIFAR without, as in the authors' recipe."""
+    dataset = dataset or "imagenet"
+    if dataset not in DATASETS:
+        raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
+    structure, classes = DATASETS[dataset]
+    if name_or_path in PUBLISHED:
+        kernels, _ = load_kernels(name_or_path, structure)
+    else:
+        kernels, structure = load_kernels(name_or_path)
+        classes = 10 if structure == "tiny" else classes
+    found = counts(kernels, macro_for(structure), classes, se=dataset == "imagenet")
+    return {
+        "name": name_or_path,
+        "dataset": dataset,
+        **found,
+        "parameters_with_auxiliary": found["parameters"],
+        "architecture": {"kernels": kernels, "macro": structure},
+    }
+
+
+def run_describe(settings: Any, options: Any) -> dict[str, Any]:
+    """The ``describe`` verb."""
+    import json
+
+    found = describe(settings.arch, settings.dataset)
+    if getattr(options, "json", False):
+        print(json.dumps(found, sort_keys=True))
+        return found
+    for key in ("name", "dataset", "parameters", "macs", "macs_published"):
+        print(f"{key:15} {found[key]:,}" if isinstance(found[key], int) else f"{key:15} {found[key]}")
+    for number, row in enumerate(found["architecture"]["kernels"]):
+        print(f"layer {number:2}  {' '.join(map(str, row))}")
+    return found
+
+
+def run_draw(settings: Any, options: Any) -> dict[str, Any]:
+    """The ``draw`` verb: the kernels of every layer as a chart, <out>/architecture.{png,svg}."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    kernels, _ = load_kernels(settings.arch)
+    figure, axes = pyplot.subplots(figsize=(0.5 * len(kernels) + 1.5, 3.2))
+    colours = {3: "#8ecae6", 5: "#219ebc", 7: "#023047"}
+    for layer, row in enumerate(kernels):
+        for block, k in enumerate(row):
+            axes.bar(layer, 0.92, 0.85, bottom=block, color=colours[k])
+            axes.text(layer, block + 0.46, str(k), ha="center", va="center", color="white" if k > 3 else "black", fontsize=8)
+    axes.set(xlabel="layer", ylabel="sub-blocks (expansion)", title=settings.arch, xticks=range(len(kernels)), ylim=(0, 6))
+    folder = options.out or Path("results") / "drawings" / "sgnas"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for suffix in ("png", "svg"):
+        files.append(str(folder / f"architecture.{suffix}"))
+        figure.savefig(files[-1], bbox_inches="tight", dpi=120)
+    pyplot.close(figure)
+    print("\n".join(files))
+    return {"files": files}

@@ -1,0 +1,327 @@
+"""The search: train the unified supernet, then train the generator against the fixed supernet.
+
+Algorithm of the paper (section 3):
+    phase 1  for each batch: 4 paths with different expansion rates, add up their gradients, one SGD step
+    phase 2  for each batch: target t; p = Gumbel-softmax(generator(t, prior)); CE(supernet(x; p)) + L_hc(F(p), t); Adam step
+    then     any number of targets: arg-max of generator(t, prior)
+Each phase can be resumed at any batch, and run alone from the other's output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import distributed, seeds
+from common.checkpoints import load_strict, load_tensors, save_weights
+from common.device import autocast, pick_device
+from common.errors import UserError
+from common.records import read_json, write_json
+from common.runs import check_finite, open_run
+from common.schedules import cosine
+from papers.sgnas import datasets
+from papers.sgnas.architectures import Macro
+from papers.sgnas.frozen import FrozenSupernet
+from papers.sgnas.generate import LoadedGenerator, save_generator, table, table_to, write_architectures
+from papers.sgnas.generator import Generator, gumbel_noise
+from papers.sgnas.generator_training import (
+    build_optimizer,
+    fit_to_targets,
+    generate_ops,
+    generator_loss,
+    path_error,
+    targets_of_step,
+)
+from papers.sgnas.latency import read_table
+from papers.sgnas.lookup import Lookup, cost_range, macs_table
+from papers.sgnas.losses import temperature
+from papers.sgnas.prior import PriorPool, make_pool, pool_from, read_pool
+from papers.sgnas.recalibration import recalibrated
+from papers.sgnas.sampling import sample_paths
+from papers.sgnas.settings import SearchSettings
+from papers.sgnas.supernet import Supernet
+from papers.sgnas.supernet_training import PathSGD, path_errors, supernet_gradients
+
+
+@dataclass
+class Setting:
+    """What both phases share."""
+
+    settings: SearchSettings
+    device: torch.device
+    precision: str
+    seed: int
+    macro: Macro
+    classes: int
+    train: datasets.Loader
+    validation: datasets.Loader
+    pinned: bool
+    pins: dict[str, str]
+
+
+def prepare(settings: SearchSettings, options: Any) -> Setting:
+    """Open the data and split it: the supernet's images, and those for training and choosing the generator."""
+    if not settings.low < settings.high:
+        raise UserError(f"--low {settings.low:g} is not below --high {settings.high:g}")
+    device = pick_device(options)
+    distributed.setup()
+    images = datasets.open_set(settings.dataset, "train", options)
+    opened = datasets.describe_set(settings.dataset, images, settings.macro)
+    train, search = datasets.split_indices(
+        settings.dataset, len(images), settings.train_portion, settings.train_images, settings.search_images, options.seed
+    )
+    share = (settings.batch_size, options.seed, device)
+    return Setting(
+        settings,
+        device,
+        options.precision,
+        options.seed,
+        opened.macro,
+        opened.classes,
+        datasets.loader(settings.dataset, images.subset(train), *share, "search", "supernet", settings.workers),
+        datasets.loader(settings.dataset, images.subset(search), *share, "validation", "generator", settings.workers),
+        opened.pinned,
+        opened.pins,
+    )
+
+
+def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
+    """Phase 1. Writes supernet.safetensors after every epoch (the last one counts, not the best)."""
+    c = s.settings
+    supernet = Supernet(s.macro, s.classes, c.bn_momentum, seeds.generator(s.seed, "supernet weights")).to(s.device)
+    optimizer = PathSGD(supernet, c.momentum, c.weight_decay, c.gradients)
+    if state:
+        supernet.load_state_dict(state["supernet"])
+        optimizer.load_state_dict(state["sgd"])
+    first, begin = state.get("epoch", 0), state.get("step", 0)
+    total = state.get("loss", torch.zeros((), device=s.device)).to(s.device)
+    horizon, layers = len(s.train) * c.cosine_epochs, len(s.macro.layers)
+    for epoch in range(first, c.supernet_epochs):
+        supernet.train()
+        batches = enumerate(s.train.epoch(epoch, begin), begin)
+        for step, (x, y) in run.progress(batches, f"supernet epoch {epoch}", total=len(s.train), initial=begin):
+            rng = seeds.numpy_rng(s.seed, "paths", epoch, step)
+            paths = sample_paths(rng, layers, c.paths, c.active)
+            with autocast(s.device, s.precision):
+                losses = supernet_gradients(supernet, x, y, paths, c.label_smoothing)
+            check_finite(torch.stack(losses).sum(), step=step, architecture=paths)
+            distributed.all_reduce_mean(p.grad for p in supernet.parameters())
+            optimizer.step(cosine(c.learning_rate, 0.0, epoch * len(s.train) + step, horizon), paths)
+            total += torch.stack(losses).mean()
+            if run.due():
+                run.save(_supernet_state(epoch, step + 1, total, supernet, optimizer))
+        distributed.all_reduce_mean(b for b in supernet.buffers() if b.is_floating_point())
+        loss, error = path_errors(supernet, s.validation, seeds.numpy_rng(s.seed, "validation paths", epoch), c.active)
+        run.log(**_row("supernet", epoch, float(total) / len(s.train), loss, error))
+        total.zero_()
+        begin = 0
+        _save_supernet(run.folder, supernet, s)
+        run.save(_supernet_state(epoch + 1, 0, total, supernet, optimizer))
+    return supernet
+
+
+def _supernet_state(epoch: int, step: int, loss: torch.Tensor, supernet: Supernet, sgd: PathSGD) -> dict[str, Any]:
+    state = {"supernet": supernet.state_dict(), "sgd": sgd.state_dict(), "loss": loss.clone()}
+    return {"phase": "supernet", "epoch": epoch, "step": step, **state}
+
+
+def train_generator(s: Setting, run: Any, state: dict[str, Any], supernet: Supernet, pool: PriorPool, lookup: Lookup) -> Generator:
+    """Phase 2; returns the "best average" generator (else the one with the lowest hardware loss)."""
+    c = s.settings
+    frozen = FrozenSupernet(supernet.eval())
+    scored = frozen if not c.recalibrate else None
+    shape = (c.constraint_channels, c.width, c.generator_layers)
+    generator = Generator(*shape, seeds.generator(s.seed, "generator weights")).to(s.device)
+    adam = build_optimizer(generator, c.generator_lr)
+    best: dict[str, Any] = {"total": float("inf"), "error": float("inf"), "generator": None, "average": None, "epoch": -1}
+    if state:
+        generator.load_state_dict(state["generator"])
+        adam.load_state_dict(state["adam"])
+        best = state["best"]
+    first, begin = state.get("epoch", 0), state.get("step", 0)
+    sums = state.get("sums", torch.zeros(2, device=s.device)).to(s.device)
+    noise_shape = (c.targets_per_step, len(s.macro.layers), 6, 4)
+    for epoch in range(first, c.generator_epochs):
+        tau = temperature(epoch, c.tau, c.tau_decay)
+        batches = enumerate(s.validation.epoch(epoch, begin), begin)
+        for step, (x, y) in run.progress(batches, f"generator epoch {epoch}", total=len(s.validation), initial=begin):
+            number = epoch * len(s.validation) + step
+            targets = targets_of_step(c.low, c.high, c.target_step, c.target_noise, c.targets_per_step, s.seed, number)
+            noise = gumbel_noise(noise_shape, seeds.generator(s.seed, "gumbel", number))
+            with autocast(s.device, s.precision):
+                losses = generator_loss(
+                    frozen, generator, lookup, pool, x, y, targets, tau, noise, c.alpha, c.loss_penalty, c.label_smoothing
+                )
+            check_finite(losses.total, step=step, architecture=targets)
+            adam.zero_grad()
+            losses.total.backward()
+            distributed.all_reduce_mean(p.grad for p in generator.parameters())
+            adam.step()
+            sums += torch.stack([losses.cross_entropy, losses.hardware]).detach()
+            if run.due():
+                run.save(_generator_state(epoch, step + 1, sums, generator, adam, best))
+        middle = (c.low + c.high) / 2
+        ops = generate_ops(generator, pool, [middle], s.device)[0].tolist()
+        judge = scored or FrozenSupernet(recalibrated(supernet, ops, s.train, c.recalibrate))
+        loss, error = path_error(judge, ops, s.validation, epoch)
+        fit = fit_to_targets(generator, lookup, pool, c.validation_step, c.alpha, c.loss_penalty)
+        weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+        if fit.total < best["total"]:
+            best.update(total=fit.total, generator=weights)
+            write_json(run.folder / "best_fit.json", {"targets": fit.targets, "costs": fit.costs, "total": fit.total})
+        if error < best["error"] and fit.total < c.accept_loss:
+            best.update(error=error, average=weights, epoch=epoch)
+        means = (sums / len(s.validation)).tolist()
+        run.log(**_row("generator", epoch, means[0], loss, error, means[1], fit.total, fit.kendall, tau))
+        sums.zero_()
+        begin = 0
+        run.save(_generator_state(epoch + 1, 0, sums, generator, adam, best))
+    chosen = best["average"] or best["generator"]
+    if chosen is None:
+        raise UserError("no generator epoch was run; set --generator-epochs to 1 or more")
+    if best["average"] is None:
+        print(f"note: no epoch had a total hardware loss below {c.accept_loss:g}; the generator with the lowest one is used")
+    generator.load_state_dict(chosen)
+    return generator
+
+
+def _generator_state(
+    epoch: int, step: int, sums: torch.Tensor, generator: Generator, adam: torch.optim.Adam, best: dict[str, Any]
+) -> dict[str, Any]:
+    state = {"generator": generator.state_dict(), "adam": adam.state_dict(), "sums": sums.clone(), "best": dict(best)}
+    return {"phase": "generator", "epoch": epoch, "step": step, **state}
+
+
+def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
+    """Both phases."""
+    return _search(settings, options, ("supernet", "generator"))
+
+
+def search_supernet(settings: SearchSettings, options: Any) -> dict[str, Any]:
+    """Phase 1 alone: supernet.safetensors."""
+    return _search(settings, options, ("supernet",))
+
+
+def search_generator(settings: SearchSettings, options: Any) -> dict[str, Any]:
+    """Phase 2 alone, from ``--supernet FILE``."""
+    if not settings.supernet:
+        raise UserError("a generator-only search needs a trained supernet: --supernet FOLDER/supernet.safetensors")
+    return _search(settings, options, ("generator",))
+
+
+def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> dict[str, Any]:
+    with open_run(options, settings, {"phases": list(phases)}) as run:
+        if run.result is not None:
+            return run.result
+        s = prepare(settings, options)
+        extra = {"pins": s.pins, "pinned": s.pinned}
+        lookup = (read_table(Path(settings.latency_table), s.macro) if settings.latency_table else macs_table(s.macro)).to(s.device)
+        pool = None
+        if "generator" in phases:  # what can be wrong with the settings is found before an epoch is trained
+            pool = prior_pool(run.folder, settings, lookup)
+        state = run.load() or {}
+        in_generator = state.get("phase") == "generator"
+        if "supernet" in phases and not in_generator:
+            supernet = train_supernet(s, run, state)
+        else:
+            file = Path(settings.supernet) if "supernet" not in phases else run.folder / "supernet.safetensors"
+            supernet = load_supernet(file, s.macro, s.classes).to(s.device)
+        if pool is None:
+            return run.finish({"metrics": {"supernet_parameters": sum(p.numel() for p in supernet.parameters())}, **extra})
+        generator = train_generator(s, run, state if in_generator else {}, supernet, pool, lookup)
+        return run.finish({**conclude(s, run, generator, supernet, pool, lookup), **extra})
+
+
+def prior_pool(folder: Path, c: SearchSettings, lookup: Lookup) -> PriorPool:
+    """The pool named in the settings, the run's own, or a fresh one; checked against range and table."""
+    cheapest, dearest = cost_range(lookup)
+    if c.high < cheapest or c.low > dearest:
+        raise UserError(f"targets {c.low:g} to {c.high:g} lie outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})")
+    own = folder / "prior_pool.json"
+    if c.prior_pool or own.exists():
+        pool = read_pool(Path(c.prior_pool) if c.prior_pool else own, c.low, c.high)
+        pool.check(c.low, c.high, lookup)
+        return pool
+    import numpy as np
+
+    pool = make_pool(lookup, c.low, c.high, c.pool_size, np.random.RandomState(c.prior_seed), c.prior_tolerance)
+    write_json(own, pool.to_json())
+    return pool_from(pool.to_json(), str(own))
+
+
+def _save_supernet(folder: Path, supernet: Supernet, s: Setting) -> None:
+    if distributed.rank() == 0:
+        about = {"schema": 1, "space": "sgnas", "macro": s.macro.name, "input_size": s.macro.input_size, "classes": s.classes}
+        save_weights(supernet, folder / "supernet.safetensors")
+        write_json(folder / "supernet.json", {**about, "dataset": s.settings.dataset})
+
+
+def load_supernet(path: Path, macro: Macro | None = None, classes: int = 0) -> Supernet:
+    """A supernet written by phase 1. Raises UserError when it belongs to another space or data set."""
+    path = path / "supernet.safetensors" if path.is_dir() else path
+    about = read_json(path.with_suffix(".json"))
+    from papers.sgnas.architectures import macro_for
+
+    own = macro_for(about["macro"], about["input_size"])
+    if macro is not None and (own != macro or about["classes"] != classes):
+        raise UserError(
+            f"{path} is a supernet of the {own.name} structure at {own.input_size} pixels with {about['classes']} classes; this run "
+            f"needs {macro.name} at {macro.input_size} pixels with {classes}"
+        )
+    supernet = Supernet(own, about["classes"])
+    load_strict(supernet, load_tensors(path))
+    return supernet
+
+
+def conclude(
+    s: Setting, run: Any, generator: Generator, supernet: Supernet, pool: PriorPool, lookup: Lookup
+) -> dict[str, Any]:
+    """Write the generator and an architecture for every target; the metrics of the search."""
+    from papers.sgnas.describe import counts
+
+    c = s.settings
+    generator, lookup = generator.cpu().eval(), lookup.to("cpu")
+    shape = {"constraint_channels": c.constraint_channels, "width": c.width, "layers": c.generator_layers}
+    if distributed.rank() == 0:
+        own_table = table_to(lookup) if c.latency_table else None
+        save_generator(run.folder, generator, pool, s.macro, shape, own_table)
+    fit = fit_to_targets(generator, lookup, pool, c.validation_step, c.alpha, c.loss_penalty)
+    loaded = LoadedGenerator(generator, pool, s.macro, lookup, "search")
+    targets = sorted(float(t) for t in c.targets)
+    found = [(t, kernels, cost) for t, (kernels, cost) in zip(targets, loaded.kernels(targets))]
+    if distributed.rank() == 0:
+        write_architectures(run.folder, loaded, found, {"paper": "sgnas", "stage": "search", "seed": s.seed})
+    rows = [{"target": t, "lookup_cost": cost, **counts(k, s.macro, s.classes, False), "kernels": k} for t, k, cost in found]
+    print(table(rows, lookup.unit))
+    metrics = {"total_hardware_loss": fit.total, "kendall_tau": fit.kendall, "parameters": rows[len(rows) // 2]["parameters"]}
+    metrics |= {"macs": rows[len(rows) // 2]["macs"], "largest_miss": max(abs(r["lookup_cost"] - r["target"]) for r in rows)}
+    architecture = {"kernels": found[len(found) // 2][1], "macro": s.macro.name}
+    return {"metrics": metrics, "architecture": architecture, "architectures": rows}
+
+
+def _row(
+    phase: str,
+    epoch: int,
+    loss: float,
+    validation_loss: float,
+    validation_error: float,
+    hardware_loss: float | None = None,
+    total_hardware_loss: float | None = None,
+    kendall_tau: float | None = None,
+    tau: float | None = None,
+) -> dict[str, Any]:
+    """One row of history.csv; columns that do not apply to the supernet phase stay empty."""
+    return {
+        "phase": phase,
+        "epoch": epoch,
+        "loss": loss,
+        "hardware_loss": hardware_loss,
+        "validation_loss": validation_loss,
+        "validation_top1_error_percent": validation_error,
+        "total_hardware_loss": total_hardware_loss,
+        "kendall_tau": kendall_tau,
+        "tau": tau,
+    }

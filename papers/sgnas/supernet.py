@@ -1,0 +1,207 @@
+"""The unified supernet (section 3.2 of the paper): one block holds all expansion rates, kernel sizes and positions.
+
+Block: 1x1 expansion c -> 6c, BN, ReLU6; six sub-blocks on consecutive groups of c channels, each with three depthwise
+convolutions of its own (3x3, 5x5, 7x7) or skip (zero); 1x1 projection 6c -> c'; one of six "switchable" normalisations,
+chosen by the number of skipped sub-blocks; residual. The expansion rate is the number of sub-blocks that are on.
+
+The six sub-blocks' convolutions of one kernel size are stored as one tensor, so that equal kernels run as one
+convolution. The authors' dense convolution behind skip, multiplied by zero, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from papers.sgnas.architectures import (
+    FIRST_CHANNELS,
+    KERNEL_SIZES,
+    LAST_CHANNELS,
+    SKIP,
+    STEM_CHANNELS,
+    SUB_BLOCKS,
+    Macro,
+)
+from papers.sgnas.layers import BN_EPS, ConvBN, init_conv, init_module
+from papers.sgnas.network import Block
+
+Path = Sequence[Sequence[int]]  # operation index per layer and sub-block
+
+
+class RowBatchNorm(nn.Module):
+    """Batch normalisations side by side: tensors [rows], of which a call uses (and updates) a part."""
+
+    def __init__(self, *shape: int, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+        self.register_buffer("running_mean", torch.zeros(shape))
+        self.register_buffer("running_var", torch.ones(shape))
+
+    def forward(self, x: torch.Tensor, rows: torch.Tensor | int) -> torch.Tensor:
+        """Normalise x [N, C, H, W] with the rows (index tensor [C]; an int picks one row of a 2-d set)."""
+        mean, var = self.running_mean[rows].clone(), self.running_var[rows].clone()
+        out = functional.batch_norm(x, mean, var, self.weight[rows], self.bias[rows], self.training, self.momentum, BN_EPS)
+        if self.training:
+            self.running_mean[rows], self.running_var[rows] = mean, var
+        return out
+
+    @torch.no_grad()
+    def observe(self, x: torch.Tensor, rows: torch.Tensor) -> None:
+        """Update the running statistics of some rows, as normalising x with them would."""
+        var, mean = torch.var_mean(x, (0, 2, 3), unbiased=True)
+        self.running_mean[rows] = torch.lerp(self.running_mean[rows], mean, self.momentum)
+        self.running_var[rows] = torch.lerp(self.running_var[rows], var, self.momentum)
+
+
+class UnifiedBlock(nn.Module):
+    """One searched layer of the supernet."""
+
+    def __init__(self, channels: int, out: int, stride: int, momentum: float) -> None:
+        super().__init__()
+        hidden = SUB_BLOCKS * channels
+        self.channels, self.stride = channels, stride
+        self.residual = stride == 1 and channels == out
+        self.expand = nn.Parameter(torch.empty(hidden, channels, 1, 1))
+        self.expand_bn = RowBatchNorm(hidden, momentum=momentum)
+        self.depthwise = nn.ParameterList([nn.Parameter(torch.empty(hidden, 1, k, k)) for k in KERNEL_SIZES])
+        self.depthwise_bn = nn.ModuleList([RowBatchNorm(hidden, momentum=momentum) for _ in KERNEL_SIZES])
+        self.project = nn.Parameter(torch.empty(out, hidden, 1, 1))
+        self.switchable_bn = RowBatchNorm(SUB_BLOCKS, out, momentum=momentum)  # row n: n sub-blocks skipped
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        init_conv(self.expand, generator)
+        for weight in self.depthwise:  # the rule looks at one sub-block's convolution, whose width is ``channels``
+            for part in weight.data.chunk(SUB_BLOCKS):
+                init_conv(part, generator)
+        init_conv(self.project, generator)
+
+    def rows(self, blocks: Sequence[int]) -> torch.Tensor:
+        """Hidden channels of the given sub-blocks, in that order."""
+        start = torch.tensor(blocks, device=self.expand.device)[:, None] * self.channels
+        return (start + torch.arange(self.channels, device=self.expand.device)).flatten()
+
+    def forward(self, x: torch.Tensor, ops: Sequence[int]) -> torch.Tensor:
+        """Single path: each sub-block runs one operation; only what contributes to the output is computed.
+
+        The expansion runs in groups of equal kernel, so that no activation is copied. Its normalisation also sees the
+        skipped sub-blocks' channels (running statistics only: they contribute nothing).
+        """
+        hidden, columns = [], []
+        for k in range(len(KERNEL_SIZES)):
+            blocks = [i for i, op in enumerate(ops) if op == k]
+            if blocks:
+                rows = self.rows(blocks)
+                y = functional.relu6(self.expand_bn(functional.conv2d(x, self.expand[rows]), rows))
+                weight = self.depthwise[k][rows]
+                y = functional.conv2d(y, weight, None, self.stride, KERNEL_SIZES[k] // 2, groups=len(rows))
+                hidden.append(functional.relu6(self.depthwise_bn[k](y, rows)))
+                columns.append(rows)
+        skipped = [i for i, op in enumerate(ops) if op == SKIP]
+        if skipped and self.training:
+            with torch.no_grad():
+                rows = self.rows(skipped)
+                self.expand_bn.observe(functional.conv2d(x, self.expand[rows]), rows)
+        y = hidden[0] if len(hidden) == 1 else torch.cat(hidden, 1)
+        y = functional.conv2d(y, self.project[:, torch.cat(columns)])
+        y = self.switchable_bn(y, len(skipped))
+        return x + y if self.residual else y
+
+
+class Supernet(nn.Module):
+    """Images [N, 3, H, W] and a path (operation index per layer and sub-block) -> logits [N, classes]."""
+
+    def __init__(
+        self, macro: Macro, classes: int, momentum: float = 0.1, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        generator = generator or torch.Generator().manual_seed(0)
+        self.macro, self.classes = macro, classes
+        self.first = ConvBN(3, STEM_CHANNELS, 3, macro.stem_stride, momentum)
+        self.first_mb = Block(STEM_CHANNELS, FIRST_CHANNELS, [3], 1, False, "relu", momentum)
+        self.stages = nn.ModuleList(
+            UnifiedBlock(channels, out, stride, momentum)
+            for channels, (out, stride) in zip(macro.in_channels, macro.layers)
+        )
+        self.last_stage = ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, momentum)
+        self.classifier = nn.Linear(LAST_CHANNELS, classes)
+        init_module(self, generator)
+        for stage in self.stages:
+            stage.reset_parameters(generator)
+
+    def stem(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.first_mb(functional.relu6(self.first(x)))
+
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(functional.relu6(self.last_stage(x)).mean((2, 3)))
+
+    def forward(self, x: torch.Tensor, path: Path) -> torch.Tensor:
+        x = self.stem(x)
+        for stage, ops in zip(self.stages, path):
+            x = stage(x, ops)
+        return self.head(x)
+
+
+# -- the authors' names -------------------------------------------------------------------------------------------------
+
+_BN = ("weight", "bias", "running_mean", "running_var")
+
+
+def _places(supernet: Supernet) -> dict[str, tuple[str, tuple[slice | int, ...]]]:
+    """The authors' name -> our name and the part of our tensor, for everything inside the searched layers."""
+    places: dict[str, tuple[str, tuple[slice | int, ...]]] = {}
+    for number, stage in enumerate(supernet.stages):
+        s = f"stages.{number}."
+        places[s + "point_wise.conv.weight"] = (s + "expand", ())
+        places[s + "point_wise_1.conv.weight"] = (s + "project", ())
+        for part in _BN:
+            places[f"{s}point_wise.bn.{part}"] = (f"{s}expand_bn.{part}", ())
+            for n in range(SUB_BLOCKS):
+                places[f"{s}sbn.{n}.{part}"] = (f"{s}switchable_bn.{part}", (n,))
+        for i in range(SUB_BLOCKS):
+            rows = (slice(i * stage.channels, (i + 1) * stage.channels),)
+            for j in range(len(KERNEL_SIZES)):
+                theirs = f"{s}depthwise.blocks.{i}.blocks.{j}."
+                places[theirs + "conv.weight"] = (f"{s}depthwise.{j}", rows)
+                for part in _BN:
+                    places[f"{theirs}bn.{part}"] = (f"{s}depthwise_bn.{j}.{part}", rows)
+    return places
+
+
+_OUTER = (
+    ("first_mb.depthwise.blocks.0.weight", "first_mb.depthwise.convs.k3.weight"),
+    ("last_stage.0.", "last_stage.conv."),
+    ("last_stage.1.", "last_stage.bn."),
+)
+
+
+def supernet_from_published(tensors: dict[str, torch.Tensor], supernet: Supernet) -> dict[str, torch.Tensor]:
+    """The authors' supernet state dict -> ours. Dead skip convolutions and counters of merged norms are dropped."""
+    places = _places(supernet)
+    result = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
+    for name, tensor in tensors.items():
+        if name in places:
+            mine, part = places[name]
+            result[mine][part] = tensor
+        elif not name.startswith("stages."):
+            for theirs, mine in _OUTER:
+                if name.startswith(theirs):
+                    name = mine + name[len(theirs) :]
+            result[name] = tensor
+    return result
+
+
+def supernet_to_published(tensors: dict[str, torch.Tensor], supernet: Supernet) -> dict[str, torch.Tensor]:
+    """Our tensors (weights, gradients …) under the authors' names, without skip convolutions and merged counters."""
+    result = {name: tensors[mine][part] for name, (mine, part) in _places(supernet).items() if mine in tensors}
+    for name, tensor in tensors.items():
+        if not name.startswith("stages."):
+            for theirs, mine in _OUTER:
+                if name.startswith(mine):
+                    name = theirs + name[len(mine) :]
+            result[name] = tensor
+    return result
