@@ -1,0 +1,332 @@
+"""One run of one stage: its folder, lock, state, history and result.
+
+Promises: a kill at any moment loses only the steps since the last save; a damaged newest state falls back to the one
+before; a folder never mixes two runs or two writers; a finished run is recognised. Nothing but process 0 writes.
+
+The folder:  settings.json (who the run is), env.json, history.csv, state/ (the last two states, each with its SHA-256
+beside it), then result.json, timing.json and finished.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from common import distributed, records, states
+from common.errors import UserError
+from common.settings import fingerprint, plain, result_bearing, to_dict
+
+SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
+
+
+def run_folder(options: Any) -> Path:
+    """``options.out``, or results/<profile>/<paper>/<section>-seed<seed>."""
+    if options.out is not None:
+        return Path(options.out)
+    return Path("results") / options.profile / options.paper / f"{options.section}-seed{options.seed}"
+
+
+class Run:
+    """A run whose folder is locked; made by ``open_run``."""
+
+    def __init__(self, options: Any, settings: Any, extra: dict[str, Any]) -> None:
+        self.folder = run_folder(options)
+        self.options, self.settings = options, settings
+        self.writes = distributed.rank() == 0
+        self.result: dict[str, Any] | None = None
+        self.pins, self.pinned, extra = _data(extra)
+        self.identity = {
+            "paper": options.paper,
+            "stage": options.section,
+            "seed": options.seed,
+            "profile": options.profile,
+            "variant": options.variant,
+            "precision": options.precision,
+            "processes": distributed.world_size(),
+            "settings": to_dict(settings),
+            "data": self.pins,
+            **plain(extra),
+        }
+        self.fingerprint = fingerprint(self._result_bearing())
+        self.origin = {
+            "paper": options.paper, "stage": options.section, "seed": options.seed, "variant": options.variant,
+            "profile": options.profile, "fingerprint": self.fingerprint,
+        }  # fmt: skip
+        self._store = states.Store(self.folder / "state")
+        self._started = self._saved_at = time.monotonic()
+        self._earlier_s, self._sessions = 0.0, 1
+        self._every = float(os.environ.get("NAS_SAVE_EVERY_S", SAVE_EVERY_S))
+
+    def _result_bearing(self) -> dict[str, Any]:
+        return {**self.identity, "settings": result_bearing(self.settings)}
+
+    # -- opening ----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Recognise what the folder holds: nothing, this run unfinished or finished, or another run (refused)."""
+        known = self.folder / "settings.json"
+        fresh = not self.options.resume
+        if known.exists() and not fresh:
+            if self._outputs_gone():
+                fresh = True  # finished once, its outputs taken away since (dvc does so): nothing can be lost
+            else:
+                self._same_run(records.read_json(known))
+                if (self.folder / "finished.json").exists():
+                    self.result = records.read_json(self.folder / "result.json")
+                    say(f"{self.folder} holds this run's result already; --no-resume repeats it")
+                    return
+        elif not known.exists() and self._store.numbers():
+            raise UserError(f"{self.folder} holds run states but no settings.json; choose another --out or delete it")
+        if self.writes:
+            if fresh:
+                self._clear()
+            records.write_json(known, self.identity)
+            records.write_env(self.folder)
+
+    def _outputs_gone(self) -> bool:
+        """Whether the run was finished and an output of it is missing now."""
+        mark = self.folder / "finished.json"
+        return mark.exists() and any(not (self.folder / name).exists() for name in records.read_json(mark)["files"])
+
+    def _same_run(self, known: dict[str, Any]) -> None:
+        old, new = _flat(known), _flat(plain(self.identity))
+        free = set(_flat({"settings": to_dict(self.settings)})) - set(
+            _flat({"settings": result_bearing(self.settings)})
+        )
+        for key in sorted((set(old) | set(new)) - free, key=lambda k: (not k.startswith("settings."), k)):
+            if old.get(key) != new.get(key) or (key in old) != (key in new):
+                name = key.removeprefix("settings.")
+                raise UserError(
+                    f"{self.folder} belongs to a run with {name} = {old.get(key, 'absent')!r}, now it is "
+                    f"{new.get(key, 'absent')!r}; set it back to go on, choose another --out, or start over with "
+                    f"--no-resume (this deletes the old run)"
+                )
+
+    def _clear(self) -> None:
+        self._store.clear()
+        for path in self.folder.glob("*"):
+            if path.is_file():
+                path.unlink()
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest good state, with every RNG put back and the history cut to it; None where nothing was saved."""
+        package = self._store.load()
+        if package is None:
+            if self.writes:
+                self._cut_histories({})
+            return None
+        if package["fingerprint"] != self.fingerprint:
+            raise UserError(f"the state in {self.folder} is of another run; delete the folder or choose another --out")
+        states.restore_rng(package["rng"])
+        self._earlier_s, self._sessions = package["seconds"], package["sessions"] + 1
+        if self.writes:
+            self._cut_histories(package["histories"])
+        self._saved_at = time.monotonic()
+        say(f"resuming {self.folder}")
+        return package["state"]
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state atomically with its hash beside it, and the RNG states; the last two are kept.
+
+        Plain values, tensors and NumPy arrays, in dicts, lists, tuples. Raises UserError where the disk is full (the
+        earlier states stay), TypeError where ``state`` holds other objects.
+        """
+        self._saved_at = time.monotonic()
+        if not self.writes:
+            return
+        package = {
+            "fingerprint": self.fingerprint,
+            "state": state,
+            "rng": states.rng(),
+            "histories": self._sync_histories(),
+            "seconds": self.seconds(),
+            "sessions": self._sessions,
+        }
+        self._store.save(package)
+        self._saved_at = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time to save inside an epoch."""
+        return time.monotonic() - self._saved_at >= self._every
+
+    def seconds(self) -> float:
+        """Seconds of work so far, earlier sessions included."""
+        return self._earlier_s + time.monotonic() - self._started
+
+    # -- history ----------------------------------------------------------------------------------------------------
+
+    def log(self, file: str = "history", **row: Any) -> None:
+        """One row of <file>.csv (the first row fixes the columns); rows of the history are shown as well."""
+        if not self.writes:
+            return
+        records.append_csv(self.folder / f"{file}.csv", row)
+        if file == "history":
+            say("  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+
+    def progress(self, work: Any, desc: str = "", initial: int = 0) -> Any:
+        """A tqdm bar over an iterable, or of a given total; silent off a terminal and on all but process 0."""
+        from tqdm import tqdm
+
+        quiet = not (self.writes and sys.stderr.isatty())
+        if isinstance(work, int):
+            return tqdm(total=work, desc=desc, initial=initial, disable=quiet, leave=False)
+        return tqdm(work, desc=desc, initial=initial, disable=quiet, leave=False)
+
+    def _sync_histories(self) -> dict[str, int]:
+        sizes = {}
+        for path in sorted(self.folder.glob("*.csv")):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+                sizes[path.name] = os.fstat(file.fileno()).st_size
+        return sizes
+
+    def _cut_histories(self, sizes: dict[str, int]) -> None:
+        """Rows written after the state was saved will be written again."""
+        for path in sorted(self.folder.glob("*.csv")):
+            if path.name not in sizes:
+                path.unlink()
+            elif path.stat().st_size > sizes[path.name]:
+                os.truncate(path, sizes[path.name])
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def finish(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Write result.json (no times in it: two runs are byte-equal) and timing.json; drop the states; return the result.
+
+        Raises UserError when a metric is not finite.
+        """
+        for name, value in result.get("metrics", {}).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name} is {value}: the run has diverged; lower the learning rate or set a clip")
+        document = {
+            **{key: self.identity[key] for key in self.identity if key not in ("processes", "data")},
+            "processes": self.identity["processes"],
+            "data": self.pins,
+            "fingerprint": self.fingerprint,
+            **plain(result),
+        }
+        if not self.pinned:
+            document["unpinned_data"] = True
+        document = records.checked(document, "result")
+        if self.writes:
+            records.write_json(self.folder / "result.json", document)
+            records.write_json(self.folder / "timing.json", self._timing())
+            files = [p.name for p in self.folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+            outputs = sorted(set(files) - {"env.json", "timing.json", "settings.json", "finished.json"})
+            records.write_json(self.folder / "finished.json", {"files": outputs})
+            self._store.clear()
+        self.result = document
+        return document
+
+    def _timing(self) -> dict[str, Any]:
+        from common.device import peak_memory_bytes
+
+        memory = {"resident": peak_memory_bytes()}
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+            memory["gpu"] = peak_memory_bytes(torch.device("cuda", torch.cuda.current_device()))
+        return {"seconds": round(self.seconds(), 3), "sessions": self._sessions, "peak_memory_bytes": memory}
+
+
+@contextlib.contextmanager
+def open_run(options: Any, settings: Any, extra: dict[str, Any] | None = None) -> Iterator[Run]:
+    """Open (or make) the folder of a run and hold its lock.
+
+    ``extra`` joins the run's identity; its ``data`` is a mapping file -> digest, or image sets with ``pins`` and
+    ``pinned``. Raises UserError when another process writes there, or the folder belongs to a run with other settings.
+    """
+    run = Run(options, settings, dict(extra or {}))
+    with contextlib.ExitStack() as stack:
+        if run.writes:
+            stack.enter_context(lock(run.folder))
+            run.begin()
+            distributed.barrier()
+        else:
+            distributed.barrier()
+            run.begin()
+        yield run
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second writer until the process ends. Raises UserError when it is held."""
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"cannot use {folder}: {error.strerror}; choose another --out") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(handle, 32).decode(errors="replace").strip()
+            raise UserError(
+                f"{folder} is in use by process {holder or 'unknown'}; wait for it, stop it, or choose another --out"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_finite(loss: Any, **where: Any) -> None:
+    """Raise UserError for a NaN or infinite loss, saying where; call it before the update (one synchronisation)."""
+    value = float(loss)
+    if not math.isfinite(value):
+        place = ", ".join(f"{key} {_short(val)}" for key, val in where.items())
+        raise UserError(
+            f"the loss is {value} at {place or 'this step'}; nothing was updated and the saved state is intact: lower the "
+            f"learning rate, set a gradient clip, or look at the data"
+        )
+
+
+def say(line: str) -> None:
+    """A line for the reader, on standard error, beside any progress bar; process 0 only."""
+    if distributed.rank() == 0:
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _data(extra: dict[str, Any]) -> tuple[dict[str, str], bool, dict[str, Any]]:
+    """Pins, whether all data were pinned, and what is left of ``extra``."""
+    data, pinned = extra.pop("data", {}), bool(extra.pop("pinned", True))
+    if hasattr(data, "pins"):
+        data = [data]
+    if isinstance(data, Iterable) and not isinstance(data, dict | str):
+        merged: dict[str, str] = {}
+        for item in data:
+            merged.update(item.pins)
+            pinned = pinned and item.pinned
+        data = merged
+    data = {str(k): str(v) for k, v in dict(data).items()}
+    return data, pinned and not any("unpinned" in v for v in data.values()), extra
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict) and tree:
+        return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): tree}
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    text = str(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
