@@ -12,9 +12,7 @@ SCHEMA = 1
 Architecture = dict[str, Any] | list[Any] | str
 
 
-def save_architecture(
-    path: Path, space: str, architecture: Architecture, origin: dict[str, Any] | None = None
-) -> None:
+def save_architecture(path: Path, space: str, architecture: Architecture, origin: dict[str, Any] | None = None) -> None:
     """Write ``{schema, space, architecture, origin}``; ``origin`` says which run found it (plain values, no times)."""
     document = {"schema": SCHEMA, "space": space, "architecture": architecture, "origin": origin or {}}
     write_json(Path(path), document)

@@ -42,7 +42,9 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         temporary = None
         sync_folder(path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; what was there before is untouched") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; what was there before is untouched"
+        ) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

@@ -328,5 +328,3 @@ def _short(value: Any) -> str:
         return f"{value:.5g}"
     text = str(value)
     return text if len(text) <= 200 else text[:197] + "..."
-
-

@@ -208,4 +208,6 @@ def restore_rng(saved: dict[str, Any]) -> None:
         if len(saved["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])
         else:
-            warnings.warn("another number of GPUs than when the state was saved: their generators start anew", stacklevel=2)
+            warnings.warn(
+                "another number of GPUs than when the state was saved: their generators start anew", stacklevel=2
+            )

@@ -1,0 +1,343 @@
+"""The command line of a paper: ``python -m papers.<paper> VERB [flags]``, from its table of verbs and settings.
+
+A verb's flags are the fields of RunOptions and of the stage's settings dataclass. Precedence, lowest first: dataclass
+defaults (the published run), ``--variant`` preset, ``--profile`` section, ``--settings`` file, flags. What a user can get
+wrong ends with one line on standard error and status 2; torch is imported only when a stage really runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import tyro
+
+from common import settings as settings_module
+from common.errors import UserError
+from common.settings import PROFILES, field_types, file_section, profile_section, settings_from, suggestion
+
+DEVICES = Literal["auto", "cpu", "cuda"]
+PRECISIONS = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class CommonFlags:
+    """Flags of every verb; none of them is part of a method."""
+
+    out: Path | None = None  # folder of the run; default results/<profile>/<paper>/<stage>-seed<seed>
+    seed: int = 0  # seed of everything random
+    device: DEVICES = "auto"  # auto takes a GPU where there is one
+    precision: PRECISIONS = "fp32"  # bf16 is faster on GPUs and leaves golden tolerance
+    data: Path | None = None  # data root; default $NAS_DATA, else data/
+    allow_unpinned: bool = False  # read data that do not match their pins; results are marked
+    plan: bool = False  # print steps, estimated time and memory; run nothing
+    resume: bool = True  # --no-resume deletes what the folder holds and starts over
+    json: bool = False  # print the result as JSON
+
+
+@dataclass(frozen=True)
+class RunOptions(CommonFlags):
+    """The common flags, and which stage of which paper they are for."""
+
+    profile: str = "smoke"
+    variant: str = "authors"
+    paper: str = ""
+    section: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        if self.out is not None:
+            return self.out
+        return Path("results") / self.profile / self.paper / f"{self.section}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing a paper can run.
+
+    settings: frozen dataclass; run: "module:function", imported when needed, called with (settings, options); section:
+    key in the params files; variants: name -> overrides ("authors", the defaults, is always there).
+    """
+
+    settings: type
+    run: str
+    section: str
+    about: str
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb and its stages, told apart by selector flags (first choice = default); () is the key without selectors."""
+
+    stages: dict[tuple[str, ...], Stage]
+    about: str
+    selectors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def main(paper: str, verbs: dict[str, Verb], argv: Sequence[str] | None = None) -> None:
+    """The whole behaviour of ``python -m papers.<paper>``; leaves by SystemExit unless all went well."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _run(paper, verbs, arguments)
+    except UserError as error:
+        _leave(str(error), 2)
+    except KeyboardInterrupt:
+        _leave("interrupted; the same command goes on from the last saved state", 130)
+    except BrokenPipeError:  # the reader of our output went away (… | head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    sys.stdout.flush()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    raise SystemExit(status)
+
+
+def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(_overview(paper, verbs))
+        return
+    name, rest = arguments[0], arguments[1:]
+    if name not in verbs:
+        what = "flag before the verb" if name.startswith("-") else "verb"
+        raise UserError(f"unknown {what} {name!r}{suggestion(name, verbs)} (python -m papers.{paper} --help)")
+    stage, selected = _select(name, verbs[name], rest)
+    settings, options = parse(paper, name, verbs[name], stage, selected, rest)
+    module_name, _, function = stage.run.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"module {error.name!r} is missing; install the locked requirements (make venv)") from error
+    if options.plan:
+        plan = getattr(module, "plan", None)
+        print(f"{paper} {name} ({options.profile}, {options.variant}) would write {options.folder}")
+        for line in plan(settings, options) if plan else (f"{stage.about}", "no estimate for this stage"):
+            print(line)
+        return
+    result = _execute(getattr(module, function), settings, options)
+    if int(os.environ.get("RANK", "0")) == 0:
+        show(result, options)
+
+
+def _execute(function: Any, settings: Any, options: RunOptions) -> Any:
+    """Run a stage inside its process group, with failures that have a remedy put into words."""
+    from common import distributed
+
+    try:
+        distributed.setup()
+        result = function(settings, options)
+        distributed.close()
+        return result
+    except MemoryError as error:
+        raise UserError(_out_of_memory("memory", settings)) from error
+    except RuntimeError as error:
+        text = str(error)
+        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+            device = "GPU memory" if "CUDA" in text else "memory"
+            raise UserError(_out_of_memory(device, settings)) from error
+        if distributed.world_size() > 1 and _lost_peer(error):
+            raise UserError(
+                f"process {distributed.rank()} lost another process of the job, which must have ended; look for the "
+                f"first error above, then start the same command again: it goes on from the last saved state"
+            ) from error
+        raise
+
+
+def _lost_peer(error: RuntimeError) -> bool:
+    text = f"{type(error).__name__} {error}".lower()
+    return any(
+        word in text for word in ("gloo", "connection closed", "connection reset", "nccl", "distbackend", "timed out")
+    )
+
+
+def _out_of_memory(what: str, settings: Any) -> str:
+    sizes = {n: getattr(settings, n) for n in field_types(type(settings)) if "batch" in n}
+    listed = ", ".join(f"{name} {value}" for name, value in sizes.items())
+    peak = ""
+    torch = sys.modules.get("torch")
+    if torch is not None and what == "GPU memory":
+        peak = f" (peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB)"
+    lower = "--" + next(iter(sizes)).replace("_", "-") if sizes else "the size of the network"
+    return f"out of {what}{peak} with {listed or 'these settings'}; lower {lower}: the last saved state is intact"
+
+
+# -- parsing ------------------------------------------------------------------------------------------------------------
+
+
+def _peek(arguments: Sequence[str], flag: str) -> str | None:
+    """The last value given to a flag, before the real parsing."""
+    found = None
+    for position, word in enumerate(arguments):
+        if word == f"--{flag}" and position + 1 < len(arguments):
+            found = arguments[position + 1]
+        elif word.startswith(f"--{flag}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def _select(name: str, verb: Verb, arguments: Sequence[str]) -> tuple[Stage, dict[str, str]]:
+    selected = {}
+    for flag, choices in verb.selectors.items():
+        value = _peek(arguments, flag.replace("_", "-"))
+        selected[flag] = choices[0] if value is None else value
+        if selected[flag] not in choices:
+            raise UserError(
+                f"--{flag} cannot be {value!r}{suggestion(str(value), choices)} (one of {', '.join(choices)})"
+            )
+    key = tuple(selected.values())
+    if key not in verb.stages:
+        known = "; ".join(_flags(verb, k) for k in verb.stages)
+        raise UserError(f"{name} has no combination {_flags(verb, key)}; there are: {known}")
+    return verb.stages[key], selected
+
+
+def _flags(verb: Verb, key: tuple[str, ...]) -> str:
+    return " ".join(f"--{flag} {value}" for flag, value in zip(verb.selectors, key))
+
+
+def parse(
+    paper: str, name: str, verb: Verb, stage: Stage, selected: dict[str, str], arguments: list[str]
+) -> tuple[Any, RunOptions]:
+    """Settings and options of a stage from its presets, files and flags. Raises UserError (or leaves after --help)."""
+    variants: dict[str, dict[str, Any]] = {"authors": {}, **stage.variants}
+    profile, variant = _peek(arguments, "profile") or "smoke", _peek(arguments, "variant") or "authors"
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}{suggestion(profile, PROFILES)} (one of {', '.join(PROFILES)})")
+    if variant not in variants:
+        raise UserError(f"unknown variant {variant!r}{suggestion(variant, variants)} (one of {', '.join(variants)})")
+    defaults = settings_from(stage.settings, variants[variant])
+    defaults = _changed(
+        defaults, profile_section(profile, paper, stage.section), str(settings_module.PROFILES[profile])
+    )
+    if file := _peek(arguments, "settings"):
+        defaults = _changed(defaults, file_section(Path(file), paper, stage.section), file)
+
+    fields: list[tuple[str, Any, Any]] = [
+        *((flag, _choice(verb.selectors[flag], "kind of the stage"), value) for flag, value in selected.items()),
+        ("profile", _choice(PROFILES, "scale and data: a section of a params file"), profile),
+        ("variant", _choice(variants, "preset: what the authors ran, or the method as written"), variant),
+        ("settings", Annotated[Path | None, tyro.conf.arg(help="YAML file with settings", metavar="FILE.yaml")], None),
+    ]
+    taken = {flag for flag, _, _ in fields}
+    common = [f.name for f in dataclasses.fields(CommonFlags)]
+    own = [f.name for f in dataclasses.fields(stage.settings)]
+    clash = set(own) & {*taken, *common}
+    if clash:
+        raise TypeError(f"{stage.settings.__name__} repeats flags of every verb: {sorted(clash)}")
+    top = dataclasses.make_dataclass(
+        "Flags",
+        [(n, t, field(default=d)) for n, t, d in fields]
+        + [
+            ("common", tyro.conf.OmitArgPrefixes[CommonFlags], field(default=CommonFlags())),
+            ("stage", tyro.conf.OmitArgPrefixes[stage.settings], field(default=defaults)),  # type: ignore[name-defined]
+        ],
+        frozen=True,
+    )
+    known = [*taken, *common, *own]
+    _check_flags(name, known, arguments)
+    types = {**field_types(CommonFlags), **field_types(stage.settings)}
+    parsed = _tyro(top, f"python -m papers.{paper} {name}", stage.about, arguments, types)
+    values = {n: getattr(parsed.common, n) for n in common}
+    settings = parsed.stage
+    for setting, kind in field_types(stage.settings).items():
+        settings_module.coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
+    return settings, RunOptions(**values, profile=profile, variant=variant, paper=paper, section=stage.section)
+
+
+def _changed(defaults: Any, overrides: dict[str, Any], source: str) -> Any:
+    layers = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(defaults)}
+    return settings_from(type(defaults), layers, settings_from_checked(type(defaults), overrides, source))
+
+
+def settings_from_checked(cls: type, overrides: dict[str, Any], source: str) -> dict[str, Any]:
+    """``overrides`` after the checks of ``settings_from``, as a mapping of the given settings only."""
+    made = settings_from(cls, overrides, source=source)
+    return {str(k).replace("-", "_"): getattr(made, str(k).replace("-", "_")) for k in overrides}
+
+
+def _choice(choices: Any, about: str) -> Any:
+    return Annotated[Literal[tuple(choices)], tyro.conf.arg(help=about)]  # type: ignore[valid-type]
+
+
+def _check_flags(verb: str, known: list[str], arguments: list[str]) -> None:
+    flags = {n.replace("_", "-") for n in known}
+    for word in arguments:
+        if word.startswith("--") and len(word) > 2:
+            flag = word[2:].partition("=")[0].replace("_", "-")
+            if flag not in flags and flag.removeprefix("no-") not in flags and flag != "help":
+                near = suggestion(flag, flags) if suggestion(flag, flags).startswith("; did") else ""
+                near = re.sub(r"'(.*)'", r"'--\1'", near)
+                raise UserError(f"unknown flag --{flag} of {verb}{near} (--help lists all)")
+
+
+def _tyro(top: type, program: str, about: str, arguments: list[str], types: dict[str, Any]) -> Any:
+    """tyro's parsing, with its boxed messages turned into one line."""
+    wants_help = any(word in ("--help", "-h") for word in arguments)
+    caught = io.StringIO()
+    try:
+        if wants_help:
+            return tyro.cli(top, prog=program, description=about, args=arguments)
+        with contextlib.redirect_stderr(caught), contextlib.redirect_stdout(caught):
+            return tyro.cli(top, prog=program, description=about, args=arguments)
+    except SystemExit as leaving:
+        if wants_help or not leaving.code:
+            raise
+        raise UserError(_flatten(caught.getvalue(), types) or "the flags could not be read; see --help") from None
+
+
+def _flatten(boxed: str, types: dict[str, Any]) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
+    lines = [re.sub(r"[│┃╭╮╰╯─━┌┐└┘|]+", " ", line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and set(line) != {"-"}]
+    words = re.sub(r"\s*(Argument helptext|For full helptext|Perhaps you meant).*", "", " ".join(lines))
+    words = re.sub(r"^(Value error|Invalid choice|Missing argument|Unrecognized options|Parsing error)\s*", "", words)
+    words = re.sub(r"(\s|-{3,})+", " ", words).strip()
+    if bad := re.match(r"Error parsing --([\w-]+):.*?('[^']*'|\[.*\])", words):
+        kind = types.get(bad[1].replace("-", "_"))
+        name = kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)
+        return f"--{bad[1]} must be {name}, not {bad[2]}"
+    return words
+
+
+# -- showing ------------------------------------------------------------------------------------------------------------
+
+
+def _overview(paper: str, verbs: dict[str, Verb]) -> str:
+    width = max(len(name) for name in verbs)
+    lines = [f"usage: python -m papers.{paper} VERB [flags]   (python -m papers.{paper} VERB --help lists them)", ""]
+    for name, verb in verbs.items():
+        lines.append(f"  {name:<{width}}  {verb.about}")
+        for flag, choices in verb.selectors.items():
+            lines.append(f"  {'':<{width}}  --{flag} {'|'.join(choices)}")
+    return "\n".join(lines)
+
+
+def show(result: Any, options: RunOptions) -> None:
+    """Print what a stage returned: JSON, or its numbers line by line."""
+    if options.json:
+        print(json.dumps(settings_module.plain(result), indent=1, sort_keys=True))
+        return
+    if not isinstance(result, dict):
+        if result is not None:
+            print(result)
+        return
+    shown = result.get("metrics", result)
+    for key, value in shown.items():
+        print(f"{key}: {value if isinstance(value, int | float | str) else json.dumps(settings_module.plain(value))}")
+    if result.get("unpinned_data"):
+        print("made from unpinned data")
+    if "metrics" in result:
+        print(f"result: {options.folder / 'result.json'}")
