@@ -66,7 +66,9 @@ def check_path(path: Any, positions: list[int] | None = None, choices: int = len
         if not stage or stage[0] == SKIP:
             raise UserError(f"stage {number} has no first block, which must change the width; give it a choice >= 0")
         if positions is not None and len(stage) > positions[number]:
-            raise UserError(f"stage {number} has {len(stage)} entries but the supernet has {positions[number]} positions")
+            raise UserError(
+                f"stage {number} has {len(stage)} entries but the supernet has {positions[number]} positions"
+            )
     return path
 
 

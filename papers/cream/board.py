@@ -44,7 +44,7 @@ class Board:
         return len(self.entries)
 
     def admits(self, epoch: int, score: float, flops: float) -> bool:
-        """Whether a path would enter: there is room, or it beats the last entry by the gap, or is better and cheaper."""
+        """Whether a path would enter: room, or better than the last entry by the gap, or better and cheaper."""
         if epoch <= self.start_epoch:
             return False
         if len(self.entries) < self.size:

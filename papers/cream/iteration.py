@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
 from papers.cream.architectures import Path
 from papers.cream.board import Board, Entry
 from papers.cream.layout import FlopsTable
-from papers.cream.losses import distillation_mix, smoothed_cross_entropy, soft_cross_entropy, top1_percent
+from papers.cream.losses import distillation_mix, top1_percent
 from papers.cream.meta import MetaReport, MetaRules, Reduce, choose_teacher, meta_update
 from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD
@@ -74,18 +75,18 @@ def search_step(
     stored: list[Tensor] = []
     for part, (x, y) in enumerate(batches):
         logits = net(x, path)
-        hard = smoothed_cross_entropy(logits, y, rules.smoothing)
+        hard = label_smoothing_cross_entropy(logits, y, rules.smoothing)
         if choice is None or not distil:
             loss, soft = hard, hard.new_zeros(())
             probabilities = torch.softmax(logits.detach(), 1)
         else:
             with torch.no_grad():
                 probabilities = torch.softmax(net(x, choice.teacher), 1)
-            soft = soft_cross_entropy(logits, probabilities)
+            soft = soft_target_cross_entropy(logits, probabilities)
             loss = distillation_mix(choice.values[part], soft, hard)
             if rules.stored == "own":
                 probabilities = torch.softmax(logits.detach(), 1)
-        stored.append(probabilities[: rules.slice_])
+        stored.append(probabilities[: rules.slice_].clone())
         score = top1_percent(logits.detach(), y).to(loss.dtype)
         seen.append(torch.stack([loss.detach(), hard.detach(), soft.detach(), score]))
         (loss / len(batches)).backward()

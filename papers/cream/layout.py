@@ -71,7 +71,9 @@ class Layer:
         return self.thop2020
 
 
-def _conv(cin: int, cout: int, size: int, kernel: int = 1, stride: int = 1, groups: int = 1, bias: bool = False) -> Layer:
+def _conv(
+    cin: int, cout: int, size: int, kernel: int = 1, stride: int = 1, groups: int = 1, bias: bool = False
+) -> Layer:
     return Layer("conv", cin, cout, size, -(-size // stride), kernel, groups, bias)
 
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
 from papers.cream.architectures import Path
 from papers.cream.board import Board
-from papers.cream.losses import smoothed_cross_entropy, soft_cross_entropy
 from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD
 
@@ -85,9 +85,7 @@ def choose_teacher(net: Supernet, path: Path, board: Board, parts: int, rules: M
     else:
         entry = board.entries[best]
         with statistics_kept(net):
-            values = [
-                torch.sigmoid(_score(net, path, entry.images[part], entry.soft[part])) for part in range(parts)
-            ]
+            values = [torch.sigmoid(_score(net, path, entry.images[part], entry.soft[part])) for part in range(parts)]
     return Choice(board.entries[best].path, values, scores)
 
 
@@ -128,7 +126,7 @@ def meta_update(
         logits = net(x[:slice_], path)
         with torch.no_grad():
             target = torch.softmax(net(x[:slice_], choice.teacher), 1)
-        loss = value * soft_cross_entropy(logits, target)
+        loss = value * soft_target_cross_entropy(logits, target)
         graphs.append(torch.autograd.grad(loss, student, create_graph=True))
         soft_losses.append(loss.detach())
     gradient = [torch.stack([g.detach() for g in same]).mean(0) for same in zip(*graphs, strict=True)]
@@ -142,7 +140,7 @@ def meta_update(
     velocity = [torch.zeros_like(p) for p in student[:through]]
     hard_losses = []
     for x, y in batches:
-        loss = smoothed_cross_entropy(net(x[slice_ : 2 * slice_], path), y[slice_ : 2 * slice_], smoothing)
+        loss = label_smoothing_cross_entropy(net(x[slice_ : 2 * slice_], path), y[slice_ : 2 * slice_], smoothing)
         for total, part in zip(velocity, torch.autograd.grad(loss, student[:through]), strict=True):
             total += part / len(batches)
         hard_losses.append(loss.detach())

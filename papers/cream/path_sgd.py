@@ -121,13 +121,15 @@ class PathSGD:
         self.base, self.history = self.steps, []
 
     def state_dict(self) -> dict[str, Any]:
-        self.flush()
-        return {"buffers": list(self.buffers), "steps": self.steps}
+        """Everything, idle steps still owed included: saving must not change a single rounding of the run."""
+        return {
+            "buffers": list(self.buffers), "steps": self.steps, "base": self.base, "seen": list(self.seen),
+            "history": [list(lrs) for lrs in self.history],
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.buffers = list(state["buffers"])
-        self.steps = self.base = state["steps"]
-        self.seen, self.history = [self.steps] * len(self.params), []
+        self.buffers, self.seen = list(state["buffers"]), list(state["seen"])
+        self.steps, self.base, self.history = state["steps"], state["base"], [list(lrs) for lrs in state["history"]]
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -148,9 +150,7 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]
     ]
 
 
-def learning_rates(
-    step: int, total: float, lr: float, meta_lr: float, rule: str = "sane"
-) -> list[float]:
+def learning_rates(step: int, total: float, lr: float, meta_lr: float, rule: str = "sane") -> list[float]:
     """Per group, at a 0-based iteration: base * (1 - t / T) until T, then 0.
 
     rule ``released``: base * (LR - t / T), the same at LR = 1 only (negative late in the run when LR < 1).

@@ -24,7 +24,7 @@ def sample_path(
 
 
 def board_probabilities(paths: Sequence[Path], choices: int = 6) -> list[float]:
-    """Choice frequencies of the board's paths, including both constant stages (+2 for choice 0 per path), as written."""
+    """Choice frequencies of the board's paths, with both constant stages (+2 for choice 0 per path)."""
     counts = np.zeros(choices)
     for path in paths:
         for stage in path:

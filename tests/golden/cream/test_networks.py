@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from common.errors import UserError
+from common.losses import label_smoothing_cross_entropy
 from papers.cream.architectures import PUBLISHED, RESOLUTIONS
 from papers.cream.layout import FlopsTable, Layout, network_spec
-from papers.cream.losses import smoothed_cross_entropy
 from papers.cream.networks import DerivedNetwork, Supernet, derive
 from papers.cream.window import supernet_window
 
@@ -44,7 +44,9 @@ def test_counts_of_every_listed_network(golden):
         assert spec.count("macs", size) == row["macs"] == row["macs_conv"] + row["macs_linear"]
         assert spec.count("thop2020", size) == row["thop_2020"]
         assert spec.count("ptflops", size) == row["ptflops"]
-        assert [{k: r[k] for k in want} for r, want in zip(described(spec), row["blocks"], strict=True)] == row["blocks"]
+        assert [{k: r[k] for k in want} for r, want in zip(described(spec), row["blocks"], strict=True)] == row[
+            "blocks"
+        ]
         if name in PUBLISHED:
             assert row["arch"] == PUBLISHED[name] and size == RESOLUTIONS[name]
 
@@ -97,7 +99,7 @@ def test_tiny_child(golden):
         assert torch.allclose(net.stem(x.float()[:1]), torch.from_numpy(arrays["eval/stem"]), atol=1e-5)
     net = tiny_child(golden, torch.float64).train()
     logits = net(x.double())
-    loss = smoothed_cross_entropy(logits, target)
+    loss = label_smoothing_cross_entropy(logits, target)
     loss.backward()
     assert np.allclose(logits.detach(), arrays["train/logits"], atol=1e-8)
     assert np.allclose(loss.detach(), arrays["train/loss"], atol=1e-10)
@@ -137,7 +139,9 @@ def test_tiny_supernet(golden):
     table = FlopsTable([1, 2, 1, 1, 1], layout)
     check_table(table.table, info["flops_table"])
     check_table(table.params, info["params_table"])
-    assert table.fixed == pytest.approx(info["flops_fixed"]) and table.params_fixed == pytest.approx(info["params_fixed"])
+    assert table.fixed == pytest.approx(info["flops_fixed"]) and table.params_fixed == pytest.approx(
+        info["params_fixed"]
+    )
     for path, flops, params in zip(info["paths"], info["path_flops"], info["path_params"]):
         assert table.flops(path) == pytest.approx(flops) and table.parameters(path) == pytest.approx(params)
 

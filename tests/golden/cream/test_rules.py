@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from common.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
 from papers.cream.board import Board, Entry
-from papers.cream.losses import distillation_mix, smoothed_cross_entropy, soft_cross_entropy
+from papers.cream.losses import distillation_mix
 from papers.cream.sampling import PUBLISHED_PROBABILITIES, board_probabilities, sample_path
 
 
 def test_sampling(golden):
     sampling = golden.load("sampling.json")
     for row in sampling["draws"]:
-        for weights, key in ((None, "uniform"), (None, "as_coded_with_pre_prob"), (PUBLISHED_PROBABILITIES, "really_weighted")):
+        for weights, key in (
+            (None, "uniform"),
+            (None, "as_coded_with_pre_prob"),
+            (PUBLISHED_PROBABILITIES, "really_weighted"),
+        ):
             rng = np.random.RandomState(row["seed"])
             drawn = [sample_path(rng, row["blocks_per_stage"], weights=weights)[1:6] for _ in range(3)]
             assert drawn == row[key]
@@ -35,7 +40,7 @@ def test_board(golden):
 def test_losses(golden):
     arrays = golden.load("losses_optim_ema.npz")
     target, soft = torch.from_numpy(arrays["loss/target"]), torch.from_numpy(arrays["loss/soft"])
-    for function, argument, key in ((smoothed_cross_entropy, target, "smooth"), (soft_cross_entropy, soft, "softce")):
+    for function, argument, key in ((label_smoothing_cross_entropy, target, "smooth"), (soft_target_cross_entropy, soft, "softce")):
         logits = torch.from_numpy(arrays["loss/logits"]).requires_grad_()
         value = function(logits, argument)
         value.backward()
@@ -43,5 +48,5 @@ def test_losses(golden):
         assert np.allclose(logits.grad, arrays[f"loss/{key}_grad"], atol=1e-10)
     logits = torch.from_numpy(arrays["loss/logits"])
     for m in (0.2, 0.5, 0.9):
-        mixed = distillation_mix(m, soft_cross_entropy(logits, soft), smoothed_cross_entropy(logits, target))
+        mixed = distillation_mix(m, soft_target_cross_entropy(logits, soft), label_smoothing_cross_entropy(logits, target))
         assert np.allclose(mixed, arrays[f"loss/mix_{m}"], atol=1e-10)

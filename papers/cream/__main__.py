@@ -1,0 +1,93 @@
+"""``python -m papers.cream search|select|train|evaluate|describe|figures``."""
+
+from common.cli import Stage, Verb, main
+from papers.cream.settings import (
+    MODERN_SEARCH,
+    PAPER_SEARCH,
+    DescribeSettings,
+    EvaluateSettings,
+    FiguresSettings,
+    SearchSettings,
+    SelectSettings,
+    TrainSettings,
+)
+
+
+def only(stage: Stage) -> dict[tuple[str, ...], Stage]:
+    return {(): stage}
+
+
+VERBS = {
+    "search": Verb(
+        only(
+            Stage(
+                settings=SearchSettings,
+                run="papers.cream.search:search",
+                section="search",
+                about="train the supernet with prioritized paths; the board's head is the architecture",
+                variants={"paper": PAPER_SEARCH, "modern": MODERN_SEARCH},
+            )
+        ),
+        about="find an architecture",
+    ),
+    "select": Verb(
+        only(
+            Stage(
+                settings=SelectSettings,
+                run="papers.cream.select:select",
+                section="select",
+                about="re-score the board of a finished search and write the chosen path",
+            )
+        ),
+        about="choose again among the paths on the board",
+    ),
+    "train": Verb(
+        only(
+            Stage(
+                settings=TrainSettings,
+                run="papers.cream.train:train",
+                section="train",
+                about="train 14, 43, 114, 287, 481, 604, a path list or a found architecture from scratch",
+                variants={"paper": {}, "modern": {"single_block": "strict"}},
+            )
+        ),
+        about="train an architecture from scratch",
+    ),
+    "evaluate": Verb(
+        only(
+            Stage(
+                settings=EvaluateSettings,
+                run="papers.cream.evaluate:evaluate",
+                section="evaluate",
+                about="test error of published or own weights",
+                variants={"paper": {}, "modern": {}},
+            )
+        ),
+        about="test error of weights",
+    ),
+    "describe": Verb(
+        only(
+            Stage(
+                settings=DescribeSettings,
+                run="papers.cream.describe:run",
+                section="describe",
+                about="parameters, multiply-adds and the published count of a network",
+            )
+        ),
+        about="sizes of a network",
+    ),
+    "figures": Verb(
+        only(
+            Stage(
+                settings=FiguresSettings,
+                run="papers.cream.figures:figures",
+                section="figures",
+                about="redraw accuracy against MACs from the claims",
+            )
+        ),
+        about="redraw the published figures",
+    ),
+}
+
+if __name__ == "__main__":
+    main("cream", VERBS)

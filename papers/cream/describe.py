@@ -1,0 +1,67 @@
+"""Sizes and operation counts of a network, in pure multiply-adds and in the convention of the published names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.errors import UserError
+from papers.cream.architectures import PUBLISHED, Path, resolve
+from papers.cream.layout import NetworkSpec, network_spec
+from papers.cream.settings import DescribeSettings
+
+CLASSES = {"imagenet": 1000, "tiny-imagenet-20": 20, "cifar10": 10, "cifar100": 100, "digits": 10, "imagenet16-120": 120}
+RESOLUTIONS = {"tiny-imagenet-20": 64, "cifar10": 32, "cifar100": 32, "digits": 32}
+DEFAULT_RESOLUTION = 224
+
+
+def single_block_rule(rule: str, path: Path) -> bool:
+    """Whether one-block stages are built by the released default: always, never, or for the published paths (auto)."""
+    return path in PUBLISHED.values() if rule == "auto" else rule == "default"
+
+
+def spec_of(
+    arch: str, classes: int, resolution: int = 0, single_block: str = "auto", repeat_stage3: bool = False,
+    dataset: str = "imagenet",
+) -> tuple[str, NetworkSpec, int, Path]:  # fmt: skip
+    """(name, network, input resolution, path) of a published name, path list or architecture file. Raises UserError."""
+    name, path, own, extra = resolve(arch)
+    size = resolution or RESOLUTIONS.get(dataset) or own or DEFAULT_RESOLUTION
+    single = single_block_rule(single_block, path)
+    if "single_block_default" in extra and single_block == "auto":
+        single = bool(extra["single_block_default"])
+    return name, network_spec(path, classes, single_block_default=single, repeat_stage3=repeat_stage3), size, path
+
+
+def describe(name: str, dataset: str | None = None, single_block: str = "auto", repeat_stage3: bool = False) -> dict[str, Any]:
+    """``parameters``, ``macs`` (convolutions and linear), ``macs_published`` (thop 2020), ``ptflops``, by network.
+
+    dataset: sets the number of classes and the input size (default: ImageNet at the network's own resolution); a
+    folder is described with its own number of classes being unknown, so it must be one of the known sets.
+    Raises UserError for unknown names.
+    """
+    dataset = dataset or "imagenet"
+    if dataset not in CLASSES:
+        raise UserError(f"unknown data set {dataset!r}; choose one of {', '.join(CLASSES)}")
+    label, spec, size, path = spec_of(name, CLASSES[dataset], 0, single_block, repeat_stage3, dataset)
+    parameters = spec.count("parameters")
+    classifier = (spec.layout.features + 1) * spec.classes
+    return {
+        "name": label,
+        "dataset": dataset,
+        "resolution": size,
+        "classes": spec.classes,
+        "parameters": parameters,
+        "parameters_with_auxiliary": parameters,  # there is no auxiliary head
+        "parameters_without_classifier": parameters - classifier,
+        "macs": spec.count("macs", size),
+        "macs_convolutions": spec.count("macs", size) - spec.layout.features * spec.classes,
+        "macs_published": spec.count("thop2020", size),
+        "macs_ptflops": spec.count("ptflops", size),
+        "architecture": path,
+        "blocks": [[f"k{b.kernel} e{b.expand}" for b in stage] for stage in spec.stages[1:6]],
+    }
+
+
+def run(settings: DescribeSettings, options: Any) -> dict[str, Any]:
+    """The ``describe`` verb."""
+    return describe(settings.arch, settings.dataset, settings.single_block, settings.repeat_stage3)

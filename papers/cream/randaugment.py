@@ -1,0 +1,76 @@
+"""RandAugment as used for Cream's retraining: 15 operations with the magnitudes of section 4.
+
+torchvision's RandAugment has other operations, ranges and a probability of 1, so it does not match; the operations
+here are Pillow's own.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from PIL import Image, ImageEnhance, ImageOps
+
+FILL = (124, 116, 104)  # the ImageNet mean in bytes
+RESAMPLES = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+Picture = Image.Image
+
+
+def _affine(picture: Picture, matrix: tuple[float, ...], resample: Image.Resampling) -> Picture:
+    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, resample, fillcolor=FILL)
+
+
+def _solarize_add(picture: Picture, amount: int) -> Picture:
+    """Add to the values below 128, clipped at 255."""
+    table = [min(255, value + amount) if value < 128 else value for value in range(256)]
+    return picture.point(table * 3)
+
+
+def _enhance(kind: type) -> Callable[[Picture, float, Image.Resampling], Picture]:
+    return lambda picture, value, _: kind(picture).enhance(value)
+
+
+OPERATIONS: dict[str, Callable[[Picture, float, Image.Resampling], Picture]] = {
+    "AutoContrast": lambda p, v, r: ImageOps.autocontrast(p),
+    "Equalize": lambda p, v, r: ImageOps.equalize(p),
+    "Invert": lambda p, v, r: ImageOps.invert(p),
+    "Rotate": lambda p, v, r: p.rotate(v, resample=r, fillcolor=FILL),
+    "Posterize": lambda p, v, r: p if v >= 8 else ImageOps.posterize(p, int(v)),
+    "Solarize": lambda p, v, r: ImageOps.solarize(p, int(v)),
+    "SolarizeAdd": lambda p, v, r: _solarize_add(p, int(v)),
+    "Color": _enhance(ImageEnhance.Color),
+    "Contrast": _enhance(ImageEnhance.Contrast),
+    "Brightness": _enhance(ImageEnhance.Brightness),
+    "Sharpness": _enhance(ImageEnhance.Sharpness),
+    "ShearX": lambda p, v, r: _affine(p, (1, v, 0, 0, 1, 0), r),
+    "ShearY": lambda p, v, r: _affine(p, (1, 0, 0, v, 1, 0), r),
+    "TranslateXRel": lambda p, v, r: _affine(p, (1, 0, v * p.size[0], 0, 1, 0), r),
+    "TranslateYRel": lambda p, v, r: _affine(p, (1, 0, 0, 0, 1, v * p.size[1]), r),
+}
+SIGNED = {"Rotate": 3.0, "ShearX": 0.03, "ShearY": 0.03, "TranslateXRel": 0.045, "TranslateYRel": 0.045}
+ENHANCING = ("Color", "Contrast", "Brightness", "Sharpness")
+
+
+def argument(operation: str, level: float, negative: bool) -> float:
+    """The argument of an operation at a level in 0..10 (0 for those without one)."""
+    if operation in SIGNED:
+        return SIGNED[operation] * level * (-1 if negative else 1)
+    if operation in ENHANCING:
+        return 0.18 * level + 0.1
+    return float({"Posterize": int(0.4 * level), "Solarize": int(25.6 * level), "SolarizeAdd": int(11 * level)}.get(operation, 0))  # fmt: skip  # noqa: E501
+
+
+class RandAugment:
+    """Two random operations per picture, each applied with probability 0.5 at level clip(N(magnitude, std), 0, 10)."""
+
+    def __init__(self, magnitude: float = 9.0, operations: int = 2, std: float = 0.5, probability: float = 0.5) -> None:
+        self.magnitude, self.operations, self.std, self.probability = magnitude, operations, std, probability
+
+    def __call__(self, picture: Picture, rng: random.Random) -> Picture:
+        for name in rng.choices(list(OPERATIONS), k=self.operations):
+            if rng.random() > self.probability:
+                continue
+            level = min(10.0, max(0.0, rng.gauss(self.magnitude, self.std)))
+            value = argument(name, level, rng.random() > 0.5)
+            picture = OPERATIONS[name](picture, value, rng.choice(list(RESAMPLES.values())))
+        return picture

@@ -1,0 +1,39 @@
+"""The retraining recipe's learning rate (section 4): constant within an epoch, warm-up, cool-down. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from common import schedules
+from papers.cream.settings import TrainSettings
+
+STEP_MODELS = ("14", "43")  # published with the step schedule
+
+
+def schedule_of(settings: TrainSettings, name: str) -> str:
+    """``cosine``, ``step`` or ``none``; auto: step for 14 and 43, cosine otherwise."""
+    if settings.schedule != "auto":
+        return settings.schedule
+    return "step" if name in STEP_MODELS else "cosine"
+
+
+def learning_rate(settings: TrainSettings, name: str) -> tuple[Callable[[int], float], int]:
+    """(rate of a 0-based epoch, number of epochs).
+
+    cosine: min + (lr - min)(1 + cos(pi e / E)) / 2, then ``cooldown`` epochs at the minimum; step: lr rate^floor(e / every).
+    The first ``warmup_epochs`` rise linearly from ``warmup_lr`` to lr without shifting the schedule behind them.
+    ``none`` is the generic retrain.yaml: constant, no warm-up.
+    """
+    kind = schedule_of(settings, name)
+
+    def main(epoch: int) -> float:
+        if kind == "cosine":
+            return schedules.cosine_then_minimum(settings.lr, settings.min_lr, epoch, settings.epochs)
+        return schedules.step_decay(settings.lr, settings.decay_rate, epoch, settings.decay_epochs)
+
+    if kind == "none":
+        return (lambda epoch: settings.lr), settings.epochs
+    rate = lambda epoch: schedules.warm_up(  # noqa: E731
+        settings.warmup_lr, settings.lr, epoch, settings.warmup_epochs, main(epoch)
+    )
+    return rate, settings.epochs + (settings.cooldown if kind == "cosine" else 0)

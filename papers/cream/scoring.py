@@ -1,0 +1,90 @@
+"""Scoring a path with the supernet's shared weights: recalibrated batch normalisation, held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common import distributed
+from common.losses import TopK
+from papers.cream.architectures import Path
+from papers.cream.data import Epochs
+from papers.cream.layout import FlopsTable
+from papers.cream.networks import Supernet
+
+
+def norms_of(net: Supernet, path: Path) -> list[nn.BatchNorm2d]:
+    """The batch-normalisation layers a path runs through."""
+    modules = [net.bn1, *(m for block in net.path_blocks(path) for m in block.modules())]
+    return [m for m in modules if isinstance(m, nn.BatchNorm2d)]
+
+
+@contextmanager
+def recalibrated(net: Supernet, path: Path, batches: list[Tensor]) -> Iterator[None]:
+    """Inside, the path's running statistics are the plain averages over ``batches``; afterwards the old ones return."""
+    layers = norms_of(net, path) if batches else []
+    kept = [(m.running_mean.clone(), m.running_var.clone(), m.num_batches_tracked.clone()) for m in layers]  # type: ignore[union-attr, operator]
+    momenta = [m.momentum for m in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # cumulative average
+    training = net.training
+    net.train()
+    try:
+        with torch.no_grad():
+            for x in batches:
+                net(x, path)
+        net.train(training)
+        yield
+    finally:
+        net.train(training)
+        for layer, momentum, (mean, var, count) in zip(layers, momenta, kept, strict=True):
+            layer.momentum = momentum
+            layer.running_mean.copy_(mean)  # type: ignore[union-attr]
+            layer.running_var.copy_(var)  # type: ignore[union-attr]
+            layer.num_batches_tracked.copy_(count)  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+def path_error(net: Supernet, path: Path, test: Epochs, device: torch.device) -> tuple[float, float, float]:
+    """(mean loss, top-1 error, top-5 error in percent) of a path in eval mode with the statistics as they are."""
+    training = net.training
+    net.eval()
+    counts = TopK(device)
+    for x, y in test.epoch(0):
+        logits = net(x, path)
+        counts.add(logits, y, nn.functional.cross_entropy(logits, y))
+    net.train(training)
+    distributed.all_reduce_mean([counts.totals])
+    loss, top1, top5, _ = counts.read()
+    return loss, top1, top5
+
+
+def score_paths(
+    net: Supernet, paths: list[Path], table: FlopsTable, calibration: list[Tensor], test: Epochs, device: torch.device,
+    window: tuple[float, float],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Every path with its MFLOPs, whether it lies in the window, and its error after recalibration; best first.
+
+    Paths outside the window rank behind those inside; ties go to the cheaper path.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        with recalibrated(net, path, calibration):
+            loss, top1, top5 = path_error(net, path, test, device)
+        flops = table.flops(path)
+        rows.append(
+            {
+                "path": path,
+                "mflops": flops,
+                "inside": window[0] <= flops <= window[1],
+                "loss": loss,
+                "top1_error_percent": top1,
+                "top5_error_percent": top5,
+            }
+        )
+    return sorted(rows, key=lambda r: (not r["inside"], r["top1_error_percent"], r["loss"], r["mflops"]))

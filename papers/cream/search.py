@@ -1,0 +1,224 @@
+"""Cream's search: train the supernet one path at a time, keep the best paths on a board, let them teach the others.
+
+    for every batch:                                                  (Algorithm 1 of the paper)
+        sample a path a uniformly
+        every 200 batches: update the meta layer by the validation loss after a simulated student step
+        teacher, m  <-  board entries scored by the meta layer on a's outputs
+        L = (m L_kd(a, teacher) + (2 - m) L_ce(a)) / 2;  step
+        offer a to the board
+    the architecture is the head of the last board
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import torch
+
+from common import distributed, seeds
+from common.architecture import save_architecture
+from common.checkpoints import save_weights
+from common.device import autocast, pick_device
+from common.errors import UserError
+from common.runs import open_run
+from papers.cream import data
+from papers.cream.architectures import Path
+from papers.cream.board import Board
+from papers.cream.iteration import StepRules, search_step
+from papers.cream.layout import FlopsTable, Layout, network_spec
+from papers.cream.meta import MetaRules
+from papers.cream.networks import Supernet
+from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
+from papers.cream.sampling import sample_path
+from papers.cream.scoring import path_error, score_paths
+from papers.cream.settings import SearchSettings
+from papers.cream.window import Window, flops_table, supernet_window
+
+REDRAWS = 10_000  # tries to find a path inside the window
+
+
+def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
+    """Run the search; writes architecture.json, supernet.safetensors and result.json. Raises UserError."""
+    window, layout, rules = space_of(settings)
+    device = pick_device(options)
+    distributed.setup()
+    parts = data.parts_here(settings.parts)
+    resolution = window.resolution if settings.apply_resolution else settings.resolution
+    source, held_out, test = sources(settings, resolution, options)
+    batches = data.train_batches(source, settings, resolution, options.seed, device, settings.parts, settings.jitter)
+    iterations = len(batches) // parts
+    total = settings.epochs * (settings.schedule_images or len(source)) / (settings.parts * settings.batch_size)
+    classes = len(source.classes)
+
+    with open_run(options, settings, data.data_pins(source, test)) as run:
+        if run.result is not None:
+            return run.result
+        seeds.seed_everything(options.seed)
+        net = Supernet(window.built, classes, settings.slice, layout).to(device).train()
+        distributed.broadcast(net.state_dict().values())
+        optimizer = PathSGD(parameter_groups(net, settings.weight_decay), settings.momentum, settings.idle)
+        board = Board(settings.pool_size, settings.acc_gap, settings.start_epoch)
+        if settings.method == "random":
+            board.start_epoch = settings.epochs  # nothing is ever admitted, so nothing is ever distilled
+        table = flops_table(window, layout)
+        counts = {"iterations": 0, "distilled": 0, "meta_updates": 0, "admitted": 0}
+        epoch, start, sums = 0, 0, [0.0, 0.0]
+        state = run.load()
+        if state is not None:
+            net.load_state_dict(state["net"])
+            optimizer.load_state_dict(state["optimizer"])
+            board.load_state_dict(state["board"])
+            epoch, start, sums, counts = state["epoch"], state["batch"], state["sums"], state["counts"]
+
+        def save() -> None:
+            run.save(
+                {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "board": board.state_dict(),
+                 "epoch": epoch, "batch": start, "sums": list(sums), "counts": dict(counts)}
+            )  # fmt: skip
+
+        while epoch < settings.epochs:
+            stream = batches.epoch(epoch, start * parts)
+            for j in run.progress(range(start, iterations), f"epoch {epoch}"):
+                step = epoch * iterations + j
+                path = draw_path(settings, window, table, layout, options.seed, step)
+                lrs = learning_rates(step, total, settings.lr, settings.meta_lr, settings.lr_rule)
+                group = list(islice(stream, parts))
+                with autocast(device, options.precision):
+                    report = search_step(
+                        net, optimizer, board, table, path, epoch, j, group, lrs, rules, distributed.all_reduce_mean
+                    )
+                sums = [sums[0] + report.loss, sums[1] + report.score]
+                counts["iterations"] += 1
+                counts["distilled"] += report.teacher is not None
+                counts["meta_updates"] += report.meta is not None
+                counts["admitted"] += report.accepted
+                start = j + 1
+                if run.due():
+                    save()
+            optimizer.flush()
+            distributed.all_reduce_mean(b for b in net.buffers() if b.is_floating_point())
+            checked = draw_path(settings, window, table, layout, options.seed, -1 - epoch)
+            _, top1, _ = path_error(net, checked, data.test_batches(
+                test, 4 * settings.batch_size, resolution, device, settings.workers, "bilinear"), device)  # fmt: skip
+            run.log(
+                epoch=epoch, lr=lrs[0] if iterations else 0.0, loss=sums[0] / iterations,
+                train_top1_percent=sums[1] / iterations, random_path_top1_error_percent=top1, board=len(board),
+                board_best=board.entries[0].score if len(board) else None,
+                board_best_mflops=board.entries[0].flops if len(board) else None, **counts,
+            )  # fmt: skip
+            epoch, start, sums = epoch + 1, 0, [0.0, 0.0]
+            save()
+
+        chosen, rows = choose(settings, net, board, table, window, layout, source, held_out, resolution, options, device)
+        spec = network_spec(chosen, classes, layout, single_block_default=False)
+        origin = {"paper": "cream", "method": settings.method, "seed": options.seed, "dataset": settings.dataset,
+                  "classes": classes, "chosen_by": settings.choose if settings.method == "cream" else "rescore"}  # fmt: skip
+        architecture = {"path": chosen, "resolution": resolution}
+        if distributed.rank() == 0:
+            save_architecture(run.folder / "architecture.json", "cream", architecture, origin)
+            save_weights(net, run.folder / "supernet.safetensors")
+        metrics = {
+            **counts, "board_size": len(board), "mflops_search_table": table.flops(chosen),
+            "parameters": spec.count("parameters"), "macs": spec.count("macs", resolution),
+            "supernet_parameters": sum(p.numel() for p in net.parameters()),
+        }  # fmt: skip
+        if rows:
+            metrics["supernet_top1_error_percent"] = rows[0]["top1_error_percent"]
+        return run.finish({
+            "paper": "cream", "stage": "search", "metrics": metrics, "architecture": architecture, "board": board.rows(),
+            "scored": rows, "window": {"blocks": list(window.sampled), "resolution": window.resolution},
+            "final_state": {"epochs": settings.epochs},
+        })  # fmt: skip
+
+
+def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
+    """Window, layout and the switches of an iteration, resolved once. Raises UserError for values that cannot work."""
+    window = supernet_window(settings.macs_min, settings.macs_max)
+    layout = Layout(resunit=settings.resunit, dil_conv=settings.dil_conv, pool=settings.pool)
+    if settings.sampling == "weighted":
+        weights = settings.probabilities
+        if len(weights) != layout.choices or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+            raise UserError(f"--probabilities needs {layout.choices} values >= 0 that sum to 1, got {list(weights)}")
+    if settings.pool_size < 1 or settings.slice < 1 or settings.update_every < 1:
+        raise UserError("--pool-size, --slice and --update-every must be at least 1")
+    if settings.batch_size < 2 * settings.slice:
+        raise UserError(f"--batch-size {settings.batch_size} must be at least 2 x --slice {settings.slice}")
+    if settings.pick == "top1" and settings.start_epoch + 1 < settings.epochs and settings.update_every < 10**6:
+        raise UserError(
+            "--pick top1 makes the meta value a constant, so there is no meta gradient (the release fails there); "
+            "set --update-every 1000000 to switch meta updates off"
+        )
+    meta = MetaRules(settings.meta_value, settings.meta_gradient, settings.meta_weights, settings.step_sign, settings.pick)
+    admitted = (settings.macs_min, settings.macs_max) if settings.enforce_window else None
+    rules = StepRules(
+        settings.start_epoch, settings.update_every, settings.slice, settings.smoothing, settings.stored, admitted, meta
+    )
+    return window, layout, rules
+
+
+def sources(settings: SearchSettings, resolution: int, options: Any) -> tuple[data.Source, data.Source | None, data.Source]:
+    """(searched images, held-out images or None, the validation set of the per-epoch check)."""
+    train = data.open_source(settings.dataset, "train", resolution, options)
+    train = data.subset(train, settings.subset_classes, settings.subset_images)
+    train, held_out = data.hold_out(data.limited(train, settings.train_images), settings.holdout)
+    return train, held_out, data.open_source(settings.dataset, "test", resolution, options)
+
+
+def draw_path(
+    settings: SearchSettings, window: Window, table: FlopsTable, layout: Layout, seed: int, step: int
+) -> Path:
+    """The path of an iteration: a function of seed and step alone, so the same on every rank and after a resume."""
+    rng = seeds.numpy_rng(seed, "path", step)
+    weights = settings.probabilities if settings.sampling == "weighted" else None
+    for _ in range(REDRAWS):
+        path = sample_path(rng, window.sampled, layout.choices, weights)
+        if not settings.enforce_window or settings.macs_min <= table.flops(path) <= settings.macs_max:
+            return path
+    raise UserError(
+        f"no path with {settings.macs_min:g} to {settings.macs_max:g} MFLOPs in {REDRAWS} draws (counts are at 224 x 224); "
+        f"widen the window or drop --enforce-window"
+    )
+
+
+def choose(
+    settings: SearchSettings, net: Supernet, board: Board, table: FlopsTable, window: Window, layout: Layout,
+    source: data.Source, held_out: data.Source | None, resolution: int, options: Any, device: torch.device,
+) -> tuple[Path, list[dict[str, Any]]]:  # fmt: skip
+    """(final path, scored candidates): the head of the board, or the best of board or random paths after re-scoring.
+
+    Raises UserError for an empty board (the search ended before anything was admitted).
+    """
+    if settings.method == "cream" and not len(board):
+        raise UserError(
+            f"the board is empty: paths are admitted in epochs after --start-epoch {settings.start_epoch}, and the search "
+            f"had {settings.epochs} epochs; lower --start-epoch or raise --epochs"
+        )
+    if settings.method == "cream" and settings.choose == "head":
+        return board.entries[0].path, []
+    if settings.method == "random":
+        count = settings.candidates or settings.pool_size
+        drawn = [draw_path(settings, window, table, layout, options.seed, 10**9 + i) for i in range(count)]
+        paths = [p for i, p in enumerate(drawn) if p not in drawn[:i]]
+    else:
+        paths = [entry.path for entry in board.entries]
+    bounds = (settings.macs_min, settings.macs_max)
+    rows = rescore(
+        net, paths, table, source, held_out, settings.select_images, settings.recalibrate_batches, settings.batch_size,
+        resolution, settings.workers, bounds, device,
+    )  # fmt: skip
+    return rows[0]["path"], rows
+
+
+def rescore(
+    net: Supernet, paths: list[Path], table: FlopsTable, source: data.Source, held_out: data.Source | None, images: int,
+    recalibrate_batches: int, batch_size: int, resolution: int, workers: int, bounds: tuple[float, float],
+    device: torch.device,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Score paths on held-out images (training images where none were held out), statistics from training images."""
+    calibration_set = data.limited(source, recalibrate_batches * batch_size, "calibration")
+    plain = data.test_batches(calibration_set, batch_size, resolution, device, workers)
+    calibration = [x for x, _ in plain.epoch(0)][:recalibrate_batches] if recalibrate_batches else []
+    chosen = data.limited(held_out if held_out is not None else source, images, "select")
+    test = data.test_batches(chosen, 4 * batch_size, resolution, device, workers)
+    return score_paths(net, paths, table, calibration, test, device, bounds)

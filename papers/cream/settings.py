@@ -1,0 +1,174 @@
+"""Settings of every stage; the defaults are the published run's values (sections 3.7, 4 and 5 of the README's table).
+
+No torch here, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Supernet training with prioritized paths (train.yaml of the release)."""
+
+    method: Literal["cream", "random"] = "cream"  # random: plain uniform single paths, then the best of random paths
+    dataset: str = "imagenet"  # imagenet, tiny-imagenet-20, digits, cifar10, cifar100, a folder, or an .lmdb
+    train_images: int = 0  # first images of the training set that are used at all; 0 = all
+    holdout: int = 0  # last of them kept out of the search, for re-scoring the board
+    subset_classes: int = 0  # rank-correlation subset: first classes x first images of each (100 x 350); 0 = off
+    subset_images: int = 350
+    resolution: int = 224
+    apply_resolution: bool = False  # train at the resolution the window yields (released code only logs it)
+    workers: int = 4
+    macs_min: float = 0.0  # window in millions, by the search's own table at 224
+    macs_max: float = 600.0
+    enforce_window: bool = False  # redraw paths outside the window and keep them off the board
+    resunit: bool = False  # larger space: residual unit as an extra choice
+    dil_conv: bool = False  # larger space: two narrow inverted residuals as extra choices
+    pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
+    sampling: Literal["uniform", "weighted"] = "uniform"
+    probabilities: tuple[float, ...] = (0.05, 0.2, 0.05, 0.5, 0.05, 0.15)  # by choice, when weighted
+    epochs: int = 120
+    batch_size: int = 128  # per part
+    parts: int = 8  # batches per iteration, one per rank of the original; batch normalisation is per part
+    lr: float = 1.0
+    meta_lr: float = 1e-4
+    lr_rule: Literal["sane", "released"] = "sane"  # LR (1 - t/T), or LR (LR - t/T); the same at LR = 1
+    schedule_images: int = 1_280_000  # images per epoch in T; 0 = those of the training set
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    smoothing: float = 0.1
+    start_epoch: int = 20  # board, distillation and meta updates come in the epochs after this one (0-based)
+    update_every: int = 200
+    pool_size: int = 10
+    acc_gap: float = 5.0  # percentage points
+    slice: int = 4  # images of a batch stored with a board entry, and used by each half of a meta update
+    meta_value: Literal["last_negated", "argmax_positive"] = "last_negated"
+    meta_gradient: Literal["first", "all"] = "first"
+    meta_weights: Literal["in_place", "clean"] = "in_place"
+    step_sign: Literal["minus", "plus"] = "minus"
+    pick: Literal["meta", "top1"] = "meta"
+    stored: Literal["teacher", "own"] = "teacher"  # probabilities stored with a new entry
+    idle: Literal["move", "freeze"] = "move"  # parameters off the path: zero-filled gradients, or none
+    crop: Literal["resized", "padded"] = "resized"  # random resized crop; padded: zero padding, for small images in memory
+    pad: int = 4  # of the padded crop
+    scale_min: float = 0.08  # smallest area of the random resized crop
+    flip: bool = True
+    jitter: float = 0.4
+    erasing: float = 0.2
+    choose: Literal["head", "rescore"] = "head"  # final architecture: head of the last board, or ``select``'s rule
+    recalibrate_batches: int = 8  # of batch_size images; for rescore and the random baseline
+    select_images: int = 5000  # images a candidate is scored on: of the holdout, else of the training set
+    candidates: int = 0  # random paths of the baseline; 0 = pool_size
+
+
+MODERN_SEARCH = {
+    "meta_value": "argmax_positive",
+    "meta_gradient": "all",
+    "meta_weights": "clean",
+    "stored": "own",
+    "idle": "freeze",
+    "apply_resolution": True,
+    "enforce_window": True,
+    "choose": "rescore",
+    "holdout": 10_000,
+}
+PAPER_SEARCH = {
+    "meta_value": "argmax_positive",
+    "meta_gradient": "all",
+    "meta_weights": "clean",
+    "stored": "own",
+    "sampling": "weighted",
+}
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """Choose again among the paths a finished search left on its board."""
+
+    search: str = ""  # folder of the search
+    rule: Literal["head", "rescore"] = "rescore"
+    recalibrate_batches: int = 8
+    select_images: int = 5000
+    macs_min: float = 0.0
+    macs_max: float = 0.0  # 0: the search's own window
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Training from scratch ("retrain"); recipe auto: step for 14 and 43, cosine for everything else."""
+
+    arch: str = ""  # 14, 43, 114, 287, 481, 604, a path list, or an architecture file
+    single_block: Literal["auto", "default", "strict"] = "auto"  # auto: default for the published paths, else strict
+    repeat_stage3: bool = False  # a fourth stage-3 entry builds two blocks (the lists of 2020)
+    dataset: str = "imagenet"
+    train_images: int = 0
+    resolution: int = 0  # 0: that of the published network, else of the architecture file, else 224
+    workers: int = 4
+    epochs: int = 500  # without cool-down
+    cooldown: int = 10  # further epochs at the minimum rate (cosine only)
+    batch_size: int = 128  # per part
+    parts: int = 8
+    schedule: Literal["auto", "cosine", "step", "none"] = "auto"
+    lr: float = 0.064
+    min_lr: float = 1e-5
+    warmup_lr: float = 1e-6
+    warmup_epochs: int = 3
+    decay_epochs: float = 2.4
+    decay_rate: float = 0.973
+    optimizer_eps: float = 1e-3
+    alpha: float = 0.9
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+    dropout: float = 0.2
+    ema_decay: float = 0.9999
+    smoothing: float = 0.1
+    crop: Literal["resized", "padded"] = "resized"
+    pad: int = 4
+    scale_min: float = 0.08
+    flip: bool = True
+    randaugment: float = 9.0  # magnitude; 0 = off
+    randaugment_operations: int = 2
+    randaugment_std: float = 0.5
+    erasing: float = 0.2
+    eval_batch_size: int = 512
+    eval_every: int = 1
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of the test pictures
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Test error of weights: the authors' containers, the NNI hub's converted weights, or our own files."""
+
+    arch: str = ""
+    checkpoint: str = ""
+    single_block: Literal["auto", "default", "strict"] = "auto"
+    repeat_stage3: bool = False
+    dataset: str = "imagenet"
+    resolution: int = 0
+    workers: int = 4
+    batch_size: int = 128
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    weights: Literal["ema", "raw"] = "ema"  # which of the two state dicts of the authors' container
+
+
+@dataclass(frozen=True)
+class DescribeSettings:
+    """Sizes and operation counts of a network."""
+
+    arch: tyro.conf.Positional[str] = ""
+    dataset: str = "imagenet"
+    single_block: Literal["auto", "default", "strict"] = "auto"
+    repeat_stage3: bool = False
+
+
+@dataclass(frozen=True)
+class FiguresSettings:
+    """Accuracy against MACs, redrawn from the claims."""
+
+    results: str = "results"  # measured points come from here
+    format: Literal["svg", "png", "pdf"] = "svg"
