@@ -202,7 +202,7 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
     if not values["needs"] and not values.get("compute"):
         raise fault("needs", "a claim that needs nothing must say how it is computed: compute: describe:… or call:…")
     if values.get("compute") and not re.match(
-        r"(describe:[^:]+(:[^:]*)?:[a-z0-9_]+|call:[\w.]+:\w+(:.*)?)\Z", values["compute"]
+        r"(describe:[^:]+(:[^:]*)?:[a-z0-9_.]+|call:[\w.]+:\w+(:.*)?)\Z", values["compute"]
     ):
         raise fault("compute", "compute must be describe:NAME:DATASET:KEY or call:MODULE:FUNCTION:ARG…")
     return Claim(**values, file=shown, line=line)

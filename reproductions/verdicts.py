@@ -1,0 +1,180 @@
+"""Exactly one verdict for each claim: reproduced, not reproduced, inconclusive, or not run (and what is missing).
+
+A value that only code decides is computed at once. A checkpoint's evaluation repeats without spread, so one run
+decides against the margin. A training run or a search varies with its seed, so the decision is an equivalence test
+(TOST) of the seeds' mean against the margin: too few seeds cannot pass, they are inconclusive. Only runs of the
+`paper` profile count; smaller ones are mentioned, never counted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from common.errors import UserError
+from reproductions.claims import Claim
+from reproductions.results import Result, matching
+from reproductions.statistics import equivalence, spread
+
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+INCONCLUSIVE, NOT_RUN = "inconclusive", "not run"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision on one claim and what it rests on."""
+
+    claim: Claim
+    verdict: str
+    measured: Any = None  # value or mean over seeds
+    n: int = 0  # seeds behind it
+    sd: float = math.nan
+    interval: tuple[float, float] | None = None
+    reason: str = ""  # what is missing, or why it is undecided
+    sources: tuple[str, ...] = ()  # result files
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for `claims --json`."""
+        c = self.claim
+        return {
+            "id": c.id,
+            "paper": c.paper,
+            "kind": c.kind,
+            "quantity": c.quantity,
+            "unit": c.unit,
+            "value": c.value,
+            "spread": c.spread,
+            "margin": c.margin,
+            "margin_reason": c.margin_reason,
+            "source": c.source,
+            "paper_or_code": c.paper_or_code,
+            "needs": c.needs,
+            "command": c.command,
+            "verdict": self.verdict,
+            "measured": self.measured,
+            "n": self.n,
+            "sd": None if math.isnan(self.sd) else self.sd,
+            "interval": self.interval,
+            "reason": self.reason,
+            "sources": list(self.sources),
+            "note": c.note,
+        }
+
+
+def decide_all(claims: list[Claim], results: list[Result]) -> list[Verdict]:
+    """A verdict for each claim, in order."""
+    return [decide(claim, results) for claim in claims]
+
+
+def decide(claim: Claim, results: list[Result]) -> Verdict:
+    """The verdict on one claim; never raises for an absent file."""
+    if claim.kind == "computed":
+        return _computed(claim)
+    if claim.kind == "quoted":
+        return Verdict(claim, NOT_RUN, reason="quoted for comparison; not measured by this suite")
+    found = [r for r in matching(claim, results) if isinstance(r.metrics.get(claim.metric_key), (int, float))]
+    full = [r for r in found if r.profile == "paper"]
+    if not full:
+        return Verdict(claim, NOT_RUN, reason=_missing(claim, found))
+    values = [float(r.metrics[claim.metric_key]) for r in full]
+    s = spread(values)
+    sources = tuple(str(r.path) for r in full)
+    interval = None if math.isnan(s.t[0]) else s.t
+
+    def verdict(word: str, reason: str = "") -> Verdict:
+        return Verdict(claim, word, s.mean, s.n, s.sd, interval, reason, sources)
+
+    if any(r.unpinned for r in full):
+        return verdict(INCONCLUSIVE, "made from unpinned data")
+    target, margin = float(claim.value), float(claim.margin)
+    if claim.kind in ("checkpoint", "data"):
+        return verdict(REPRODUCED if all(_within(v, target, margin) for v in values) else NOT_REPRODUCED)
+    seeds = len({r.seed for r in full})
+    if seeds < 2:
+        return verdict(INCONCLUSIVE, "one seed says nothing about the spread; run at least three")
+    found_equal = equivalence(values, target, margin)
+    if found_equal.verdict == "equivalent":
+        return verdict(REPRODUCED)
+    if found_equal.verdict == "different":
+        return verdict(NOT_REPRODUCED)
+    low, high = found_equal.interval
+    return verdict(
+        INCONCLUSIVE, f"{seeds} seeds leave [{low:.4g}, {high:.4g}] against {target:g} ± {margin:g}; run more"
+    )
+
+
+def _computed(claim: Claim) -> Verdict:
+    try:
+        measured = compute(claim)
+    except (UserError, ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
+        return Verdict(claim, NOT_RUN, reason=f"cannot be computed: {type(error).__name__}: {error}")
+    if claim.unit == "exact":
+        same = measured == claim.value or str(measured) == str(claim.value)
+    else:
+        same = isinstance(measured, (int, float)) and _within(float(measured), float(claim.value), float(claim.margin))
+    return Verdict(claim, REPRODUCED if same else NOT_REPRODUCED, measured, 1)
+
+
+def compute(claim: Claim) -> Any:
+    """The value of a claim's ``compute`` entry: ``describe:NAME:DATASET:KEY`` or ``call:MODULE:FUNCTION:ARG…``."""
+    how, *rest = claim.compute.split(":")
+    if how == "describe":
+        name, dataset, key = (rest[0], None, rest[1]) if len(rest) == 2 else (rest[0], rest[1] or None, rest[2])
+        value: Any = _described(claim.paper, name, dataset)
+        for part in key.split("."):
+            value = value[part]
+        return value
+    module, function, *arguments = rest
+    value = getattr(importlib.import_module(module), function)(*[_argument(a) for a in arguments])
+    return list(value) if isinstance(value, tuple) else value
+
+
+@lru_cache(maxsize=512)
+def _described(paper: str, name: str, dataset: str | None) -> dict[str, Any]:
+    return importlib.import_module(f"papers.{paper}.describe").describe(name, dataset)
+
+
+def _argument(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _within(value: float, target: float, margin: float) -> bool:
+    # one part in 10^9 for the decimal fractions of percentages
+    return abs(value - target) <= margin + 1e-9 * max(1.0, abs(target))
+
+
+def _missing(claim: Claim, smaller: list[Result]) -> str:
+    parts = []
+    for need in claim.needs:
+        word, _, name = need.partition(":")
+        if word == "unpublished":
+            parts.append(f"never published: {name}")
+        elif word == "checkpoint":
+            parts.append(f"checkpoint {name}: python -m reproductions checkpoints fetch {name}")
+        elif word == "data":
+            parts.append(f"data {name}: python -m reproductions data fetch {name}")
+        elif word == "training":
+            parts.append("a training run")
+        elif word == "search":
+            parts.append("a search")
+        elif word == "gpu":
+            parts.append("a GPU")
+    text = "needs " + "; ".join(parts) if parts else "no result yet"
+    if smaller:
+        best = Counter(r.profile for r in smaller)
+        text += (
+            ". Run at reduced scale only ("
+            + ", ".join(f"{n} {p}" for p, n in sorted(best.items()))
+            + "): does not count"
+        )
+    return text
