@@ -18,7 +18,9 @@ Loss = Callable[[dict[str, Tensor] | None, Sequence[Tensor], tuple[Tensor, Tenso
 
 
 def table_loss(model: nn.Module) -> Loss:
-    """Cross-entropy of ``model(x, normal, reduce)``, on the live network or on replaced tensors (never copied deeply)."""
+    """Cross-entropy of ``model(x, normal, reduce)``,
+    on the live network or on replaced tensors (never copied deeply).
+    """
 
     def loss(tensors: dict[str, Tensor] | None, tables: Sequence[Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch

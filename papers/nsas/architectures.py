@@ -1,4 +1,6 @@
-"""Published architectures as data (section 8): pairs (operation, input), concat 2..5; the recurrent cell concat 1..8."""
+"""Published architectures as data (section 8): pairs (operation, input), concat 2..5;
+the recurrent cell concat 1..8.
+"""
 
 from __future__ import annotations
 

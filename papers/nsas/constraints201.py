@@ -47,7 +47,9 @@ def compensation(draw: Draw, previous: Code, current: Code) -> Code:
 
 
 def entries_as_released(code: Sequence[int]) -> list[list[tuple[int, int]]]:
-    """The released structure of diverse and compensation cells: one entry an edge (six) instead of one a node (three)."""
+    """The released structure of diverse and compensation cells:
+    one entry an edge (six) instead of one a node (three).
+    """
     entries = []
     for start, node in zip(NODE_STARTS, (1, 2, 3)):
         for edge in range(start, start + node):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import torch
-
 from common.counting import macs, parameters
+from papers.nsas.networks import CLASSES, IMAGE_SIZE, build_derived, build_nb201, load_cnn, size_of
+
 from common.errors import UserError
 from papers.nsas.architectures import NB201, RECURRENT
-from papers.nsas.networks import CLASSES, IMAGE_SIZE, build_derived, build_nb201, load_cnn, size_of
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 
 
 def describe(name: str, dataset: str | None = None, channels: int = 0, layers: int = 0) -> dict:
-    """Counts of ``name`` (published name or architecture file) for ``dataset`` (default cifar10; "ptb" for recurrent)."""
+    """Counts of ``name`` (published name or architecture file) for ``dataset`` (default cifar10;
+    "ptb" for recurrent).
+    """
     if name.startswith("PTB_") or dataset == "ptb":
         return describe_recurrent(name.removeprefix("PTB_"))
     if name in NB201 or (len(name) == 6 and name.isdigit()):
@@ -70,6 +72,7 @@ def count(name: str, dataset: str, channels: int, layers: int, key: str) -> int:
 def supernet_parameters(space: str, channels: int, layers: int) -> int:
     """Parameters of a search network: darts (C, L), nb201 (C, N) or ptb (H, unused)."""
     from papers.nsas.networks import build_nb201_supernet, build_supernet
+
     from papers.nsas.recurrent_supernet import SearchCell
 
     if space == "darts":

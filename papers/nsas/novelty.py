@@ -1,7 +1,7 @@
 """The constraint set: distance between cells, novelty, and the archive of diverse architectures (section 3.2, 3.3).
 
-The paper replaces the constraints "do not forget any earlier architecture" by M of them, chosen for diversity by a greedy
-novelty search.  Normal and reduction cells are handled by two independent :class:`Archive` objects; the i-th constraint
+The paper replaces the constraints "do not forget any earlier architecture" by M of them, chosen for diversity by a
+greedy novelty search.  Normal and reduction cells are handled by two independent :class:`Archive` objects; the i-th constraint
 architecture is (normal[i], reduction[i]).
 """
 
@@ -93,7 +93,10 @@ class Archive:
 
     def state(self) -> dict:
         """Plain lists for a run state."""
-        return {"members": [list(map(list, c)) for c in self.members], "recent": [list(map(list, c)) for c in self.recent]}
+        return {
+            "members": [list(map(list, c)) for c in self.members],
+            "recent": [list(map(list, c)) for c in self.recent],
+        }
 
     def restore(self, state: dict) -> None:
         """Inverse of :meth:`state`."""

@@ -2,9 +2,9 @@
 
 With the raw 0/1 table an unselected operation contributes exactly zero, so the sampled operations alone give the same
 logits.  What dense execution does besides is explicit here:
-- unselected parameters get zero (not missing) gradients: :func:`common.optim.zero_filled_grads` after backward;
-- batch-norm statistics of unselected operations move: :func:`forward` with ``statistics=True`` runs them without a graph.
-Constraint forwards touch no statistics of the live network (the released code ran deep copies):
+- unselected parameters get zero (not missing) gradients: :func:`common.optim.zero_fill_grads` after backward;
+- batch-norm statistics of unselected operations move: :func:`forward` with ``statistics=True`` runs them without a
+graph. Constraint forwards touch no statistics of the live network (the released code ran deep copies):
 :func:`frozen_statistics`; operations of the first two cells that several constraints share are computed once.
 """
 
@@ -22,7 +22,9 @@ Architecture = tuple[Cell, Cell]  # normal, reduction
 
 
 class Memo:
-    """Results of (module, input) pairs for one batch; inputs are known by an integer, equal integers are equal tensors."""
+    """Results of (module, input) pairs for one batch; inputs are known by an integer,
+    equal integers are equal tensors.
+    """
 
     def __init__(self) -> None:
         self.values: dict[tuple, tuple[int, Tensor]] = {}
@@ -38,8 +40,8 @@ def forward(
 ) -> Tensor:
     """Logits [B, K] of one path.
 
-    statistics: also run every unselected operation, without a graph, so that batch-norm values move as in dense execution.
-    memo: share results between calls on the same ``x`` (only where nothing changes in between and no graph is kept).
+    statistics: also run every unselected operation, without a graph, so that batch-norm values move as in dense
+    execution. memo: share results between calls on the same ``x`` (only where nothing changes in between and no graph is kept).
     """
     share = memo.get if memo is not None else None
     stem_id, stem = share(("stem",), lambda: model.stem(x)) if share else (0, model.stem(x))

@@ -1,7 +1,7 @@
 """The recurrent language model of the PTB space: derived cell, dropouts, tied decoder (section 5.2).
 
-Shapes: words [T, B] int64, hidden [1, B, H], outputs [T, B, H], V words.  All masks may be given (golden tests); otherwise
-they are drawn from ``generator``.
+Shapes: words [T, B] int64, hidden [1, B, H], outputs [T, B, H], V words.  All masks may be given (golden tests);
+otherwise they are drawn from ``generator``.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def draw_masks(dropouts: Dropouts, words: int, batch: int, width: int, generator
 class Cell(nn.Module):
     """The derived cell: W0 [2H, 2H], W_i [H, 2H]; node i = (f, p): s_{i+1} = s_p + sigmoid(c)(f(g) - s_p).
 
-    Nodes are executed level by level: those whose predecessors are ready share one matrix product per predecessor, and the
-    input half of [x m_x, h m_h] W0 is one product for all time steps.  Same sums as node by node, in fewer calls.
+    Nodes are executed level by level: those whose predecessors are ready share one matrix product per predecessor,
+    and the input half of [x m_x, h m_h] W0 is one product for all time steps.  Same sums as node by node, in fewer calls.
     """
 
     def __init__(self, width: int, recurrent: tuple[tuple[str, int], ...], concat: tuple[int, ...]):

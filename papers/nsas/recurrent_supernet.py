@@ -2,7 +2,8 @@
 
 Node i mixes every earlier state j and every operation k except ``none``:
     sum_{j,k} p[j, k] (s_j + sigmoid(c_j) (f_k(g_j) - s_j)),   [c_j, g_j] = (s_j m_h) W_i.
-With P_j = sum_k p[j, k] this equals  P_j s_j + sigmoid(c_j) (sum_k p[j, k] f_k(g_j) - P_j s_j), which is how it is computed.
+With P_j = sum_k p[j, k] this equals  P_j s_j + sigmoid(c_j) (sum_k p[j, k] f_k(g_j) - P_j s_j), which is how it is
+computed.
 """
 
 from __future__ import annotations

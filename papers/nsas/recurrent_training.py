@@ -32,8 +32,8 @@ def get_batch(stream: Tensor, start: int, length: int) -> tuple[Tensor, Tensor]:
 def epoch_chunks(rows: int, base: int, rng: np.random.RandomState, fixed: bool = False) -> list[tuple[int, int]]:
     """(start, length) of every chunk of an epoch over ``rows`` rows (a target needs the next row).
 
-    ``fixed`` is the search loop's rule.  As released, a length drawn near the end may reach beyond it: the learning rate
-    is scaled by the drawn length, the data by what is left.
+    ``fixed`` is the search loop's rule.  As released, a length drawn near the end may reach beyond it: the learning
+    rate is scaled by the drawn length, the data by what is left.
     """
     chunks, start = [], 0
     while start < rows - 1 - 1:
@@ -50,7 +50,9 @@ def scaled(lr: float, length: int, base: int) -> float:
 
 
 def switches_to_averaging(earlier: Sequence[float], loss: float, nonmono: int = 5) -> bool:
-    """More than ``nonmono`` earlier validation losses, and this one exceeds the minimum of all but the last ``nonmono``."""
+    """More than ``nonmono`` earlier validation losses,
+    and this one exceeds the minimum of all but the last ``nonmono``.
+    """
     return len(earlier) > nonmono and loss > min(earlier[:-nonmono])
 
 
@@ -65,7 +67,9 @@ def make_asgd(model: torch.nn.Module, lr: float, weight_decay: float) -> torch.o
 
 
 class averaged:
-    """``with averaged(model, optimizer):`` the model holds the averaged weights (ASGD phase), afterwards its own again."""
+    """``with averaged(model, optimizer):`` the model holds the averaged weights (ASGD phase),
+    afterwards its own again.
+    """
 
     def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer):
         self.model, self.optimizer, self.kept = model, optimizer, []

@@ -1,4 +1,6 @@
-"""Gumbel sampling of the two GDAS codes: relaxed one-hot (DARTS space, section 4.2), straight-through (NAS-Bench-201, 6.4)."""
+"""Gumbel sampling of the two GDAS codes: relaxed one-hot (DARTS space, section 4.2),
+straight-through (NAS-Bench-201, 6.4).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Random cells of the DARTS space, their 0/1 tables, and the cells read back from tables (sections 4.1, 4.2).
 
-A *cell* is a tuple of eight pairs ``(operation, input)``: node ``i`` (0..3) owns slots ``2 i`` and ``2 i + 1``; inputs are
-states ``0 .. i + 1``.  Operations are indices into :data:`common.spaces.darts.PRIMITIVES` (0 is ``none``).
+A *cell* is a tuple of eight pairs ``(operation, input)``: node ``i`` (0..3) owns slots ``2 i`` and ``2 i + 1``;
+inputs are states ``0 .. i + 1``.  Operations are indices into :data:`common.spaces.darts.PRIMITIVES` (0 is ``none``).
 Tables have shape [14, 8]: one row an edge (node by node, inputs in order), one column an operation.
 """
 

@@ -21,7 +21,11 @@ def imagenet_linear(epoch: int, base: float = 0.2, epochs: int = 250, batch_size
     base (E - 5 - e)/(E - 5) while E - e > 5, else base (E - e)/((E - 5) 5).  The warm-up of five epochs,
     factor (e + 1)/5, applies only to batches above 256, so the published run had none.
     """
-    lr = base * (epochs - 5 - epoch) / (epochs - 5) if epochs - epoch > 5 else base * (epochs - epoch) / ((epochs - 5) * 5)
+    lr = (
+        base * (epochs - 5 - epoch) / (epochs - 5)
+        if epochs - epoch > 5
+        else base * (epochs - epoch) / ((epochs - 5) * 5)
+    )
     return lr * (epoch + 1) / 5 if epoch < 5 and batch_size > 256 else lr
 
 

@@ -1,22 +1,24 @@
-"""RandomNAS-NSAS in the recurrent space (section 5.5): the paper's form, and the released run, which never changed cell.
+"""RandomNAS-NSAS in the recurrent space (section 5.5): the paper's form, and the released run, which never changed
+cell.
 
 ``path="sampled"`` (variant paper): each step trains one sampled cell a_t and, as a penalty, the cells of the archive:
     L(w) = (1 - eps) L(w; a_t) + (eps / M) sum_i L(w; a_i),  L = NLL + beta * temporal activation penalty,
 with gradient through every term and a hidden state of its own for each constraint.
-``path="fixed"`` (variant authors): the sampled table never reaches the cell, so one random mixture is trained; constraint
-passes run the live model over the same chunk, advance the same hidden state, and only the last loss counts, times 2 / M.
+``path="fixed"`` (variant authors): the sampled table never reaches the cell, so one random mixture is trained;
+constraint passes run the live model over the same chunk, advance the same hidden state, and only the last loss counts, times 2
+/ M.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from common import seeds
 from common.architecture import save_architecture
-from common.cli import RunOptions
 from common.data.text import Corpus, batchify
 from common.device import pick_device
 from common.errors import UserError
@@ -27,6 +29,9 @@ from papers.nsas.recurrent_supernet import EDGES, RecurrentCode, SearchCell, gen
 from papers.nsas.recurrent_training import epoch_chunks, evaluate, get_batch, make_sgd, perplexity, scaled
 from papers.nsas.sampling import sample_free
 from papers.nsas.settings import SearchRecurrentSettings
+
+if TYPE_CHECKING:
+    from common.cli import RunOptions
 
 
 @dataclass
@@ -106,6 +111,7 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
                     run.save(snapshot(epoch, step + 1))
             if sampled:
                 model.rnns[0].set_path(code)
+                renew_statistics(model, train, settings.recalibrate_chunks, settings.bptt)
             valid_loss = evaluate(model, valid[: settings.select_rows or None], settings.bptt)
             epoch, position = epoch + 1, 0
             run.log(
@@ -181,7 +187,9 @@ def _pairs(x, y) -> float:
 def select(
     model: LanguageModel, train: Tensor, valid: Tensor, settings: SearchRecurrentSettings, seed: int
 ) -> tuple[RecurrentCode, float]:
-    """The best of N fresh cells by validation perplexity, batch-norm statistics renewed for each (no code was released)."""
+    """The best of N fresh cells by validation perplexity,
+    batch-norm statistics renewed for each (no code was released).
+    """
     if settings.select_candidates < 1:
         raise UserError("select_candidates is 0; choose at least one candidate")
     rng = seeds.numpy_rng(seed, "select")

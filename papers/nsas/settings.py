@@ -53,7 +53,9 @@ class SearchGdasSettings:
     train_images: int = 0
     train_portion: float = 0.5
     constraint: Literal["nsas", "nsas-c"] = "nsas"
-    semantics: Literal["2019", "head"] = "2019"  # head: plain architecture step, CE alone, tables overwritten by the draw
+    semantics: Literal["2019", "head"] = (
+        "2019"  # head: plain architecture step, CE alone, tables overwritten by the draw
+    )
     constraint_gradient: bool = False
     weighted: bool = True  # similarity-weighted recursion; False: plain mean
     table: Literal["softmax", "raw"] = "softmax"

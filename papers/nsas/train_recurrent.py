@@ -1,17 +1,19 @@
-"""Training a recurrent cell from scratch: SGD, then averaged SGD once validation stalls, back to the best on NaN (5.3)."""
+"""Training a recurrent cell from scratch: SGD, then averaged SGD once validation stalls,
+back to the best on NaN (5.3).
+"""
 
 from __future__ import annotations
 
 import copy
 import math
+from typing import TYPE_CHECKING
 
 import torch
+from common.checkpoints import save_weights
 from torch import Tensor
 
 from common import seeds
 from common.architecture import load_architecture
-from common.checkpoints import save_weights
-from common.cli import RunOptions
 from common.data.text import Corpus, batchify
 from common.device import pick_device
 from common.errors import UserError
@@ -30,6 +32,9 @@ from papers.nsas.recurrent_training import (
     switches_to_averaging,
 )
 from papers.nsas.settings import TrainRecurrentSettings
+
+if TYPE_CHECKING:
+    from common.cli import RunOptions
 
 
 def load_cell(name: str) -> Recurrent:
@@ -52,7 +57,9 @@ def check_cell(name: str, nodes: tuple[tuple[str, int], ...], concat: tuple[int,
         raise UserError(f"{name}: the recurrent cell has {len(nodes)} pairs; it needs 8")
     for node, (function, source) in enumerate(nodes):
         if function not in ACTIVATIONS:
-            raise UserError(f"{name}: unknown activation {function!r} in node {node + 1}; use one of {', '.join(ACTIVATIONS)}")
+            raise UserError(
+                f"{name}: unknown activation {function!r} in node {node + 1}; use one of {', '.join(ACTIVATIONS)}"
+            )
         if not 0 <= source <= node:
             raise UserError(f"{name}: node {node + 1} reads state {source}; it can read states 0 to {node}")
     if not concat or any(not 0 < i <= len(nodes) for i in concat):
@@ -121,7 +128,9 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
             if broken:
                 rollbacks += 1
                 if rollbacks > settings.rollbacks:
-                    raise UserError(f"the loss was not finite {rollbacks} times; lower --learning-rate (now {settings.learning_rate})")
+                    raise UserError(
+                        f"the loss was not finite {rollbacks} times; lower --learning-rate (now {settings.learning_rate})"
+                    )
                 model.load_state_dict(best["weights"])
                 averaging = best["averaging"]
                 make = make_asgd if averaging else make_sgd
@@ -146,7 +155,10 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
                 losses.append(valid_loss)
             epoch += 1
             run.log(
-                epoch=epoch, train_loss=total / max(1, count), valid_perplexity=perplexity(valid_loss), averaging=averaging
+                epoch=epoch,
+                train_loss=total / max(1, count),
+                valid_perplexity=perplexity(valid_loss),
+                averaging=averaging,
             )
             run.save(snapshot(epoch, 0))
         model.load_state_dict(best["weights"])
@@ -170,7 +182,9 @@ def train_step(
     generator: torch.Generator,
     settings: TrainRecurrentSettings,
 ) -> tuple[float, Tensor]:
-    """One chunk: NLL + alpha and beta penalties, clip, step.  A loss that is not finite is returned before any update."""
+    """One chunk: NLL + alpha and beta penalties, clip, step.
+    A loss that is not finite is returned before any update.
+    """
     masks = model.masks(words.shape[1], generator)
     logits, hidden, raw, dropped = model(words, hidden, masks)
     value = nll(logits, targets)

@@ -1,0 +1,139 @@
+"""``python -m papers.nsas search|train|evaluate|describe|draw|experiments``: see README.md beside this file."""
+
+from __future__ import annotations
+
+from common.cli import Stage, Verb, main
+from papers.nsas import settings as s
+
+MEANT = {"constraint_gradient": True, "table": "raw"}
+PROPER = {"selection": "proper", "recalibrate_batches": 20, "structure_bug": False}
+IMAGENET = {
+    "dataset": "imagenet", "channels": 50, "layers": 14, "drop_path": 0.0, "cutout": 0, "label_smoothing": 0.1,
+    "epochs": 250, "weight_decay": 3e-5,
+}  # fmt: skip
+
+SEARCH = {
+    ("darts", "random"): Stage(
+        s.SearchRandomSettings,
+        "papers.nsas.search_random:search",
+        "search",
+        "RandomNAS-NSAS in the DARTS space",
+        {
+            "paper": MEANT,
+            "modern": {**MEANT, "select_augment": False, "recalibrate_batches": 20},
+            "head": {"table": "raw", "constraints": 8, "select_candidates": 10, "epochs": 2},
+        },
+    ),
+    ("darts", "gdas"): Stage(
+        s.SearchGdasSettings,
+        "papers.nsas.search_gdas:search",
+        "search_gdas",
+        "GDAS-NSAS in the DARTS space (2019 semantics)",
+        {
+            "paper": {**MEANT, "weighted": False},
+            "modern": {**MEANT, "weighted": False},
+            "head": {"semantics": "head", "table": "raw", "epochs": 240},
+        },
+    ),
+    ("nb201", "random"): Stage(
+        s.SearchNb201RandomSettings,
+        "papers.nsas.search_nb201:search_random",
+        "search_nb201_random",
+        "RandomNAS variants on NAS-Bench-201",
+        {"paper": PROPER, "modern": PROPER},
+    ),
+    ("nb201", "gdas"): Stage(
+        s.SearchNb201GdasSettings,
+        "papers.nsas.search_nb201:search_gdas",
+        "search_nb201",
+        "GDAS variants on NAS-Bench-201",
+        {
+            "paper": {"constraint_gradient": True, "structure_bug": False, "stale_clip": False},
+            "modern": {"constraint_gradient": True, "structure_bug": False, "stale_clip": False},
+        },
+    ),
+    ("ptb", "random"): Stage(
+        s.SearchRecurrentSettings,
+        "papers.nsas.search_recurrent:search",
+        "search_ptb",
+        "RandomNAS-NSAS for recurrent cells",
+        {"paper": {"path": "sampled"}, "modern": {"path": "sampled"}},
+    ),
+    ("ptb", "gdas"): Stage(
+        s.NotReleasedSettings,
+        "papers.nsas.unavailable:recurrent_gdas",
+        "search_ptb_gdas",
+        "not available: GDAS for recurrent cells was never released",
+    ),
+}
+
+TRAIN = {
+    ("darts",): Stage(
+        s.TrainSettings,
+        "papers.nsas.train:train",
+        "train",
+        "A derived CNN from scratch",
+        {
+            "paper": {},
+            "modern": {},
+            "imagenet-step": {**IMAGENET, "schedule": "step", "learning_rate": 0.1, "batch_size": 128},
+            "imagenet-linear": {**IMAGENET, "schedule": "linear", "learning_rate": 0.2, "batch_size": 256},
+        },
+    ),
+    ("ptb",): Stage(
+        s.TrainRecurrentSettings,
+        "papers.nsas.train_recurrent:train",
+        "train_ptb",
+        "A recurrent cell from scratch",
+        {"paper": {}, "modern": {}},
+    ),
+}
+
+EVALUATE = {
+    ("darts",): Stage(
+        s.EvaluateSettings,
+        "papers.nsas.evaluate:evaluate",
+        "evaluate",
+        "A trained CNN on its test set",
+        {"paper": {}, "modern": {}},
+    ),
+    ("ptb",): Stage(
+        s.EvaluateRecurrentSettings,
+        "papers.nsas.evaluate:evaluate_recurrent",
+        "evaluate_ptb",
+        "Perplexities of a trained recurrent network",
+        {"paper": {}, "modern": {}},
+    ),
+}
+
+VERBS = {
+    "search": Verb(
+        SEARCH,
+        {"space": ("darts", "nb201", "ptb"), "method": ("random", "gdas")},
+        about="Search for an architecture",
+    ),
+    "train": Verb(TRAIN, {"space": ("darts", "ptb")}, about="Train an architecture from scratch"),
+    "evaluate": Verb(EVALUATE, {"space": ("darts", "ptb")}, about="Test trained weights"),
+    "describe": Verb(
+        {(): Stage(s.DescribeSettings, "papers.nsas.describe:run", "describe", "Parameters, MACs, cell")},
+        about="Counts of an architecture",
+    ),
+    "draw": Verb(
+        {(): Stage(s.DrawSettings, "papers.nsas.draw:draw", "draw", "Pictures of the cells")}, about="Draw the cells"
+    ),
+    "experiments": Verb(
+        {
+            (): Stage(
+                s.ExperimentSettings,
+                "papers.nsas.experiments:run",
+                "experiments",
+                "Does the constraint matter?",
+                {"paper": {"loss": "paper"}, "modern": {"loss": "paper"}},
+            )
+        },
+        about="Forgetting, ranking and the chosen cell with and without constraints",
+    ),
+}
+
+if __name__ == "__main__":
+    main("nsas", VERBS)

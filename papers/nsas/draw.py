@@ -1,0 +1,56 @@
+"""Drawings of the cells in the authors' style: pairs as labelled edges, inputs green, output yellow (section 10)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from papers.nsas.networks import load_cnn
+
+from common.runs import run_folder
+from papers.nsas.architectures import PRIMITIVES
+from papers.nsas.settings import DrawSettings
+from papers.nsas.train_recurrent import load_cell
+
+if TYPE_CHECKING:
+    from common.cli import RunOptions
+
+INPUT, NODE, OUTPUT = "darkseagreen2", "lightblue", "palegoldenrod"
+Edge = tuple[str, str, str | None]
+
+
+def cnn_graph(cell) -> tuple[list[tuple[str, str]], list[Edge]]:
+    """Nodes (name, colour) and edges (from, to, label) of a cell; ``none`` edges are drawn."""
+    names = {0: "c_{k-2}", 1: "c_{k-1}"} | {i: str(i - 2) for i in range(2, 6)}
+    nodes = [("c_{k-2}", INPUT), ("c_{k-1}", INPUT), *((str(i), NODE) for i in range(4)), ("c_{k}", OUTPUT)]
+    edges: list[Edge] = [(names[state], str(slot // 2), PRIMITIVES[op]) for slot, (op, state) in enumerate(cell)]
+    edges += [(str(i), "c_{k}", None) for i in range(4)]
+    return nodes, edges
+
+
+def recurrent_graph(recurrent) -> tuple[list[tuple[str, str]], list[Edge]]:
+    """x_{t} and h_{t-1} into node 0, then one labelled edge a node, all nodes into h_{t}."""
+    count = len(recurrent)
+    nodes = [("x_{t}", INPUT), ("h_{t-1}", INPUT), *((str(i), NODE) for i in range(count + 1)), ("h_{t}", OUTPUT)]
+    edges: list[Edge] = [("x_{t}", "0", None), ("h_{t-1}", "0", None)]
+    edges += [(str(source), str(i + 1), function) for i, (function, source) in enumerate(recurrent)]
+    edges += [(str(i), "h_{t}", None) for i in range(1, count + 1)]
+    return nodes, edges
+
+
+def draw(settings: DrawSettings, options: RunOptions) -> dict:
+    """Write one picture a cell and its dot text."""
+    from common import drawing
+
+    folder = run_folder(options)
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.recurrent:
+        graphs = {"recurrent": recurrent_graph(load_cell(settings.arch).recurrent)}
+    else:
+        architecture = load_cnn(settings.arch)
+        graphs = {"normal": cnn_graph(architecture.normal), "reduction": cnn_graph(architecture.reduce)}
+    written = []
+    for name, (nodes, edges) in graphs.items():
+        path = folder / f"{name}.{settings.format}"
+        drawing.draw_cells(edges, path)
+        written.append(str(path))
+    return {"files": written}

@@ -1,0 +1,120 @@
+"""Does the constraint matter?  Supernets on NAS-Bench-201 trained with M = 0, 2, 4, 8 constraints, with and without gradient.
+
+Measured: forgetting (accuracy of earlier architectures on a fixed probe set before and after the updates between two
+probes), Kendall's tau of the supernet's ranking against the tables, accuracy of the chosen cell, seconds.
+The constraint set is the paper's archive (novelty search with the per-edge distance); loss "authors" keeps constraint
+losses as numbers, loss "paper" differentiates them.  M = 0 is RandomNAS.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from common import seeds
+from common.data.nasbench201 import Table
+from common.device import pick_device
+from common.errors import UserError
+from common.optim import zero_fill_grads
+from common.runs import check_finite, open_run
+from papers.nsas import constraints201 as c201
+from papers.nsas.networks import build_nb201_supernet, code_logits
+from papers.nsas.novelty import Archive, distance_by_slot
+from papers.nsas.schedules import cosine
+from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves, renew_statistics
+from papers.nsas.settings import ExperimentSettings, SearchNb201RandomSettings
+
+if TYPE_CHECKING:
+    from common.cli import RunOptions
+
+Code = tuple[int, ...]
+
+
+def run(settings: ExperimentSettings, options: RunOptions) -> dict:
+    """One cell of the study: one loss, one M, one seed."""
+    device = pick_device(options)
+    fill = SearchNb201RandomSettings(
+        dataset=settings.dataset, train_images=settings.train_images, select_images=settings.rank_images,
+        batch_size=settings.batch_size,
+    )  # fmt: skip
+    train, valid, pins, note = open_halves(fill, options, device, "test")
+    step_loss = live_loss if settings.loss == "paper" else constant_loss
+    shares = [1.0 - settings.mix] if settings.constraints else [1.0]
+    with open_run(options, settings, {"data": pins}) as work:
+        if work.result is not None:
+            return work.result
+        seeds.seed_everything(options.seed)
+        started = time.process_time()
+        model = build_nb201_supernet(settings.channels, settings.cells, len(train.images.classes)).to(device)
+        optimizer = make_sgd(model.parameters(), settings)
+        archive = Archive(settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot)
+        probe = next(iter(valid.epoch(0)))
+        probe = (probe[0][: settings.probe_images], probe[1][: settings.probe_images])
+        watched: list[tuple[Code, float]] = []
+        drops: list[float] = []
+        for epoch in range(settings.epochs):
+            lr = cosine(epoch, settings.learning_rate, settings.learning_rate_min, settings.epochs)
+            optimizer.param_groups[0]["lr"] = lr
+            for step, (x, y) in enumerate(train.epoch(epoch)):
+                model.train()
+                draw = drawer(seeds.numpy_rng(options.seed, "architecture", epoch, step))
+                current = c201.random_code(draw)
+                archive.update(current, lambda: c201.random_code(draw))  # noqa: B023
+                members = list(archive.members)
+                weights = [shares[0] if members else 1.0] + [settings.mix / max(1, len(members))] * len(members)
+                optimizer.zero_grad()
+                loss = step_loss(model, x, y, [current, *members], weights)
+                check_finite(loss, step=step, architecture=current)
+                zero_fill_grads([p for p in model.parameters() if p in optimizer.state])
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+                optimizer.step()
+                if (step + 1) % settings.probe_every == 0:
+                    # how the architectures noted at the last probe fare after the updates since
+                    drops += [before - accuracy(model, code, *probe) for code, before in watched]
+                    watched = [(c, accuracy(model, c, *probe)) for c in [current, *archive.recent[-3:]]][:4]
+            work.log(epoch=epoch + 1, lr=lr, loss=float(loss), forgetting_points=float(np.mean(drops)) if drops else 0.0)
+        metrics = {"forgetting_points": float(np.mean(drops)) if drops else 0.0}
+        metrics |= ranking(model, train, valid, settings, options)
+        work.log("timing", process_seconds=time.process_time() - started)
+        return work.finish({"metrics": metrics, "note": note})
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, code: Code, x: torch.Tensor, y: torch.Tensor) -> float:
+    """Percent on a fixed batch, batch statistics, running values left alone."""
+    from papers.nsas.paths import frozen_statistics
+
+    model.train()
+    with frozen_statistics(model):
+        return 100.0 * float((code_logits(model, x, code).argmax(1) == y).float().mean())
+
+
+@torch.no_grad()
+def ranking(model, train, valid, settings: ExperimentSettings, options: RunOptions) -> dict:
+    """Supernet accuracies of random cells (statistics renewed for each): tau against the tables, and the best cell."""
+    from scipy.stats import kendalltau
+
+    draw = drawer(seeds.numpy_rng(12345, "ranked cells"))  # the same cells for every run of the study
+    codes = [c201.random_code(draw) for _ in range(settings.rank_cells)]
+    scores = []
+    for code in codes:
+        renew_statistics(model, code, train, settings.recalibrate_batches)
+        model.eval()
+        right = count = 0
+        for x, y in valid.epoch(0):
+            right += int((code_logits(model, x, code).argmax(1) == y).sum())
+            count += len(y)
+        scores.append(100.0 * right / count)
+    found = {"chosen_supernet_accuracy_percent": max(scores)}
+    try:
+        table = Table.open(options)
+    except UserError:
+        return found
+    truth = [table.lookup(code, "cifar10", "test") for code in codes]
+    found["tau"] = float(kendalltau(scores, truth).statistic)
+    found["chosen_test_accuracy_percent"] = truth[int(np.argmax(scores))]
+    return found

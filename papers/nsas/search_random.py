@@ -1,0 +1,252 @@
+"""RandomNAS with the NSAS loss in the DARTS space (sections 3 and 4.1).
+
+    for each batch: sample a_t; update the archive with it; then
+    L(w) = (1 - eps) CE(w; a_t) + (eps / M) sum_i CE(w; a_i)        a_i: the archive, same mini-batch
+    afterwards: of N random cells keep the best on the selection half, five times.
+
+As released the second term is a constant (``constraint_gradient=False``): the gradient is exactly (1 - eps) grad
+CE(a_t).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, table_logits
+from torch import Tensor, nn
+
+from common import seeds
+from common.architecture import save_architecture
+from common.data.augment import Augmentation
+from common.data.batches import Batches
+from common.data.sources import open_images
+from common.device import pick_device
+from common.errors import UserError
+from common.optim import zero_fill_grads
+from common.runs import check_finite, open_run
+from papers.nsas import paths
+from papers.nsas.novelty import Archive
+from papers.nsas.sampling import SAMPLERS, Cell
+from papers.nsas.schedules import cosine, shifted
+from papers.nsas.settings import SearchRandomSettings
+
+if TYPE_CHECKING:
+    from common.cli import RunOptions
+
+Architecture = tuple[Cell, Cell]
+Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]
+
+
+def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
+    """Train the supernet, select; returns the result with the best cell and the winners of all rounds."""
+    device = pick_device(options)
+    draw = sampler(settings)
+    train, valid, pins = halves(settings, options, device)
+    with open_run(options, settings, {"data": pins}) as run:
+        if run.result is not None:
+            return run.result
+        seeds.seed_everything(options.seed)
+        model = build_supernet(settings.channels, len(train.images.classes), settings.layers).to(device)
+        optimizer = torch.optim.SGD(
+            model.parameters(), settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+        archives = [
+            Archive(settings.constraints, settings.recent, settings.neighbours) for _ in ("normal", "reduction")
+        ]
+        first = seeds.numpy_rng(options.seed, "first")
+        for archive in archives:
+            archive.recent.append(draw(first))  # one random cell that is never trained
+        step_loss = loss_function(settings)
+        epoch, position, total = 0, 0, 0.0
+        if state := run.load():
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            for archive, stored in zip(archives, state["archives"]):
+                archive.restore(stored)
+            epoch, position, total = state["epoch"], state["position"], state["total"]
+
+        def snapshot(epoch: int, position: int) -> dict:
+            return {
+                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "position": position,
+                "archives": [a.state() for a in archives], "total": total,
+            }  # fmt: skip
+
+        while epoch < settings.epochs:
+            model.train()
+            lr = cosine(
+                shifted(epoch, settings.shifted_lr), settings.learning_rate, settings.learning_rate_min, settings.epochs
+            )
+            optimizer.param_groups[0]["lr"] = lr
+            for step, (x, y) in enumerate(train.epoch(epoch, position), start=position):
+                rng = seeds.numpy_rng(options.seed, "architecture", epoch, step)
+                current = (draw(rng), draw(rng))
+                for archive, cell in zip(archives, current):
+                    archive.update(cell, lambda: draw(rng))  # noqa: B023
+                constraints = list(zip(*(a.members for a in archives)))
+                optimizer.zero_grad()
+                loss = step_loss(model, x, y, current, constraints)
+                check_finite(loss, step=step, architecture=current)
+                zero_fill_grads(model.parameters())
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+                optimizer.step()
+                total += loss
+                if run.due():
+                    run.save(snapshot(epoch, step + 1))
+            epoch, position = epoch + 1, 0
+            run.log(epoch=epoch, lr=lr, loss=total / len(train), constraints=len(archives[0].members))
+            total = 0.0
+            run.save(snapshot(epoch, 0))
+        winners = select(model, draw, valid, train, settings, options.seed)
+        best = max(winners, key=lambda w: w[1])
+        names = names_of(best[0])
+        save_architecture(run.folder / "architecture.json", "darts", names, run.origin)
+        metrics = {
+            "supernet_accuracy_percent": best[1],
+            "supernet_accuracy_mean_of_winners_percent": sum(w[1] for w in winners) / len(winners),
+        }
+        return run.finish(
+            {"metrics": metrics, "architecture": names, "winners": [[names_of(a), s] for a, s in winners]}
+        )
+
+
+def sampler(settings) -> Callable:
+    """The sampler of (constraint, inputs)."""
+    key = (settings.constraint, settings.inputs)
+    if key not in SAMPLERS:
+        known = [i for c, i in SAMPLERS if c == settings.constraint]
+        raise UserError(
+            f"--constraint {settings.constraint} has no inputs {settings.inputs!r}; use {' or '.join(known)}"
+        )
+    return SAMPLERS[key]
+
+
+def halves(settings, options: RunOptions, device: torch.device) -> tuple[Batches, Batches, dict]:
+    """Weight part (crop, flip) and selection part of the training set, in file order;
+    the latter augmented as released.
+    """
+    images = open_images(settings.dataset, "train", options)
+    if settings.train_images:
+        images = images.subset(range(min(settings.train_images, len(images))))
+    cut = int(len(images) * settings.train_portion)
+    if not 0 < cut < len(images):
+        raise UserError(f"train_portion {settings.train_portion} leaves one half empty; use a share between 0 and 1")
+    rest = range(cut, len(images))
+    limit = getattr(settings, "select_images", 0)
+    if limit:
+        rest = rest[:limit]
+    digits = images.name == "digits"  # a mirrored digit is another sign
+    augmentation = Augmentation(CIFAR_MEAN, CIFAR_STD, pad=2 if digits else 4, flip=not digits)
+    train = Batches(images.subset(range(cut)), settings.batch_size, augmentation, options.seed, device=device)
+    size = min(getattr(settings, "select_batch_size", settings.batch_size), len(rest))
+    augment = getattr(settings, "select_augment", True)
+    gdas = not hasattr(settings, "select_augment")
+    valid = Batches(
+        images.subset(rest),
+        size,
+        augmentation,
+        options.seed,
+        shuffle=gdas,
+        device=device,
+        stream="valid",
+        augment=augment,
+    )
+    return train, valid, images.pins
+
+
+def loss_function(settings: SearchRandomSettings) -> Callable[..., Tensor]:
+    """(model, x, y, current, constraints) -> detached loss, gradients left in ``.grad``."""
+    logits = logits_function(settings.table, settings.unsampled_statistics)
+    return (
+        paper_loss(settings.mix, logits)
+        if settings.constraint_gradient
+        else released_loss(settings.mix, logits, settings.table)
+    )
+
+
+def logits_function(table: str, statistics: bool) -> Logits:
+    """The network of one architecture under the softmax table (all operations) or the raw one (its path)."""
+    if table == "softmax":
+        return lambda model, x, architecture: table_logits(model, x, architecture)
+    return lambda model, x, architecture: paths.forward(model, x, architecture, statistics=statistics)
+
+
+def released_loss(mix: float, logits: Logits, table: str) -> Callable[..., Tensor]:
+    """(1 - eps) CE(current) + eps * constant: the constraints are evaluated on the weights as they are, as numbers."""
+    dense = table_logits if table == "softmax" else None
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor, current: Architecture, constraints: list[Architecture]) -> Tensor:
+        value = nn.functional.cross_entropy(logits(model, x, current), y)
+        if not constraints:
+            value.backward()
+            return value.detach()
+        others = paths.constraint_losses(model, x, y, constraints, dense)
+        total = (1 - mix) * value + mix * sum(others) / len(others)
+        total.backward()
+        return total.detach()
+
+    return loss
+
+
+def paper_loss(mix: float, logits: Logits) -> Callable[..., Tensor]:
+    """Gradient through every term on the live network; terms are differentiated one by one,
+    so one graph lives at a time.
+    """
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor, current: Architecture, constraints: list[Architecture]) -> Tensor:
+        share = 1 - mix if constraints else 1.0
+        total = share * nn.functional.cross_entropy(logits(model, x, current), y)
+        total.backward()
+        total = total.detach()
+        for architecture in constraints:
+            term = mix / len(constraints) * nn.functional.cross_entropy(logits(model, x, architecture), y)
+            term.backward()
+            total = total + term.detach()
+        return total
+
+    return loss
+
+
+@torch.no_grad()
+def select(
+    model: nn.Module, draw: Callable, valid: Batches, train: Batches, settings: SearchRandomSettings, seed: int
+) -> list[tuple[Architecture, float]]:
+    """Per round, the best of N fresh samples by accuracy (percent) on the selection half, in eval mode."""
+    logits = logits_function(settings.table, statistics=False)
+    winners = []
+    for number in range(settings.select_rounds):
+        rng = seeds.numpy_rng(seed, "select", number)
+        best = None
+        for candidate in range(settings.select_candidates):
+            architecture = (draw(rng), draw(rng))
+            if settings.recalibrate_batches:
+                renew_statistics(model, logits, architecture, train, settings.recalibrate_batches)
+            model.eval()
+            right = count = 0
+            # each evaluation draws its own crops and flips, as the released loader did
+            for x, y in valid.epoch(number * settings.select_candidates + candidate):
+                right += (logits(model, x, architecture).argmax(1) == y).sum()
+                count += len(y)
+            accuracy = 100.0 * float(right) / count
+            if best is None or accuracy > best[1]:
+                best = (architecture, accuracy)
+        winners.append(best)
+    return winners
+
+
+@torch.no_grad()
+def renew_statistics(model: nn.Module, logits: Callable, architecture, train: Batches, batches: int) -> None:
+    """Batch-norm statistics of one architecture: plain average over the first ``batches`` training batches."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None
+    model.train()
+    for number, (x, _) in enumerate(train.epoch(0)):
+        if number == batches:
+            break
+        logits(model, x, architecture)
+    for m, momentum in zip(norms, momenta):
+        m.momentum = momentum
