@@ -1,8 +1,8 @@
 """The command line of a paper: ``python -m papers.<paper> VERB [flags]``, from its table of verbs and settings.
 
-A verb's flags are the fields of RunOptions and of the stage's settings dataclass. Precedence, lowest first: dataclass
-defaults (the published run), ``--variant`` preset, ``--profile`` section, ``--settings`` file, flags. What a user can get
-wrong ends with one line on standard error and status 2; torch is imported only when a stage really runs.
+A verb's flags are the fields of CommonFlags and of the stage's settings dataclass. Precedence, lowest first: dataclass
+defaults (the published run), ``--variant`` preset, ``--profile`` section, ``--settings`` file, flags. What a user can
+get wrong ends with one line on standard error and status 2; torch is imported only when a stage really runs.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _out_of_memory(what: str, settings: Any) -> str:
     return f"out of {what}{peak} with {listed or 'these settings'}; lower {lower}: the last saved state is intact"
 
 
-# -- parsing ------------------------------------------------------------------------------------------------------------
+# -- parsing ----------------------------------------------------------------------------------------------------------
 
 
 def _peek(arguments: Sequence[str], flag: str) -> str | None:
@@ -312,7 +312,7 @@ def _flatten(boxed: str, types: dict[str, Any]) -> str:
     return words
 
 
-# -- showing ------------------------------------------------------------------------------------------------------------
+# -- showing ----------------------------------------------------------------------------------------------------------
 
 
 def _overview(paper: str, verbs: dict[str, Verb]) -> str:

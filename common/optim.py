@@ -61,7 +61,7 @@ class RMSpropTF(Optimizer):
 
 
 def without_decay(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups: tensors of one dimension and biases without weight decay, the rest with it (timm's rule)."""
+    """Two parameter groups: 1-d tensors and biases without weight decay, the rest with it (timm's rule)."""
     free, rest = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -111,9 +111,9 @@ def zero_fill_grads(params: Iterable[nn.Parameter]) -> None:
     """Fill gradients with zeros, missing ones too: unsampled weights keep moving by momentum and weight decay.
 
     This is what ``zero_grad`` did in the authors' torch 0.3 to 1.x once a parameter had had a gradient; since torch 2.0
-    it sets None and an unsampled operation stands still. Here every parameter gets a zero gradient from the start, which
-    differs in one point only: weight decay moves a parameter before its first use. Use ``keep_zero_grads`` where a
-    parameter that was never used must not move.
+    it sets None and an unsampled operation stands still. Here every parameter gets a zero gradient from the start,
+    which differs in one point only: weight decay moves a parameter before its first use. Use ``keep_zero_grads`` where
+    a parameter that was never used must not move.
     """
     keep_zero_grads(params, missing=True)
 

@@ -25,7 +25,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tyro", "safetensors", "dv
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Replace a file atomically: temporary file beside it, flush, fsync, rename, fsync of the folder.
 
-    A kill or a full disk at any moment leaves either the old file or the new one, and no litter of the latter's failure.
+    A kill or a full disk at any moment leaves either the old file or the new one, and a failure leaves no litter.
     Raises UserError when the disk is full or the folder cannot be written.
     """
     path = Path(path)

@@ -199,7 +199,7 @@ class Run:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Write result.json (no times in it: two runs are byte-equal) and timing.json; drop the states; return the result.
+        """Write result.json (no times in it: two runs are byte-equal) and timing.json, drop the states, return the result.
 
         Raises UserError when a metric is not finite.
         """
@@ -286,8 +286,8 @@ def check_finite(loss: Any, **where: Any) -> None:
     if not math.isfinite(value):
         place = ", ".join(f"{key} {_short(val)}" for key, val in where.items())
         raise UserError(
-            f"the loss is {value} at {place or 'this step'}; nothing was updated and the saved state is intact: lower the "
-            f"learning rate, set a gradient clip, or look at the data"
+            f"the loss is {value} at {place or 'this step'}; nothing was updated and the saved state is intact: "
+            f"lower the learning rate, set a gradient clip, or look at the data"
         )
 
 

@@ -52,5 +52,5 @@ def warm_up_factor(epoch: int, epochs: int) -> float:
 
 
 def warm_up(start: float, base: float, epoch: float, epochs: float, after: float) -> float:
-    """start + epoch (base - start) / epochs during the warm-up, then ``after`` (timm: no offset in the main schedule)."""
+    """start + epoch (base - start) / epochs in the warm-up, then ``after`` (timm: the main schedule has no offset)."""
     return start + epoch * (base - start) / epochs if epoch < epochs else after

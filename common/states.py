@@ -125,7 +125,7 @@ def _place(storage: Any, location: str) -> Any:
     return storage
 
 
-# -- plain values only, so that loading never runs code -----------------------------------------------------------------
+# -- plain values only, so that loading never runs code ---------------------------------------------------------------
 
 _ARRAY = "__array__"
 

@@ -111,7 +111,7 @@ def train_epoch(
     start_step: int = 0,
     counter: TopK | None = None,
 ) -> Metrics:
-    """A whole epoch in train mode (see ``train_steps``); the metrics are of the training batches, before each update."""
+    """A whole epoch in train mode (see ``train_steps``); metrics of the training batches, before each update."""
     model.train()
     counter = counter or TopK(device)
     steps = train_steps(

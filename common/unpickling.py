@@ -1,7 +1,7 @@
 """Reading torch files without running what a pickle may ask for: every class becomes an inert stand-in, or is refused.
 
-For what ``torch.load(weights_only=True)`` cannot read: whole pickled modules of the authors (the NSAS recurrent network),
-configuration objects beside the weights. No code of theirs is imported; an object is only its class name and its data.
+For what ``torch.load(weights_only=True)`` cannot read: whole pickled modules of the authors (the NSAS recurrent
+network), configuration objects beside the weights. No code of theirs is imported; an object is only its class name and its data.
 Both containers are read: torch's zip files and the older stream of pickles followed by raw storages.
 """
 
