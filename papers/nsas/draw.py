@@ -49,7 +49,7 @@ def draw(settings: DrawSettings, options: RunOptions) -> dict:
         architecture = load_cnn(settings.arch)
         graphs = {"normal": cnn_graph(architecture.normal), "reduction": cnn_graph(architecture.reduce)}
     written = []
-    for name, (nodes, edges) in graphs.items():
+    for name, (_, edges) in graphs.items():
         path = folder / f"{name}.{settings.format}"
         drawing.draw_cells(edges, path)
         written.append(str(path))

@@ -1,4 +1,4 @@
-"""Does the constraint matter?  Supernets on NAS-Bench-201 trained with M = 0, 2, 4, 8 constraints, with and without gradient.
+"""Does the constraint matter?  Supernets on NAS-Bench-201 with M = 0, 2, 4, 8 constraints, with and without gradient.
 
 Measured: forgetting (accuracy of earlier architectures on a fixed probe set before and after the updates between two
 probes), Kendall's tau of the supernet's ranking against the tables, accuracy of the chosen cell, seconds.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from papers.nsas.networks import build_nb201_supernet, code_logits
 from torch import nn
 
 from common import seeds
@@ -22,7 +23,6 @@ from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
-from papers.nsas.networks import build_nb201_supernet, code_logits
 from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.schedules import cosine
 from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves, renew_statistics
@@ -76,7 +76,8 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
                     # how the architectures noted at the last probe fare after the updates since
                     drops += [before - accuracy(model, code, *probe) for code, before in watched]
                     watched = [(c, accuracy(model, c, *probe)) for c in [current, *archive.recent[-3:]]][:4]
-            work.log(epoch=epoch + 1, lr=lr, loss=float(loss), forgetting_points=float(np.mean(drops)) if drops else 0.0)
+            forgetting = float(np.mean(drops)) if drops else 0.0
+            work.log(epoch=epoch + 1, lr=lr, loss=float(loss), forgetting_points=forgetting)
         metrics = {"forgetting_points": float(np.mean(drops)) if drops else 0.0}
         metrics |= ranking(model, train, valid, settings, options)
         work.log("timing", process_seconds=time.process_time() - started)

@@ -1,8 +1,8 @@
 """The constraint set: distance between cells, novelty, and the archive of diverse architectures (section 3.2, 3.3).
 
 The paper replaces the constraints "do not forget any earlier architecture" by M of them, chosen for diversity by a
-greedy novelty search.  Normal and reduction cells are handled by two independent :class:`Archive` objects; the i-th constraint
-architecture is (normal[i], reduction[i]).
+greedy novelty search.  Normal and reduction cells are handled by two independent :class:`Archive` objects; the i-th
+constraint architecture is (normal[i], reduction[i]).
 """
 
 from __future__ import annotations

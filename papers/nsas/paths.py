@@ -41,7 +41,8 @@ def forward(
     """Logits [B, K] of one path.
 
     statistics: also run every unselected operation, without a graph, so that batch-norm values move as in dense
-    execution. memo: share results between calls on the same ``x`` (only where nothing changes in between and no graph is kept).
+    execution. memo: share results between calls on the same ``x`` (only where nothing changes in between and no
+    graph is kept).
     """
     share = memo.get if memo is not None else None
     stem_id, stem = share(("stem",), lambda: model.stem(x)) if share else (0, model.stem(x))

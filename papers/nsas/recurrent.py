@@ -72,7 +72,8 @@ class Cell(nn.Module):
     """The derived cell: W0 [2H, 2H], W_i [H, 2H]; node i = (f, p): s_{i+1} = s_p + sigmoid(c)(f(g) - s_p).
 
     Nodes are executed level by level: those whose predecessors are ready share one matrix product per predecessor,
-    and the input half of [x m_x, h m_h] W0 is one product for all time steps.  Same sums as node by node, in fewer calls.
+    and the input half of [x m_x, h m_h] W0 is one product for all time steps.  Same sums as node by node, in fewer
+    calls.
     """
 
     def __init__(self, width: int, recurrent: tuple[tuple[str, int], ...], concat: tuple[int, ...]):

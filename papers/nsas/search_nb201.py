@@ -3,8 +3,8 @@
 RandomNAS, all terms with gradient on the same batch, live network:
     NSAS (M = 2), R, G:  0.2 cur + 0.4 random + 0.4 second          NSAS M >= 3:  0.8 cur + (0.2 / M) sum constraints
     LoW: 0.8 cur + 0.2 previous                                      compensation: 0.2 cur + 0.4 previous + 0.4
-    compensation GDAS as released: constraint forwards are numbers, so the weight gradient is that of the current cell alone; what
-remains of the method is that batch-norm statistics move once more for each constraint.
+    compensation GDAS as released: constraint forwards are numbers, so the weight gradient is that of the current
+    cell alone; what remains of the method is that batch-norm statistics move once more for each constraint.
 """
 
 from __future__ import annotations

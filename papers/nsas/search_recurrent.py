@@ -5,8 +5,8 @@ cell.
     L(w) = (1 - eps) L(w; a_t) + (eps / M) sum_i L(w; a_i),  L = NLL + beta * temporal activation penalty,
 with gradient through every term and a hidden state of its own for each constraint.
 ``path="fixed"`` (variant authors): the sampled table never reaches the cell, so one random mixture is trained;
-constraint passes run the live model over the same chunk, advance the same hidden state, and only the last loss counts, times 2
-/ M.
+constraint passes run the live model over the same chunk, advance the same hidden state, and only the last loss
+counts, times 2 / M.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from common.checkpoints import save_weights
 from torch import Tensor
 
 from common import seeds
 from common.architecture import load_architecture
+from common.checkpoints import save_weights
 from common.data.text import Corpus, batchify
 from common.device import pick_device
 from common.errors import UserError
@@ -129,7 +129,7 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
                 rollbacks += 1
                 if rollbacks > settings.rollbacks:
                     raise UserError(
-                        f"the loss was not finite {rollbacks} times; lower --learning-rate (now {settings.learning_rate})"
+                        f"the loss was not finite {rollbacks} times; lower --learning-rate {settings.learning_rate}"
                     )
                 model.load_state_dict(best["weights"])
                 averaging = best["averaging"]

@@ -7,4 +7,4 @@ from common.errors import UserError
 
 def recurrent_gdas(settings, options) -> dict:
     """GDAS in the recurrent space."""
-    raise UserError("GDAS for recurrent cells was never released, so there is nothing to replicate; use --method random")
+    raise UserError("GDAS for recurrent cells was never released: there is nothing to replicate; use --method random")

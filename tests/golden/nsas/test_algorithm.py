@@ -64,8 +64,8 @@ def test_archive_trace(golden, name, sampler):
     last = 0
     for step in range(len(trace["steps"]), trace["long_run"]["steps"]):
         current = [draw(), draw()]
-        if any([archive.update(c, draw) is not None for archive, c in zip(archives, current)]):
-            last = step
+        changed = [archive.update(c, draw) is not None for archive, c in zip(archives, current)]
+        last = step if any(changed) else last
     assert last == trace["long_run"]["last_change_at"]
     for archive, key in zip(archives, ("mean_distance_normal", "mean_distance_reduce")):
         means = [

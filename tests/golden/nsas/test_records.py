@@ -55,13 +55,13 @@ def test_constraint_generators(golden):
     for case in golden.json("nb201.json")["generators"]:
         pre, cur = tuple(case["pre"]), tuple(case["cur"])
         makers = {
-            "compensate": lambda draw: constraints201.compensation(draw, pre, cur),
-            "diver": lambda draw: constraints201.diverse(draw, pre),
-            "diver2": lambda draw: constraints201.diverse(draw, pre, cur),
+            "compensate": (constraints201.compensation, (pre, cur)),
+            "diver": (constraints201.diverse, (pre,)),
+            "diver2": (constraints201.diverse, (pre, cur)),
         }
-        for name, make in makers.items():
+        for name, (make, cells) in makers.items():
             want, draws = case[name], iter(case[name]["draws"])
-            code = make(lambda: next(draws))
+            code = make(draws.__next__, *cells)
             assert list(code) == want["ops"] and next(draws, None) is None
             entries = constraints201.entries_as_released(code)
             assert [[list(p) for p in e] for e in entries] == want["entries"]

@@ -133,7 +133,7 @@ def test_switch_rule(golden):
 def test_chunk_lengths_and_batches(golden):
     case = golden.json("rnn_rules.json")
     for row in case["seq_len_rule"]:
-        assert rules.chunk_length(row["u"], lambda *_: row["n"]) == row["seq_len"]
+        assert rules.chunk_length(row["u"], lambda *_, n=row["n"]: n) == row["seq_len"]
     assert [rules.search_chunk_length(u) for u in (0.1, 0.97)] == [35, 17]
     corpus = case["corpus"]
     stream = torch.tensor(corpus["batchify_train_2"])
@@ -144,7 +144,7 @@ def test_chunk_lengths_and_batches(golden):
 
 
 def test_evaluation_divides_by_rows(derived):
-    model, a = derived
+    model, _ = derived
     stream = torch.randint(0, 29, (11, 3), generator=torch.Generator().manual_seed(0))
     loss = rules.evaluate(model, stream, bptt=4)
     logits, *_ = model(stream[:-1], model.start(3))
