@@ -164,7 +164,7 @@ def _lost_peer(error: RuntimeError) -> bool:
 
 
 def _out_of_memory(what: str, settings: Any) -> str:
-    sizes = {n: getattr(settings, n) for n in field_types(type(settings)) if "batch" in n}
+    sizes = {n: getattr(settings, n) for n in field_types(settings.__class__) if "batch" in n}
     listed = ", ".join(f"{name} {value}" for name, value in sizes.items())
     peak = ""
     torch = sys.modules.get("torch")
@@ -218,7 +218,7 @@ def parse(
         raise UserError(f"unknown profile {profile!r}{suggestion(profile, PROFILES)} (one of {', '.join(PROFILES)})")
     if variant not in variants:
         raise UserError(f"unknown variant {variant!r}{suggestion(variant, variants)} (one of {', '.join(variants)})")
-    defaults = settings_from(stage.settings, variants[variant])
+    defaults: Any = settings_from(stage.settings, variants[variant])
     defaults = _changed(
         defaults, profile_section(profile, paper, stage.section), str(settings_module.PROFILES[profile])
     )
@@ -242,7 +242,7 @@ def parse(
         [(n, t, field(default=d)) for n, t, d in fields]
         + [
             ("common", tyro.conf.OmitArgPrefixes[CommonFlags], field(default=CommonFlags())),
-            ("stage", tyro.conf.OmitArgPrefixes[stage.settings], field(default=defaults)),  # type: ignore[name-defined]
+            ("stage", tyro.conf.OmitArgPrefixes[stage.settings], field(default=defaults)),  # type: ignore[misc,name-defined]
         ],
         frozen=True,
     )
@@ -264,7 +264,7 @@ def _changed(defaults: Any, overrides: dict[str, Any], source: str) -> Any:
 
 def settings_from_checked(cls: type, overrides: dict[str, Any], source: str) -> dict[str, Any]:
     """``overrides`` after the checks of ``settings_from``, as a mapping of the given settings only."""
-    made = settings_from(cls, overrides, source=source)
+    made: Any = settings_from(cls, overrides, source=source)
     return {str(k).replace("-", "_"): getattr(made, str(k).replace("-", "_")) for k in overrides}
 
 

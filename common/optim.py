@@ -62,7 +62,8 @@ class RMSpropTF(Optimizer):
 
 def without_decay(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two parameter groups: 1-d tensors and biases without weight decay, the rest with it (timm's rule)."""
-    free, rest = [], []
+    free: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (free if parameter.ndim <= 1 or name.endswith(".bias") else rest).append(parameter)
@@ -108,26 +109,15 @@ class EMA:
 
 
 def zero_fill_grads(params: Iterable[nn.Parameter]) -> None:
-    """Fill gradients with zeros, missing ones too: unsampled weights keep moving by momentum and weight decay.
+    """Give every parameter without a gradient one of zeros, so that momentum and weight decay keep moving it.
 
-    This is what ``zero_grad`` did in the authors' torch 0.3 to 1.x once a parameter had had a gradient; since torch 2.0
-    it sets None and an unsampled operation stands still. Here every parameter gets a zero gradient from the start,
-    which differs in one point only: weight decay moves a parameter before its first use. Use ``keep_zero_grads`` where
-    a parameter that was never used must not move.
+    Call it after the backward pass, before the step. Up to torch 1.x ``zero_grad`` filled zeros; since 2.0 it sets None
+    and an operation outside the sampled path stands still. In the authors' versions a parameter that was never used had
+    no gradient yet: ``optimizer.zero_grad(set_to_none=False)`` alone reproduces that point as well.
     """
-    keep_zero_grads(params, missing=True)
-
-
-def keep_zero_grads(params: Iterable[nn.Parameter], missing: bool = False) -> None:
-    """Zero the gradients that exist (``missing``: create the others), exactly ``zero_grad`` of torch 1.x."""
-    present: list[Tensor] = []
     for parameter in params:
-        if parameter.grad is not None:
-            present.append(parameter.grad)
-        elif missing and parameter.requires_grad:
+        if parameter.grad is None and parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
-    if present:
-        torch._foreach_zero_(present)
 
 
 def clip(params: Iterable[nn.Parameter], norm: float) -> Tensor | None:

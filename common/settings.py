@@ -51,7 +51,8 @@ def settings_from(cls: type[Settings], *overrides: Mapping[str, Any], source: st
 
     Raises UserError for an unknown setting (with a suggestion) or a value of the wrong type.
     """
-    known, merged = field_types(cls), {}
+    known: dict[str, Any] = field_types(cls)  # type: ignore[arg-type]
+    merged: dict[str, Any] = {}
     where = f" in {source}" if source else ""
     for layer in overrides:
         for raw, value in (layer or {}).items():

@@ -1,7 +1,8 @@
 """Reading torch files without running what a pickle may ask for: every class becomes an inert stand-in, or is refused.
 
 For what ``torch.load(weights_only=True)`` cannot read: whole pickled modules of the authors (the NSAS recurrent
-network), configuration objects beside the weights. No code of theirs is imported; an object is only its class name and its data.
+network), configuration objects beside the weights. No code of theirs is imported; an object is only its class name and
+its data.
 Both containers are read: torch's zip files and the older stream of pickles followed by raw storages.
 """
 
@@ -41,6 +42,8 @@ class Inert:
     """An object of a class that is not imported: ``class_name``, constructor arguments, attributes, items."""
 
     class_name = ""
+    arguments: tuple[Any, ...]
+    items: dict[Any, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
         self = object.__new__(cls)
