@@ -12,8 +12,8 @@ from common import seeds
 from common.losses import TopK, label_smoothing_cross_entropy
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generator import Generator, arg_max_ops, gumbel_softmax, normalise
-from papers.sgnas.losses import hardware_loss
 from papers.sgnas.lookup import Lookup, one_hot
+from papers.sgnas.losses import hardware_loss
 from papers.sgnas.prior import PriorPool
 
 

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 import torch
 
-from papers.sgnas.architectures import FIRST_CHANNELS, KERNEL_SIZES, LAST_CHANNELS, SKIP, STEM_CHANNELS, SUB_BLOCKS, Macro
+from papers.sgnas.architectures import (
+    FIRST_CHANNELS,
+    KERNEL_SIZES,
+    LAST_CHANNELS,
+    SKIP,
+    STEM_CHANNELS,
+    SUB_BLOCKS,
+    Macro,
+)
 
 THRESHOLD = 0.01  # operations whose parameter is not above this are neither run nor counted
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from common import distributed, seeds
@@ -23,7 +24,8 @@ from common.records import read_json, write_json
 from common.runs import check_finite, open_run
 from common.schedules import cosine
 from papers.sgnas import datasets
-from papers.sgnas.architectures import Macro
+from papers.sgnas.architectures import Macro, macro_for
+from papers.sgnas.describe import counts
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import LoadedGenerator, save_generator, table, table_to, write_architectures
 from papers.sgnas.generator import Generator, gumbel_noise
@@ -102,7 +104,7 @@ def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
     for epoch in range(first, c.supernet_epochs):
         supernet.train()
         batches = enumerate(s.train.epoch(epoch, begin), begin)
-        for step, (x, y) in run.progress(batches, f"supernet epoch {epoch}", total=len(s.train), initial=begin):
+        for step, (x, y) in run.progress(batches, f"supernet epoch {epoch}", initial=begin):
             rng = seeds.numpy_rng(s.seed, "paths", epoch, step)
             paths = sample_paths(rng, layers, c.paths, c.active)
             with autocast(s.device, s.precision):
@@ -147,7 +149,7 @@ def train_generator(s: Setting, run: Any, state: dict[str, Any], supernet: Super
     for epoch in range(first, c.generator_epochs):
         tau = temperature(epoch, c.tau, c.tau_decay)
         batches = enumerate(s.validation.epoch(epoch, begin), begin)
-        for step, (x, y) in run.progress(batches, f"generator epoch {epoch}", total=len(s.validation), initial=begin):
+        for step, (x, y) in run.progress(batches, f"generator epoch {epoch}", initial=begin):
             number = epoch * len(s.validation) + step
             targets = targets_of_step(c.low, c.high, c.target_step, c.target_noise, c.targets_per_step, s.seed, number)
             noise = gumbel_noise(noise_shape, seeds.generator(s.seed, "gumbel", number))
@@ -213,11 +215,10 @@ def search_generator(settings: SearchSettings, options: Any) -> dict[str, Any]:
 
 
 def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> dict[str, Any]:
-    with open_run(options, settings, {"phases": list(phases)}) as run:
+    s = prepare(settings, options)
+    with open_run(options, settings, {"phases": list(phases), "data": s.pins, "pinned": s.pinned}) as run:
         if run.result is not None:
             return run.result
-        s = prepare(settings, options)
-        extra = {"pins": s.pins, "pinned": s.pinned}
         lookup = (read_table(Path(settings.latency_table), s.macro) if settings.latency_table else macs_table(s.macro)).to(s.device)
         pool = None
         if "generator" in phases:  # what can be wrong with the settings is found before an epoch is trained
@@ -230,9 +231,9 @@ def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> 
             file = Path(settings.supernet) if "supernet" not in phases else run.folder / "supernet.safetensors"
             supernet = load_supernet(file, s.macro, s.classes).to(s.device)
         if pool is None:
-            return run.finish({"metrics": {"supernet_parameters": sum(p.numel() for p in supernet.parameters())}, **extra})
+            return run.finish({"metrics": {"supernet_parameters": sum(p.numel() for p in supernet.parameters())}})
         generator = train_generator(s, run, state if in_generator else {}, supernet, pool, lookup)
-        return run.finish({**conclude(s, run, generator, supernet, pool, lookup), **extra})
+        return run.finish(conclude(s, run, generator, pool, lookup))
 
 
 def prior_pool(folder: Path, c: SearchSettings, lookup: Lookup) -> PriorPool:
@@ -245,10 +246,9 @@ def prior_pool(folder: Path, c: SearchSettings, lookup: Lookup) -> PriorPool:
         pool = read_pool(Path(c.prior_pool) if c.prior_pool else own, c.low, c.high)
         pool.check(c.low, c.high, lookup)
         return pool
-    import numpy as np
-
     pool = make_pool(lookup, c.low, c.high, c.pool_size, np.random.RandomState(c.prior_seed), c.prior_tolerance)
-    write_json(own, pool.to_json())
+    if distributed.rank() == 0:
+        write_json(own, pool.to_json())
     return pool_from(pool.to_json(), str(own))
 
 
@@ -263,8 +263,6 @@ def load_supernet(path: Path, macro: Macro | None = None, classes: int = 0) -> S
     """A supernet written by phase 1. Raises UserError when it belongs to another space or data set."""
     path = path / "supernet.safetensors" if path.is_dir() else path
     about = read_json(path.with_suffix(".json"))
-    from papers.sgnas.architectures import macro_for
-
     own = macro_for(about["macro"], about["input_size"])
     if macro is not None and (own != macro or about["classes"] != classes):
         raise UserError(
@@ -276,12 +274,8 @@ def load_supernet(path: Path, macro: Macro | None = None, classes: int = 0) -> S
     return supernet
 
 
-def conclude(
-    s: Setting, run: Any, generator: Generator, supernet: Supernet, pool: PriorPool, lookup: Lookup
-) -> dict[str, Any]:
+def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup: Lookup) -> dict[str, Any]:
     """Write the generator and an architecture for every target; the metrics of the search."""
-    from papers.sgnas.describe import counts
-
     c = s.settings
     generator, lookup = generator.cpu().eval(), lookup.to("cpu")
     shape = {"constraint_channels": c.constraint_channels, "width": c.width, "layers": c.generator_layers}

@@ -16,8 +16,8 @@ from papers.sgnas.architectures import MACROS, Macro, kernels_of, ops_of
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generator import Generator, arg_max_ops, gumbel_softmax, normalise
 from papers.sgnas.generator_training import build_optimizer, target_pool
-from papers.sgnas.losses import hardware_loss, temperature
 from papers.sgnas.lookup import cost_of_ops, cost_range, macs_table, one_hot
+from papers.sgnas.losses import hardware_loss, temperature
 from papers.sgnas.network import Network
 from papers.sgnas.prior import draw_candidate, nearest_key, prior_keys
 from papers.sgnas.sampling import LayerOrder

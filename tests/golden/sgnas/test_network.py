@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from papers.sgnas.architectures import MACROS, PUBLISHED, PUBLISHED_TARGETS, Macro, ops_of
 from papers.sgnas.lookup import cost_of_ops, macs_table
-from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from papers.sgnas.network import Network, fold, from_published, to_published
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from papers.sgnas.architectures import MACROS, SUB_BLOCKS, Macro
 from papers.sgnas.frozen import FrozenSupernet
-from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from papers.sgnas.supernet import Supernet, supernet_from_published, supernet_to_published
 from papers.sgnas.supernet_training import PathSGD, supernet_gradients, zero_gradients
 

@@ -1,0 +1,35 @@
+"""``python -m papers.sgnas VERB``: see README.md."""
+
+from common.cli import Stage, Verb, main
+from papers.sgnas import settings as s
+
+SEARCH = {"cifar": s.CIFAR_SEARCH, "paper": {"active": "prefix"}}
+TRAIN = {"cifar": s.CIFAR_TRAIN}
+
+
+def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None) -> Verb:
+    return Verb({(): Stage(settings, f"papers.sgnas.{run}", section, about, variants or {})}, about=about)
+
+
+VERBS = {
+    "search": _verb(s.SearchSettings, "search:search", "search", "train supernet and generator", SEARCH),
+    "search-supernet": _verb(
+        s.SearchSettings, "search:search_supernet", "search_supernet", "train the supernet alone", SEARCH
+    ),
+    "search-generator": _verb(
+        s.SearchSettings, "search:search_generator", "search_generator", "train the generator on a supernet", SEARCH
+    ),
+    "generate": _verb(s.GenerateSettings, "generate:generate", "generate", "architectures for any number of targets"),
+    "sweep": _verb(s.SweepSettings, "sweep:sweep", "sweep", "target against obtained MACs and error, with a plot"),
+    "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN),
+    "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights"),
+    "evolve": _verb(s.EvolveSettings, "evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)"),
+    "cost": _verb(s.CostSettings, "cost:cost", "cost", "time for N constraints: generator against evolution"),
+    "latency": _verb(s.LatencySettings, "latency:latency", "latency", "measure a latency table on this device"),
+    "convert-lmdb": _verb(s.ConvertSettings, "convert:convert_lmdb", "convert_lmdb", "pack a folder of pictures"),
+    "describe": _verb(s.DescribeSettings, "describe:run_describe", "describe", "counts and kernels of an architecture"),
+    "draw": _verb(s.DrawSettings, "describe:run_draw", "draw", "draw an architecture"),
+}
+
+if __name__ == "__main__":
+    main("sgnas", VERBS)

@@ -1,0 +1,104 @@
+"""The seed's claim "4N times faster for N constraints", as a measurement on this device.
+
+The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same trained supernet, whose
+training is not counted, as in the paper. Steps and scored candidates are timed here; their numbers are settings.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.device import pick_device
+from common.errors import UserError
+from common.records import read_json, write_json
+from papers.sgnas.architectures import macro_for
+from papers.sgnas.evolve import seconds_per_candidate
+from papers.sgnas.frozen import FrozenSupernet
+from papers.sgnas.generator import Generator, gumbel_noise
+from papers.sgnas.generator_training import build_optimizer, generate_ops, generator_loss
+from papers.sgnas.lookup import cost_range, macs_table, one_hot
+from papers.sgnas.prior import PriorPool
+from papers.sgnas.settings import CostSettings
+from papers.sgnas.supernet import Supernet
+
+
+def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repeats: int) -> tuple[float, float]:
+    """Wall seconds of (one generator step, one generation of an architecture)."""
+    frozen, macro = FrozenSupernet(supernet.eval()), supernet.macro
+    lookup = macs_table(macro).to(device)
+    low, high = cost_range(lookup)
+    layers = len(macro.layers)
+    pool = PriorPool({(low + high) / 2: one_hot(torch.zeros(layers, 6, dtype=torch.long)).view(layers, 24)}, low, high, "")
+    generator = Generator().to(device)
+    adam = build_optimizer(generator)
+    x = torch.randn(batch, 3, macro.input_size, macro.input_size, device=device)
+    y = torch.zeros(batch, dtype=torch.long, device=device)
+    times = []
+    for number in range(repeats + 1):
+        noise = gumbel_noise((1, layers, 6, 4), torch.Generator().manual_seed(number))
+        begin = time.perf_counter()
+        losses = generator_loss(frozen, generator, lookup, pool, x, y, [(low + high) / 2], 5.0, noise, 0.0003, 1.2)
+        adam.zero_grad()
+        losses.total.backward()
+        adam.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    begin = time.perf_counter()
+    generate_ops(generator, pool, [(low + high) / 2], device)
+    return float(np.median(times[1:])), time.perf_counter() - begin
+
+
+def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
+    """The ``cost`` verb: hours for each N, a plot, and the ratio."""
+    c = settings
+    if not c.counts or min(c.counts) < 1:
+        raise UserError("--counts needs numbers of constraints of 1 or more, such as 1 3 10")
+    device, macro = pick_device(options), macro_for(c.macro)
+    supernet = Supernet(macro, 100).to(device)
+    step, generation = seconds_per_step(supernet, c.batch_size, device, c.repeats)
+    scored = seconds_per_candidate(
+        FrozenSupernet(supernet.eval()), c.batch_size, macro.input_size, device, np.random.RandomState(0)
+    )
+    once = c.generator_steps * step
+    if c.search:
+        once = float(read_json(Path(c.search) / "timing.json")["seconds"])
+    each = c.candidates * c.candidate_batches * scored
+    rows = [
+        {"constraints": n, "generator_seconds": once + n * generation, "evolution_seconds": n * each}
+        for n in sorted(c.counts)
+    ]
+    for row in rows:
+        row["ratio"] = row["evolution_seconds"] / row["generator_seconds"]
+        print(
+            f"N = {row['constraints']:3}: generator {row['generator_seconds'] / 3600:8.3f} h, one search per constraint "
+            f"{row['evolution_seconds'] / 3600:8.3f} h, ratio {row['ratio']:.2f}"
+        )
+    folder = options.folder
+    measured = {"generator_step": step, "generation": generation, "candidate_batch": scored}
+    result = {"rows": rows, "seconds": measured, "device": str(device), "macro": macro.name, "batch_size": c.batch_size}
+    write_json(folder / "cost.json", result)
+    _plot(rows, folder / "cost.png")
+    print(folder / "cost.png")
+    return result
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 3.5))
+    n = [row["constraints"] for row in rows]
+    axes.plot(n, [row["generator_seconds"] / 3600 for row in rows], "o-", label="architecture generator")
+    axes.plot(n, [row["evolution_seconds"] / 3600 for row in rows], "s--", label="one search per constraint")
+    axes.set(xlabel="constraints N", ylabel="hours (supernet not counted)", xticks=n)
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)

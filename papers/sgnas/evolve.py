@@ -1,0 +1,173 @@
+"""The compared family of methods: an evolutionary search per constraint on the same supernet, and random search.
+
+Not in the authors' repository, which gives no search baseline; the usual recipe of single-path methods (population, mutation
+and crossover among the best, each candidate scored with the supernet's weights).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common import distributed, seeds
+from common.architecture import save_architecture
+from common.device import pick_device
+from common.errors import UserError
+from common.runs import open_run
+from papers.sgnas import datasets
+from papers.sgnas.architectures import SKIP, SUB_BLOCKS, Ops, kernels_of
+from papers.sgnas.frozen import FrozenSupernet
+from papers.sgnas.generate import file_name
+from papers.sgnas.generator_training import path_error
+from papers.sgnas.lookup import Lookup, cost_of_ops, cost_range, macs_table
+from papers.sgnas.prior import draw_candidate
+from papers.sgnas.recalibration import recalibrated
+from papers.sgnas.settings import EvolveSettings
+
+Candidate = tuple[float, Ops]
+MAX_TRIES = 2_000
+
+
+def steer(ops: Ops, lookup: Lookup, target: float, tolerance: float, rng: np.random.RandomState) -> Ops | None:
+    """Move single sub-blocks at random, keeping moves that do not lead away, until the cost is within ``tolerance``."""
+    ops = [list(row) for row in ops]
+    miss = abs(cost_of_ops(lookup, ops) - target)
+    for _ in range(MAX_TRIES):
+        if miss <= tolerance:
+            return ops
+        layer, block, op = int(rng.randint(len(ops))), int(rng.randint(SUB_BLOCKS)), int(rng.randint(SKIP + 1))
+        old = ops[layer][block]
+        ops[layer][block] = op
+        if block == 0 and op == SKIP:
+            ops[layer][block] = old
+            continue
+        changed = abs(cost_of_ops(lookup, ops) - target)
+        if changed <= miss:
+            miss = changed
+        else:
+            ops[layer][block] = old
+    return None
+
+
+def mutate(ops: Ops, rate: float, rng: np.random.RandomState) -> Ops:
+    """Redraw each sub-block with probability ``rate`` (sub-block 0 never skips)."""
+    return [
+        [int(rng.randint(SKIP if i == 0 else SKIP + 1)) if rng.random_sample() < rate else op for i, op in enumerate(row)]
+        for row in ops
+    ]
+
+
+def cross(first: Ops, second: Ops, rng: np.random.RandomState) -> Ops:
+    """Each layer from one of the two parents."""
+    return [list(a if rng.random_sample() < 0.5 else b) for a, b in zip(first, second)]
+
+
+def evolve_one(
+    score: Callable[[Ops], float], lookup: Lookup, target: float, c: EvolveSettings, rng: np.random.RandomState
+) -> tuple[Candidate, int]:
+    """(best candidate as (error, operations), number scored) for one constraint. Raises UserError when none fits."""
+    known: dict[tuple, float] = {}
+
+    def admit(ops: Ops, into: list[Candidate]) -> None:
+        fitted = steer(ops, lookup, target, c.tolerance, rng)
+        if fitted is None:
+            return
+        key = tuple(map(tuple, fitted))
+        if key not in known:
+            known[key] = score(fitted)
+        into.append((known[key], fitted))
+
+    layers, population = len(lookup.expand), []
+    for _ in range(c.population * 5):
+        if len(population) == c.population:
+            break
+        admit(draw_candidate(rng, layers), population)
+    if not population:
+        raise UserError(f"no architecture within {c.tolerance:g} of {target:g} {lookup.unit} was found; raise --tolerance")
+    for _ in range(c.generations):
+        if c.random:
+            children: list[Candidate] = []
+            for _ in range(c.population):
+                admit(draw_candidate(rng, layers), children)
+        else:
+            parents = [ops for _, ops in sorted(population)[: c.parents]]
+            children = []
+            for number in range(c.population):
+                a, b = parents[rng.randint(len(parents))], parents[rng.randint(len(parents))]
+                admit(mutate(a, c.mutation, rng) if number % 2 else cross(a, b, rng), children)
+        population = sorted(population + children)[: c.population]
+    return min(population), len(known)
+
+
+def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
+    """The ``evolve`` verb: one search per target; architecture files as the generator writes them."""
+    from papers.sgnas.search import load_supernet
+
+    c = settings
+    if not c.supernet:
+        raise UserError("evolve needs a trained supernet: --supernet FOLDER/supernet.safetensors")
+    device = pick_device(options)
+    distributed.setup()
+    images = datasets.open_set(c.dataset, "train", options)
+    supernet = load_supernet(Path(c.supernet)).to(device).eval()
+    lookup = macs_table(supernet.macro)
+    cheapest, dearest = cost_range(lookup)
+    for target in c.targets:
+        if not cheapest <= target <= dearest:
+            raise UserError(f"target {target:g} lies outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})")
+    train, held = datasets.split_indices(c.dataset, len(images), 0.8, 0, c.search_images, options.seed)
+    scoring = datasets.loader(c.dataset, images.subset(held), c.batch_size, options.seed, device, "validation", "evolve")
+    extra = {"data": images.pins, "pinned": images.pinned}
+    with open_run(options, c, extra) as run:
+        if run.result is not None:
+            return run.result
+        frozen = FrozenSupernet(supernet)
+
+        def score(ops: Ops) -> float:
+            judge = frozen
+            if c.recalibrate:
+                judge = FrozenSupernet(recalibrated(supernet, ops, scoring, c.recalibrate))
+            return path_error(judge, ops, scoring)[1]
+
+        state = run.load() or {"rows": []}
+        rows = state["rows"]
+        for number, target in enumerate(c.targets):
+            if number < len(rows):
+                continue
+            rng = seeds.numpy_rng(options.seed, "evolve", number)
+            (error, ops), scored = evolve_one(score, lookup, float(target), c, rng)
+            cost = cost_of_ops(lookup, ops)
+            rows.append({"target": float(target), "lookup_cost": cost, "validation_error": error, "scored": scored, "ops": ops})
+            run.log(target=float(target), lookup_cost=cost, validation_top1_error_percent=error, scored=scored)
+            run.save({"rows": rows})
+        for row in rows:
+            content = {"kernels": kernels_of(row["ops"]), "macro": supernet.macro.name}
+            save_architecture(run.folder / file_name(row["target"]), "sgnas", content, {**run.origin, "target": row["target"]})
+        middle = sorted(rows, key=lambda row: row["target"])[len(rows) // 2]
+        content = {"kernels": kernels_of(middle["ops"]), "macro": supernet.macro.name}
+        save_architecture(run.folder / "architecture.json", "sgnas", content, {**run.origin, "target": middle["target"]})
+        metrics = {"scored": sum(row["scored"] for row in rows), "mean_error": float(np.mean([r["validation_error"] for r in rows]))}
+        return run.finish({"metrics": metrics, "architecture": content, "architectures": rows})
+
+
+@torch.no_grad()
+def seconds_per_candidate(frozen: FrozenSupernet, batch: int, size: int, device: torch.device, rng: np.random.RandomState) -> float:
+    """Wall time of one batch of one random candidate, for the ``cost`` verb."""
+    import time
+
+    x = torch.randn(batch, 3, size, size, device=device)
+    times = []
+    for _ in range(4):
+        ops = draw_candidate(rng, len(frozen.blocks))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        begin = time.perf_counter()
+        frozen.path(x, ops)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    return sorted(times[1:])[1]

@@ -1,0 +1,94 @@
+"""Target against obtained cost over a generator's whole range, and the supernet's error where one is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import kendalltau
+
+from common.data.sources import Images
+from common.device import pick_device
+from common.errors import UserError
+from common.runs import open_run
+from papers.sgnas import datasets
+from papers.sgnas.architectures import ops_of
+from papers.sgnas.frozen import FrozenSupernet
+from papers.sgnas.generate import LoadedGenerator, load_generator
+from papers.sgnas.generator_training import path_error, target_pool
+from papers.sgnas.losses import hardware_loss
+from papers.sgnas.recalibration import recalibrated
+from papers.sgnas.settings import SweepSettings
+
+
+def fit_of(loaded: LoadedGenerator, step: float = 10.0) -> dict[str, float]:
+    """Total hardware loss and Kendall's tau over low, low + step, … with the published constants."""
+    targets = target_pool(loaded.pool.low, loaded.pool.high, step)
+    costs = [cost for _, cost in loaded.kernels(targets)]
+    total = hardware_loss(torch.tensor(costs), torch.tensor(targets)).double().sum()
+    return {"total_hardware_loss": float(total), "kendall_tau": float(kendalltau(targets, costs).statistic)}
+
+
+def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
+    """The ``sweep`` verb: sweep.csv, sweep.png, and Kendall's tau."""
+    from papers.sgnas.search import load_supernet
+
+    c = settings
+    loaded = load_generator(c.generator, c.prior_pool, options)
+    if c.step <= 0:
+        raise UserError(f"--step {c.step:g} is not positive")
+    targets = target_pool(loaded.pool.low, loaded.pool.high, c.step)
+    error_of = None
+    extra: dict[str, Any] = {}
+    if c.supernet:
+        if not c.dataset:
+            raise UserError("scoring with a supernet needs --dataset as well")
+        device = pick_device(options)
+        images = datasets.open_set(c.dataset, "train", options)
+        train, held = datasets.split_indices(c.dataset, len(images), 0.8, 0, c.search_images, options.seed)
+        supernet = load_supernet(Path(c.supernet), loaded.macro, len(images.classes)).to(device).eval()
+        batches = datasets.loader(c.dataset, images.subset(held), c.batch_size, options.seed, device, "test", "sweep")
+        training = datasets.loader(c.dataset, images.subset(train), min(c.batch_size, len(train)), options.seed, device, "search", "recalibrate")
+        frozen = FrozenSupernet(supernet)
+        extra = {"data": images.pins, "pinned": images.pinned} if isinstance(images, Images) else {}
+
+        def error_of(ops: list[list[int]]) -> float:
+            judge = FrozenSupernet(recalibrated(supernet, ops, training, c.recalibrate)) if c.recalibrate else frozen
+            return path_error(judge, ops, batches)[1]
+
+    with open_run(options, c, extra) as run:
+        if run.result is not None:
+            return run.result
+        run.load()
+        rows = []
+        for target, (kernels, cost) in zip(targets, loaded.kernels(targets)):
+            error = error_of(ops_of(kernels)) if error_of else None
+            rows.append({"target": target, "obtained": cost, "supernet_top1_error_percent": error})
+            run.log("sweep", **rows[-1])
+            print(f"{target:8g} -> {cost:8.2f} {loaded.lookup.unit}" + (f"   error {error:.2f} %" if error is not None else ""))
+        tau = float(kendalltau(targets, [row["obtained"] for row in rows]).statistic)
+        _plot(rows, loaded.lookup.unit, run.folder / "sweep.png")
+        print(f"Kendall's tau {tau:.3f}; {run.folder / 'sweep.png'}")
+        return run.finish({"metrics": {"kendall_tau": tau}, "rows": rows})
+
+
+def _plot(rows: list[dict[str, Any]], unit: str, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    targets, obtained = [r["target"] for r in rows], [r["obtained"] for r in rows]
+    errors = [r["supernet_top1_error_percent"] for r in rows]
+    scored = errors[0] is not None
+    figure, axes = pyplot.subplots(1, 2 if scored else 1, figsize=(9 if scored else 4.5, 3.6), squeeze=False)
+    axes[0][0].plot(targets, targets, color="grey", lw=0.8, label="target")
+    axes[0][0].plot(targets, obtained, "o-", ms=3, label="obtained")
+    axes[0][0].set(xlabel=f"target ({unit})", ylabel=f"obtained ({unit})")
+    axes[0][0].legend()
+    if scored:
+        axes[0][1].plot(obtained, errors, "o", ms=4)
+        axes[0][1].set(xlabel=f"obtained ({unit})", ylabel="supernet top-1 error (%)")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)

@@ -1,0 +1,165 @@
+"""Training an architecture from scratch: the ImageNet recipe (RMSprop, EMA, squeeze-excite, h-swish) or CIFAR's (SGD, cosine)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from common import distributed, seeds
+from common.checkpoints import save_weights
+from common.device import pick_device
+from common.errors import UserError
+from common.losses import TopK, label_smoothing_cross_entropy
+from common.optim import EMA, RMSpropTF, without_decay
+from common.runs import open_run
+from common.schedules import cosine, step_decay, warm_up
+from common.training import evaluate, read, train_steps
+from papers.sgnas import datasets
+from papers.sgnas.describe import counts, load_kernels
+from papers.sgnas.network import Network, to_published
+from papers.sgnas.settings import TrainSettings
+
+
+def learning_rate(c: TrainSettings, epoch: int, step: int, steps: int) -> float:
+    """CIFAR: a cosine per step. ImageNet: constant within an epoch, a linear warm-up, then a step decay without offset."""
+    if c.schedule == "cosine":
+        return cosine(c.learning_rate, 0.0, epoch * steps + step, c.epochs * steps)
+    after = step_decay(c.learning_rate, c.decay_rate, epoch, c.decay_epochs)
+    return warm_up(c.warmup_lr, c.learning_rate, epoch, c.warmup_epochs, after)
+
+
+def build_optimizer(network: torch.nn.Module, c: TrainSettings) -> torch.optim.Optimizer:
+    """SGD with decay on everything, or TensorFlow-style RMSprop without decay on biases and one-dimensional tensors."""
+    if c.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay, foreach=True
+        )
+    groups = without_decay(network, c.weight_decay)
+    return RMSpropTF(groups, lr=c.learning_rate, alpha=0.9, eps=0.001, momentum=c.momentum)
+
+
+def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
+    """The ``train`` verb. Tests after every epoch and keeps the weights (the averaged ones where EMA is on) that do best."""
+    c = settings
+    distributed.setup()
+    device, world = pick_device(options), distributed.world_size()
+    if c.batch_size % world:
+        raise UserError(f"batch size {c.batch_size} is not divisible by {world} processes")
+    images, test = datasets.open_set(c.dataset, "train", options), datasets.open_set(c.dataset, "test", options)
+    if c.train_images:
+        images = images.subset(range(min(c.train_images, len(images))))
+    kernels, structure = load_kernels(c.arch, datasets.macro_of(c.dataset, images, c.macro).name if c.macro != "auto" else None)
+    if c.arch in ("SGNAS-A", "SGNAS-B", "SGNAS-C"):
+        structure = datasets.macro_of(c.dataset, images, c.macro).name
+    macro = datasets.macro_of(c.dataset, images, structure)
+    classes = len(images.classes)
+    extra = {"data": {**images.pins, **test.pins}, "pinned": images.pinned and test.pinned, "kernels": kernels, "macro": macro.name}
+    with open_run(options, c, extra) as run:
+        if run.result is not None:
+            return run.result
+        network = Network(
+            macro, kernels, classes, c.se, c.activation, c.bn_momentum, c.dropout, seeds.generator(options.seed, "weights")
+        ).to(device)
+        optimizer = build_optimizer(network, c)
+        ema = EMA(network, c.ema) if c.ema else None
+        batch = c.batch_size // world
+        drop_last = c.dataset not in datasets.SMALL_SETS
+        batches = datasets.loader(c.dataset, images, batch, options.seed, device, "scratch", "train", c.workers, drop_last)
+        tests = datasets.loader(c.dataset, test, 256, options.seed, device, "test", "test", c.workers)
+        counter, steps = TopK(device), len(batches)
+        best: dict[str, Any] = {"error": float("inf"), "epoch": -1, "weights": None, "top5": 100.0}
+        first = begin = 0
+        if state := run.load():
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            if ema is not None:
+                ema.load_state_dict(state["ema"])
+            best, first, begin = state["best"], state["epoch"], state["step"]
+            counter.restore(state["counter"])
+        else:
+            torch.manual_seed(seeds.integer(options.seed, "dropout", distributed.rank()))
+
+        def snapshot(epoch: int, step: int) -> dict[str, Any]:
+            return {
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "ema": ema.state_dict() if ema else None,
+                "best": dict(best),
+                "counter": counter.state(),
+                "epoch": epoch,
+                "step": step,
+            }
+
+        def loss_of(output: Any, target: torch.Tensor) -> torch.Tensor:
+            return label_smoothing_cross_entropy(output, target, c.label_smoothing)
+
+        def rate(step: int, epoch: int) -> None:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(c, epoch, step, steps)
+
+        judged = Network(macro, kernels, classes, c.se, c.activation, c.bn_momentum, c.dropout).to(device) if ema else network
+        for epoch in range(first, c.epochs):
+            network.train()
+            rate(begin, epoch)
+            progress = train_steps(
+                network,
+                run.progress(batches.epoch(epoch, begin), f"epoch {epoch}", initial=begin),
+                optimizer,
+                loss_of,
+                ema=ema,
+                device=device,
+                precision=options.precision,
+                start_step=begin,
+                counter=counter,
+            )
+            for done in progress:
+                rate(done, epoch)
+                if run.due():
+                    run.save(snapshot(epoch, done))
+            trained = read(counter)
+            counter, begin = TopK(device), 0
+            if ema is not None:
+                ema.copy_to(judged)
+            tested = evaluate(judged, tests.epoch(0), device, options.precision)
+            if tested.top1_error < best["error"]:
+                weights = {name: tensor.clone() for name, tensor in judged.state_dict().items()}
+                best = {"error": tested.top1_error, "top5": tested.top5_error, "epoch": epoch, "weights": weights}
+            run.log(
+                epoch=epoch,
+                lr=learning_rate(c, epoch, 0, steps),
+                train_loss=trained.loss,
+                train_top1_error_percent=trained.top1_error,
+                test_loss=tested.loss,
+                test_top1_error_percent=tested.top1_error,
+                test_top5_error_percent=tested.top5_error,
+            )
+            run.save(snapshot(epoch + 1, 0))
+        if best["weights"] is None:
+            raise UserError("no epoch was run; set --epochs to 1 or more")
+        network.load_state_dict(best["weights"])
+        if distributed.rank() == 0:
+            save_weights(Published(network), run.folder / "weights.safetensors")
+        found = counts(kernels, macro, classes, c.se)
+        metrics = {
+            "top1_error_percent": best["error"],
+            "top5_error_percent": best["top5"],
+            "last_top1_error_percent": tested.top1_error if first < c.epochs else best["error"],
+            "best_epoch": best["epoch"],
+            **found,
+        }
+        return run.finish({"metrics": metrics, "architecture": {"kernels": kernels, "macro": macro.name}})
+
+
+class Published(torch.nn.Module):
+    """A view of a network whose state dict has the authors' names and channel order."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        tensors = to_published(self.network.state_dict(), self.network)
+        return {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+
+

@@ -1,0 +1,243 @@
+"""SGNAS workloads W1 to W5, each beside the plain way of doing it (one module per sub-block and kernel, no merging, no
+folding, memory in NCHW), timed in the same process. Run with --benchmark-enable.
+
+W1 supernet step (4 paths)   W2 generator step, all operations on   W3 scratch step, SGNAS-C   W4 evaluation, SGNAS-A
+W5 build SGNAS-A from a target
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from common.losses import label_smoothing_cross_entropy
+from papers.sgnas.architectures import MACROS, PUBLISHED, SKIP
+from papers.sgnas.frozen import FrozenSupernet
+from papers.sgnas.generator import Generator, arg_max_ops, normalise
+from papers.sgnas.generator_training import build_optimizer
+from papers.sgnas.lookup import macs_table, one_hot
+from papers.sgnas.losses import hardware_loss
+from papers.sgnas.network import Network, fold
+from papers.sgnas.sampling import sample_paths
+from papers.sgnas.supernet import Supernet
+from papers.sgnas.supernet_training import PathSGD, supernet_gradients
+
+BATCH = 16
+
+
+class PlainConvBN(nn.Sequential):
+    def __init__(self, c: int, out: int, k: int = 1, stride: int = 1, groups: int = 1, act: bool = True) -> None:
+        parts = [nn.Conv2d(c, out, k, stride, k // 2, groups=groups, bias=False), nn.BatchNorm2d(out)]
+        super().__init__(*parts, *([nn.ReLU6()] if act else []))
+
+
+class PlainBlock(nn.Module):
+    """A supernet layer as six separate sub-blocks of three separate operations and a dense convolution behind skip."""
+
+    def __init__(self, c: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.expand = PlainConvBN(c, 6 * c)
+        self.ops = nn.ModuleList(
+            nn.ModuleList([*(PlainConvBN(c, c, k, stride, c) for k in (3, 5, 7)), nn.Conv2d(c, c, 1, stride, bias=False)])
+            for _ in range(6)
+        )
+        self.project = nn.Conv2d(6 * c, out, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(out) for _ in range(6))
+        self.residual = stride == 1 and c == out
+
+    def path(self, x: torch.Tensor, ops: list[int]) -> torch.Tensor:
+        parts = self.expand(x).chunk(6, 1)
+        outs = [m[op](part) * (0.0 if op == SKIP else 1.0) for m, op, part in zip(self.ops, ops, parts)]
+        y = self.norms[sum(op == SKIP for op in ops)](self.project(torch.cat(outs, 1)))
+        return x + y if self.residual else y
+
+    def soft(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        outs = []
+        for module, row, part in zip(self.ops, p, self.expand(x).chunk(6, 1)):
+            total = module[SKIP](part) * 0.0
+            for k in range(3):
+                if row[k] > 0.01:
+                    total = total + row[k] * module[k](part)
+            outs.append(total)
+        y = self.norms[round(float(p[:, SKIP].sum()))](self.project(torch.cat(outs, 1)))
+        return x + y if self.residual else y
+
+
+class PlainSupernet(nn.Module):
+    def __init__(self, macro, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            PlainConvBN(3, 32, 3, macro.stem_stride), PlainConvBN(32, 32, 3, 1, 32), PlainConvBN(32, 16, act=False)
+        )
+        self.stages = nn.ModuleList(PlainBlock(c, out, s) for c, (out, s) in zip(macro.in_channels, macro.layers))
+        self.head, self.classifier = PlainConvBN(macro.layers[-1][0], 1280), nn.Linear(1280, classes)
+
+    def forward(self, x, rows, soft: bool = False):
+        x = self.stem(x)
+        for stage, row in zip(self.stages, rows):
+            x = stage.soft(x, row) if soft else stage.path(x, row)
+        return self.classifier(self.head(x).mean((2, 3)))
+
+
+class PlainNetwork(nn.Module):
+    """A derived network with one convolution per sub-block, in NCHW."""
+
+    def __init__(self, macro, kernels, classes: int, se: bool, act) -> None:
+        super().__init__()
+        self.act, self.se = act, se
+        conv = lambda c, o, k=1, s=1, g=1: PlainConvBN(c, o, k, s, g, act=False)
+        self.stem, self.first, self.first_out = conv(3, 32, 3, macro.stem_stride), conv(32, 32, 3, 1, 32), conv(32, 16)
+        self.rows = kernels
+        self.blocks = nn.ModuleList()
+        for c, (out, s), row in zip(macro.in_channels, macro.layers, kernels):
+            hidden = c * len(row)
+            parts = nn.ModuleDict({"project": conv(hidden, out), "bn": nn.BatchNorm2d(hidden)})
+            parts["dw"] = nn.ModuleList(nn.Conv2d(c, c, k, s, k // 2, groups=c, bias=False) for k in row)
+            if len(row) > 1:
+                parts["expand"] = conv(c, hidden)
+            if se:
+                parts["squeeze"], parts["excite"] = nn.Conv2d(hidden, hidden // 4, 1), nn.Conv2d(hidden // 4, hidden, 1)
+            self.blocks.append(parts)
+        self.last, self.classifier = conv(macro.layers[-1][0], 1280), nn.Linear(1280, classes)
+
+    def forward(self, x):
+        x = self.first_out(self.act(self.first(self.act(self.stem(x)))))
+        for parts in self.blocks:
+            y = self.act(parts["expand"](x)) if "expand" in parts else x
+            y = torch.cat([m(part) for m, part in zip(parts["dw"], y.chunk(len(parts["dw"]), 1))], 1)
+            y = self.act(parts["bn"](y))
+            if self.se:
+                pooled = functional.relu(parts["squeeze"](y.mean((2, 3), keepdim=True)))
+                y = y * functional.hardsigmoid(parts["excite"](pooled))
+            y = parts["project"](y)
+            x = x + y if x.shape == y.shape else y
+        return self.classifier(functional.dropout(self.act(self.last(x)).mean((2, 3)), 0.2, self.training))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def macro_for_run(benchmark):
+    """The real space when timing; a small one when the workloads are only checked to run."""
+    return MACROS["cifar" if benchmark.enabled else "tiny"]
+
+
+def data(side: int = 32, batch: int = BATCH):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, 3, side, side, generator=generator), torch.arange(batch) % 10
+
+
+def uniform_p(layers: int, out: torch.Tensor) -> torch.Tensor:
+    zeros = (0.0 * out).clone()
+    blocked = torch.zeros(6, 4, dtype=torch.bool)
+    blocked[0, SKIP] = True
+    return torch.softmax(zeros.masked_fill(blocked, -torch.inf), -1).view(layers, 6, 4)
+
+
+@pytest.mark.benchmark(group="sgnas-w1-supernet-step")
+@pytest.mark.parametrize("way", ["plain", "ours"])
+def test_w1(benchmark, way):
+    macro, (x, y) = macro_for_run(benchmark), data()
+    paths = sample_paths(np.random.RandomState(0), len(macro.layers), 4)
+    if way == "plain":
+        net = PlainSupernet(macro, 100)
+        sgd = torch.optim.SGD(net.parameters(), 0.064, momentum=0.9, weight_decay=4e-4, foreach=False)
+
+        def step():
+            sgd.zero_grad(set_to_none=False)
+            for path in paths:
+                label_smoothing_cross_entropy(net(x, path), y).backward()
+            sgd.step()
+    else:
+        net = Supernet(macro, 100)
+        mine = PathSGD(net, 0.9, 4e-4)
+
+        def step():
+            supernet_gradients(net, x, y, paths)
+            mine.step(0.064, paths)
+
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="sgnas-w2-generator-step")
+@pytest.mark.parametrize("way", ["plain", "ours"])
+def test_w2(benchmark, way):
+    macro, (x, y) = macro_for_run(benchmark), data()
+    layers, generator, table = len(macro.layers), Generator(), macs_table(macro)
+    adam = build_optimizer(generator)
+    prior = one_hot(torch.zeros(layers, 6, dtype=torch.long)).view(layers, 24)
+    net = PlainSupernet(macro, 100).eval() if way == "plain" else FrozenSupernet(Supernet(macro, 100).eval())
+
+    def step():
+        p = uniform_p(layers, generator(normalise(100.0, 80, 120), prior)[0])
+        logits = net(x, p, soft=True) if way == "plain" else net.soft(x, p)
+        loss = label_smoothing_cross_entropy(logits, y) + hardware_loss(table.cost(p), 100.0)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="sgnas-w3-scratch-step")
+@pytest.mark.parametrize("way", ["plain", "ours"])
+def test_w3(benchmark, way):
+    macro, (x, y) = macro_for_run(benchmark), data(batch=32)
+    kernels = PUBLISHED["SGNAS-C"][: len(macro.layers)]
+    net = PlainNetwork(macro, kernels, 100, False, functional.relu6) if way == "plain" else Network(macro, kernels, 100)
+    sgd = torch.optim.SGD(net.parameters(), 0.064, momentum=0.9, weight_decay=4e-4, foreach=way == "ours")
+
+    def step():
+        sgd.zero_grad(set_to_none=way == "ours")
+        label_smoothing_cross_entropy(net(x), y).backward()
+        sgd.step()
+
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="sgnas-w4-evaluation")
+@pytest.mark.parametrize("way", ["plain", "ours"])
+def test_w4(benchmark, way):
+    small = not benchmark.enabled
+    macro, (x, _) = MACROS["imagenet"], data(64 if small else 224, 2 if small else 4)
+    kernels = PUBLISHED["SGNAS-A"]
+    if way == "plain":
+        net = PlainNetwork(macro, kernels, 1000, True, functional.hardswish).eval()
+    else:
+        net = fold(Network(macro, kernels, 1000, True, "hswish"))
+
+    @torch.no_grad()
+    def step():
+        net(x)
+
+    benchmark.pedantic(step, rounds=5, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="sgnas-w5-build")
+@pytest.mark.parametrize("way", ["plain", "ours"])
+def test_w5(benchmark, way):
+    """Plain: as the original, a supernet is built first and the network is probed with one forward pass."""
+    macro, small = MACROS["imagenet"], not benchmark.enabled
+    prior = one_hot(torch.zeros(19, 6, dtype=torch.long)).view(19, 24)
+
+    def build():
+        generator = Generator()
+        with torch.no_grad():
+            arg_max_ops(generator(normalise(365.0, 270, 450), prior))
+        macs_table(macro)
+        if way == "plain" and not small:
+            PlainSupernet(macro, 1000)
+            with torch.no_grad():
+                PlainNetwork(macro, PUBLISHED["SGNAS-A"], 1000, True, functional.hardswish)(torch.randn(2, 3, 224, 224))
+        else:
+            Network(macro, PUBLISHED["SGNAS-A"], 1000, True, "hswish")
+
+    benchmark.pedantic(build, rounds=3, warmup_rounds=1)
