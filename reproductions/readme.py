@@ -1,0 +1,123 @@
+"""``python -m reproductions readme``: the generated tables of README.md and papers/*/README.md.
+
+Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stands the paper's claims table (in the root README the summary
+of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. Only what any machine can decide
+stands in them: verdicts of computed claims and of results that are in git (proxy and paper profiles).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from common.errors import UserError
+from reproductions.claims import PAPERS, ROOT, load_all
+from reproductions.listing import measured, published
+from reproductions.results import load
+from reproductions.verdicts import VERDICTS, Verdict, decide_all
+
+START, END = "<!-- claims:start -->", "<!-- claims:end -->"
+MARK = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", "not run": "·"}
+TITLES = {"cream": "Cream", "evnas": "EvNAS", "nao_v2": "NAO-V2", "nsas": "NSAS", "sgnas": "SGNAS"}
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m reproductions readme", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when a table is stale")
+    args = parser.parse_args(argv)
+    verdicts = {paper: decided(paper) for paper in PAPERS}
+    pages = {ROOT / "README.md": summary(verdicts)}
+    pages |= {ROOT / "papers" / p / "README.md": paper_tables(v) for p, v in verdicts.items()}
+    stale = []
+    for path, table in pages.items():
+        if not path.exists():
+            print(f"{path.relative_to(ROOT)}: absent", file=sys.stderr)
+            continue
+        text = path.read_text(encoding="utf-8")
+        if START not in text or END not in text:
+            raise UserError(f"{path.relative_to(ROOT)} lacks the markers {START} and {END}")
+        fresh = filled(text, table)
+        if fresh != text:
+            stale.append(str(path.relative_to(ROOT)))
+            if not args.check:
+                path.write_text(fresh, encoding="utf-8")
+    if args.check and stale:
+        raise UserError(f"stale tables in {', '.join(stale)}; run: python -m reproductions readme")
+    print(f"{'rewrote ' + ', '.join(stale) if stale else 'all tables are current'}")
+    return 0
+
+
+def decided(paper: str) -> list[Verdict]:
+    """Verdicts that rest on the code and on committed results alone."""
+    known = committed()
+    results = [r for r in load(paper=paper) if known is None or str(r.path.relative_to(ROOT)) in known]
+    return decide_all(load_all(paper), [r for r in results if r.profile != "smoke"])
+
+
+def committed() -> set[str] | None:
+    """Paths below results/ that git tracks; None outside a git checkout (then all results count)."""
+    found = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return set(found.stdout.splitlines()) if found.returncode == 0 else None
+
+
+def filled(text: str, table: str) -> str:
+    """``text`` with the part between the markers replaced."""
+    before, rest = text.split(START, 1)
+    _, after = rest.split(END, 1)
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def summary(verdicts: dict[str, list[Verdict]]) -> str:
+    """One line a paper: how many claims have which verdict."""
+    lines = ["| paper | claims | " + " | ".join(VERDICTS) + " |", "| --- " + "| ---: " * (len(VERDICTS) + 1) + "|"]
+    for paper, found in verdicts.items():
+        counts = Counter(v.verdict for v in found)
+        cells = " | ".join(str(counts[word]) for word in VERDICTS)
+        lines.append(f"| [{TITLES[paper]}](papers/{paper}/README.md) | {len(found)} | {cells} |")
+    return "\n".join(lines)
+
+
+def paper_tables(verdicts: list[Verdict]) -> str:
+    """The published tables (claims with `table`), then the other claims, then what the marks mean."""
+    tables: dict[str, list[Verdict]] = {}
+    for v in verdicts:
+        tables.setdefault(v.claim.table, []).append(v)
+    parts = []
+    for name, group in tables.items():
+        if name:
+            parts.append(f"**{name}**\n\n{_pivot(group)}")
+    if "" in tables:
+        if len(tables) > 1:
+            parts.append("**Other claims**")
+        parts.append(_flat(tables[""]))
+    counts = Counter(v.verdict for v in verdicts)
+    listed = ", ".join(f"{counts[word]} {word} ({MARK[word]})" for word in VERDICTS)
+    parts.append(
+        f"{len(verdicts)} claims: {listed}. What each one needs: `python -m reproductions claims --paper NAME`."
+    )
+    return "\n\n".join(parts)
+
+
+def _pivot(group: list[Verdict]) -> str:
+    columns = list(dict.fromkeys(v.claim.column or v.claim.quantity for v in group))
+    rows = list(dict.fromkeys(v.claim.row or v.claim.id for v in group))
+    cells: dict[tuple[str, str], list[str]] = {}
+    for v in group:
+        shown = published(v) if v.claim.kind == "quoted" else f"{published(v)} {MARK[v.verdict]}"
+        if v.measured is not None and v.claim.kind != "computed":
+            shown += f" ({measured(v)})"
+        cells.setdefault((v.claim.row or v.claim.id, v.claim.column or v.claim.quantity), []).append(shown)
+    lines = ["| | " + " | ".join(columns) + " |", "| --- " + "| ---: " * len(columns) + "|"]
+    lines += [f"| {r} | " + " | ".join("; ".join(cells.get((r, c), [""])) for c in columns) + " |" for r in rows]
+    return "\n".join(lines)
+
+
+def _flat(group: list[Verdict]) -> str:
+    lines = ["| claim | published | measured | verdict |", "| --- | ---: | ---: | --- |"]
+    for v in group:
+        name = f"{v.claim.id.split('.', 1)[1]} ({v.claim.quantity})"
+        lines.append(f"| {name} | {published(v)} | {measured(v)} | {MARK[v.verdict]} {v.verdict} |".replace("\n", " "))
+    return "\n".join(lines)
