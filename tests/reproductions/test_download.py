@@ -59,7 +59,7 @@ def test_truncated_is_continued_by_range(get, site):
 
 def test_an_interrupted_download_is_continued_later(get, site):
     site.script["/file"] = ["truncated"]
-    with pytest.raises(UserError, match="the connection ended after .* attempts"):
+    with pytest.raises(UserError, match=r"the connection ended after .* attempts"):
         get(attempts=2)
     assert not get.target.exists() and get.target.with_name("weights.pt.part").stat().st_size == 225_000
     site.script["/file"] = ["good"]
