@@ -199,7 +199,7 @@ class Run:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Write result.json (without times: two runs are byte-equal) and timing.json, drop the states, return the result.
+        """Write result.json (no times: two runs are byte-equal) and timing.json, drop the states, return the result.
 
         Raises UserError when a metric is not finite.
         """

@@ -1,0 +1,51 @@
+"""Running the tiny search as a program."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("tiny_search.py")
+
+
+def command(out, *flags):
+    return [sys.executable, str(PROGRAM), "search", "--out", str(out), "--device", "cpu", *map(str, flags)]
+
+
+def environment(**more):
+    return {**os.environ, "OMP_NUM_THREADS": "1", "NAS_SAVE_EVERY_S": "0", **more}
+
+
+@pytest.fixture
+def tiny():
+    """tiny(out, *flags) runs to the end; tiny.start(...) returns the process."""
+
+    def run(out, *flags, **env):
+        return subprocess.run(
+            command(out, *flags), env=environment(**env), capture_output=True, text=True, timeout=120
+        )
+
+    def start(out, *flags, **env):
+        return subprocess.Popen(
+            command(out, *flags), env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    run.start, run.program = start, PROGRAM
+    return run
+
+
+def one_line(done, status=2):
+    """The program ended with one clear line and no traceback."""
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: "), done.stderr
+    assert done.stderr.count("error: ") == 1
+    return last
+
+
+@pytest.fixture(name="one_line")
+def one_line_fixture():
+    return one_line

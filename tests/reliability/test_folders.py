@@ -1,0 +1,132 @@
+"""One folder, one run, one writer."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from common.cli import RunOptions
+from common.errors import UserError
+from common.runs import check_finite, open_run
+
+
+@dataclass(frozen=True)
+class Settings:
+    lr: float = 0.1
+    workers: int = 0
+
+
+def options(folder, **more):
+    return RunOptions(**{"out": folder, "paper": "evnas", "section": "search", "device": "cpu", **more})
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    with open_run(options(tmp_path), Settings()), pytest.raises(UserError, match="in use by process"):
+        with open_run(options(tmp_path), Settings()):
+            pass
+    with open_run(options(tmp_path), Settings()):
+        pass  # the lock is gone with its holder
+
+
+def test_a_second_process_is_refused(tiny, one_line, tmp_path):
+    first = tiny.start(tmp_path, "--pause", 0.2)
+    while not (tmp_path / "env.json").exists():
+        assert first.poll() is None
+    try:
+        message = one_line(tiny(tmp_path, "--pause", 0.2))
+        assert f"in use by process {first.pid}" in message
+    finally:
+        first.kill()
+        first.communicate()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"settings": Settings(lr=0.2)}, "lr = 0.1, now it is 0.2"),
+        ({"options": {"seed": 3}}, "seed = 0, now it is 3"),
+        ({"options": {"variant": "paper"}}, "variant = 'authors', now it is 'paper'"),
+        ({"options": {"precision": "bf16"}}, "precision = 'fp32', now it is 'bf16'"),
+        ({"extra": {"data": {"digits": "sha256:2"}}}, "data.digits = 'sha256:1', now it is 'sha256:2'"),
+        ({"options": {"section": "train"}}, "stage = 'search', now it is 'train'"),
+    ],
+)
+def test_a_changed_setting_is_refused_by_name(changed, words, tmp_path):
+    with open_run(options(tmp_path), Settings(), {"data": {"digits": "sha256:1"}}) as run:
+        run.save({"value": 1})
+    extra = changed.get("extra", {"data": {"digits": "sha256:1"}})
+    with pytest.raises(UserError) as caught:
+        with open_run(options(tmp_path, **changed.get("options", {})), changed.get("settings", Settings()), extra):
+            pass
+    assert words in str(caught.value) and "--no-resume" in str(caught.value)
+    with open_run(options(tmp_path), Settings(), {"data": {"digits": "sha256:1"}}) as run:
+        assert run.load() == {"value": 1}  # nothing was lost by the refusal
+
+
+def test_a_setting_that_bears_no_result_may_change(tmp_path):
+    with open_run(options(tmp_path), Settings()) as run:
+        run.save({"value": 1})
+    with open_run(options(tmp_path), Settings(workers=4)) as run:
+        assert run.load() == {"value": 1}
+
+
+def test_states_without_settings_are_not_adopted(tmp_path):
+    with open_run(options(tmp_path), Settings()) as run:
+        run.save({"value": 1})
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(UserError, match="no settings.json"):
+        with open_run(options(tmp_path), Settings()):
+            pass
+
+
+def test_results_say_where_they_come_from(tmp_path):
+    with open_run(options(tmp_path, seed=4), Settings(), {"data": {"a": "sha256:1"}, "pinned": False}) as run:
+        run.log(epoch=1, loss=0.1)
+        result = run.finish({"metrics": {"x": 1.5}})
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert result["seed"] == 4 and result["settings"] == {"lr": 0.1, "workers": 0} and len(result["fingerprint"]) == 64
+    assert result["unpinned_data"] is True and result["data"] == {"a": "sha256:1"}
+    assert not any("second" in key or "time" in key for key in result)
+    assert {"packages", "python", "git"} <= set(json.loads((tmp_path / "env.json").read_text()))
+    assert json.loads((tmp_path / "timing.json").read_text())["seconds"] >= 0
+
+
+def test_image_sets_bring_their_pins(tmp_path):
+    @dataclass
+    class Set:
+        pins: dict
+        pinned: bool
+
+    with open_run(options(tmp_path), Settings(), {"data": [Set({"a": "1"}, True), Set({"b": "2"}, False)]}) as run:
+        result = run.finish({"metrics": {}})
+    assert result["data"] == {"a": "1", "b": "2"} and result["unpinned_data"] is True
+
+
+def test_a_non_finite_metric_is_no_result(tmp_path):
+    with open_run(options(tmp_path), Settings()) as run, pytest.raises(UserError, match="diverged"):
+        run.finish({"metrics": {"loss": float("nan")}})
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_non_finite_loss_stops_before_the_update(tiny, one_line, tmp_path):
+    message = one_line(tiny(tmp_path, "--nan-at", 7))
+    assert "loss is nan" in message and "step 2" in message and "architecture" in message
+    states = sorted((tmp_path / "state").glob("*.pt"))
+    before = [s.read_bytes() for s in states]
+    assert len(states) == 2
+    one_line(tiny(tmp_path, "--nan-at", 7))
+    assert [s.read_bytes() for s in sorted((tmp_path / "state").glob("*.pt"))] == before
+    with pytest.raises(UserError, match="inf at this step"):
+        check_finite(float("inf"))
+
+
+def test_out_of_memory_names_batch_size_and_setting(tiny, one_line, tmp_path):
+    message = one_line(tiny(tmp_path, "--memory"))
+    assert "batch_size 8" in message and "lower --batch-size" in message
+
+
+def test_an_unwritable_place(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another --out"):
+        with open_run(options(tmp_path / "file" / "run"), Settings()):
+            pass

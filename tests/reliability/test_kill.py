@@ -1,0 +1,82 @@
+"""A run killed at any moment and started again ends as if nothing had happened."""
+
+import json
+import random
+import time
+
+KEEP = ("result.json", "history.csv")
+
+
+def outputs(folder):
+    return {name: (folder / name).read_bytes() for name in KEEP}
+
+
+def test_kill_at_random_moments_then_resume_is_bit_exact(tiny, tmp_path):
+    flags = ("--epochs", 12, "--steps", 8, "--pause", 0.012)
+    done = tiny(tmp_path / "whole", *flags)
+    assert done.returncode == 0, done.stderr
+    moments, broken, kills, saved = random.Random(5), tmp_path / "broken", 0, 0
+    for _ in range(14):
+        process = tiny.start(broken, *flags)
+        started = time.monotonic()
+        while not (broken / "settings.json").exists() and process.poll() is None and time.monotonic() - started < 60:
+            time.sleep(0.01)
+        while not list((broken / "state").glob("*.pt")) and process.poll() is None and kills > 1:
+            time.sleep(0.005)
+        try:
+            process.wait(timeout=moments.uniform(0.0, 0.6))
+        except Exception:
+            process.kill()  # SIGKILL: nothing of ours runs any more
+            kills += 1
+        process.communicate()
+        saved += any(broken.glob("state/*.pt"))
+        if (broken / "result.json").exists():
+            break
+    done = tiny(broken, *flags)
+    assert done.returncode == 0, done.stderr
+    assert kills >= 3 and saved >= 1
+    assert outputs(broken) == outputs(tmp_path / "whole")
+    assert not (broken / "state").exists()
+    assert json.loads((broken / "timing.json").read_text())["sessions"] > 1
+
+
+def test_two_runs_are_byte_equal_and_another_seed_is_not(tiny, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert tiny(tmp_path / name, "--seed", seed).returncode == 0
+    assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
+    assert outputs(tmp_path / "a") != outputs(tmp_path / "c")
+
+
+def test_a_finished_run_is_recognised_and_repeated_on_request(tiny, tmp_path):
+    first = tiny(tmp_path, "--json")
+    before = (tmp_path / "result.json").stat().st_mtime_ns
+    again = tiny(tmp_path, "--json")
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert "result already" in again.stderr
+    assert (tmp_path / "result.json").stat().st_mtime_ns == before
+    assert tiny(tmp_path, "--no-resume").returncode == 0
+    assert (tmp_path / "result.json").stat().st_mtime_ns != before
+
+
+def test_outputs_taken_away_start_the_run_anew_even_with_other_settings(tiny, tmp_path):
+    """dvc removes a stage's outputs before it runs it again; settings.json and the like stay behind."""
+    tiny(tmp_path)
+    for name in ("result.json", "history.csv"):
+        (tmp_path / name).unlink()
+    assert tiny(tmp_path, "--epochs", 2).returncode == 0
+    assert json.loads((tmp_path / "result.json").read_text())["settings"]["epochs"] == 2
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
+
+
+def test_ctrl_c_is_one_line_and_resumable(tiny, one_line, tmp_path):
+    import signal
+    import subprocess
+
+    process = tiny.start(tmp_path, "--pause", 0.05)
+    while not list((tmp_path / "state").glob("*.pt")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    done = subprocess.CompletedProcess([], process.returncode, out, err)
+    assert "saved state" in one_line(done, 130)
+    assert tiny(tmp_path, "--pause", 0.05).returncode == 0
