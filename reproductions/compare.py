@@ -1,6 +1,6 @@
 """``python -m reproductions compare``: what several seeds, two methods or two rankings say, with intervals.
 
-seeds    mean, sd, t and BCa 95 % intervals over the seeds of each stage; the binomial interval of each single test error
+seeds    mean, sd, t and BCa 95 % intervals over the seeds of each stage; the binomial interval of a test error
 claims   equivalence (TOST) of the seeds' mean with each published value against its margin
 paired   a method against the random-search baseline (or any other stage), seed by seed
 rank     Kendall's tau of two columns of a history or scatter file, with its interval

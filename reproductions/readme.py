@@ -1,8 +1,8 @@
 """``python -m reproductions readme``: the generated tables of README.md and papers/*/README.md.
 
-Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stands the paper's claims table (in the root README the summary
-of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. Only what any machine can decide
-stands in them: verdicts of computed claims and of results that are in git (proxy and paper profiles).
+Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stands the paper's claims table (in the root README a
+summary of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. Only what any machine can
+decide stands in them: verdicts of computed claims and of results that are in git (proxy and paper profiles).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 from common.errors import UserError
 from reproductions.claims import PAPERS, ROOT, load_all
