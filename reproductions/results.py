@@ -109,8 +109,13 @@ def matching(claim: Claim, results: list[Result]) -> list[Result]:
             return False
         if result.profile != "paper":
             return True
-        if pinned and not any(p in str(result.settings.get("checkpoint", "")) + str(result.path) for p in pinned):
-            return False
+        if pinned:
+            # one file, one test: its flags stand in checkpoints.yaml, so folder and data set say enough
+            named = {
+                *Path(str(result.settings.get("checkpoint", ""))).parts,
+                result.path.parent.name.removeprefix("evaluate-"),
+            }
+            return bool(pinned & named) and result.settings.get("dataset") == wanted.get("dataset")
         return all(result.settings.get(name) == value for name, value in wanted.items())
 
     return [r for r in mine if answers(r)]
