@@ -95,17 +95,11 @@ def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
 
 def run_describe(settings: Any, options: Any) -> dict[str, Any]:
     """The ``describe`` verb."""
-    import json
-
     found = describe(settings.arch, settings.dataset)
-    if getattr(options, "json", False):
-        print(json.dumps(found, sort_keys=True))
+    if options.json:
         return found
-    for key in ("name", "dataset", "parameters", "macs", "macs_published"):
-        print(f"{key:15} {found[key]:,}" if isinstance(found[key], int) else f"{key:15} {found[key]}")
-    for number, row in enumerate(found["architecture"]["kernels"]):
-        print(f"layer {number:2}  {' '.join(map(str, row))}")
-    return found
+    kernels = " ".join("".join(map(str, row)) for row in found["architecture"]["kernels"])
+    return {key: value for key, value in found.items() if key != "architecture"} | {"kernels": kernels}
 
 
 def run_draw(settings: Any, options: Any) -> dict[str, Any]:

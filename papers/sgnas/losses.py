@@ -10,10 +10,11 @@ MARGIN = 0.1  # MFLOPs within which a target counts as met
 def hardware_loss(
     generated: torch.Tensor, target: torch.Tensor | float, alpha: float = 0.0003, penalty: float = 1.2
 ) -> torch.Tensor:
-    """L_hc: with d = F(p) - t, alpha penalty d^2 if d > 0.1; alpha d^2 if d < -0.1; else 0. Any shape."""
-    d = generated - target
-    weight = torch.where(d > MARGIN, alpha * penalty, torch.where(d < -MARGIN, alpha, 0.0))
-    return weight * d * d
+    """L_hc with d = F(p) - t: alpha penalty d^2 if F > t + 0.1; alpha d^2 if F < t - 0.1; else 0. Any shape."""
+    target = torch.as_tensor(target, device=generated.device, dtype=generated.dtype)
+    over, under = generated > target + MARGIN, generated < target - MARGIN  # compared so: t + 0.1 itself counts as met
+    weight = torch.where(over, alpha * penalty, torch.where(under, alpha, 0.0))
+    return weight * (generated - target) ** 2
 
 
 def temperature(epoch: int, start: float = 5.0, decay: float = 0.95) -> float:

@@ -157,7 +157,7 @@ def train_generator(s: Setting, run: Any, state: dict[str, Any], supernet: Super
                 losses = generator_loss(
                     frozen, generator, lookup, pool, x, y, targets, tau, noise, c.alpha, c.loss_penalty, c.label_smoothing
                 )
-            check_finite(losses.total, step=step, architecture=targets)
+            check_finite(losses.total.detach(), step=step, architecture=targets)
             adam.zero_grad()
             losses.total.backward()
             distributed.all_reduce_mean(p.grad for p in generator.parameters())
