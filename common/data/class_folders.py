@@ -92,6 +92,26 @@ def resize_square(picture: Image.Image, size: int) -> Image.Image:
     return picture.resize((size, size), Image.Resampling.BOX if divides else Image.Resampling.BILINEAR)
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _add(digest: hashlib._Hash, relative: str, content: bytes) -> None:
+    digest.update(f"{Path(relative).as_posix()}\0{len(content)}\0".encode())
+    digest.update(content)
+
+
+def tree_digest(pictures: PictureList) -> str:
+    """SHA-256 over the names and bytes of all pictures, in order."""
+    digest = hashlib.sha256()
+    for relative, _ in pictures.samples:
+        _add(digest, relative, _read(pictures.root / relative))
+    return digest.hexdigest()
+
+
 def read_pictures(pictures: PictureList, size: int = 0) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...], str]:
     """All pictures in memory: uint8 [N, 3, H, W], int64 [N], class names, and the SHA-256 over names and bytes.
 
@@ -101,12 +121,8 @@ def read_pictures(pictures: PictureList, size: int = 0) -> tuple[torch.Tensor, t
     arrays: list[np.ndarray] = []
     for relative, _ in pictures.samples:
         path = pictures.root / relative
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
-        digest.update(f"{Path(relative).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
+        content = _read(path)
+        _add(digest, relative, content)
         picture = decode(content, path)
         array = np.asarray(resize_square(picture, size) if size else picture)
         if arrays and array.shape != arrays[0].shape:
