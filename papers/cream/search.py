@@ -29,6 +29,7 @@ from papers.cream.iteration import StepRules, search_step
 from papers.cream.layout import FlopsTable, Layout, network_spec
 from papers.cream.meta import MetaRules
 from papers.cream.networks import Supernet
+from papers.cream.planning import due_everywhere
 from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
 from papers.cream.sampling import sample_path
 from papers.cream.scoring import path_error, score_paths
@@ -94,7 +95,7 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
                 counts["meta_updates"] += report.meta is not None
                 counts["admitted"] += report.accepted
                 start = j + 1
-                if run.due():
+                if due_everywhere(run, j):
                     save()
             optimizer.flush()
             distributed.all_reduce_mean(b for b in net.buffers() if b.is_floating_point())
@@ -222,3 +223,17 @@ def rescore(
     chosen = data.limited(held_out if held_out is not None else source, images, "select")
     test = data.test_batches(chosen, 4 * batch_size, resolution, device, workers)
     return score_paths(net, paths, table, calibration, test, device, bounds)
+
+
+def plan(settings: SearchSettings, options: Any) -> list[str]:
+    """What the run would do."""
+    from papers.cream.planning import plan_lines
+
+    window, layout, _ = space_of(settings)
+    resolution = window.resolution if settings.apply_resolution else settings.resolution
+    source, _, _ = sources(settings, resolution, options)
+    typical = [[0], *([3] * count for count in window.sampled), [0]]
+    spec = network_spec(typical, len(source.classes), layout, single_block_default=False)
+    built = f"supernet: blocks {list(window.sampled)}, window resolution {window.resolution}, trained at {resolution}"
+    extra = 1.4 + settings.pool_size * settings.slice / (3 * settings.batch_size)  # teacher and board forwards
+    return [built, *plan_lines(spec, resolution, settings.epochs, len(source), settings.batch_size, settings.parts, extra, 20)]

@@ -1,0 +1,76 @@
+"""The step the original lacks: choose among the board's paths by held-out images, with the supernet's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from common import distributed
+from common.architecture import save_architecture
+from common.checkpoints import load_strict, load_tensors
+from common.device import pick_device
+from common.errors import UserError
+from common.records import read_json
+from common.runs import open_run
+from common.settings import settings_from
+from papers.cream import data
+from papers.cream.layout import network_spec
+from papers.cream.networks import Supernet
+from papers.cream.search import rescore, sources, space_of
+from papers.cream.settings import SearchSettings, SelectSettings
+from papers.cream.window import flops_table
+
+
+def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
+    """Re-score the last board of the search in folder ``--search``; writes architecture.json. Raises UserError."""
+    if not settings.search:
+        raise UserError("no search given; pass --search FOLDER of a finished search")
+    folder = Path(settings.search)
+    found = read_json(folder / "result.json")
+    if found.get("paper") != "cream" or found.get("stage") != "search":
+        raise UserError(f"{folder} is not the folder of a Cream search; pass one that holds its result.json")
+    searched = settings_from(SearchSettings, found["settings"], source=str(folder / "result.json"))
+    if not found["board"]:
+        raise UserError(f"the board of {folder} is empty; searches by --method random have none")
+    window, layout, _ = space_of(searched)
+    table = flops_table(window, layout)
+    resolution = window.resolution if searched.apply_resolution else searched.resolution
+    bounds = (settings.macs_min, settings.macs_max) if settings.macs_max else (searched.macs_min, searched.macs_max)
+    device = pick_device(options)
+    distributed.setup()
+    source, held_out, test = sources(searched, resolution, options)
+    paths = [row["path"] for row in found["board"]]
+
+    identity = {**data.data_pins(source, test), "search_fingerprint": found["fingerprint"]}
+    with open_run(options, settings, identity) as run:
+        if run.result is not None:
+            return run.result
+        rows: list[dict[str, Any]] = []
+        chosen = paths[0]
+        if settings.rule == "rescore":
+            net = Supernet(window.built, len(source.classes), searched.slice, layout)
+            load_strict(net, load_tensors(folder / "supernet.safetensors"))
+            rows = rescore(
+                net.to(device), paths, table, source, held_out, settings.select_images, settings.recalibrate_batches,
+                searched.batch_size, resolution, searched.workers, bounds, device,
+            )  # fmt: skip
+            chosen = rows[0]["path"]
+            if not rows[0]["inside"]:
+                raise UserError(
+                    f"no path of the board lies within {bounds[0]:g} to {bounds[1]:g} MFLOPs; widen --macs-min/--macs-max"
+                )
+        spec = network_spec(chosen, len(source.classes), layout, single_block_default=False)
+        architecture = {"path": chosen, "resolution": resolution}
+        if distributed.rank() == 0:
+            origin = {"paper": "cream", "search": found["fingerprint"], "seed": found["seed"], "chosen_by": settings.rule}
+            save_architecture(run.folder / "architecture.json", "cream", architecture, origin)
+        metrics = {
+            "candidates": len(paths), "mflops_search_table": table.flops(chosen),
+            "parameters": spec.count("parameters"), "macs": spec.count("macs", resolution),
+        }  # fmt: skip
+        if rows:
+            metrics["supernet_top1_error_percent"] = rows[0]["top1_error_percent"]
+        return run.finish(
+            {"paper": "cream", "stage": "select", "metrics": metrics, "scored": rows, "architecture": architecture,
+             "held_out": held_out is not None}
+        )  # fmt: skip
