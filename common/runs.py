@@ -282,7 +282,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 def check_finite(loss: Any, **where: Any) -> None:
     """Raise UserError for a NaN or infinite loss, saying where; call it before the update (one synchronisation)."""
-    value = float(loss)
+    value = float(loss.detach() if hasattr(loss, "detach") else loss)
     if not math.isfinite(value):
         place = ", ".join(f"{key} {_short(val)}" for key, val in where.items())
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 def digest(seed: int, *names: str | int) -> bytes:
     """64 bytes that depend on the seed and the names only (stable across processes and versions)."""
-    return hashlib.blake2b(repr((int(seed), *names)).encode()).digest()
+    plain = tuple(int(n) if isinstance(n, Integral) else str(n) for n in names)  # NumPy integers print differently
+    return hashlib.blake2b(repr((int(seed), *plain)).encode()).digest()
 
 
 def integer(seed: int, *names: str | int) -> int:

@@ -1,5 +1,6 @@
 """Running the tiny search as a program."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -23,9 +24,7 @@ def tiny():
     """tiny(out, *flags) runs to the end; tiny.start(...) returns the process."""
 
     def run(out, *flags, **env):
-        return subprocess.run(
-            command(out, *flags), env=environment(**env), capture_output=True, text=True, timeout=120
-        )
+        return subprocess.run(command(out, *flags), env=environment(**env), capture_output=True, text=True, timeout=120)
 
     def start(out, *flags, **env):
         return subprocess.Popen(
@@ -33,6 +32,27 @@ def tiny():
         )
 
     run.start, run.program = start, PROGRAM
+    return run
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """here(out, *flags) runs the tiny search in this process; returns (exit status, stdout, stderr)."""
+    spec = importlib.util.spec_from_file_location("tiny_search", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "tiny_search", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "60")  # only at the end of an epoch
+
+    def run(out, *flags):
+        status = 0
+        try:
+            module.main("evnas", module.VERBS, command(out, *flags)[2:])
+        except SystemExit as leaving:
+            status = leaving.code or 0
+        caught = capsys.readouterr()
+        return subprocess.CompletedProcess([], status, caught.out, caught.err)
+
     return run
 
 

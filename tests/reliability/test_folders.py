@@ -20,10 +20,15 @@ def options(folder, **more):
     return RunOptions(**{"out": folder, "paper": "evnas", "section": "search", "device": "cpu", **more})
 
 
+def refused(*arguments, match=""):
+    with pytest.raises(UserError, match=match) as caught, open_run(*arguments):
+        pass
+    return str(caught.value)
+
+
 def test_a_second_writer_is_refused(tmp_path):
-    with open_run(options(tmp_path), Settings()), pytest.raises(UserError, match="in use by process"):
-        with open_run(options(tmp_path), Settings()):
-            pass
+    with open_run(options(tmp_path), Settings()):
+        refused(options(tmp_path), Settings(), match="in use by process")
     with open_run(options(tmp_path), Settings()):
         pass  # the lock is gone with its holder
 
@@ -55,10 +60,9 @@ def test_a_changed_setting_is_refused_by_name(changed, words, tmp_path):
     with open_run(options(tmp_path), Settings(), {"data": {"digits": "sha256:1"}}) as run:
         run.save({"value": 1})
     extra = changed.get("extra", {"data": {"digits": "sha256:1"}})
-    with pytest.raises(UserError) as caught:
-        with open_run(options(tmp_path, **changed.get("options", {})), changed.get("settings", Settings()), extra):
-            pass
-    assert words in str(caught.value) and "--no-resume" in str(caught.value)
+    now = options(tmp_path, **changed.get("options", {}))
+    message = refused(now, changed.get("settings", Settings()), extra)
+    assert words in message and "--no-resume" in message
     with open_run(options(tmp_path), Settings(), {"data": {"digits": "sha256:1"}}) as run:
         assert run.load() == {"value": 1}  # nothing was lost by the refusal
 
@@ -74,9 +78,8 @@ def test_states_without_settings_are_not_adopted(tmp_path):
     with open_run(options(tmp_path), Settings()) as run:
         run.save({"value": 1})
     (tmp_path / "settings.json").unlink()
-    with pytest.raises(UserError, match="no settings.json"):
-        with open_run(options(tmp_path), Settings()):
-            pass
+    with pytest.raises(UserError, match="no settings"), open_run(options(tmp_path), Settings()):
+        pass
 
 
 def test_results_say_where_they_come_from(tmp_path):
@@ -108,25 +111,23 @@ def test_a_non_finite_metric_is_no_result(tmp_path):
     assert not (tmp_path / "result.json").exists()
 
 
-def test_non_finite_loss_stops_before_the_update(tiny, one_line, tmp_path):
-    message = one_line(tiny(tmp_path, "--nan-at", 7))
+def test_non_finite_loss_stops_before_the_update(here, one_line, tmp_path):
+    message = one_line(here(tmp_path, "--nan-at", 12))
     assert "loss is nan" in message and "step 2" in message and "architecture" in message
     states = sorted((tmp_path / "state").glob("*.pt"))
     before = [s.read_bytes() for s in states]
     assert len(states) == 2
-    one_line(tiny(tmp_path, "--nan-at", 7))
+    one_line(here(tmp_path, "--nan-at", 12))
     assert [s.read_bytes() for s in sorted((tmp_path / "state").glob("*.pt"))] == before
     with pytest.raises(UserError, match="inf at this step"):
         check_finite(float("inf"))
 
 
-def test_out_of_memory_names_batch_size_and_setting(tiny, one_line, tmp_path):
-    message = one_line(tiny(tmp_path, "--memory"))
+def test_out_of_memory_names_batch_size_and_setting(here, one_line, tmp_path):
+    message = one_line(here(tmp_path, "--memory"))
     assert "batch_size 8" in message and "lower --batch-size" in message
 
 
 def test_an_unwritable_place(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another --out"):
-        with open_run(options(tmp_path / "file" / "run"), Settings()):
-            pass
+    refused(options(tmp_path / "file" / "run"), Settings(), match="choose another --out")

@@ -16,7 +16,7 @@ def test_kill_at_random_moments_then_resume_is_bit_exact(tiny, tmp_path):
     done = tiny(tmp_path / "whole", *flags)
     assert done.returncode == 0, done.stderr
     moments, broken, kills, saved = random.Random(5), tmp_path / "broken", 0, 0
-    for _ in range(14):
+    for _ in range(8):
         process = tiny.start(broken, *flags)
         started = time.monotonic()
         while not (broken / "settings.json").exists() and process.poll() is None and time.monotonic() - started < 60:
@@ -40,30 +40,30 @@ def test_kill_at_random_moments_then_resume_is_bit_exact(tiny, tmp_path):
     assert json.loads((broken / "timing.json").read_text())["sessions"] > 1
 
 
-def test_two_runs_are_byte_equal_and_another_seed_is_not(tiny, tmp_path):
+def test_two_runs_are_byte_equal_and_another_seed_is_not(here, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        assert tiny(tmp_path / name, "--seed", seed).returncode == 0
+        assert here(tmp_path / name, "--seed", seed).returncode == 0
     assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
     assert outputs(tmp_path / "a") != outputs(tmp_path / "c")
 
 
-def test_a_finished_run_is_recognised_and_repeated_on_request(tiny, tmp_path):
-    first = tiny(tmp_path, "--json")
+def test_a_finished_run_is_recognised_and_repeated_on_request(here, tmp_path):
+    first = here(tmp_path, "--json")
     before = (tmp_path / "result.json").stat().st_mtime_ns
-    again = tiny(tmp_path, "--json")
+    again = here(tmp_path, "--json")
     assert json.loads(again.stdout) == json.loads(first.stdout)
     assert "result already" in again.stderr
     assert (tmp_path / "result.json").stat().st_mtime_ns == before
-    assert tiny(tmp_path, "--no-resume").returncode == 0
+    assert here(tmp_path, "--no-resume").returncode == 0
     assert (tmp_path / "result.json").stat().st_mtime_ns != before
 
 
-def test_outputs_taken_away_start_the_run_anew_even_with_other_settings(tiny, tmp_path):
+def test_outputs_taken_away_start_the_run_anew_even_with_other_settings(here, tmp_path):
     """dvc removes a stage's outputs before it runs it again; settings.json and the like stay behind."""
-    tiny(tmp_path)
+    here(tmp_path)
     for name in ("result.json", "history.csv"):
         (tmp_path / name).unlink()
-    assert tiny(tmp_path, "--epochs", 2).returncode == 0
+    assert here(tmp_path, "--epochs", 2).returncode == 0
     assert json.loads((tmp_path / "result.json").read_text())["settings"]["epochs"] == 2
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
 

@@ -108,7 +108,9 @@ def test_tensors_cannot_reach_outside_their_storage(tmp_path):
 
 
 def test_no_code_of_the_suite_evaluates_text_or_unpickles_freely():
-    forbidden = re.compile(r"(?<![\w.])(?:eval|exec)\(|weights_only\s*=\s*False|\bpickle\.loads?\(|allow_pickle\s*=\s*True")
+    forbidden = re.compile(
+        r"(?<![\w.])(?:eval|exec)\(|weights_only\s*=\s*False|\bpickle\.loads?\(|allow_pickle\s*=\s*True"
+    )
     for folder in ("common", "papers", "reproductions"):
         for path in (ROOT / folder).rglob("*.py"):
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-TWO_RANKS = '''
+TWO_RANKS = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
 import torch
@@ -31,9 +31,10 @@ for _ in train_steps(wrapped, mine, optimizer, nn.functional.cross_entropy, clip
 train = read(counter)
 metrics = evaluate(model.eval(), mine)
 if rank == 0:
-    torch.save({"model": dict(model.named_parameters()), "images": metrics.images, "train": train.loss}, sys.argv[1] + ".out")
+    out = {"model": dict(model.named_parameters()), "images": metrics.images, "train": train.loss}
+    torch.save(out, sys.argv[1] + ".out")
 distributed.close()
-'''
+"""
 
 
 def launch(processes, *program, timeout=100):

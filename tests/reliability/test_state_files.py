@@ -113,7 +113,7 @@ def test_a_write_cut_by_the_file_size_limit_leaves_the_earlier_states(tmp_path):
         run.load()
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
         try:
-            with pytest.raises(UserError, match="cannot write .*state-00000003.pt.*untouched"):
+            with pytest.raises(UserError, match=r"cannot write .*state-00000003\.pt.*untouched"):
                 run.save({"value": 3, "weights": torch.zeros(10_000)})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -147,7 +147,7 @@ def test_what_a_state_may_hold(tmp_path):
     state = {
         "tuple": ((1, "a"), [2.5, None, True]), 3: {"n": np.float64(0.1), "i": np.int64(7)}, (0, 1): b"raw",
         "array": np.arange(6, dtype=np.int16).reshape(2, 3), "empty": np.zeros((0, 4)), "inf": float("inf"),
-        "bool": np.array([True, False]), "parameter": torch.nn.Parameter(torch.ones(2)), "generator": torch.get_rng_state(),
+        "bool": np.array([True, False]), "parameter": torch.nn.Parameter(torch.ones(2)),
     }  # fmt: skip
     back = states.decode(states.encode(state))
     assert back["tuple"] == state["tuple"] and back[3] == {"n": 0.1, "i": 7} and back[(0, 1)] == b"raw"

@@ -43,12 +43,12 @@ def search(settings, options):
         model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
         optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=0.9)
         ema = EMA(model, 0.9)
-        population, epoch, step = [(0, 1.0)], 0, 0
+        population, epoch, first = [(0, 1.0)], 0, 0
         if state := run.load():
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             ema.load_state_dict(state["ema"])
-            population, epoch, step = state["population"], state["epoch"], state["step"]
+            population, epoch, first = state["population"], state["epoch"], state["step"]
         loss_of = auxiliary_loss(nn.functional.cross_entropy, 0.4)
 
         def snapshot(epoch, step):
@@ -60,7 +60,7 @@ def search(settings, options):
         if settings.memory:
             raise MemoryError
         while epoch < settings.epochs:
-            for step in range(step, settings.steps):
+            for step in range(first, settings.steps):
                 if settings.dies == distributed.rank() and step == 2:
                     os._exit(7)
                 generator = seeds.generator(options.seed, "batch", epoch, step, distributed.rank())
@@ -80,7 +80,7 @@ def search(settings, options):
                     run.save(snapshot(epoch, step + 1))
             population = [*population, (epoch, random.random())][-3:]
             run.log(epoch=epoch + 1, loss=float(loss.detach()), best=population[-1][1])
-            epoch, step = epoch + 1, 0
+            epoch, first = epoch + 1, 0
             run.save(snapshot(epoch, 0))
         digest = hashlib.sha256(repr(population).encode())
         for value in [*model.state_dict().values(), *ema.values.values(), torch.rand(4)]:

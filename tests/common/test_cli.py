@@ -1,0 +1,181 @@
+"""The command line: precedence, selectors, one-line errors, instant help."""
+
+import json
+import subprocess
+import sys
+import types
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+import tyro
+
+from common import cli
+from common import settings as settings_module
+from common.cli import RunOptions, Stage, Verb, main
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search."""
+
+    learning_rate: float = 0.1  # of the weights
+    epochs: int = 3
+    kind: Literal["a", "b"] = "a"
+    clip: bool = True
+    limit: int | None = None
+    shape: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Describe:
+    arch: tyro.conf.Positional[str] = "X"
+    dataset: str = ""
+
+
+CALLS = []
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """run(*argv) -> (status, stdout, stderr); what the stage was called with is in CALLS."""
+    stage = types.ModuleType("fake_stage")
+    stage.search = lambda settings, options: CALLS.append((settings, options)) or {"metrics": {"x": 1.5}, "n": 1}
+    stage.describe = lambda settings, options: {"arch": settings.arch, "cells": [1, 2]}
+    stage.plan = lambda settings, options: [f"{settings.epochs} epochs", "about a minute, 1 GB"]
+
+    def failing(error):
+        def fail(settings, options):
+            raise error
+
+        return fail
+
+    stage.interrupted, stage.wrong = failing(KeyboardInterrupt()), failing(UserError("a cause;\n a remedy"))
+    monkeypatch.setitem(sys.modules, "fake_stage", stage)
+    params = tmp_path / "params.yaml"
+    params.write_text("p:\n  search: {epochs: 7, learning_rate: 0.7}\n  bad: {epoch: 1}\n")
+    monkeypatch.setitem(settings_module.PROFILES, "smoke", params)
+    CALLS.clear()
+    variants = {"paper": {"epochs": 5, "kind": "b", "clip": False}}
+    verbs = {
+        "search": Verb(
+            {("s1",): Stage(Search, "fake_stage:search", "search", "Search in S1.", variants),
+             ("s2",): Stage(Search, "fake_stage:search", "search_s2", "Search in S2.")},
+            "search an architecture", {"space": ("s1", "s2", "s3")}),
+        "describe": Verb({(): Stage(Describe, "fake_stage:describe", "describe", "Counts.")}, "count"),
+        "bad": Verb({(): Stage(Search, "fake_stage:search", "bad", "Bad section.")}, "bad"),
+        "interrupted": Verb({(): Stage(Search, "fake_stage:interrupted", "i", "x")}, "x"),
+        "wrong": Verb({(): Stage(Search, "fake_stage:wrong", "w", "x")}, "x"),
+    }  # fmt: skip
+
+    def go(*argv):
+        status = 0
+        try:
+            main("p", verbs, [str(a) for a in argv])
+        except SystemExit as leaving:
+            status = leaving.code or 0
+        caught = capsys.readouterr()
+        return status, caught.out, caught.err
+
+    return go
+
+
+def test_precedence(run, tmp_path):
+    run("search", "--profile", "paper")
+    run("search", "--variant", "paper", "--profile=paper")
+    run("search", "--variant", "paper")
+    (tmp_path / "mine.yaml").write_text("learning_rate: 0.01\n")
+    run("search", "--variant", "paper", "--settings", tmp_path / "mine.yaml")
+    run("search", "--settings", tmp_path / "mine.yaml", "--learning-rate", "2e-3", "--learning_rate=3e-3", "--no-clip",
+        "--limit", "4", "--shape", "5", "6", "7")  # fmt: skip
+    settings = [s for s, _ in CALLS]
+    assert settings[0] == Search()
+    assert settings[1] == Search(epochs=5, kind="b", clip=False)
+    assert settings[2] == Search(learning_rate=0.7, epochs=7, kind="b", clip=False)
+    assert settings[3] == Search(learning_rate=0.01, epochs=7, kind="b", clip=False)
+    assert settings[4] == Search(learning_rate=3e-3, epochs=7, clip=False, limit=4, shape=(5, 6, 7))
+
+
+def test_options_and_selectors(run, tmp_path):
+    status, out, _ = run("search", "--space=s2", "--seed", 3, "--out", tmp_path, "--no-resume", "--device", "cpu")
+    settings, options = CALLS[0]
+    assert status == 0 and "x: 1.5" in out and f"result: {tmp_path}/result.json" in out
+    assert settings == Search()
+    assert options == RunOptions(out=tmp_path, seed=3, device="cpu", resume=False, paper="p", section="search_s2")
+    assert str(RunOptions(paper="p", section="train", seed=2).folder) == "results/smoke/p/train-seed2"
+
+
+def test_positional_and_json(run):
+    assert json.loads(run("describe", "EvNASA", "--json")[1]) == {"arch": "EvNASA", "cells": [1, 2]}
+    assert run("describe")[1] == "arch: X\ncells: [1, 2]\n"
+
+
+def test_plan_runs_nothing(run):
+    status, out, _ = run("search", "--plan", "--epochs", 2)
+    assert status == 0 and not CALLS
+    assert "2 epochs\nabout a minute, 1 GB" in out and "results/smoke/p/search-seed0" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["serch"], "unknown verb 'serch'; did you mean 'search'?"),
+        (["--seed", "1"], "unknown flag before the verb '--seed'"),
+        (["search", "--learning-rat", "1"], "unknown flag --learning-rat of search; did you mean '--learning-rate'?"),
+        (["search", "--epochs", "2.5"], "--epochs must be int, not '2.5'"),
+        (["search", "--learning-rate", "fast"], "--learning-rate must be float, not 'fast'"),
+        (["search", "--kind", "c"], "'c'"),
+        (["search", "--device", "tpu"], "'tpu'"),
+        (["search", "--seed"], "--seed"),
+        (["search", "stray"], "stray"),
+        (["search", "--profile", "smokey"], "unknown profile 'smokey'; did you mean 'smoke'?"),
+        (["search", "--variant", "papers"], "unknown variant 'papers'; did you mean 'paper'?"),
+        (["search", "--space", "s4"], "--space cannot be 's4'"),
+        (["search", "--space", "s3"], "no combination --space s3; there are: --space s1; --space s2"),
+        (["search", "--settings", "absent.yaml"], "no settings file absent.yaml"),
+        (["bad"], "unknown setting 'epoch'"),
+        (["wrong"], "a cause; a remedy"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_status_2(run, argv, words):
+    status, _out, err = run(*argv)
+    assert status == 2 and not CALLS
+    assert err.startswith("error: ") and len(err.splitlines()) == 1 and words in err, err
+
+
+def test_interruption(run):
+    status, _, err = run("interrupted")
+    assert status == 130 and len(err.splitlines()) == 1 and "saved state" in err
+
+
+def test_help(run):
+    status, out, _ = run("--help")
+    assert status == 0 and "search an architecture" in out and "--space s1|s2|s3" in out
+    status, out, _ = run("search", "--help")
+    assert status == 0
+    for words in ("--learning-rate FLOAT", "of the weights", "--seed INT", "--variant", "--space", "default: 0.7"):
+        assert words in out
+
+
+def test_flags_of_every_verb_cannot_be_settings():
+    @dataclass(frozen=True)
+    class Clash:
+        seed: int = 0
+
+    with pytest.raises(TypeError, match="seed"):
+        main("p", {"x": Verb({(): Stage(Clash, "m:f", "x", "x")}, "x")}, ["x"])
+
+
+def test_the_command_line_imports_no_torch():
+    code = (
+        "import sys, common.cli, common.settings, common.records, common.device, common.runs, common.seeds, "
+        "common.distributed, common.architecture, common.schedules; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_module_missing_is_said(run, monkeypatch):
+    verb = Verb({(): Stage(Search, "common.no_such_module:f", "x", "x")}, "x")
+    with pytest.raises(SystemExit):
+        cli.main("p", {"x": verb}, ["x"])

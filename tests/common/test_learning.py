@@ -1,0 +1,219 @@
+"""Schedules, losses, optimisers, averages, training and evaluation loops, each against a plain formula."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from common import schedules
+from common.errors import UserError
+from common.losses import TopK, label_smoothing_cross_entropy, soft_target_cross_entropy
+from common.optim import EMA, RMSpropTF, clip, without_decay, zero_fill_grads
+from common.training import Metrics, auxiliary_loss, evaluate, train_epoch, train_steps
+
+
+def test_schedules():
+    s = schedules
+    assert [s.cosine(0.025, 0.001, e, 50) for e in (0, 25, 50)] == pytest.approx([0.025, 0.013, 0.001])
+    assert s.cosine(0.1, 0, 3, 0) == 0.1 and s.cosine_then_minimum(0.1, 0.01, 60, 50) == 0.01
+    assert [s.linear(1.0, t, 10) for t in (0, 5, 10, 11)] == [1.0, 0.5, 0.0, 0.0]
+    assert s.linear_then_slow(0.1, 0, 250) == 0.1 and s.linear_then_slow(0.1, 244, 250) == pytest.approx(0.1 / 245)
+    assert s.linear_then_slow(0.1, 249, 250) == pytest.approx(0.1 / (245 * 5))
+    assert s.exponential(0.1, 0.97, 2) == pytest.approx(0.1 * 0.97**2)
+    assert [s.step_decay(1.0, 0.5, e, 2.4) for e in (0, 2, 3, 5)] == [1.0, 1.0, 0.5, 0.25]
+    assert [s.warm_up_factor(e, 5) for e in (0, 4, 5)] == [0.2, 1.0, 1.0]
+    assert s.warm_up(0.0, 0.3, 1, 3, 9.0) == pytest.approx(0.1) and s.warm_up(0.0, 0.3, 3, 3, 9.0) == 9.0
+    with pytest.raises(ValueError, match="more than 5"):
+        s.linear_then_slow(0.1, 0, 5)
+
+
+def test_label_smoothing_and_soft_targets():
+    torch.manual_seed(0)
+    logits, target = torch.randn(6, 5, dtype=torch.float64), torch.randint(5, (6,))
+    soft = torch.full((6, 5), 0.1 / 5, dtype=torch.float64)
+    soft[torch.arange(6), target] += 0.9
+    by_hand = -(soft * logits.log_softmax(1)).sum(1).mean()
+    assert label_smoothing_cross_entropy(logits, target, 0.1).item() == pytest.approx(by_hand.item(), abs=1e-12)
+    assert soft_target_cross_entropy(logits, soft).item() == pytest.approx(by_hand.item(), abs=1e-12)
+    assert torch.equal(label_smoothing_cross_entropy(logits, target, 0.0), F.cross_entropy(logits, target))
+
+
+def test_error_counters():
+    counter = TopK()
+    logits = torch.eye(8)[:4] * 9 + torch.arange(8.0)
+    counter.add(logits, torch.tensor([0, 1, 7, 0]), torch.tensor(2.0))
+    counter.add(logits[:2], torch.tensor([0, 1]), torch.tensor(5.0))
+    loss, top1, top5, images = counter.read()
+    assert (loss, images) == (pytest.approx(3.0), 6)
+    assert top1 == pytest.approx(100 * (1 - 4 / 6)) and top5 == pytest.approx(100 * (1 - 5 / 6))
+    other = TopK()
+    other.restore(counter.state())
+    assert other.read() == counter.read()
+    few = TopK()
+    few.add(torch.eye(3), torch.arange(3))
+    assert few.read()[1:3] == (0.0, 0.0)
+
+
+def test_rmsprop_as_in_tensorflow():
+    torch.manual_seed(0)
+    w = nn.Parameter(torch.randn(3, dtype=torch.float64))
+    still = nn.Parameter(torch.ones(2, dtype=torch.float64))
+    optimizer = RMSpropTF([{"params": [w, still], "weight_decay": 0.01}], lr=0.1, alpha=0.9, eps=1e-3, momentum=0.9)
+    s, b, expected = torch.ones(3).double(), torch.zeros(3).double(), w.detach().clone()
+    for step in range(4):
+        grad = torch.randn(3, dtype=torch.float64)
+        w.grad = grad.clone()
+        optimizer.param_groups[0]["lr"] = lr = 0.1 / (step + 1)
+        optimizer.step()
+        g = grad + 0.01 * expected
+        s = s + 0.1 * (g * g - s)
+        b = 0.9 * b + lr * g / (s + 1e-3).sqrt()
+        expected = expected - b
+        assert torch.allclose(w, expected, atol=1e-14)
+        assert torch.equal(w.grad, grad)
+    assert torch.equal(still, torch.ones(2).double())
+
+
+def test_average_of_weights_and_statistics():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    ema = EMA(model, 0.9)
+    expected = {k: v.clone() for k, v in model.state_dict().items()}
+    for _ in range(3):
+        model(torch.randn(4, 2))
+        with torch.no_grad():
+            model[0].weight.add_(1)
+        ema.update(model)
+        for key, value in model.state_dict().items():
+            mixed = 0.9 * expected[key] + (1 - 0.9) * value
+            expected[key] = mixed.to(value.dtype)
+    assert all(torch.allclose(ema.values[k].float(), expected[k].float(), atol=1e-6) for k in expected)
+    copy = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    ema.copy_to(copy)
+    again = EMA(copy, 0.9)
+    again.load_state_dict(ema.state_dict())
+    assert torch.equal(copy[0].weight, ema.values["0.weight"]) and torch.equal(again.values["0.weight"], copy[0].weight)
+
+
+def test_zero_filled_gradients_keep_momentum_and_decay_moving():
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([used, unused], lr=0.1, momentum=0.9, weight_decay=0.5)
+    (used.sum() + unused.sum()).backward()
+    optimizer.step()
+    before = unused.detach().clone()
+    optimizer.zero_grad()
+    used.sum().backward()
+    given = used.grad.clone()
+    zero_fill_grads([used, unused])
+    assert torch.equal(used.grad, given) and torch.equal(unused.grad, torch.zeros(2))
+    optimizer.step()
+    momentum = 0.9 * 1.5 + 0.5 * before
+    assert torch.allclose(unused, before - 0.1 * momentum)
+
+
+def test_groups_and_clip():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    free, rest = without_decay(model, 0.1)
+    assert len(free["params"]) == 3 and free["weight_decay"] == 0 and rest["weight_decay"] == 0.1
+    p = nn.Parameter(torch.zeros(4))
+    p.grad = torch.full((4,), 3.0)
+    assert clip([p], 0) is None
+    assert clip([p], 1.0).item() == pytest.approx(6.0) and p.grad.norm().item() == pytest.approx(1.0, abs=1e-5)
+
+
+class WithAuxiliary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.auxiliary_head = nn.Linear(4, 6), nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x):
+        hidden = self.body(x).relu()
+        return self.head(hidden), self.auxiliary_head(hidden) if self.training else None
+
+
+def batches(n=3):
+    g = torch.Generator().manual_seed(5)
+    return [(torch.randn(8, 4, generator=g), torch.randint(3, (8,), generator=g)) for _ in range(n)]
+
+
+def test_an_epoch_equals_the_plain_loop():
+    torch.manual_seed(0)
+    model, plain = WithAuxiliary(), WithAuxiliary()
+    plain.load_state_dict(model.state_dict())
+    a = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    b = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
+    ema = EMA(model, 0.5)
+    metrics = train_epoch(model, batches(), a, auxiliary_loss(F.cross_entropy, 0.4), clip_norm=1.0, ema=ema)
+    losses = []
+    for x, y in batches():
+        b.zero_grad()
+        logits, auxiliary = plain(x)
+        loss = F.cross_entropy(logits, y) + 0.4 * F.cross_entropy(auxiliary, y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        b.step()
+        losses.append(loss.item())
+    assert all(torch.equal(v, plain.state_dict()[k]) for k, v in model.state_dict().items())
+    assert metrics.loss == pytest.approx(sum(losses) / 3) and metrics.images == 24
+    assert set(metrics.as_dict()) == {"loss", "top1_error_percent", "top5_error_percent"}
+
+
+def test_steps_can_stop_and_go_on():
+    results = []
+    for stop in (None, 2):
+        torch.manual_seed(0)
+        model = WithAuxiliary()
+        model.train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        counter = TopK()
+        for done in train_steps(model, batches(4), optimizer, auxiliary_loss(F.cross_entropy, 0.4), counter=counter):
+            if done == stop:
+                break
+        if stop:
+            rest = batches(4)[stop:]
+            steps = train_steps(
+                model, rest, optimizer, auxiliary_loss(F.cross_entropy, 0.4), start_step=stop, counter=counter
+            )
+            assert list(steps) == [3, 4]
+        results.append((model.state_dict(), counter.read()))
+    assert results[0][1] == results[1][1]
+    assert all(torch.equal(v, results[1][0][k]) for k, v in results[0][0].items())
+
+
+def test_a_non_finite_loss_stops_before_the_update():
+    model = WithAuxiliary().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    bad = [(torch.full((8, 4), math.nan), torch.zeros(8, dtype=torch.int64))]
+    with pytest.raises(UserError, match="loss is nan at step 6"):
+        train_epoch(
+            model, bad, torch.optim.SGD(model.parameters(), 0.1), auxiliary_loss(F.cross_entropy, 0), start_step=6
+        )
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_evaluation():
+    torch.manual_seed(0)
+    model = WithAuxiliary().train()
+    metrics = evaluate(model, batches())
+    assert model.training
+    model.eval()
+    x, y = (torch.cat(t) for t in zip(*batches()))
+    logits = model(x)[0]
+    expected = 100 * (logits.argmax(1) != y).double().mean().item()
+    assert metrics.top1_error == pytest.approx(expected) and metrics.images == 24
+    assert metrics.loss == pytest.approx(F.cross_entropy(logits, y).item(), abs=1e-6)
+    assert evaluate(model, batches(), forward=lambda x: model(x)[0]) == metrics
+    assert isinstance(metrics, Metrics)
+    with pytest.raises(UserError, match="no images"):
+        evaluate(model, [])
+
+
+def test_bf16_is_opt_in():
+    model = WithAuxiliary()
+    metrics = train_epoch(
+        model, batches(), torch.optim.SGD(model.parameters(), 0.1), auxiliary_loss(F.cross_entropy, 0.4),
+        precision="bf16",
+    )  # fmt: skip
+    assert math.isfinite(metrics.loss) and model.body.weight.dtype is torch.float32
+    assert math.isfinite(evaluate(model, batches(), precision="bf16").loss)
