@@ -34,6 +34,7 @@ from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
 from papers.cream.sampling import sample_path
 from papers.cream.scoring import path_error, score_paths
 from papers.cream.settings import SearchSettings
+from papers.cream.sharing import board_state, restore_board
 from papers.cream.window import Window, flops_table, supernet_window
 
 REDRAWS = 10_000  # tries to find a path inside the window
@@ -69,12 +70,12 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         if state is not None:
             net.load_state_dict(state["net"])
             optimizer.load_state_dict(state["optimizer"])
-            board.load_state_dict(state["board"])
+            restore_board(board, state["board"], parts)
             epoch, start, sums, counts = state["epoch"], state["batch"], state["sums"], state["counts"]
 
         def save() -> None:
             run.save(
-                {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "board": board.state_dict(),
+                {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "board": board_state(board),
                  "epoch": epoch, "batch": start, "sums": list(sums), "counts": dict(counts)}
             )  # fmt: skip
 

@@ -1,0 +1,218 @@
+"""The search as a whole: phases, resume, distribution, selection, bad input (tiny runs on the embedded digits)."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.cli import RunOptions
+from common.errors import UserError
+from papers.cream.search import search
+from papers.cream.select import select
+from papers.cream.settings import SearchSettings, SelectSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = SearchSettings(
+    dataset="digits", train_images=80, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2, batch_size=8, parts=2,
+    lr=0.02, meta_lr=0.01, schedule_images=0, start_epoch=0, update_every=2, pool_size=2, slice=3, crop="padded", pad=2,
+    flip=False, jitter=0.0, erasing=0.2, recalibrate_batches=1, select_images=16,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_test_set(monkeypatch):
+    """Fewer test images; the check per epoch is not what is looked at here."""
+    import papers.cream.data as data
+
+    original = data.open_source
+
+    def opened(dataset, split, resolution, options):
+        source = original(dataset, split, resolution, options)
+        return source.subset(range(40)) if split == "test" else source
+
+    monkeypatch.setattr(data, "open_source", opened)
+
+
+def options(folder, **changes):
+    return RunOptions(**{"out": folder, "device": "cpu", "paper": "cream", "section": "search", "seed": 3, **changes})
+
+
+def weights(folder):
+    from common.checkpoints import load_tensors
+
+    return load_tensors(folder / "supernet.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    return folder, search(TINY, options(folder))
+
+
+def test_all_phases_are_reached(finished):
+    folder, result = finished
+    metrics = result["metrics"]
+    assert metrics["iterations"] == 8 and metrics["distilled"] == 3 and metrics["meta_updates"] == 1
+    assert metrics["board_size"] == 2 and result["board"][0]["path"] == result["architecture"]["path"]
+    written = json.loads((folder / "architecture.json").read_text())
+    assert written["space"] == "cream" and written["architecture"]["path"] == result["architecture"]["path"]
+    assert len((folder / "history.csv").read_text().splitlines()) == 3
+
+
+def test_a_finished_run_is_recognised(finished):
+    folder, result = finished
+    before = (folder / "result.json").read_bytes()
+    search(TINY, options(folder))
+    assert (folder / "result.json").read_bytes() == before
+
+
+def test_resuming_inside_an_epoch_changes_nothing(finished, tmp_path, monkeypatch):
+    import papers.cream.search as module
+
+    folder, _ = finished
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
+    real, calls = module.search_step, []
+
+    def stops(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 7:  # third batch of the second epoch: board, momentum and owed idle steps are all in play
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, "search_step", stops)
+    with pytest.raises(KeyboardInterrupt):
+        search(TINY, options(tmp_path))
+    search(TINY, options(tmp_path))
+    for name in ("result.json", "architecture.json", "history.csv", "supernet.safetensors"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_another_setting_is_refused(finished):
+    folder, _ = finished
+    with pytest.raises(UserError, match="acc_gap"):
+        search(replace(TINY, acc_gap=1.0), options(folder))
+
+
+def test_select_rescores_the_board(finished, tmp_path):
+    folder, result = finished
+    chosen = select(
+        SelectSettings(search=str(folder), recalibrate_batches=1, select_images=16), options(tmp_path, section="select")
+    )
+    assert sorted(map(str, (r["path"] for r in chosen["scored"]))) == sorted(str(e["path"]) for e in result["board"])
+    assert chosen["held_out"] and (tmp_path / "architecture.json").exists()
+    errors = [row["top1_error_percent"] for row in chosen["scored"]]
+    assert errors == sorted(errors)
+    with pytest.raises(UserError, match="no path of the board lies within 1 to 2"):
+        select(
+            SelectSettings(search=str(folder), macs_min=1, macs_max=2, recalibrate_batches=1, select_images=16),
+            options(tmp_path / "none", section="select"),
+        )
+
+
+def test_random_baseline(tmp_path):
+    result = search(replace(TINY, method="random", candidates=3), options(tmp_path))
+    assert result["metrics"]["distilled"] == 0 and result["metrics"]["board_size"] == 0
+    assert 1 <= len(result["scored"]) <= 3 and result["scored"][0]["path"] == result["architecture"]["path"]
+
+
+def test_modern_preset(tmp_path):
+    from papers.cream.settings import MODERN_SEARCH
+
+    changes = {**MODERN_SEARCH, "holdout": 16, "apply_resolution": False, "macs_min": 80.0, "macs_max": 110.0}
+    result = search(replace(TINY, **changes), options(tmp_path))
+    assert all(80 <= row["mflops"] <= 110 for row in result["board"]) and result["scored"]
+
+
+LAUNCH = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+import papers.cream.data as data
+original = data.open_source
+def opened(dataset, split, resolution, options):
+    source = original(dataset, split, resolution, options)
+    return source.subset(range(40)) if split == "test" else source
+data.open_source = opened
+from common.cli import RunOptions
+from common import distributed
+from papers.cream.search import search
+from papers.cream.settings import SearchSettings
+settings = eval(sys.argv[3])
+search(settings, RunOptions(out=Path(sys.argv[1]), device="cpu", paper="cream", section="search", seed=3))
+distributed.close()
+"""
+
+
+def test_two_processes_equal_one_with_two_parts(finished, tmp_path):
+    folder, result = finished
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    jobs = []
+    for rank in range(2):
+        env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}  # fmt: skip
+        command = [sys.executable, "-c", LAUNCH, str(tmp_path), str(ROOT), repr(TINY)]
+        jobs.append(subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True))
+    for job in jobs:
+        _, errors = job.communicate(timeout=120)
+        assert job.returncode == 0, errors[-2000:]
+    other = json.loads((tmp_path / "result.json").read_text())
+    assert other["processes"] == 2 and other["metrics"]["meta_updates"] == 1
+    assert [row["path"] for row in other["board"]] == [row["path"] for row in result["board"]]
+    assert [row["score"] for row in other["board"]] == pytest.approx([row["score"] for row in result["board"]])
+    ours, theirs = weights(folder), weights(tmp_path)
+    for name, value in ours.items():
+        if "running" in name or "num_batches" in name:
+            continue  # every process has its own running statistics, averaged after each epoch
+        assert np.allclose(value, theirs[name], atol=2e-5), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"macs_min": 600.0, "macs_max": 1000.0}, "no supernet fits the window"),
+        ({"macs_min": 5.0, "macs_max": 1.0}, "impossible window"),
+        ({"macs_max": 1.0}, "no supernet fits the window"),
+        ({"resolution": 64}, "images of 32 pixels are smaller than --resolution 64"),
+        ({"resolution": 16}, "resolution 16 is too small"),
+        ({"start_epoch": 5}, "the board is empty"),
+        ({"batch_size": 4}, "must be at least 2 x --slice"),
+        ({"batch_size": 500}, "too few for 2 part"),
+        ({"sampling": "weighted", "probabilities": (0.5, 0.5)}, "--probabilities needs 6 values"),
+        ({"enforce_window": True, "macs_max": 90.0, "macs_min": 89.99999}, "MFLOPs in 10000 draws"),
+        ({"holdout": 80}, "leaves none"),
+        ({"pick": "top1"}, "--pick top1"),
+        ({"dataset": "nowhere"}, "nowhere is missing"),
+        ({"lr": 1e30}, "lower --lr"),
+    ],
+)
+def test_mistakes_get_one_line(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        search(replace(TINY, epochs=1 if "lr" in changes or "start_epoch" in changes else 2, **changes), options(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_board_of_nans_is_named(finished):
+    from papers.cream.board import Board, Entry
+    from papers.cream.meta import MetaRules, choose_teacher
+    from papers.cream.networks import Supernet
+
+    net = Supernet([1] * 5, 10, 3).train()
+    torch.nn.init.constant_(net.classifier.weight, float("nan"))
+    path = [[0], [1], [1], [1], [1], [1], [0]]
+    board = Board(2, 5.0, 0)
+    board.add(Entry(10.0, 60.0, path, [torch.randn(3, 3, 32, 32)], [torch.full((3, 10), 0.1)]))
+    with pytest.raises(UserError, match="no teacher"):
+        choose_teacher(net, path, board, 1, MetaRules(), lambda tensors: None)
+    with pytest.raises(UserError, match="diverged"):
+        board.add(Entry(float("nan"), 60.0, path))
