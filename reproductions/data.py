@@ -262,7 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--lmdb", action="store_true", help="imagenet: write train.lmdb and val.lmdb")
     sub.add_argument("--classes", type=int, default=0)
     sub.add_argument("--per-class", type=float, default=0.0)
-    sub.add_argument("--split", choices=("train", "test"), default="train")
+    sub.add_argument("--split", choices=("all", "train", "test"), default="all", help="lmdb: which part")
     sub.add_argument("--seed", type=int, default=0)
     return parser
 

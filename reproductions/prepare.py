@@ -240,14 +240,15 @@ def subset(source: Path, target: Path, classes: int, per_class: int) -> str:
     """The first ``classes`` class folders and the first ``per_class`` files of each, in sorted order, as hard links."""
     if target.exists():
         raise UserError(f"{target} exists already; remove it to make it anew")
-    pictures = list_pictures(source, "train")
+    pictures = list_pictures(source, "all")
     counts: dict[int, int] = {}
     with building(target) as part:
         for relative, label in pictures.samples:
             if label < classes and counts.get(label, 0) < per_class:
                 counts[label] = counts.get(label, 0) + 1
                 _link(pictures.root / relative, part / pictures.classes[label] / Path(relative).name)
-        short = [pictures.classes[label] for label in range(classes) if counts.get(label, 0) < per_class]
+        names = pictures.classes[:classes]
+        short = [name for label, name in enumerate(names) if counts.get(label, 0) < per_class]
         if len(pictures.classes) < classes or short:
             found = f"{short[0]} has fewer" if short else f"it has {len(pictures.classes)} classes"
             raise UserError(f"{source} is too small for {classes} classes of {per_class} pictures: {found}")
@@ -345,7 +346,7 @@ def split_folders(source: Path, target: Path, per_class: float, seed: int = 0) -
     """
     if target.exists():
         raise UserError(f"{target} exists already; remove it to make it anew")
-    pictures = list_pictures(source, "train")
+    pictures = list_pictures(source, "all")
     labels = np.array([label for _, label in pictures.samples])
     with building(target) as part:
         for label, name in enumerate(pictures.classes):

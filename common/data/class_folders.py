@@ -43,7 +43,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def list_pictures(folder: Path, split: str) -> PictureList:
-    """The pictures of ``train`` or ``test`` in a folder, classes and files in sorted order. Raises UserError."""
+    """The pictures of ``train`` or ``test`` in a folder, classes and files in sorted order. Raises UserError.
+
+    ``all``: the ``train`` folder where there is one, else every picture of a plain folder.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give a folder of class folders")
     divided = (folder / "train").is_dir()
@@ -68,7 +71,7 @@ def list_pictures(folder: Path, split: str) -> PictureList:
         files = _files(entry)
         if not files:
             raise UserError(f"class folder {entry} holds no picture ({', '.join(sorted(SUFFIXES))}); fill or remove it")
-        if not divided:
+        if not divided and split != "all":
             files = [f for i, f in enumerate(files) if (i % TEST_EVERY == TEST_EVERY - 1) == (split == "test")]
         samples += [(str(f.relative_to(base)), labels[entry.name]) for f in files]
     if not samples:
