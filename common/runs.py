@@ -53,6 +53,8 @@ class Run:
             "data": self.pins,
             **plain(extra),
         }
+        if files := _input_files(settings):
+            self.identity["files"] = files
         self.fingerprint = fingerprint(self._result_bearing())
         self.origin = {
             "paper": options.paper, "stage": options.section, "seed": options.seed, "variant": options.variant,
@@ -304,17 +306,40 @@ def say(line: str) -> None:
 
 def _data(extra: dict[str, Any]) -> tuple[dict[str, str], bool, dict[str, Any]]:
     """Pins, whether all data were pinned, and what is left of ``extra``."""
-    data, pinned = extra.pop("data", {}), bool(extra.pop("pinned", True))
+    data, pinned = extra.pop("data", None), extra.pop("pinned", None)
+    if data is None:
+        data = extra.pop("pins", {})
     if hasattr(data, "pins"):
         data = [data]
     if isinstance(data, Iterable) and not isinstance(data, dict | str):
-        merged: dict[str, str] = {}
-        for item in data:
-            merged.update(item.pins)
-            pinned = pinned and item.pinned
-        data = merged
+        sets, data = list(data), {}
+        for item in sets:
+            data.update(item.pins)
+        pinned = all(item.pinned for item in sets) and pinned is not False
     data = {str(k): str(v) for k, v in dict(data).items()}
-    return data, pinned and not any("unpinned" in v for v in data.values()), extra
+    if pinned is None:
+        known = _known_digests() if data else set()
+        pinned = all(digest.rpartition(":")[2] in known for digest in data.values())
+    return data, bool(pinned), extra
+
+
+def _known_digests() -> set[str]:
+    """Every digest that the pins file or the embedded sets state."""
+    from common.data import pins
+
+    return {str(v) for v in _flat(pins.data_pins()).values()} | set(pins.EMBEDDED_SHA256.values())
+
+
+def _input_files(settings: Any) -> dict[str, str]:
+    """SHA-256 of the files that settings name (an architecture, a checkpoint): their content bears on the result."""
+    import hashlib
+
+    found = {}
+    for name, value in to_dict(settings).items():
+        if isinstance(value, str) and value and os.path.isfile(value):
+            with open(value, "rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

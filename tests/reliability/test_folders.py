@@ -20,7 +20,7 @@ def options(folder, **more):
     return RunOptions(**{"out": folder, "paper": "evnas", "section": "search", "device": "cpu", **more})
 
 
-def refused(*arguments, match=""):
+def refused(*arguments, match="."):
     with pytest.raises(UserError, match=match) as caught, open_run(*arguments):
         pass
     return str(caught.value)
@@ -131,3 +131,25 @@ def test_out_of_memory_names_batch_size_and_setting(here, one_line, tmp_path):
 def test_an_unwritable_place(tmp_path):
     (tmp_path / "file").write_text("")
     refused(options(tmp_path / "file" / "run"), Settings(), match="choose another --out")
+
+
+def test_data_are_pinned_when_their_digests_are_known(tmp_path):
+    from common.data.pins import EMBEDDED_SHA256
+
+    known = {"embedded/digits.npz": "sha256:" + EMBEDDED_SHA256["digits.npz"]}
+    for name, pins, unpinned in (("a", known, False), ("b", {"x": "sha256:12"}, True), ("c", {}, False)):
+        with open_run(options(tmp_path / name), Settings(), {"data": pins}) as run:
+            assert run.finish({"metrics": {}}).get("unpinned_data", False) is unpinned
+
+
+def test_the_content_of_files_that_settings_name_belongs_to_the_run(tmp_path):
+    @dataclass(frozen=True)
+    class Train:
+        arch: str = ""
+
+    file = tmp_path / "architecture.json"
+    file.write_text("1")
+    with open_run(options(tmp_path / "run"), Train(str(file))) as run:
+        run.save({})
+    file.write_text("2")
+    assert "files.arch = " in refused(options(tmp_path / "run"), Train(str(file)))
