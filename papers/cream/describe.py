@@ -65,3 +65,24 @@ def describe(name: str, dataset: str | None = None, single_block: str = "auto", 
 def run(settings: DescribeSettings, options: Any) -> dict[str, Any]:
     """The ``describe`` verb."""
     return describe(settings.arch, settings.dataset, settings.single_block, settings.repeat_stage3)
+
+
+def published_millions(name: str | int) -> float:
+    """The count behind a network's name, in millions."""
+    return describe(str(name))["macs_published"] / 1e6
+
+
+def parameters_millions(name: str | int) -> float:
+    """Parameters in millions, classifier included."""
+    return describe(str(name))["parameters"] / 1e6
+
+
+def supernet_parameters(minimum: float, maximum: float, classes: int = 1000, slice_: int = 4) -> int:
+    """Parameters of the supernet built for a window, meta layer included."""
+    from papers.cream.layout import FlopsTable
+    from papers.cream.window import supernet_window
+
+    table = FlopsTable(supernet_window(float(minimum), float(maximum)).built)
+    blocks = sum(round(v * 1e6) for stage in table.params for position in stage for v in position)
+    outer = round(table.params_fixed * 1e6) + 2 * 16 + (1280 + 1) * classes + slice_ * classes + 1
+    return blocks + outer
