@@ -123,14 +123,14 @@ class Run:
         package = self._store.load()
         if package is None:
             if self.writes:
-                self._cut_histories({})
+                self._restore_histories({})
             return None
         if package["fingerprint"] != self.fingerprint:
             raise UserError(f"the state in {self.folder} is of another run; delete the folder or choose another --out")
         states.restore_rng(package["rng"])
         self._earlier_s, self._sessions = package["seconds"], package["sessions"] + 1
         if self.writes:
-            self._cut_histories(package["histories"])
+            self._restore_histories(package["histories"])
         self._saved_at = time.monotonic()
         say(f"resuming {self.folder}")
         return package["state"]
@@ -148,7 +148,7 @@ class Run:
             "fingerprint": self.fingerprint,
             "state": state,
             "rng": states.rng(),
-            "histories": self._sync_histories(),
+            "histories": self._histories(),
             "seconds": self.seconds(),
             "sessions": self._sessions,
         }
@@ -182,21 +182,16 @@ class Run:
             return tqdm(total=work, desc=desc, initial=initial, disable=quiet, leave=False)
         return tqdm(work, desc=desc, initial=initial, disable=quiet, leave=False)
 
-    def _sync_histories(self) -> dict[str, int]:
-        sizes = {}
-        for path in sorted(self.folder.glob("*.csv")):
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-                sizes[path.name] = os.fstat(file.fileno()).st_size
-        return sizes
+    def _histories(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(self.folder.glob("*.csv"))}
 
-    def _cut_histories(self, sizes: dict[str, int]) -> None:
-        """Rows written after the state was saved will be written again."""
+    def _restore_histories(self, saved: dict[str, bytes]) -> None:
+        """As they were when the state was saved: later rows will be written again, and dvc removes its outputs."""
         for path in sorted(self.folder.glob("*.csv")):
-            if path.name not in sizes:
+            if path.name not in saved:
                 path.unlink()
-            elif path.stat().st_size > sizes[path.name]:
-                os.truncate(path, sizes[path.name])
+        for name, content in saved.items():
+            records.write_bytes(self.folder / name, content)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

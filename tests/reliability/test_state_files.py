@@ -71,6 +71,19 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(damage, tmp_path, c
     assert (tmp_path / "history.csv").read_text().split() == ["value", "1", "2"]  # the third row is written again
 
 
+def test_rows_after_the_state_are_dropped_and_a_removed_history_comes_back(tmp_path):
+    saved(tmp_path, 1, 2)
+    history = tmp_path / "history.csv"
+    whole = history.read_bytes()
+    history.write_bytes(whole + b"3\n4")
+    (tmp_path / "steps.csv").write_text("a\n1\n")
+    loaded(tmp_path)
+    assert history.read_bytes() == whole and not (tmp_path / "steps.csv").exists()
+    history.unlink()
+    loaded(tmp_path)
+    assert history.read_bytes() == whole
+
+
 def test_both_hashes_are_named_and_nothing_whole_is_an_error(tmp_path):
     files = saved(tmp_path, 1, 2)
     recorded = hashlib.sha256(files[1].read_bytes()).hexdigest()
