@@ -34,7 +34,9 @@ def in_order(state: dict[str, Tensor], model: nn.Module, path: Path) -> dict[str
     """
     own = model.state_dict()
     if len(state) != len(own):
-        raise UserError(f"{path} has {len(state)} entries, the network {len(own)}: a checkpoint of another network; check --arch")
+        raise UserError(
+            f"{path} has {len(state)} entries, the network {len(own)}: a checkpoint of another network; check --arch"
+        )
     for (name, tensor), (source, value) in zip(own.items(), state.items()):
         if tensor.shape != value.shape:
             raise UserError(

@@ -52,7 +52,9 @@ def open_source(dataset: str, split: str, resolution: int, options: Any) -> Sour
     Raises UserError when the resolution is too small for the network, or larger than images in memory.
     """
     if resolution < SMALLEST:
-        raise UserError(f"resolution {resolution} is too small: the network halves the image five times, use >= {SMALLEST}")
+        raise UserError(
+            f"resolution {resolution} is too small: the network halves the image five times, use >= {SMALLEST}"
+        )
     if dataset.partition("@")[0] in IN_MEMORY or "@" in dataset:
         images = open_images(dataset, split, options)
         if images.size < resolution:
@@ -127,7 +129,16 @@ def test_batches(
         return Batches(source, batch_size, plain, 0, shuffle=False, device=device, stream="test")
     transform = TestTransform(resolution, interpolation, resize)
     return FolderBatches(
-        source, batch_size, transform, 0, shuffle=False, device=device, stream="test", workers=workers, mean=MEAN, std=STD
+        source,
+        batch_size,
+        transform,
+        0,
+        shuffle=False,
+        device=device,
+        stream="test",
+        workers=workers,
+        mean=MEAN,
+        std=STD,
     )
 
 
@@ -143,5 +154,7 @@ def data_pins(*sources: Source | None) -> dict[str, Any]:
 def parts_here(parts: int) -> int:
     """Parts of every batch this process works on. Raises UserError when they cannot be shared evenly."""
     if parts < 1 or parts % distributed.world_size():
-        raise UserError(f"--parts {parts} cannot be shared by {distributed.world_size()} processes; use a multiple of it")
+        raise UserError(
+            f"--parts {parts} cannot be shared by {distributed.world_size()} processes; use a multiple of it"
+        )
     return parts // distributed.world_size()

@@ -9,7 +9,14 @@ from papers.cream.architectures import PUBLISHED, Path, resolve
 from papers.cream.layout import NetworkSpec, network_spec
 from papers.cream.settings import DescribeSettings
 
-CLASSES = {"imagenet": 1000, "tiny-imagenet-20": 20, "cifar10": 10, "cifar100": 100, "digits": 10, "imagenet16-120": 120}
+CLASSES = {
+    "imagenet": 1000,
+    "tiny-imagenet-20": 20,
+    "cifar10": 10,
+    "cifar100": 100,
+    "digits": 10,
+    "imagenet16-120": 120,
+}
 RESOLUTIONS = {"tiny-imagenet-20": 64, "cifar10": 32, "cifar100": 32, "digits": 32}
 DEFAULT_RESOLUTION = 224
 
@@ -32,7 +39,9 @@ def spec_of(
     return name, network_spec(path, classes, single_block_default=single, repeat_stage3=repeat_stage3), size, path
 
 
-def describe(name: str, dataset: str | None = None, single_block: str = "auto", repeat_stage3: bool = False) -> dict[str, Any]:
+def describe(
+    name: str, dataset: str | None = None, single_block: str = "auto", repeat_stage3: bool = False
+) -> dict[str, Any]:
     """``parameters``, ``macs`` (convolutions and linear), ``macs_published`` (thop 2020), ``ptflops``, by network.
 
     dataset: sets the number of classes and the input size (default: ImageNet at the network's own resolution); a

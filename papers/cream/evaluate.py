@@ -51,4 +51,6 @@ def plan(settings: EvaluateSettings, options: Any) -> list[str]:
     _, spec, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     test = data.open_source(settings.dataset, "test", size, options)
     macs = spec.count("macs", size)
-    return [f"{len(test)} images at {size}, {macs / 1e6:.1f}M multiply-adds each: {len(test) * macs / 1e12:.1f}T in all"]
+    return [
+        f"{len(test)} images at {size}, {macs / 1e6:.1f}M multiply-adds each: {len(test) * macs / 1e12:.1f}T in all"
+    ]

@@ -1,12 +1,12 @@
 """Cream's search: train the supernet one path at a time, keep the best paths on a board, let them teach the others.
 
-    for every batch:                                                  (Algorithm 1 of the paper)
-        sample a path a uniformly
-        every 200 batches: update the meta layer by the validation loss after a simulated student step
-        teacher, m  <-  board entries scored by the meta layer on a's outputs
-        L = (m L_kd(a, teacher) + (2 - m) L_ce(a)) / 2;  step
-        offer a to the board
-    the architecture is the head of the last board
+for every batch:                                                  (Algorithm 1 of the paper)
+    sample a path a uniformly
+    every 200 batches: update the meta layer by the validation loss after a simulated student step
+    teacher, m  <-  board entries scored by the meta layer on a's outputs
+    L = (m L_kd(a, teacher) + (2 - m) L_ce(a)) / 2;  step
+    offer a to the board
+the architecture is the head of the last board
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
             epoch, start, sums = epoch + 1, 0, [0.0, 0.0]
             save()
 
-        chosen, rows = choose(settings, net, board, table, window, layout, source, held_out, resolution, options, device)
+        chosen, rows = choose(
+            settings, net, board, table, window, layout, source, held_out, resolution, options, device
+        )
         spec = network_spec(chosen, classes, layout, single_block_default=False)
         origin = {"paper": "cream", "method": settings.method, "seed": options.seed, "dataset": settings.dataset,
                   "classes": classes, "chosen_by": settings.choose if settings.method == "cream" else "rescore"}  # fmt: skip
@@ -151,7 +153,9 @@ def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
             "--pick top1 makes the meta value a constant, so there is no meta gradient (the release fails there); "
             "set --update-every 1000000 to switch meta updates off"
         )
-    meta = MetaRules(settings.meta_value, settings.meta_gradient, settings.meta_weights, settings.step_sign, settings.pick)
+    meta = MetaRules(
+        settings.meta_value, settings.meta_gradient, settings.meta_weights, settings.step_sign, settings.pick
+    )
     admitted = (settings.macs_min, settings.macs_max) if settings.enforce_window else None
     rules = StepRules(
         settings.start_epoch, settings.update_every, settings.slice, settings.smoothing, settings.stored, admitted, meta
@@ -159,7 +163,9 @@ def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
     return window, layout, rules
 
 
-def sources(settings: SearchSettings, resolution: int, options: Any) -> tuple[data.Source, data.Source | None, data.Source]:
+def sources(
+    settings: SearchSettings, resolution: int, options: Any
+) -> tuple[data.Source, data.Source | None, data.Source]:
     """(searched images, held-out images or None, the validation set of the per-epoch check)."""
     train = data.open_source(settings.dataset, "train", resolution, options)
     train = data.subset(train, settings.subset_classes, settings.subset_images)
@@ -237,4 +243,7 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     spec = network_spec(typical, len(source.classes), layout, single_block_default=False)
     built = f"supernet: blocks {list(window.sampled)}, window resolution {window.resolution}, trained at {resolution}"
     extra = 1.4 + settings.pool_size * settings.slice / (3 * settings.batch_size)  # teacher and board forwards
-    return [built, *plan_lines(spec, resolution, settings.epochs, len(source), settings.batch_size, settings.parts, extra, 20)]
+    return [
+        built,
+        *plan_lines(spec, resolution, settings.epochs, len(source), settings.batch_size, settings.parts, extra, 20),
+    ]

@@ -62,7 +62,12 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
         spec = network_spec(chosen, len(source.classes), layout, single_block_default=False)
         architecture = {"path": chosen, "resolution": resolution}
         if distributed.rank() == 0:
-            origin = {"paper": "cream", "search": found["fingerprint"], "seed": found["seed"], "chosen_by": settings.rule}
+            origin = {
+                "paper": "cream",
+                "search": found["fingerprint"],
+                "seed": found["seed"],
+                "chosen_by": settings.rule,
+            }
             save_architecture(run.folder / "architecture.json", "cream", architecture, origin)
         metrics = {
             "candidates": len(paths), "mflops_search_table": table.flops(chosen),

@@ -54,7 +54,9 @@ class SearchSettings:
     pick: Literal["meta", "top1"] = "meta"
     stored: Literal["teacher", "own"] = "teacher"  # probabilities stored with a new entry
     idle: Literal["move", "freeze"] = "move"  # parameters off the path: zero-filled gradients, or none
-    crop: Literal["resized", "padded"] = "resized"  # random resized crop; padded: zero padding, for small images in memory
+    crop: Literal["resized", "padded"] = (
+        "resized"  # random resized crop; padded: zero padding, for small images in memory
+    )
     pad: int = 4  # of the padded crop
     scale_min: float = 0.08  # smallest area of the random resized crop
     flip: bool = True

@@ -13,9 +13,7 @@ from common.errors import UserError
 CLASSES, PER_CLASS = 100, 350
 
 
-def subset_names(
-    names: Mapping[str, Sequence[str]], classes: int = CLASSES, per_class: int = PER_CLASS
-) -> list[str]:
+def subset_names(names: Mapping[str, Sequence[str]], classes: int = CLASSES, per_class: int = PER_CLASS) -> list[str]:
     """File names of the subset: first ``classes`` class folders, first ``per_class`` names of each, both sorted.
 
     names: class folder -> its file names. Raises UserError when there are too few of either.

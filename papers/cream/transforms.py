@@ -120,7 +120,9 @@ class TestTransform:
     def __call__(self, picture: Image.Image, rng: random.Random | None = None) -> Image.Image:
         short = self.resize or int(self.size / 0.875)
         if short < self.size:
-            raise UserError(f"pictures resized to {short} are smaller than the resolution {self.size}; lower --resolution")
+            raise UserError(
+                f"pictures resized to {short} are smaller than the resolution {self.size}; lower --resolution"
+            )
         width, height = picture.size
         if width <= height:
             target = (short, int(short * height / width))

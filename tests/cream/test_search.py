@@ -26,8 +26,8 @@ TINY = SearchSettings(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def small_test_set(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def small_test_set():
     """Fewer test images; the check per epoch is not what is looked at here."""
     import papers.cream.data as data
 
@@ -37,7 +37,9 @@ def small_test_set(monkeypatch):
         source = original(dataset, split, resolution, options)
         return source.subset(range(40)) if split == "test" else source
 
-    monkeypatch.setattr(data, "open_source", opened)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "open_source", opened)
+        yield
 
 
 def options(folder, **changes):
@@ -51,7 +53,7 @@ def weights(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, small_test_set):
     folder = tmp_path_factory.mktemp("search")
     return folder, search(TINY, options(folder))
 
@@ -198,7 +200,9 @@ def test_two_processes_equal_one_with_two_parts(finished, tmp_path):
 )
 def test_mistakes_get_one_line(tmp_path, changes, message):
     with pytest.raises(UserError, match=message) as caught:
-        search(replace(TINY, epochs=1 if "lr" in changes or "start_epoch" in changes else 2, **changes), options(tmp_path))
+        search(
+            replace(TINY, epochs=1 if "lr" in changes or "start_epoch" in changes else 2, **changes), options(tmp_path)
+        )
     assert "\n" not in str(caught.value)
 
 

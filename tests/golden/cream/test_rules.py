@@ -40,7 +40,10 @@ def test_board(golden):
 def test_losses(golden):
     arrays = golden.load("losses_optim_ema.npz")
     target, soft = torch.from_numpy(arrays["loss/target"]), torch.from_numpy(arrays["loss/soft"])
-    for function, argument, key in ((label_smoothing_cross_entropy, target, "smooth"), (soft_target_cross_entropy, soft, "softce")):
+    for function, argument, key in (
+        (label_smoothing_cross_entropy, target, "smooth"),
+        (soft_target_cross_entropy, soft, "softce"),
+    ):
         logits = torch.from_numpy(arrays["loss/logits"]).requires_grad_()
         value = function(logits, argument)
         value.backward()
@@ -48,5 +51,7 @@ def test_losses(golden):
         assert np.allclose(logits.grad, arrays[f"loss/{key}_grad"], atol=1e-10)
     logits = torch.from_numpy(arrays["loss/logits"])
     for m in (0.2, 0.5, 0.9):
-        mixed = distillation_mix(m, soft_target_cross_entropy(logits, soft), label_smoothing_cross_entropy(logits, target))
+        mixed = distillation_mix(
+            m, soft_target_cross_entropy(logits, soft), label_smoothing_cross_entropy(logits, target)
+        )
         assert np.allclose(mixed, arrays[f"loss/mix_{m}"], atol=1e-10)

@@ -33,7 +33,9 @@ def test_ema(golden):
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
 
     def put(prefix):
-        model.load_state_dict({k: torch.from_numpy(arrays[f"{prefix}/{k}"]).reshape(v.shape) for k, v in model.state_dict().items()})
+        model.load_state_dict(
+            {k: torch.from_numpy(arrays[f"{prefix}/{k}"]).reshape(v.shape) for k, v in model.state_dict().items()}
+        )
 
     put("ema/0")
     ema = EMA(model, float(arrays["ema/decay"]))

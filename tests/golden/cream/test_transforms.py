@@ -70,5 +70,8 @@ def test_subset(golden):
     names["n09999999"] = ["n09999999_1.JPEG"]
     chosen = subset_names(names, info["images_per_class"] and 100, info["images_per_class"])
     assert chosen == listed and len(chosen) == info["total"]
-    assert hashlib.sha256("".join(name + "\n" for name in chosen).encode()).hexdigest() == info["sha256_of_names_joined_by_newline"]
+    assert (
+        hashlib.sha256("".join(name + "\n" for name in chosen).encode()).hexdigest()
+        == info["sha256_of_names_joined_by_newline"]
+    )
     assert chosen[:3] == info["first"] and chosen[-3:] == info["last"]

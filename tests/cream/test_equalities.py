@@ -1,0 +1,126 @@
+"""Each optimisation equals the plain way of doing the same thing."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from common.losses import label_smoothing_cross_entropy
+from papers.cream.board import Board, Entry
+from papers.cream.folding import folded
+from papers.cream.layout import Layout
+from papers.cream.meta import MetaRules, choose_teacher
+from papers.cream.networks import Supernet, derive
+from papers.cream.path_sgd import PathSGD, parameter_groups
+from papers.cream.sampling import sample_path
+from papers.cream.scoring import norms_of, recalibrated
+
+SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
+
+
+@pytest.mark.parametrize("zero_filled", [True, False])
+def test_path_sgd_equals_dense_sgd(zero_filled):
+    """torch.optim.SGD over the whole supernet, gradients filled with zeros (or None), against the path optimiser."""
+    torch.manual_seed(0)
+    dense = Supernet([1, 2, 1, 1, 1], 6, 3, SMALL).double().train()
+    sparse = Supernet([1, 2, 1, 1, 1], 6, 3, SMALL).double().train()
+    sparse.load_state_dict(dense.state_dict())
+    reference = torch.optim.SGD(
+        [{**group} for group in parameter_groups(dense, 1e-2)], lr=0.1, momentum=0.9, nesterov=True
+    )
+    optimizer = PathSGD(parameter_groups(sparse, 1e-2), 0.9, "move" if zero_filled else "freeze")
+    rng = np.random.RandomState(0)
+    for step in range(12):
+        path = sample_path(rng, [1, 2, 1, 1, 1])
+        x, y = torch.randn(4, 3, 32, 32).double(), torch.randint(0, 6, (4,))
+        lrs = [0.1 / (1 + step)] * 2 + [0.01] * 2
+        reference.zero_grad(set_to_none=not zero_filled)
+        label_smoothing_cross_entropy(dense(x, path), y).backward()
+        for group, lr in zip(reference.param_groups, lrs):
+            group["lr"] = lr
+        reference.step()
+        optimizer.catch_up(sparse.path_parameters(path) + sparse.meta_parameters())
+        optimizer.clear()
+        label_smoothing_cross_entropy(sparse(x, path), y).backward()
+        optimizer.step(lrs)
+    optimizer.flush()
+    for (name, a), b in zip(dense.named_parameters(), sparse.parameters()):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12), name
+
+
+def test_graph_free_scoring_equals_scoring_with_graphs():
+    torch.manual_seed(1)
+    net = Supernet([1, 2, 1, 1, 1], 6, 3, SMALL).double().train()
+    twin = Supernet([1, 2, 1, 1, 1], 6, 3, SMALL).double().train()
+    twin.load_state_dict(net.state_dict())
+    rng, board = np.random.RandomState(1), Board(4, 5.0, 0)
+    for score in range(4):
+        soft = torch.softmax(torch.randn(3, 6).double(), 1)
+        board.add(
+            Entry(float(score), 10.0, sample_path(rng, [1, 2, 1, 1, 1]), [torch.randn(3, 3, 32, 32).double()], [soft])
+        )
+    path = sample_path(rng, [1, 2, 1, 1, 1])
+    choice = choose_teacher(net, path, board, 1, MetaRules(), lambda tensors: None)
+    plain = [twin.meta_score(torch.softmax(twin(e.images[0], path), 1) - e.soft[0]) for e in board.entries]
+    assert torch.allclose(choice.scores, torch.stack(plain).detach(), rtol=1e-12)
+    ours = torch.autograd.grad(choice.values[0], net.path_parameters(path))
+    theirs = torch.autograd.grad(torch.sigmoid(-plain[-1]), twin.path_parameters(path))
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-14) for a, b in zip(ours, theirs))
+    assert all(torch.equal(a, b) for a, b in zip(net.buffers(), twin.buffers()))
+
+
+def test_argmax_value_moves_the_statistics_only_once():
+    torch.manual_seed(1)
+    net = Supernet([1, 1, 1, 1, 1], 6, 3, SMALL).train()
+    board = Board(2, 5.0, 0)
+    rng = np.random.RandomState(0)
+    for score in range(2):
+        images, soft = torch.randn(3, 3, 32, 32), torch.full((3, 6), 1 / 6)
+        board.add(Entry(float(score), 10.0, sample_path(rng, [1] * 5), [images], [soft]))
+    rule = MetaRules(value="argmax_positive")
+    choice = choose_teacher(net, sample_path(rng, [1] * 5), board, 1, rule, lambda tensors: None)
+    assert int(net.bn1.num_batches_tracked) == 2
+    assert torch.allclose(choice.values[0], torch.sigmoid(choice.scores.max()), atol=1e-6)
+
+
+def test_folded_network_gives_the_same_logits():
+    torch.manual_seed(0)
+    net = derive([[0], [3, 0], [4], [1, 2], [3], [2], [0]], 7).train()
+    for _ in range(2):
+        net(torch.randn(4, 3, 64, 64))
+    net.eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        fast = folded(net).to(memory_format=torch.channels_last)
+        assert torch.allclose(net(x), fast(x.contiguous(memory_format=torch.channels_last)), atol=1e-5)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fast.modules())
+
+
+def test_recalibration_is_undone():
+    torch.manual_seed(0)
+    net = Supernet([1] * 5, 6, 3, SMALL).train()
+    path = sample_path(np.random.RandomState(0), [1] * 5)
+    before = [b.clone() for b in net.buffers()]
+    batches = [torch.randn(4, 3, 32, 32) for _ in range(3)]
+    with recalibrated(net, path, batches):
+        assert int(norms_of(net, path)[0].num_batches_tracked) == 3
+        stem = torch.stack([net.conv_stem(x).mean((0, 2, 3)) for x in batches]).mean(0)
+        assert torch.allclose(net.bn1.running_mean, stem, atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(before, net.buffers())) and net.training and net.bn1.momentum == 0.1
+
+
+def test_randaugment_and_erasing_depend_on_their_stream_alone():
+    from PIL import Image
+
+    from papers.cream.randaugment import RandAugment
+    from papers.cream.transforms import Erasing, TrainTransform
+
+    picture = Image.fromarray(np.random.RandomState(0).randint(0, 255, (48, 60, 3)).astype(np.uint8))
+    transform = TrainTransform(32, jitter=0.4, augment=RandAugment())
+    one, two = (np.asarray(transform(picture, random.Random(5))) for _ in range(2))
+    assert one.shape == (32, 32, 3) and (one == two).all()
+    batch = torch.zeros(64, 3, 16, 16)
+    erased = [Erasing(0.5)(batch.clone(), torch.Generator().manual_seed(1)) for _ in range(2)]
+    touched = (erased[0] != 0).flatten(1).any(1).float().mean()
+    assert torch.equal(*erased) and 0.3 < touched < 0.7

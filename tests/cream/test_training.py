@@ -1,0 +1,247 @@
+"""Retraining and evaluation: resume, two processes, checkpoint formats, bad input."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.architecture import save_architecture
+from common.checkpoints import load_tensors
+from common.cli import RunOptions
+from common.errors import UserError
+from papers.cream.architectures import PUBLISHED
+from papers.cream.checkpoints import load_weights
+from papers.cream.describe import describe
+from papers.cream.evaluate import evaluate
+from papers.cream.networks import derive
+from papers.cream.settings import EvaluateSettings, TrainSettings
+from papers.cream.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
+TINY = TrainSettings(
+    arch=PATH, dataset="digits", train_images=32, resolution=32, workers=0, epochs=2, cooldown=0, batch_size=8, parts=2,
+    lr=0.004, warmup_epochs=1, ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0, eval_batch_size=20,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_test_set():
+    import papers.cream.data as data
+
+    original = data.open_source
+
+    def opened(dataset, split, resolution, options):
+        source = original(dataset, split, resolution, options)
+        return source.subset(range(40)) if split == "test" and dataset == "digits" else source
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "open_source", opened)
+        yield
+
+
+def options(folder, section="train", **changes):
+    return RunOptions(**{"out": folder, "device": "cpu", "paper": "cream", "section": section, "seed": 1, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small_test_set):
+    folder = tmp_path_factory.mktemp("train")
+    return folder, train(TINY, options(folder))
+
+
+def test_evaluating_the_file_gives_the_trained_numbers(finished, tmp_path):
+    folder, result = finished
+    settings = EvaluateSettings(arch=PATH, checkpoint=str(folder / "weights.safetensors"), dataset="digits",
+                                resolution=32, batch_size=16)  # fmt: skip
+    again = evaluate(settings, options(tmp_path, "evaluate"))
+    assert again["metrics"]["top1_error_percent"] == pytest.approx(result["metrics"]["top1_error_percent"])
+    assert again["metrics"]["loss"] == pytest.approx(result["metrics"]["loss"], abs=1e-4) and again["weights"] == "own"
+    assert result["metrics"]["steps"] == 4 and again["metrics"]["parameters"] == result["metrics"]["parameters"]
+
+
+def test_resuming_inside_an_epoch_changes_nothing(finished, tmp_path, monkeypatch):
+    import papers.cream.train as module
+
+    folder, _ = finished
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
+    real, calls = module._train_step, []
+
+    def stops(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(module, "_train_step", stops)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, options(tmp_path))
+    train(TINY, options(tmp_path))
+    for name in ("result.json", "history.csv", "weights.safetensors", "weights_raw.safetensors"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+LAUNCH = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+import papers.cream.data as data
+original = data.open_source
+def opened(dataset, split, resolution, options):
+    source = original(dataset, split, resolution, options)
+    return source.subset(range(40)) if split == "test" else source
+data.open_source = opened
+from common.cli import RunOptions
+from common import distributed
+from papers.cream.train import train
+from papers.cream.settings import TrainSettings
+train(eval(sys.argv[3]), RunOptions(out=Path(sys.argv[1]), device="cpu", paper="cream", section="train", seed=1))
+distributed.close()
+"""
+
+
+def test_two_processes_equal_one_with_two_parts(finished, tmp_path):
+    folder, _ = finished
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    jobs = []
+    for rank in range(2):
+        env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}  # fmt: skip
+        command = [sys.executable, "-c", LAUNCH, str(tmp_path), str(ROOT), repr(TINY)]
+        jobs.append(subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True))
+    for job in jobs:
+        _, errors = job.communicate(timeout=120)
+        assert job.returncode == 0, errors[-2000:]
+    assert json.loads((tmp_path / "result.json").read_text())["processes"] == 2
+    for file in ("weights.safetensors", "weights_raw.safetensors"):
+        ours, theirs = load_tensors(folder / file), load_tensors(tmp_path / file)
+        for name, value in ours.items():
+            if "running" not in name and "num_batches" not in name:
+                assert np.allclose(value, theirs[name], atol=2e-5), name
+
+
+def container(net, **extra):
+    return {"epoch": 591, "arch": "Childnet", "version": 2, "metric": 53.8, **extra}
+
+
+def test_the_authors_container(tmp_path):
+    import argparse
+
+    torch.manual_seed(0)
+    net, raw = derive(PUBLISHED["14"], 10), derive(PUBLISHED["14"], 10)
+    file = tmp_path / "14.pth.tar"
+    content = container(
+        net, args=argparse.Namespace(lr=0.064),
+        state_dict_ema={"module." + k: v for k, v in net.state_dict().items()},
+        state_dict={"module." + k: v for k, v in raw.state_dict().items()},
+    )  # fmt: skip
+    torch.save(content, file)
+    for which, want in (("ema", net), ("raw", raw)):
+        loaded = derive(PUBLISHED["14"], 10)
+        assert load_weights(loaded, str(file), which) == "authors"
+        assert all(torch.equal(v, want.state_dict()[k]) for k, v in loaded.state_dict().items())
+    torch.save(container(net, state_dict=raw.state_dict()), file)
+    with pytest.raises(UserError, match="has no state_dict_ema"):
+        load_weights(derive(PUBLISHED["14"], 10), str(file))
+
+
+def test_the_hub_weights_are_read_in_order(tmp_path):
+    torch.manual_seed(0)
+    net = derive(PUBLISHED["43"], 10)
+    hub = {}
+    for number, (name, value) in enumerate(net.state_dict().items()):
+        renamed = name.replace("classifier.", "classifier.1.") if name.startswith("classifier") else f"stem.{number}.w"
+        hub[renamed] = value
+    torch.save(hub, tmp_path / "cream-043.pth")
+    loaded = derive(PUBLISHED["43"], 10)
+    assert load_weights(loaded, str(tmp_path / "cream-043.pth")) == "nni"
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in loaded.state_dict().items())
+    with pytest.raises(UserError, match="checkpoint of another network"):
+        load_weights(derive(PUBLISHED["14"], 10), str(tmp_path / "cream-043.pth"))
+    with pytest.raises(UserError, match="head of 10 classes, the data set has 7"):
+        load_weights(derive(PUBLISHED["43"], 7), str(tmp_path / "cream-043.pth"))
+    torch.save({"state_dict_ema": derive(PUBLISHED["14"], 10).state_dict()}, tmp_path / "14.pth.tar")
+    with pytest.raises(UserError, match="does not fit this architecture"):
+        load_weights(derive(PUBLISHED["43"], 10), str(tmp_path / "14.pth.tar"))
+    with pytest.raises(UserError, match="no weights given"):
+        load_weights(derive(PUBLISHED["43"], 10), "")
+
+
+def test_single_block_rule(tmp_path):
+    assert describe("14")["blocks"][0] == ["k3 e4"]  # the entry 3 of a one-block stage is not read
+    assert describe("14", single_block="strict")["blocks"][0] == ["k5 e6"]
+    path = [[0], [5], [0, 1], [0], [1], [2], [0]]
+    assert describe(json.dumps(path))["blocks"] == [["k7 e6"], ["k3 e4", "k3 e6"], ["k3 e4"], ["k3 e6"], ["k5 e4"]]
+    assert describe(json.dumps(path), single_block="default")["blocks"][2] == ["k3 e6"]
+    assert describe(json.dumps(PUBLISHED["287"]))["parameters"] == describe("285")["parameters"] == 6_044_368
+    save_architecture(tmp_path / "a.json", "cream", {"path": path, "resolution": 96}, {})
+    described = describe(str(tmp_path / "a.json"))
+    assert described["resolution"] == 96 and described["blocks"][0] == ["k7 e6"]
+    four = [[0], [3], [3], [3, 3, 3, 1], [3], [3], [0]]
+    assert len(describe(json.dumps(four), repeat_stage3=True)["blocks"][2]) == 5
+
+
+@pytest.mark.parametrize("alias", [("112", "114"), ("285", "287"), ("470", "481"), ("600", "604")])
+def test_aliases(alias):
+    assert describe(alias[0])["parameters"] == describe(alias[1])["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("23", "never its architecture"),
+        ("72", "never its architecture"),
+        ("15", "unknown architecture"),
+        ("", "no architecture given"),
+        ("[[0],[3]]", "list of 7 lists"),
+        ("[[0],[9],[3],[3],[3],[3],[0]]", "stage 1: unknown choice 9"),
+        ("[[0],[3],[3],[3],[3],[3],[1]]", "stage 6: unknown choice 1"),
+        ("[[0],[-1,3],[3],[3],[3],[3],[0]]", "stage 1 has no first block"),
+        ("[[0],[3", "not a path list"),
+    ],
+)
+def test_bad_architectures(arch, message):
+    with pytest.raises(UserError, match=message) as caught:
+        describe(arch)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resolution": 64}, "images of 32 pixels are smaller than --resolution 64"),
+        ({"batch_size": 64}, "too few for 2 part"),
+        ({"epochs": 0}, "not positive"),
+        ({"lr": 1e30, "warmup_epochs": 0, "schedule": "none"}, "nothing was updated"),
+    ],
+)
+def test_bad_training(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        train(replace(TINY, **changes), options(tmp_path))
+
+
+def test_pictures_from_a_folder_of_class_folders(tmp_path):
+    from PIL import Image
+
+    rng = np.random.RandomState(0)
+    for split in ("train", "val"):
+        for label in "ab":
+            (tmp_path / "set" / split / label).mkdir(parents=True)
+            for number in range(4):
+                pixels = rng.randint(0, 255, (40, 44, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "set" / split / label / f"{number}.png")
+    settings = replace(TINY, dataset=str(tmp_path / "set"), train_images=0, batch_size=4, parts=1, crop="resized",
+                       randaugment=9.0, erasing=0.5, epochs=1, warmup_epochs=0)  # fmt: skip
+    result = train(settings, options(tmp_path / "run"))
+    assert result["metrics"]["steps"] == 2
