@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from common.losses import label_smoothing_cross_entropy
-from papers.nao_v2.architectures import SPACES, loose_ends, parse
+from papers.nao_v2.architectures import loose_ends, parse
 from papers.nao_v2.network import AuxiliaryHead, Network
 from papers.nao_v2.operations import DropPath, FactorizedReduce, ReluConvBn, build
 from papers.nao_v2.supernet import SharedCombine, Supernet, build_shared, identity_operations
@@ -156,7 +156,10 @@ def test_imagenet(golden):
     y = arrays["in/y"].long()
     loss = label_smoothing_cross_entropy(logits, y) + 0.4 * label_smoothing_cross_entropy(auxiliary, y)
     golden.close(loss, arrays["train/loss"], what="loss")
-    loss.backward()
+    # The stem's gradient sums 12,544 positions; in float32 and channels last its rounding is 2e-3, so: float64.
+    golden.load(network, golden.part(arrays, "sd/"))
+    logits, auxiliary = network.double()(x.double())
+    (label_smoothing_cross_entropy(logits, y) + 0.4 * label_smoothing_cross_entropy(auxiliary, y)).backward()
     parameters = dict(network.named_parameters())
     for name, value in golden.part(arrays, "train/grad/").items():
         golden.close(parameters[name].grad, value, 1e-3, name)
@@ -235,4 +238,3 @@ def test_supernet_steps(golden, rule):
     state = network.state_dict()
     for name, value in golden.part(group, "final/").items():
         golden.close(state[name], value, what=f"{rule} {name}")
-    assert SPACES["small"]
