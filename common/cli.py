@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -89,15 +90,32 @@ class Verb:
 def main(paper: str, verbs: dict[str, Verb], argv: Sequence[str] | None = None) -> None:
     """The whole behaviour of ``python -m papers.<paper>``; leaves by SystemExit unless all went well."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    before = signal.getsignal(signal.SIGTERM)
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _stop)
     try:
         _run(paper, verbs, arguments)
     except UserError as error:
         _leave(str(error), 2)
     except KeyboardInterrupt:
         _leave("interrupted; the same command goes on from the last saved state", 130)
+    except Stopped:
+        by = "the launcher, another process of the job has ended" if "LOCAL_RANK" in os.environ else "SIGTERM"
+        _leave(f"stopped by {by}; the same command goes on from the last saved state", 143)
     except BrokenPipeError:  # the reader of our output went away (… | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    finally:
+        with contextlib.suppress(ValueError, TypeError):
+            signal.signal(signal.SIGTERM, before)
+
+
+class Stopped(BaseException):
+    """SIGTERM arrived: a scheduler, dvc or torchrun ends the job."""
+
+
+def _stop(*_: Any) -> NoReturn:
+    raise Stopped
 
 
 def _leave(message: str, status: int) -> NoReturn:

@@ -98,6 +98,9 @@ class _Pending:
         if min((self.offset, *self.size, *self.stride), default=0) < 0 or reach >= max(storage.elements, 1):
             raise Refused("a tensor that reaches outside its storage")
 
+    def __setstate__(self, state: Any) -> None:
+        """What torch 0.3 kept beside a parameter's data is of no use."""
+
     def tensor(self) -> Tensor:
         assert self.storage.data is not None
         return self.storage.data.as_strided(self.size, self.stride, self.offset)

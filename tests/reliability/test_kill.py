@@ -2,7 +2,11 @@
 
 import json
 import random
+import signal
+import subprocess
 import time
+
+import pytest
 
 KEEP = ("result.json", "history.csv")
 
@@ -68,15 +72,13 @@ def test_outputs_taken_away_start_the_run_anew_even_with_other_settings(here, tm
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
 
 
-def test_ctrl_c_is_one_line_and_resumable(tiny, one_line, tmp_path):
-    import signal
-    import subprocess
-
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_being_stopped_is_one_line_and_resumable(name, status, tiny, one_line, here, tmp_path):
     process = tiny.start(tmp_path, "--pause", 0.05)
     while not list((tmp_path / "state").glob("*.pt")):
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     out, err = process.communicate(timeout=60)
     done = subprocess.CompletedProcess([], process.returncode, out, err)
-    assert "saved state" in one_line(done, 130)
-    assert tiny(tmp_path, "--pause", 0.05).returncode == 0
+    assert "saved state" in one_line(done, status)
+    assert here(tmp_path, "--pause", 0.05).returncode == 0
