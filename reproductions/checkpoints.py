@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common.data.pins import ROOT, cached_hash, data_root
+from common.data.pins import ROOT, cached_hash, data_root, hash_file
 from common.errors import UserError
 from common.records import write_json
 from reproductions.arguments import OneLineParser
@@ -131,7 +131,7 @@ def _adopt(checkpoint: Checkpoint, given: Path, path: Path, wanted: dict[str, st
     if start.startswith((b"<!doctype html", b"<html")):
         raise UserError(f"{given} is an HTML page, not a checkpoint; {browser_hint(checkpoint)}")
     for name, expected in wanted.items():
-        found = cached_hash(given, name.removesuffix("_prefix"))
+        found = hash_file(given, name.removesuffix("_prefix"))
         if (found[: len(expected)] if name.endswith("_prefix") else found) != expected:
             raise UserError(f"{given} is not {checkpoint.id}: {name} is {found}, expected {expected}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -140,7 +140,10 @@ def _from_mirror(
         except _Retry as error:
             reason = str(error)
             if attempt + 1 < attempts:
-                pause(min(LONGEST_PAUSE, error.pause if error.pause is not None else 2.0**attempt))
+                seconds = min(LONGEST_PAUSE, error.pause if error.pause is not None else 2.0**attempt)
+                if not quiet and seconds:
+                    print(f"{_host(url)}: {reason}; again in {seconds:.0f} s", file=sys.stderr, flush=True)
+                pause(seconds)
     raise _NextMirror(f"{reason} ({attempts} attempts)")
 
 

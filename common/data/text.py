@@ -15,11 +15,11 @@ import torch
 from common.data.pins import (
     EMBEDDED_SHA256,
     allow_unpinned,
-    cached_hash,
     check_file,
     data_root,
     embedded_file,
     fetch_command,
+    hash_file,
     pins_of,
 )
 from common.errors import UserError
@@ -135,7 +135,7 @@ def _folder_lines(name: str) -> tuple[dict[str, list[list[str]]], dict[str, str]
         if not path.is_file():
             raise UserError(f"{path} is missing; a text folder needs train.txt, valid.txt and test.txt")
         lines[part] = _read_lines(path)
-        pins[f"{folder.name}/{path.name}"] = "sha256:" + cached_hash(path, "sha256")
+        pins[f"{folder.name}/{path.name}"] = "sha256:" + hash_file(path, "sha256")
     return lines, pins, False
 
 
