@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common import distributed
 from common.device import autocast
 from common.optim import clip
 from common.runs import check_finite
@@ -48,6 +49,8 @@ def supernet_step(
     loss = F.cross_entropy(logits.float(), y)
     check_finite(loss, architecture=str(architecture))
     loss.backward()
+    if distributed.world_size() > 1:  # all processes run the same path, each on its part of the batch
+        distributed.all_reduce_mean([p.grad for p in network.parameters() if p.grad is not None])
     clip(network.parameters(), clip_norm)
     optimizer.step()
     return loss.detach(), logits.detach()

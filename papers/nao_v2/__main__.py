@@ -1,0 +1,28 @@
+"""``python -m papers.nao_v2 VERB``: see README.md."""
+
+from common.cli import Stage, Verb, main
+from papers.nao_v2 import settings as s
+
+SEARCH = {
+    "paper": {"supernet_weights": "reset"},  # version 1 of the paper: each one-shot training on its own
+    "modern": {"score_images": 0, "canonical": True, "on_empty": "random"},
+}
+TRAIN = {"imagenet": s.IMAGENET, "modern": {"relu_in_place": False}}
+
+
+def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None) -> Verb:
+    return Verb({(): Stage(settings, f"papers.nao_v2.{run}", section, about, variants or {})}, about=about)
+
+
+VERBS = {
+    "search": _verb(s.SearchSettings, "search:search", "search", "balanced one-shot search with a controller", SEARCH),
+    "random-search": _verb(s.RandomSettings, "random_search:random_search", "random_search", "baseline, same budget"),
+    "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN),
+    "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights"),
+    "rank-study": _verb(s.RankStudySettings, "rank_study:rank_study", "rank_study", "balanced against uniform sampling"),
+    "describe": _verb(s.DescribeSettings, "describe:run_describe", "describe", "size and multiply-adds"),
+    "draw": _verb(s.DrawSettings, "draw:run_draw", "draw", "draw both cells"),
+}
+
+if __name__ == "__main__":
+    main("nao_v2", VERBS)

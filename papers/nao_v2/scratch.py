@@ -1,0 +1,99 @@
+"""Training a derived network from scratch, epoch by epoch; used by the final step of the search, training and studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from common.losses import TopK, label_smoothing_cross_entropy
+from common.schedules import cosine, exponential
+from common.training import Metrics, auxiliary_loss, read, train_steps
+from papers.nao_v2.network import Network
+from papers.nao_v2.operations import DropPath
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with clipping; the defaults are the final step's of the search."""
+
+    epochs: int = 10
+    learning_rate: float = 0.025
+    minimum_learning_rate: float = 0.001
+    schedule: str = "cosine"
+    decay: float = 0.97
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+    label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.4
+    drop_path_keep: float = 1.0
+    drop_path_steps: int = 0
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch."""
+        if self.schedule == "exponential":
+            return exponential(self.learning_rate, self.decay, epoch)
+        return cosine(self.learning_rate, self.minimum_learning_rate, epoch, self.epochs)
+
+
+class Trainer:
+    """A network, its optimiser and its place in the run; ``state`` and ``restore`` make it resumable at any step."""
+
+    def __init__(self, network: Network, recipe: Recipe, device: torch.device, precision: str = "fp32") -> None:
+        self.network, self.recipe, self.device, self.precision = network, recipe, device, precision
+        self.optimizer = torch.optim.SGD(
+            network.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+            foreach=True,
+        )  # fmt: skip
+        self.drop: DropPath | None = None
+        if recipe.drop_path_keep < 1.0:
+            self.drop = DropPath(recipe.drop_path_keep, recipe.drop_path_steps, network.cells_total)
+        network.drop_path = self.drop
+
+        def criterion(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return label_smoothing_cross_entropy(logits, target, recipe.label_smoothing)
+
+        self.loss_of = auxiliary_loss(criterion, recipe.auxiliary_weight)
+        self.counter, self.epoch, self.step = TopK(device), 0, 0
+
+    def train_epoch(self, batches: Any, at_step: Callable[[], None] = lambda: None, desc: Callable[[Any], Any] = lambda b: b) -> Metrics:
+        """The (rest of the) present epoch; ``at_step`` runs after each step, where the state is consistent."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate(self.epoch)
+        self.network.train()
+        per_epoch = len(batches)
+
+        def set_step(step: int) -> None:
+            self.step = step
+            if self.drop is not None:
+                self.drop.step = self.epoch * per_epoch + step
+
+        set_step(self.step)
+        steps = train_steps(
+            self.network, desc(batches.epoch(self.epoch, self.step)), self.optimizer, self.loss_of,
+            clip_norm=self.recipe.clip, device=self.device, precision=self.precision, start_step=self.step,
+            counter=self.counter,
+        )  # fmt: skip
+        for done in steps:
+            set_step(done)
+            at_step()
+        metrics = read(self.counter)
+        self.counter, self.epoch, self.step = TopK(self.device), self.epoch + 1, 0
+        return metrics
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the random generators."""
+        return {
+            "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "counter": self.counter.state(),
+            "epoch": self.epoch, "step": self.step,
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from ``state()``."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.counter.restore(state["counter"])
+        self.epoch, self.step = state["epoch"], state["step"]
