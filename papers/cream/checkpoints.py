@@ -40,8 +40,8 @@ def in_order(state: dict[str, Tensor], model: nn.Module, path: Path) -> dict[str
     for (name, tensor), (source, value) in zip(own.items(), state.items()):
         if tensor.shape != value.shape:
             raise UserError(
-                f"{path}: {source} {list(value.shape)} does not fit {name} {list(tensor.shape)}: a checkpoint of another "
-                f"network; check --arch and --single-block"
+                f"{path}: {source} {list(value.shape)} does not fit {name} {list(tensor.shape)}: a checkpoint of "
+                f"another network; check --arch and --single-block"
             )
     return dict(zip(own, state.values()))
 

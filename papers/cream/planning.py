@@ -34,15 +34,17 @@ def plan_lines(
     memory = 4 * (copies * spec.count("parameters") + 1.5 * elements * batch_size)
     seconds = work / machine_rate() / distributed.world_size()
     return [
-        f"{epochs} epochs x {images // (batch_size * parts)} steps = {steps} steps of {parts} x {batch_size} images at {size}",
+        f"{epochs} epochs x {images // (batch_size * parts)} steps = {steps} steps of {parts} x {batch_size} images "
+        f"at {size}",
         f"network: {spec.count('macs', size) / 1e6:.1f}M multiply-adds, {spec.count('parameters'):,} parameters",
-        f"estimated time on this CPU: {seconds / 3600:.2f} hours (within a factor of 2); a GPU is 10 to 50 times faster",
+        f"estimated time on this CPU: {seconds / 3600:.2f} hours (within a factor of 2); a GPU is 10 to 50 times "
+        "faster",
         f"estimated memory: {memory / 2**30:.2f} GiB beside torch and the data",
     ]
 
 
 def machine_rate() -> float:
-    """Multiply-adds per second such networks reach here: a short matrix product, times what depthwise networks make of it."""
+    """Multiply-adds per second such networks reach here: a matrix product, times what depthwise networks make of it."""
     a = torch.randn(512, 512)
     a @ a
     start = time.perf_counter()

@@ -20,7 +20,8 @@ def schedule_of(settings: TrainSettings, name: str) -> str:
 def learning_rate(settings: TrainSettings, name: str) -> tuple[Callable[[int], float], int]:
     """(rate of a 0-based epoch, number of epochs).
 
-    cosine: min + (lr - min)(1 + cos(pi e / E)) / 2, then ``cooldown`` epochs at the minimum; step: lr rate^floor(e / every).
+    cosine: min + (lr - min)(1 + cos(pi e / E)) / 2, then ``cooldown`` epochs at the minimum;
+    step: lr rate^floor(e / every).
     The first ``warmup_epochs`` rise linearly from ``warmup_lr`` to lr without shifting the schedule behind them.
     ``none`` is the generic retrain.yaml: constant, no warm-up.
     """

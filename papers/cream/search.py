@@ -29,8 +29,8 @@ from papers.cream.iteration import StepRules, search_step
 from papers.cream.layout import FlopsTable, Layout, network_spec
 from papers.cream.meta import MetaRules
 from papers.cream.networks import Supernet
-from papers.cream.planning import due_everywhere
 from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
+from papers.cream.planning import due_everywhere
 from papers.cream.sampling import sample_path
 from papers.cream.scoring import path_error, score_paths
 from papers.cream.settings import SearchSettings
@@ -117,7 +117,8 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         )
         spec = network_spec(chosen, classes, layout, single_block_default=False)
         origin = {"paper": "cream", "method": settings.method, "seed": options.seed, "dataset": settings.dataset,
-                  "classes": classes, "chosen_by": settings.choose if settings.method == "cream" else "rescore"}  # fmt: skip
+                  "classes": classes,
+                  "chosen_by": settings.choose if settings.method == "cream" else "rescore"}  # fmt: skip
         architecture = {"path": chosen, "resolution": resolution}
         if distributed.rank() == 0:
             save_architecture(run.folder / "architecture.json", "cream", architecture, origin)
@@ -130,7 +131,8 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         if rows:
             metrics["supernet_top1_error_percent"] = rows[0]["top1_error_percent"]
         return run.finish({
-            "paper": "cream", "stage": "search", "metrics": metrics, "architecture": architecture, "board": board.rows(),
+            "paper": "cream", "stage": "search", "metrics": metrics, "architecture": architecture,
+            "board": board.rows(),
             "scored": rows, "window": {"blocks": list(window.sampled), "resolution": window.resolution},
             "final_state": {"epochs": settings.epochs},
         })  # fmt: skip
@@ -184,7 +186,7 @@ def draw_path(
         if not settings.enforce_window or settings.macs_min <= table.flops(path) <= settings.macs_max:
             return path
     raise UserError(
-        f"no path with {settings.macs_min:g} to {settings.macs_max:g} MFLOPs in {REDRAWS} draws (counts are at 224 x 224); "
+        f"no path with {settings.macs_min:g} to {settings.macs_max:g} MFLOPs in {REDRAWS} draws (counts are at 224); "
         f"widen the window or drop --enforce-window"
     )
 
@@ -199,8 +201,8 @@ def choose(
     """
     if settings.method == "cream" and not len(board):
         raise UserError(
-            f"the board is empty: paths are admitted in epochs after --start-epoch {settings.start_epoch}, and the search "
-            f"had {settings.epochs} epochs; lower --start-epoch or raise --epochs"
+            f"the board is empty: paths are admitted in epochs after --start-epoch {settings.start_epoch}, and the "
+            f"search had {settings.epochs} epochs; lower --start-epoch or raise --epochs"
         )
     if settings.method == "cream" and settings.choose == "head":
         return board.entries[0].path, []

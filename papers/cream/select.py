@@ -57,7 +57,8 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
             chosen = rows[0]["path"]
             if not rows[0]["inside"]:
                 raise UserError(
-                    f"no path of the board lies within {bounds[0]:g} to {bounds[1]:g} MFLOPs; widen --macs-min/--macs-max"
+                    f"no path of the board lies within {bounds[0]:g} to {bounds[1]:g} MFLOPs; widen --macs-min "
+                    f"or --macs-max"
                 )
         spec = network_spec(chosen, len(source.classes), layout, single_block_default=False)
         architecture = {"path": chosen, "resolution": resolution}

@@ -23,7 +23,6 @@ from papers.cream.randaugment import RandAugment
 from papers.cream.recipe import learning_rate
 from papers.cream.settings import TrainSettings
 
-
 TESTED = ("top1_error_percent", "top5_error_percent", "loss", "raw_top1_error_percent", "raw_top5_error_percent")
 
 
@@ -104,7 +103,8 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
                 ema.copy_to(averaged)
                 smooth = evaluate(averaged, tested.epoch(0), device, options.precision)
                 metrics = {
-                    "top1_error_percent": smooth.top1_error, "top5_error_percent": smooth.top5_error, "loss": smooth.loss,
+                    "top1_error_percent": smooth.top1_error, "top5_error_percent": smooth.top5_error,
+                    "loss": smooth.loss,
                     "raw_top1_error_percent": raw.top1_error, "raw_top5_error_percent": raw.top5_error,
                 }  # fmt: skip
             run.log(**row, **(metrics if tested_now else dict.fromkeys(TESTED)))

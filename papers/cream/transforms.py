@@ -77,7 +77,7 @@ class Erasing:
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random resized crop (bilinear or bicubic at random), flip, then colour jitter (search) or RandAugment (retrain)."""
+    """Random resized crop (bilinear or bicubic at random), flip, colour jitter (search) or RandAugment (retrain)."""
 
     size: int = 224
     scale: tuple[float, float] = (0.08, 1.0)

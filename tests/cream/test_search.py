@@ -20,7 +20,8 @@ from papers.cream.settings import SearchSettings, SelectSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SearchSettings(
-    dataset="digits", train_images=80, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2, batch_size=8, parts=2,
+    dataset="digits", train_images=80, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2, batch_size=8,
+    parts=2,
     lr=0.02, meta_lr=0.01, schedule_images=0, start_epoch=0, update_every=2, pool_size=2, slice=3, crop="padded", pad=2,
     flip=False, jitter=0.0, erasing=0.2, recalibrate_batches=1, select_images=16,
 )  # fmt: skip
@@ -69,7 +70,7 @@ def test_all_phases_are_reached(finished):
 
 
 def test_a_finished_run_is_recognised(finished):
-    folder, result = finished
+    folder, _ = finished
     before = (folder / "result.json").read_bytes()
     search(TINY, options(folder))
     assert (folder / "result.json").read_bytes() == before
