@@ -68,7 +68,8 @@ def _wanted(checkpoint: Checkpoint, root: Path) -> dict[str, str]:
 def verify(checkpoint: Checkpoint, root: Path) -> dict[str, Any]:
     """What is known of the file in place: id, bytes, sha256, pinned. Raises UserError when absent or not the file."""
     path = location(checkpoint, root)
-    get = f"python -m reproductions checkpoints fetch {checkpoint.id}"
+    elsewhere = f" --data {root}" if root != data_root() else ""
+    get = f"python -m reproductions checkpoints fetch {checkpoint.id}{elsewhere}"
     if not path.is_file():
         raise UserError(f"{path} is missing; get it with: {get}")
     wanted = _wanted(checkpoint, root)
@@ -226,9 +227,7 @@ def main(argv: list[str]) -> int:
     arguments = _parser().parse_args(argv)
     root = data_root(arguments)
     if arguments.verb != "list" and not arguments.ids and not getattr(arguments, "paper", ""):
-        raise UserError(
-            f"name the checkpoints to {arguments.verb} (or all); see: reproductions checkpoints list"
-        )
+        raise UserError(f"name the checkpoints to {arguments.verb} (or all); see: reproductions checkpoints list")
     chosen = choose(arguments.ids, getattr(arguments, "paper", ""))
     if arguments.verb == "list":
         return _list(chosen, root, arguments.json)

@@ -67,7 +67,11 @@ def verify(name: str, root: Path, unpinned_allowed: bool = False) -> dict[str, A
     files, pinned = {}, True
     for file, pin in entry["files"].items():
         checked = check_file(
-            root / entry["folder"] / file, pin, root=root, remedy=fetch_command(name), unpinned_allowed=unpinned_allowed
+            root / entry["folder"] / file,
+            pin,
+            root=root,
+            remedy=fetch_command(name, root),
+            unpinned_allowed=unpinned_allowed,
         )
         files[f"{entry['folder']}/{file}"] = checked.digest
         pinned &= checked.pinned
@@ -79,12 +83,12 @@ def _verify_tree(name: str, entry: dict[str, Any], root: Path, unpinned_allowed:
     for part, expected in entry["tree"].items():
         folder = root / entry["folder"] / part
         if not folder.is_dir():
-            raise UserError(f"{folder} is missing; get it with: {fetch_command(name)}")
+            raise UserError(f"{folder} is missing; get it with: {fetch_command(name, root)}")
         found = tree_digest(list_pictures(root / entry["folder"], "train" if part == "train" else "test"))
         if found != expected and not unpinned_allowed:
             raise UserError(
                 f"{folder} is not the pinned set: sha256 of its files is {found}, expected {expected}; remove it and "
-                f"get it with: {fetch_command(name)}"
+                f"get it with: {fetch_command(name, root)}"
             )
         files[f"{entry['folder']}/{part}"] = f"sha256:{found}"
         pinned &= found == expected
@@ -99,7 +103,7 @@ def state(name: str, root: Path) -> tuple[str, str]:
         message = str(error)
     folder = root / (name if name == "imagenet" else pins_of(name)["folder"])
     if not folder.is_dir():
-        return "missing", IMAGENET_HELP if name == "imagenet" else fetch_command(name)
+        return "missing", IMAGENET_HELP if name == "imagenet" else fetch_command(name, root)
     return ("incomplete" if "is missing" in message else "not the pinned files"), message
 
 
@@ -322,4 +326,3 @@ def _status(chosen: list[str], root: Path, as_json: bool) -> int:
     for row in rows:
         print(f"{row['set']:<18}{row['state']:<22}{row['remark']}")
     return 0
-

@@ -153,7 +153,12 @@ class Table:
 
         size = self._arrays.get(f"{dataset.replace('-', '_')}_params_m")
         return Entry(
-            row, self.string(row), value("test", 200), value("valid", 200), value("test", 12), value("valid", 12),
+            row,
+            self.string(row),
+            value("test", 200),
+            value("valid", 200),
+            value("test", 12),
+            value("valid", 12),
             float(size[row]) if size is not None else float("nan"),
         )
 

@@ -80,9 +80,10 @@ def pins_of(name: str) -> dict[str, Any]:
     return pins[name]
 
 
-def fetch_command(name: str) -> str:
-    """The command that gets a data set."""
-    return f"python -m reproductions data fetch {name}"
+def fetch_command(name: str, root: Path | None = None) -> str:
+    """The command that gets a data set, with ``--data`` where the root is not the one it would take by itself."""
+    elsewhere = f" --data {root}" if root is not None and root != data_root() else ""
+    return f"python -m reproductions data fetch {name}{elsewhere}"
 
 
 # --- hashing -------------------------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ def verified_path(name: str, file: str, options: Any = None) -> Checked:
         raise UserError(f"data set {name} has no file {file!r}")
     folder = root / entry["folder"]
     return check_file(
-        folder / file, pin, root=root, remedy=fetch_command(name), unpinned_allowed=allow_unpinned(options)
+        folder / file, pin, root=root, remedy=fetch_command(name, root), unpinned_allowed=allow_unpinned(options)
     )
 
 

@@ -65,9 +65,7 @@ class Images:
 
     def to(self, device: torch.device | str) -> Images:
         """The same set with its tensors on a device."""
-        return Images(
-            self.pixels.to(device), self.labels.to(device), self.classes, self.name, self.pinned, self.pins
-        )
+        return Images(self.pixels.to(device), self.labels.to(device), self.classes, self.name, self.pinned, self.pins)
 
 
 def open_images(name: str, split: str, options: Any = None) -> Images:
@@ -116,7 +114,8 @@ def _read_batches(
     name: str, files: list[str], label_key: str, shape: tuple[int, int, int], options: Any
 ) -> tuple[np.ndarray, np.ndarray, list[Checked]]:
     """Pixels [N, *shape] and labels [N] of published pickles, in order, each checked against its pin."""
-    entry, root, remedy = pins_of(name), data_root(options), fetch_command(name)
+    entry, root = pins_of(name), data_root(options)
+    remedy = fetch_command(name, root)
     pixels, labels, checks = [], [], []
     for file in files:
         path = root / entry["folder"] / file
@@ -172,7 +171,8 @@ def _open_imagenet16(split: str, options: Any) -> Images:
 
 
 def _open_tiny(split: str, options: Any, size: int) -> Images:
-    entry, root, remedy = pins_of("tiny-imagenet-20"), data_root(options), fetch_command("tiny-imagenet-20")
+    entry, root = pins_of("tiny-imagenet-20"), data_root(options)
+    remedy = fetch_command("tiny-imagenet-20", root)
     folder = root / entry["folder"]
     part = "train" if split == "train" else "val"
     if not (folder / part).is_dir():

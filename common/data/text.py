@@ -77,7 +77,7 @@ class Corpus:
         if name == "ptb" and not max_tokens and len(ids) != PTB_TYPES:
             raise UserError(
                 f"ptb has {len(ids)} words, {PTB_TYPES} expected: these are not Mikolov's files; get them with: "
-                f"{fetch_command('ptb')}"
+                f"{fetch_command('ptb', data_root(options))}"
             )
         for part, tokens in zip(PARTS, parts, strict=True):
             if not len(tokens):
@@ -109,7 +109,8 @@ def _kjv_lines() -> dict[str, list[list[str]]]:
 
 
 def _ptb_lines(options: Any) -> tuple[dict[str, list[list[str]]], dict[str, str], bool]:
-    entry, root, remedy = pins_of("ptb"), data_root(options), fetch_command("ptb")
+    entry, root = pins_of("ptb"), data_root(options)
+    remedy = fetch_command("ptb", root)
     lines, pins, pinned = {}, {}, True
     for part in PARTS:
         path = root / entry["folder"] / f"{part}.txt"
@@ -165,9 +166,7 @@ def _limit(lines: dict[str, list[list[str]]], types: int) -> dict[str, list[list
         raise UserError(f"a vocabulary of {types} leaves no word beside {UNKNOWN} and {END}; use at least 3")
     counts = Counter(word for words in lines["train"] for word in words if word != UNKNOWN)
     kept = {word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: types - 2]}
-    return {
-        part: [[word if word in kept else UNKNOWN for word in words] for words in lines[part]] for part in PARTS
-    }
+    return {part: [[word if word in kept else UNKNOWN for word in words] for words in lines[part]] for part in PARTS}
 
 
 def _encode(lines: Iterable[list[str]], ids: dict[str, int]) -> torch.Tensor:

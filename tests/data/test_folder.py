@@ -35,9 +35,7 @@ def root(tmp_path):
 
 def pack(root, path, part="train"):
     pictures = open_pictures(str(root), part)
-    records = (
-        (pictures.store.name(i), int(label), pictures.store.read(i)) for i, label in enumerate(pictures.labels)
-    )
+    records = ((pictures.store.name(i), int(label), pictures.store.read(i)) for i, label in enumerate(pictures.labels))
     return write_lmdb(path, records, pictures.classes)
 
 

@@ -126,6 +126,15 @@ def test_data_root_precedence(monkeypatch, tmp_path):
     assert str(pins.data_root(SimpleNamespace(data="here"))) == "here"
 
 
+def test_the_remedy_names_the_root_it_is_for(small_root, monkeypatch):
+    (small_root.root / "penn" / "train.txt").unlink()
+    with pytest.raises(UserError, match=f"data fetch ptb --data {small_root.root}"):
+        pins.verified_path("ptb", "train.txt", small_root.options)
+    monkeypatch.setenv("NAS_DATA", str(small_root.root))
+    with pytest.raises(UserError, match=r"data fetch ptb$"):
+        pins.verified_path("ptb", "train.txt", small_root.options)
+
+
 def test_git_blob_digest(tmp_path):
     path = tmp_path / "hello"
     path.write_bytes(b"hello\n")

@@ -85,6 +85,17 @@ def test_golden_list_of_the_nsas_repository():
     assert pinned == listed
 
 
+def test_claims_name_what_exists():
+    """Every checkpoint and data set that a claim needs can be fetched under that name."""
+    import re
+
+    from reproductions.data import known_sets
+
+    text = "\n".join(path.read_text() for path in (checkpoint_pins.PINS.parent / "claims").glob("*.yaml"))
+    assert set(re.findall(r"\bcheckpoint:([\w.+-]+)", text)) <= set(load_checkpoints())
+    assert set(re.findall(r"\bdata:([\w.+-]+)", text)) <= set(known_sets())
+
+
 def test_addresses_and_hint():
     known = load_checkpoints()
     first = addresses(known["nsas-c-imagenet-linear"].sources[0])[0]
