@@ -23,6 +23,8 @@ from common.errors import UserError
 from common.settings import fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
+RESULTS = ("finished.json", "result.json", "timing.json", "architecture.json", "weights.safetensors")
+OWN_FILES = (*RESULTS, "env.json", "settings.json")
 
 
 def run_folder(options: Any) -> Path:
@@ -83,10 +85,10 @@ class Run:
                     self.result = records.read_json(self.folder / "result.json")
                     say(f"{self.folder} holds this run's result already; --no-resume repeats it")
                     return
-        elif not known.exists() and self._store.numbers():
-            raise UserError(f"{self.folder} holds run states but no settings.json; choose another --out or delete it")
+        elif not known.exists() and (self._store.numbers() or any(self.folder.glob("*.csv"))):
+            raise UserError(f"{self.folder} holds states or histories but no settings.json; choose another --out")
         if self.writes:
-            if fresh:
+            if fresh and known.exists():
                 self._clear()
             records.write_json(known, self.identity)
             records.write_env(self.folder)
@@ -111,9 +113,14 @@ class Run:
                 )
 
     def _clear(self) -> None:
+        """Remove what a run writes; anything else in the folder is not ours, and the lock must stay."""
         self._store.clear()
-        for path in self.folder.glob("*"):
-            if path.is_file():
+        mark = self.folder / "finished.json"
+        files = set(records.read_json(mark)["files"]) if mark.exists() else set()
+        histories = {path.name for path in self.folder.glob("*.csv")}
+        for name in files | histories | set(OWN_FILES):
+            path = self.folder / name
+            if path.is_file() and path.parent == self.folder:
                 path.unlink()
 
     # -- state ------------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_states_without_settings_are_not_adopted(tmp_path):
     with open_run(options(tmp_path), Settings()) as run:
         run.save({"value": 1})
     (tmp_path / "settings.json").unlink()
-    with pytest.raises(UserError, match="no settings"), open_run(options(tmp_path), Settings()):
+    with pytest.raises(UserError, match="no settings\\.json"), open_run(options(tmp_path), Settings()):
         pass
 
 
@@ -153,3 +153,22 @@ def test_the_content_of_files_that_settings_name_belongs_to_the_run(tmp_path):
         run.save({})
     file.write_text("2")
     assert "files.arch = " in refused(options(tmp_path / "run"), Train(str(file)))
+
+
+def test_starting_over_keeps_the_lock_and_foreign_files(tmp_path):
+    with open_run(options(tmp_path), Settings()) as run:
+        run.log(epoch=1)
+        run.finish({"metrics": {}})
+    (tmp_path / "notes.txt").write_text("mine")
+    with open_run(options(tmp_path, resume=False), Settings(lr=0.3)) as run:
+        assert run.load() is None and run.result is None
+        refused(options(tmp_path), Settings(lr=0.3), match="in use by process")
+        assert not (tmp_path / "result.json").exists() and not (tmp_path / "history.csv").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_of_other_tables_is_refused(tmp_path):
+    (tmp_path / "sales.csv").write_text("a\n")
+    for resume in (True, False):
+        refused(options(tmp_path, resume=resume), Settings(), match="choose another --out")
+    assert (tmp_path / "sales.csv").exists()

@@ -1,0 +1,54 @@
+"""Every verb of every paper: flags, profiles, variants and targets hold together."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from common.cli import main, parse
+from common.settings import PROFILES, load_yaml
+
+PAPERS = sorted(p.parent.name for p in (Path(__file__).resolve().parents[2] / "papers").glob("*/__main__.py"))
+
+
+def stages(paper):
+    verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
+    for name, verb in verbs.items():
+        for key, stage in verb.stages.items():
+            yield name, verb, dict(zip(verb.selectors, key)), stage
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_profile_and_variant_gives_settings(paper):
+    for name, verb, selected, stage in stages(paper):
+        for profile in PROFILES:
+            for variant in ("authors", *stage.variants):
+                flags = ["--profile", profile, "--variant", variant]
+                flags += [word for flag, value in selected.items() for word in (f"--{flag.replace('_', '-')}", value)]
+                settings, options = parse(paper, name, verb, stage, selected, flags)
+                assert isinstance(settings, stage.settings) and options.section == stage.section
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_target_exists(paper):
+    for _, _, _, stage in stages(paper):
+        module, _, function = stage.run.partition(":")
+        assert callable(getattr(importlib.import_module(module), function)), stage.run
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_profiles_name_stages_that_exist(paper):
+    known = {stage.section for _, _, _, stage in stages(paper)}
+    for profile, path in PROFILES.items():
+        sections = set((load_yaml(path).get(paper) or {}) if path.exists() else {})
+        assert sections <= known, f"{profile}: {sorted(sections - known)}"
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_help_of_every_verb(paper, capsys):
+    verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
+    for name in verbs:
+        with pytest.raises(SystemExit) as leaving:
+            main(paper, verbs, [name, "--help"])
+        assert not leaving.value.code
+        assert "--seed INT" in capsys.readouterr().out
