@@ -1,4 +1,4 @@
-"""Scratch checkouts in which real dvc runs the real dvc.yaml files; the papers' trainers are replaced by instant ones."""
+"""Scratch checkouts where real dvc runs the real dvc.yaml files; the papers' trainers are replaced by instant ones."""
 
 from __future__ import annotations
 
@@ -121,3 +121,14 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
     (made.folder / "reproductions" / "__main__.py").write_text(CHECK)
     made.dvc("repro", "dvc.yaml")
     return made
+
+
+@pytest.fixture
+def scratch_checkout():
+    """Makes a scratch checkout in a folder."""
+    return scratch
+
+
+@pytest.fixture
+def repository() -> Path:
+    return ROOT
