@@ -10,6 +10,7 @@ beside it), then result.json, timing.json and finished.json.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import sys
@@ -219,7 +220,9 @@ class Run:
         }
         if not self.pinned:
             document["unpinned_data"] = True
-        document = records.checked(document, "result")
+        document = json.loads(
+            json.dumps(records.checked(document, "result"), sort_keys=True)
+        )  # as it will be read back
         if self.writes:
             records.write_json(self.folder / "result.json", document)
             records.write_json(self.folder / "timing.json", self._timing())
