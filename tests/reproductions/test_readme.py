@@ -1,0 +1,85 @@
+"""README files: generated tables, and every command block runs in a smoke form or is listed with the reason why not."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from reproductions import readme
+from reproductions.claims import PAPERS, command_problem
+from reproductions.results import resolve
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *(ROOT / "papers" / p / "README.md" for p in PAPERS)]
+# Why a command is not executed here; the first pattern that matches counts.
+NOT_EXECUTED = [
+    (r"^make ", "the whole pipeline or test-suite: CI runs both"),
+    (r"^dvc (repro|metrics|exp|push|pull|remote|plots)", "runs the pipeline: tests/pipeline and CI"),
+    (r"^torchrun ", "several processes: tests/reliability; its settings are parsed here"),
+    (r"^python -m reproductions (data|checkpoints) (fetch|evaluate|prepare|verify)", "needs data or the network"),
+    (r"^python -m reproductions (report|readme|check|compare)", "needs results: tests/reproductions"),
+    (r"^python -m papers\.\w+ (?!describe|--help)", "a run: its settings are parsed here, the smoke pipeline runs it"),
+]
+
+
+def blocks(page: Path) -> list[str]:
+    """Commands of the bash blocks, continuation lines joined, comments and prompts taken off."""
+    found = []
+    for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S):
+        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+            command = re.split(r"\s+#|\s+(?:->|→|=>)\s", line.strip().removeprefix("$ "), maxsplit=1)[0].strip()
+            if command and not command.startswith("#"):
+                found.append(command)
+    return found
+
+
+def commands() -> list[tuple[str, str]]:
+    return [(str(p.relative_to(ROOT)), c) for p in PAGES if p.exists() for c in blocks(p)]
+
+
+def test_pages_exist_and_have_markers():
+    for page in PAGES:
+        assert page.exists(), f"{page} is missing"
+        text = page.read_text(encoding="utf-8")
+        assert readme.START in text, page
+        assert readme.END in text, page
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_command(page, command, capsys):
+    reason = next((why for pattern, why in NOT_EXECUTED if re.search(pattern, command)), None)
+    plain = re.sub(r"^([A-Z_]+=\S+ )+", "", command)
+    if "papers." in plain and "--help" not in plain and "<" not in plain and "…" not in plain:
+        assert not command_problem(plain), command_problem(plain)
+        if re.search(r"^python -m papers\.\w+ (search|train|evaluate|describe|draw)", plain):
+            resolve(plain)  # unknown flags and values are refused here
+    if reason is None:
+        words = shlex.split(plain)
+        assert words[:2] == ["python", "-m"], f"{page}: {command!r} is neither executed nor listed as not executed"
+        run(words[2], words[3:])
+        assert capsys.readouterr().out
+
+
+def run(module: str, arguments: list[str]) -> None:
+    """``python -m module arguments`` in this process; anything but success fails."""
+    if module == "reproductions":
+        from reproductions.__main__ import main
+
+        assert main(arguments) == 0
+        return
+    import importlib
+
+    from common import cli
+
+    try:
+        cli.main(module.removeprefix("papers."), importlib.import_module(f"{module}.__main__").VERBS, arguments)
+    except SystemExit as stop:
+        assert stop.code in (0, None)
+
+
+def test_filled_replaces_only_between_the_markers():
+    text = f"before\n{readme.START}\nold\n{readme.END}\nafter\n"
+    assert readme.filled(text, "new") == f"before\n{readme.START}\nnew\n{readme.END}\nafter\n"
