@@ -73,7 +73,7 @@ def decide_all(claims: list[Claim], results: list[Result]) -> list[Verdict]:
 
 def decide(claim: Claim, results: list[Result]) -> Verdict:
     """The verdict on one claim; never raises for an absent file."""
-    if claim.kind == "computed":
+    if claim.kind == "computed" or (claim.kind == "data" and claim.compute):
         return _computed(claim)
     if claim.kind == "quoted":
         return Verdict(claim, NOT_RUN, reason="quoted for comparison; not measured by this suite")
