@@ -109,11 +109,11 @@ EVALUATE = {
 VERBS = {
     "search": Verb(
         SEARCH,
-        {"space": ("darts", "nb201", "ptb"), "method": ("random", "gdas")},
+        selectors={"space": ("darts", "nb201", "ptb"), "method": ("random", "gdas")},
         about="Search for an architecture",
     ),
-    "train": Verb(TRAIN, {"space": ("darts", "ptb")}, about="Train an architecture from scratch"),
-    "evaluate": Verb(EVALUATE, {"space": ("darts", "ptb")}, about="Test trained weights"),
+    "train": Verb(TRAIN, selectors={"space": ("darts", "ptb")}, about="Train an architecture from scratch"),
+    "evaluate": Verb(EVALUATE, selectors={"space": ("darts", "ptb")}, about="Test trained weights"),
     "describe": Verb(
         {(): Stage(s.DescribeSettings, "papers.nsas.describe:run", "describe", "Parameters, MACs, cell")},
         about="Counts of an architecture",

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import torch
-from common.counting import macs, parameters
-from papers.nsas.networks import CLASSES, IMAGE_SIZE, build_derived, build_nb201, load_cnn, size_of
 
 from common.errors import UserError
 from papers.nsas.architectures import NB201, RECURRENT
+from papers.nsas.networks import (
+    CLASSES,
+    IMAGE_SIZE,
+    build_derived,
+    build_nb201,
+    load_cnn,
+    macs,
+    parameters,
+    size_of,
+)
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 
 
@@ -26,8 +34,8 @@ def describe(name: str, dataset: str | None = None, channels: int = 0, layers: i
     width, depth = size_of(dataset, name, channels, layers)
     model = build_derived(architecture, dataset, CLASSES[dataset], width, depth, auxiliary=True)
     size = IMAGE_SIZE[dataset]
-    multiply_adds = macs(model.eval(), (1, 3, size, size))
     with_auxiliary = sum(p.numel() for p in model.parameters())
+    multiply_adds = macs(model, (1, 3, size, size))
     return {
         "name": name, "dataset": dataset, "channels": width, "layers": depth,
         "parameters": parameters(model), "parameters_with_auxiliary": with_auxiliary,
@@ -57,7 +65,7 @@ def describe_nb201(code: str) -> dict:
     from common.data.nasbench201 import to_string
 
     model = build_nb201(code)
-    count, multiply_adds = parameters(model), macs(model.eval(), (1, 3, 32, 32))
+    count, multiply_adds = parameters(model), macs(model, (1, 3, 32, 32))
     return {
         "name": code, "dataset": "cifar10", "parameters": count, "parameters_with_auxiliary": count,
         "macs": multiply_adds, "macs_published": multiply_adds, "architecture": to_string([int(c) for c in code]),
@@ -72,7 +80,6 @@ def count(name: str, dataset: str, channels: int, layers: int, key: str) -> int:
 def supernet_parameters(space: str, channels: int, layers: int) -> int:
     """Parameters of a search network: darts (C, L), nb201 (C, N) or ptb (H, unused)."""
     from papers.nsas.networks import build_nb201_supernet, build_supernet
-
     from papers.nsas.recurrent_supernet import SearchCell
 
     if space == "darts":

@@ -8,10 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from common.checkpoints import load_legacy_module, load_strict, load_tensors, strip_prefix
-from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, size_of
-
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import EvalPictures, FolderBatches, open_pictures
@@ -20,6 +17,8 @@ from common.data.text import Corpus, batchify
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
+from common.unpickling import module_tensors
+from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, size_of
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent_training import evaluate as text_loss
 from papers.nsas.recurrent_training import perplexity
@@ -108,24 +107,9 @@ def load_recurrent(model: LanguageModel, path: str) -> None:
     try:
         tensors = strip_prefix(load_tensors(path))
     except UserError:
-        tensors = tensors_of_module(load_legacy_module(path, PICKLED_CLASSES))
+        tensors = module_tensors(load_legacy_module(path, PICKLED_CLASSES))
     tensors.setdefault("decoder.weight", tensors.get("encoder.weight"))  # tied
     load_strict(model, tensors)
-
-
-def tensors_of_module(module, prefix: str = "") -> dict[str, torch.Tensor]:
-    """State dict of an inert module: its ``_parameters``, ``_buffers`` and ``_modules``, with the released names."""
-    state = module if isinstance(module, dict) else vars(module)
-    state = state.get("state", state) if "_modules" not in state else state
-    found: dict[str, torch.Tensor] = {}
-    for kind in ("_parameters", "_buffers"):
-        for name, tensor in (state.get(kind) or {}).items():
-            if isinstance(tensor, torch.Tensor):
-                found[prefix + str(name)] = tensor.detach().float()
-    for name, child in (state.get("_modules") or {}).items():
-        if child is not None:
-            found.update(tensors_of_module(child, f"{prefix}{name}."))
-    return found
 
 
 def need_checkpoint(path: str) -> None:

@@ -1,0 +1,287 @@
+"""DARTS and NAS-Bench-201 networks against the authors' code: outputs, losses, gradients, steps, counts, keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from papers.nsas import architect, constraints201, paths
+from papers.nsas.architectures import CNN
+from papers.nsas.darts_space import DerivedNetwork, Supernet
+from papers.nsas.describe import describe
+from papers.nsas.nb201_space import MacroNetwork
+from papers.nsas.networks import build_nb201, macs, parameters, table_logits
+from papers.nsas.relaxation import straight_through
+from papers.nsas.search_gdas import similarity_weights
+from papers.nsas.search_nb201 import live_loss, term_weights
+from papers.nsas.search_random import logits_function, paper_loss, released_loss
+
+T = torch.from_numpy
+
+
+def cells(arch) -> tuple:
+    return tuple(tuple((int(o), int(i)) for o, i in cell) for cell in arch)
+
+
+@pytest.mark.parametrize("name", ["Random_NSAS", "Random_NSAS_C"])
+def test_small_derived(golden, name):
+    a = golden.npz(f"cifar_small_{name}.npz")
+    channels, layers, classes = (int(v) for v in a["meta_C_L_K"])
+    x, y = T(a["x"]), T(a["y"])
+
+    def fresh():
+        return golden.load(DerivedNetwork(CNN[name], classes, channels, layers, auxiliary=False), a)
+
+    model = fresh().eval()
+    golden.close(model(x)[0], a["eval_logits"], 1e-5)
+    model = fresh().train()
+    logits, _ = model(x)
+    golden.close(logits, a["train_logits"], 2e-4)
+    loss = F.cross_entropy(logits, y)
+    golden.close(loss, a["train_loss"], 2e-4)
+    loss.backward()
+    for key in (k for k in a if k.startswith("grad/")):
+        golden.close(dict(model.named_parameters())[key[5:]].grad, a[key], 1e-3)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+    golden.close(norm, a["grad_norm_total"], 1e-3)
+    for key in (k for k in a if k.startswith("after_train/")):
+        golden.close(model.state_dict()[key[12:]], a[key], 2e-4)
+    model = fresh().train()
+    model.drop_path_prob = float(a["droppath_prob"])
+    masks = [T(m.astype(np.float32)) for m in a["droppath_masks"]]
+    logits, _ = model(x, masks)
+    golden.close(logits, a["droppath_logits"], 2e-4)
+    golden.close(F.cross_entropy(logits, y), a["droppath_loss"], 2e-4)
+
+
+def supernet(golden, a) -> Supernet:
+    channels, layers, classes = (int(v) for v in a["meta_C_L_K"])
+    return golden.load(Supernet(channels, classes, layers), a)
+
+
+@pytest.mark.parametrize("kind", ["raw", "softmax"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_supernet_forward(golden, kind, index):
+    a = golden.npz("supernet.npz")
+    model, arch, p = supernet(golden, a), cells(a["archs"][index]), f"arch{index}_{kind}_"
+    x, y = T(a["x"]), T(a["y"])
+    run = logits_function(kind, statistics=True)
+    golden.close(run(model.eval(), x, arch), a[p + "eval_logits"], 1e-5)
+    logits = run(model.train(), x, arch)
+    golden.close(logits, a[p + "train_logits"], 2e-4)
+    loss = F.cross_entropy(logits, y)
+    loss.backward()
+    golden.close(loss, a[p + "train_loss"], 2e-4)
+    grads = [q.grad if q.grad is not None else torch.zeros_like(q) for q in model.parameters()]
+    golden.close(torch.stack([g.norm() for g in grads]).norm(), a[p + "grad_norm"], 1e-3)
+    named = {n: g for (n, _), g in zip(model.named_parameters(), grads)}
+    assert sum(not g.any() for g in grads) == int(a[p + "zero_grad_params"])
+    for key in (k for k in a if k.startswith(p + "grad/")):
+        golden.close(named[key.split("grad/")[1]], a[key], 1e-3)
+    for key in (k for k in a if k.startswith(p + "after/")):
+        golden.close(model.state_dict()[key.split("after/")[1]], a[key], 2e-4)
+
+
+@pytest.mark.parametrize("kind", ["raw", "softmax"])
+def test_free_tables(golden, kind):
+    a = golden.npz("supernet.npz")
+    model = supernet(golden, a).train()
+    model.mixing = kind
+    tables = [T(a[f"alphas_{c}"]).requires_grad_() for c in ("normal", "reduce")]
+    loss = F.cross_entropy(model(T(a["x"]), *tables), T(a["y"]))
+    golden.close(loss, a[f"free_{kind}_loss"], 2e-4)
+    for t, g in zip(("normal", "reduce"), torch.autograd.grad(loss, tables)):
+        golden.close(g, a[f"free_{kind}_grad_alphas_{t}"], 1e-3)
+
+
+def compare(golden, model, a, prefix):
+    for key in (k for k in a if k.startswith((prefix + "param/", prefix + "stat/"))):
+        golden.close(model.state_dict()[key[len(prefix) :].split("/", 1)[1]], a[key], 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["raw", "softmax"])
+def test_steps(golden, kind):
+    """Two released steps, then one of the paper's loss."""
+    from common.optim import zero_fill_grads
+
+    a = golden.npz("supernet.npz")
+    x, y, archs = T(a["x"]), T(a["y"]), [cells(c) for c in a["archs"]]
+    run = logits_function(kind, statistics=True)
+
+    def step(model, optimizer, loss_of):
+        optimizer.zero_grad()
+        loss = loss_of(model, x, y, archs[0], archs[1:])
+        zero_fill_grads(model.parameters())
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
+        optimizer.step()
+        return loss, norm
+
+    def sgd(model):
+        return torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
+
+    model = supernet(golden, a).train()
+    optimizer = sgd(model)
+    for number in (0, 1):
+        p = f"step{number}_{kind}_"
+        each = paths.constraint_losses(model, x, y, archs[1:], table_logits if kind == "softmax" else None)
+        golden.close(each, a[p + "loss_each"], 2e-4)
+        loss, norm = step(model, optimizer, released_loss(0.5, run, kind))
+        golden.close(loss, a[p + "loss"], 2e-4)
+        golden.close(norm, a[p + "gradnorm_before_clip"], 1e-3)
+        compare(golden, model, a, p)
+    model = supernet(golden, a).train()
+    loss, norm = step(model, sgd(model), paper_loss(0.5, run))
+    golden.close(loss, a[f"paper_{kind}_loss"], 2e-4)
+    golden.close(norm, a[f"paper_{kind}_gradnorm_before_clip"], 1e-3)
+    compare(golden, model, a, f"paper_{kind}_")
+    assert len(similarity_weights(archs[0], archs[1:])) == 3
+
+
+@pytest.mark.parametrize("kind", ["raw", "softmax"])
+def test_architecture_step(golden, kind):
+    a = golden.npz("architect.npz")
+    batches = [(T(a["x_train"]), T(a["y_train"])), (T(a["x_valid"]), T(a["y_valid"]))]
+    for form in ("first", "second", "second_with_momentum"):
+        model = supernet(golden, a).train()
+        model.mixing = kind
+        tables = [T(a[f"alphas_{c}"].copy()).requires_grad_() for c in ("normal", "reduce")]
+        loss = architect.table_loss(model)
+        if form == "first":
+            found = architect.first_order(loss, tables, batches[1])
+        else:
+            buffers = {}
+            if form.endswith("momentum"):
+                weights = list(model.parameters())
+                grads = torch.autograd.grad(loss(None, tables, batches[0]), weights, allow_unused=True)
+                buffers = {
+                    w: (torch.zeros_like(w) if g is None else g) + 3e-4 * w.detach() for w, g in zip(weights, grads)
+                }
+            found = architect.second_order(loss, model, tables, *batches, 0.025, 0.9, 3e-4, buffers)
+        adam = torch.optim.Adam(tables, 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+        for t, g in zip(tables, found):
+            t.grad = g
+        for name, t in zip(("normal", "reduce"), tables):
+            golden.close(t.grad, a[f"{kind}_{form}_grad_{name}"], 1e-2)
+        adam.step()
+        for name, t in zip(("normal", "reduce"), tables):
+            golden.close(t, a[f"{kind}_{form}_after_{name}"], 1e-3)
+
+
+def nb201(golden, a) -> MacroNetwork:
+    channels, cells_, classes = (int(v) for v in a["meta_C_N_K"])
+    return golden.load(MacroNetwork(channels, cells_, classes), a)
+
+
+def digits(code) -> tuple[int, ...]:
+    return tuple(int(c) for c in str(code))
+
+
+def test_nb201_supernet(golden):
+    a = golden.npz("nb201_supernet.npz")
+    x, y = T(a["x"]), T(a["y"])
+    for code in a["codes"]:
+        model = nb201(golden, a)
+        golden.close(model.eval()(x, digits(code)), a[f"{code}_eval_logits"], 1e-5)
+        logits = model.train()(x, digits(code))
+        loss = F.cross_entropy(logits, y)
+        golden.close(logits, a[f"{code}_train_logits"], 2e-4)
+        golden.close(loss, a[f"{code}_train_loss"], 2e-4)
+        loss.backward()
+        assert sum(p.grad is None for p in model.parameters()) == int(a[f"{code}_none_grad_params"])
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+        golden.close(norm, a[f"{code}_grad_norm"], 1e-3)
+
+
+@pytest.mark.parametrize("name, number", [("step_two", 2), ("step_three", 3)])
+def test_nb201_steps(golden, name, number):
+    a = golden.npz("nb201_supernet.npz")
+    model = nb201(golden, a).train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    codes = [digits(c) for c in a["codes"][: number + 1]]
+    loss = live_loss(model, T(a["x"]), T(a["y"]), codes, term_weights("nsas", number))
+    golden.close(loss, a[f"{name}_total"], 2e-4)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
+    golden.close(norm, a[f"{name}_gradnorm"], 1e-3)
+    optimizer.step()
+    compare(golden, model, a, f"{name}_")
+
+
+def test_nb201_gdas(golden):
+    a = golden.npz("nb201_supernet.npz")
+    for i in range(3):
+        model = nb201(golden, a).train()
+        alphas = T(a["gdas_alphas"].copy()).requires_grad_()
+        weights, index, probabilities = straight_through(alphas, T(a[f"gdas{i}_gumbel"]), float(a[f"gdas{i}_tau"]))
+        assert index.tolist() == a[f"gdas{i}_index"].tolist()
+        golden.close(probabilities, a[f"gdas{i}_probs"], 1e-5)
+        logits = model(T(a["x"]), index.tolist(), weights)
+        golden.close(logits, a[f"gdas{i}_logits"], 2e-4)
+        loss = F.cross_entropy(logits, T(a["y"]))
+        golden.close(loss, a[f"gdas{i}_loss"], 2e-4)
+        loss.backward()
+        golden.close(alphas.grad, a[f"gdas{i}_grad_alphas"], 1e-3)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
+        golden.close(norm, a[f"gdas{i}_grad_norm_w"], 1e-3)
+
+
+def test_structure_bug_in_the_network(golden):
+    a = golden.npz("nb201_supernet.npz")
+    model = nb201(golden, a).eval()
+    for case in golden.json("nb201.json")["generators"]:
+        for name in ("compensate", "diver", "diver2"):
+            logits = model(T(a["x"]), constraints201.effective_as_released(case[name]["ops"]))
+            golden.close(logits[0], case[name]["eval_logits_row0"], 1e-5)
+
+
+def test_counts(golden):
+    for row in golden.json("params_macs.json"):
+        found = describe(row["arch"], row["dataset"], row["init_channels"], row["layers"])
+        assert (found["parameters"], found["parameters_with_auxiliary"]) == (row["params"], row["params_total"])
+        assert found["macs"] == row["macs"]
+    for row in golden.json("supernet_params.json"):
+        model = Supernet(row["init_channels"], 10, row["layers"])
+        assert (sum(p.numel() for p in model.parameters()), len(model.state_dict())) == (row["params"], row["keys"])
+        assert sum(b.numel() for b in model.buffers()) == row["buffers"]
+    for row in golden.json("nb201.json")["derived_C16_N5_10classes"]:
+        model = build_nb201(row["code"])
+        assert parameters(model) == row["params"]
+        assert macs(model, (1, 3, 32, 32)) == row["macs_conv"] + row["macs_linear"]
+
+
+def test_keys(golden):
+    networks = {
+        "cifar10_Random_NSAS": lambda: DerivedNetwork(CNN["Random_NSAS"], 10, 36, 20, True),
+        "cifar100_Random_NSAS_C": lambda: DerivedNetwork(CNN["Random_NSAS_C"], 100, 36, 20, True),
+        "imagenet_Random_NSAS_C": lambda: DerivedNetwork(CNN["Random_NSAS_C"], 1000, 50, 14, True, True),
+        "supernet_C16_L8": lambda: Supernet(16, 10, 8),
+        "nb201_supernet_C16_N5": lambda: MacroNetwork(16, 5, 10),
+    }
+    for name, build in networks.items():
+        with torch.device("meta"):
+            found = {k: list(v.shape) for k, v in build().state_dict().items()}
+        assert found == {row[0]: row[1] for row in golden.json(f"keys_{name}.json.gz")}
+
+
+def test_fill_rule(golden):
+    case = golden.json("fill_rule_check.json")
+    for key, want in case["fill"].items():
+        golden.close(golden.fill_value(key, np.shape(want)), want, 1e-6)
+    golden.close(golden.wave((2, 2, 3)), case["wave_2_2_3_a0.7"], 1e-6)
+
+
+def test_drawings(golden):
+    from papers.nsas.architectures import RECURRENT
+    from papers.nsas.draw import cnn_graph, recurrent_graph
+
+    for key, want in golden.json("drawings.json").items():
+        kind, *rest = key.split("/")
+        if kind not in ("cnn", "rnn"):
+            continue
+        if kind == "rnn":
+            nodes, edges = recurrent_graph(RECURRENT[rest[0]].recurrent)
+        else:
+            nodes, edges = cnn_graph(CNN[rest[0]].normal if rest[1] == "normal" else CNN[rest[0]].reduce)
+        assert [list(n) for n in nodes] == want["nodes"]
+        assert [list(e) for e in edges] == want["edges"]
