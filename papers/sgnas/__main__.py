@@ -23,7 +23,9 @@ VERBS = {
     "sweep": _verb(s.SweepSettings, "sweep:sweep", "sweep", "target against obtained MACs and error, with a plot"),
     "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN),
     "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights"),
-    "evolve": _verb(s.EvolveSettings, "evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)"),
+    "evolve": _verb(
+        s.EvolveSettings, "evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)"
+    ),
     "cost": _verb(s.CostSettings, "cost:cost", "cost", "time for N constraints: generator against evolution"),
     "latency": _verb(s.LatencySettings, "latency:latency", "latency", "measure a latency table on this device"),
     "convert-lmdb": _verb(s.ConvertSettings, "convert:convert_lmdb", "convert_lmdb", "pack a folder of pictures"),

@@ -1,6 +1,7 @@
 """The seed's claim "4N times faster for N constraints", as a measurement on this device.
 
-The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same trained supernet, whose
+The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same
+trained supernet, whose
 training is not counted, as in the paper. Steps and scored candidates are timed here; their numbers are settings.
 """
 
@@ -33,7 +34,9 @@ def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repea
     lookup = macs_table(macro).to(device)
     low, high = cost_range(lookup)
     layers = len(macro.layers)
-    pool = PriorPool({(low + high) / 2: one_hot(torch.zeros(layers, 6, dtype=torch.long)).view(layers, 24)}, low, high, "")
+    pool = PriorPool(
+        {(low + high) / 2: one_hot(torch.zeros(layers, 6, dtype=torch.long)).view(layers, 24)}, low, high, ""
+    )
     generator = Generator().to(device)
     adam = build_optimizer(generator)
     x = torch.randn(batch, 3, macro.input_size, macro.input_size, device=device)
@@ -76,7 +79,7 @@ def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
     for row in rows:
         row["ratio"] = row["evolution_seconds"] / row["generator_seconds"]
         print(
-            f"N = {row['constraints']:3}: generator {row['generator_seconds'] / 3600:8.3f} h, one search per constraint "
+            f"N = {row['constraints']:3}: generator {row['generator_seconds'] / 3600:8.3f} h, a search per constraint "
             f"{row['evolution_seconds'] / 3600:8.3f} h, ratio {row['ratio']:.2f}"
         )
     folder = options.folder

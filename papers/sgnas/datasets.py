@@ -81,7 +81,9 @@ def split_indices(
     train = train[:train_images] if train_images else train
     search = search[:search_images] if search_images else search
     if not len(train) or not len(search):
-        raise UserError(f"{name}: {count} images leave nothing for one of the splits; change --train-portion or --search-images")
+        raise UserError(
+            f"{name}: {count} images leave nothing for one of the splits; change --train-portion or --search-images"
+        )
     return train, search
 
 

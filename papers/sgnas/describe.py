@@ -19,7 +19,12 @@ from papers.sgnas.architectures import (
     macro_for,
 )
 
-DATASETS = {"imagenet": ("imagenet", 1000), "cifar10": ("cifar", 10), "cifar100": ("cifar", 100), "digits": ("cifar", 10)}
+DATASETS = {
+    "imagenet": ("imagenet", 1000),
+    "cifar10": ("cifar", 10),
+    "cifar100": ("cifar", 100),
+    "digits": ("cifar", 10),
+}
 
 
 def load_kernels(name: str, macro: str | None = None) -> tuple[Kernels, str]:
@@ -73,7 +78,8 @@ def counts(kernels: Kernels, macro: Macro, classes: int, se: bool) -> dict[str, 
 
 
 def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
-    """Counts and kernels. On ImageNet with squeeze-excite, as published; on CIFAR without, as in the authors' recipe."""
+    """Counts and kernels. On ImageNet with squeeze-excite, as published; on CIFAR without, as in the authors'
+    recipe."""
     dataset = dataset or "imagenet"
     if dataset not in DATASETS:
         raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
@@ -115,8 +121,12 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
     for layer, row in enumerate(kernels):
         for block, k in enumerate(row):
             axes.bar(layer, 0.92, 0.85, bottom=block, color=colours[k])
-            axes.text(layer, block + 0.46, str(k), ha="center", va="center", color="white" if k > 3 else "black", fontsize=8)
-    axes.set(xlabel="layer", ylabel="sub-blocks (expansion)", title=settings.arch, xticks=range(len(kernels)), ylim=(0, 6))
+            axes.text(
+                layer, block + 0.46, str(k), ha="center", va="center", color="white" if k > 3 else "black", fontsize=8
+            )
+    axes.set(
+        xlabel="layer", ylabel="sub-blocks (expansion)", title=settings.arch, xticks=range(len(kernels)), ylim=(0, 6)
+    )
     folder = options.out or Path("results") / "drawings" / "sgnas"
     folder.mkdir(parents=True, exist_ok=True)
     files = []

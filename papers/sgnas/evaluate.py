@@ -1,4 +1,5 @@
-"""Evaluating weights: our own, or the authors' SGNAS-A/B/C checkpoints (averaged weights, ``module.`` prefix and all)."""
+"""Evaluating weights: our own, or the authors' SGNAS-A/B/C checkpoints (averaged weights, ``module.`` prefix
+and all)."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     """The ``evaluate`` verb: top-1 and top-5 error, plain cross-entropy."""
     c = settings
     if not c.checkpoint:
-        raise UserError("evaluate needs weights: --checkpoint FILE (weights.safetensors of a training run, or the authors' file)")
+        raise UserError(
+            "evaluate needs weights: --checkpoint FILE (weights.safetensors of a training run, or the authors' file)"
+        )
     device = pick_device(options)
     test = datasets.open_set(c.dataset, "test", options)
     wanted = datasets.macro_of(c.dataset, test, c.macro).name if c.macro != "auto" or c.arch in PUBLISHED else None

@@ -1,6 +1,7 @@
 """The compared family of methods: an evolutionary search per constraint on the same supernet, and random search.
 
-Not in the authors' repository, which gives no search baseline; the usual recipe of single-path methods (population, mutation
+Not in the authors' repository, which gives no search baseline; the usual recipe of single-path methods
+(population, mutation
 and crossover among the best, each candidate scored with the supernet's weights).
 """
 
@@ -56,7 +57,10 @@ def steer(ops: Ops, lookup: Lookup, target: float, tolerance: float, rng: np.ran
 def mutate(ops: Ops, rate: float, rng: np.random.RandomState) -> Ops:
     """Redraw each sub-block with probability ``rate`` (sub-block 0 never skips)."""
     return [
-        [int(rng.randint(SKIP if i == 0 else SKIP + 1)) if rng.random_sample() < rate else op for i, op in enumerate(row)]
+        [
+            int(rng.randint(SKIP if i == 0 else SKIP + 1)) if rng.random_sample() < rate else op
+            for i, op in enumerate(row)
+        ]
         for row in ops
     ]
 
@@ -87,7 +91,9 @@ def evolve_one(
             break
         admit(draw_candidate(rng, layers), population)
     if not population:
-        raise UserError(f"no architecture within {c.tolerance:g} of {target:g} {lookup.unit} was found; raise --tolerance")
+        raise UserError(
+            f"no architecture within {c.tolerance:g} of {target:g} {lookup.unit} was found; raise --tolerance"
+        )
     for _ in range(c.generations):
         if c.random:
             children: list[Candidate] = []
@@ -118,9 +124,13 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
     cheapest, dearest = cost_range(lookup)
     for target in c.targets:
         if not cheapest <= target <= dearest:
-            raise UserError(f"target {target:g} lies outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})")
-    train, held = datasets.split_indices(c.dataset, len(images), 0.8, 0, c.search_images, options.seed)
-    scoring = datasets.loader(c.dataset, images.subset(held), c.batch_size, options.seed, device, "validation", "evolve")
+            raise UserError(
+                f"target {target:g} lies outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})"
+            )
+    _, held = datasets.split_indices(c.dataset, len(images), 0.8, 0, c.search_images, options.seed)
+    scoring = datasets.loader(
+        c.dataset, images.subset(held), c.batch_size, options.seed, device, "validation", "evolve"
+    )
     extra = {"data": images.pins, "pinned": images.pinned}
     with open_run(options, c, extra) as run:
         if run.result is not None:
@@ -141,21 +151,32 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
             rng = seeds.numpy_rng(options.seed, "evolve", number)
             (error, ops), scored = evolve_one(score, lookup, float(target), c, rng)
             cost = cost_of_ops(lookup, ops)
-            rows.append({"target": float(target), "lookup_cost": cost, "validation_error": error, "scored": scored, "ops": ops})
+            rows.append(
+                {"target": float(target), "lookup_cost": cost, "validation_error": error, "scored": scored, "ops": ops}
+            )
             run.log(target=float(target), lookup_cost=cost, validation_top1_error_percent=error, scored=scored)
             run.save({"rows": rows})
         for row in rows:
             content = {"kernels": kernels_of(row["ops"]), "macro": supernet.macro.name}
-            save_architecture(run.folder / file_name(row["target"]), "sgnas", content, {**run.origin, "target": row["target"]})
+            save_architecture(
+                run.folder / file_name(row["target"]), "sgnas", content, {**run.origin, "target": row["target"]}
+            )
         middle = sorted(rows, key=lambda row: row["target"])[len(rows) // 2]
         content = {"kernels": kernels_of(middle["ops"]), "macro": supernet.macro.name}
-        save_architecture(run.folder / "architecture.json", "sgnas", content, {**run.origin, "target": middle["target"]})
-        metrics = {"scored": sum(row["scored"] for row in rows), "mean_error": float(np.mean([r["validation_error"] for r in rows]))}
+        save_architecture(
+            run.folder / "architecture.json", "sgnas", content, {**run.origin, "target": middle["target"]}
+        )
+        metrics = {
+            "scored": sum(row["scored"] for row in rows),
+            "mean_error": float(np.mean([r["validation_error"] for r in rows])),
+        }
         return run.finish({"metrics": metrics, "architecture": content, "architectures": rows})
 
 
 @torch.no_grad()
-def seconds_per_candidate(frozen: FrozenSupernet, batch: int, size: int, device: torch.device, rng: np.random.RandomState) -> float:
+def seconds_per_candidate(
+    frozen: FrozenSupernet, batch: int, size: int, device: torch.device, rng: np.random.RandomState
+) -> float:
     """Wall time of one batch of one random candidate, for the ``cost`` verb."""
     import time
 

@@ -51,8 +51,11 @@ class LoadedGenerator:
         return min(self.kernels(scan), key=lambda found: abs(found[1] - budget))
 
 
-def save_generator(folder: Path, network: Generator, pool: PriorPool, macro: Macro, shape: dict[str, int], table: Any) -> None:
-    """Write generator.safetensors and generator.json (space, range, prior pool; everything ``load_generator`` needs)."""
+def save_generator(
+    folder: Path, network: Generator, pool: PriorPool, macro: Macro, shape: dict[str, int], table: Any
+) -> None:
+    """Write generator.safetensors and generator.json (space, range, prior pool; everything ``load_generator``
+    needs)."""
     from common.checkpoints import save_weights
 
     about = {
@@ -154,7 +157,7 @@ def range_warning(loaded: LoadedGenerator, target: float) -> str:
     unit = loaded.lookup.unit
     reachable = [cost for _, cost in loaded.kernels(target_pool(low, high, (high - low) / 36))]
     return (
-        f"target {target:g} is outside the trained range {low:g} to {high:g} {unit}: the generator saturates or turns round there; "
+        f"target {target:g} is outside the trained range {low:g} to {high:g} {unit}: it saturates or turns round; "
         f"inside the range it gives {min(reachable):.1f} to {max(reachable):.1f} {unit}"
     )
 
@@ -189,7 +192,9 @@ def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
     lowest, highest = cost_range(loaded.lookup)
     for target in targets:
         if not (target > 0 and np.isfinite(target)):
-            raise UserError(f"target {target:g} is no positive number; the space reaches from {lowest:.0f} to {highest:.0f}")
+            raise UserError(
+                f"target {target:g} is no positive number; the space reaches from {lowest:.0f} to {highest:.0f}"
+            )
         if warning := range_warning(loaded, target):
             print(f"warning: {warning}")
     with open_run(options, settings) as run:
@@ -212,6 +217,7 @@ def table(rows: list[dict[str, Any]], unit: str) -> str:
     for row in rows:
         kernels = " ".join("".join(map(str, layer)) for layer in row["kernels"])
         lines.append(
-            f"{row['target']:8g} {row['lookup_cost']:9.2f} {row['macs_published'] / 1e6:9.2f} {row['parameters']:10,d}  {kernels}"
+            f"{row['target']:8g} {row['lookup_cost']:9.2f} {row['macs_published'] / 1e6:9.2f} "
+            f"{row['parameters']:10,d}  {kernels}"
         )
     return "\n".join(lines)

@@ -30,7 +30,8 @@ def target_pool(low: float, high: float, step: float) -> list[float]:
 def targets_of_step(
     low: float, high: float, step_size: float, noise: float, count: int, seed: int, step: int
 ) -> list[float]:
-    """The targets of optimiser step number ``step``: the next of a pool that is reshuffled when used up, plus U(-0.5, 0.5)."""
+    """The targets of optimiser step number ``step``: the next of a pool that is reshuffled when used up, plus
+    U(-0.5, 0.5)."""
     pool = target_pool(low, high, step_size)
     targets = []
     for number in range(step * count, (step + 1) * count):
@@ -78,7 +79,9 @@ def generator_loss(
 
 
 @torch.no_grad()
-def generate_ops(generator: Generator, pool: PriorPool, targets: list[float], device: torch.device | str = "cpu") -> torch.Tensor:
+def generate_ops(
+    generator: Generator, pool: PriorPool, targets: list[float], device: torch.device | str = "cpu"
+) -> torch.Tensor:
     """Operation indices int64 [T, L, 6] for all targets in one pass."""
     prior = torch.stack([pool.nearest(t) for t in targets]).to(device)
     return arg_max_ops(generator(normalise(torch.tensor(targets), pool.low, pool.high).to(device), prior))
@@ -108,7 +111,9 @@ def fit_to_targets(
 
 
 @torch.no_grad()
-def path_error(frozen: FrozenSupernet, ops: list[list[int]], batches: list | object, epoch: int = 0) -> tuple[float, float]:
+def path_error(
+    frozen: FrozenSupernet, ops: list[list[int]], batches: list | object, epoch: int = 0
+) -> tuple[float, float]:
     """(mean smoothed loss, top-1 error in percent) of one path over all batches of an epoch."""
     counter: TopK | None = None
     for x, y in batches.epoch(epoch):  # type: ignore[attr-defined]

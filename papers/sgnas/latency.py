@@ -41,14 +41,17 @@ def measure(module: nn.Module, shape: tuple[int, ...], device: torch.device, rep
 
 
 def measure_table(macro: Macro, batch: int, device: torch.device, repeats: int) -> Lookup:
-    """Entries as in the multiply-add table: one sub-block's depthwise convolution, the expansion and projection of six."""
+    """Entries as in the multiply-add table: one sub-block's depthwise convolution, the expansion and
+    projection of six."""
     size = -(-macro.input_size // macro.stem_stride)
 
     def conv(channels: int, out: int, side: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> float:
         module = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups)
         return measure(module, (batch, channels, side, side), device, repeats)
 
-    base = measure(ConvBN(3, 32, 3, macro.stem_stride, 0.1), (batch, 3, macro.input_size, macro.input_size), device, repeats)
+    base = measure(
+        ConvBN(3, 32, 3, macro.stem_stride, 0.1), (batch, 3, macro.input_size, macro.input_size), device, repeats
+    )
     base += measure(Block(32, FIRST_CHANNELS, [3], 1, False, "relu", 0.1), (batch, 32, size, size), device, repeats)
     depthwise, expand, project = [], [], []
     for c, (out, stride) in zip(macro.in_channels, macro.layers):
@@ -56,7 +59,9 @@ def measure_table(macro: Macro, batch: int, device: torch.device, repeats: int) 
         expand.append(conv(c, SUB_BLOCKS * c, size))
         size = -(-size // stride)
         project.append(conv(SUB_BLOCKS * c, out, size))
-    base += measure(ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, 0.1), (batch, macro.layers[-1][0], size, size), device, repeats)
+    base += measure(
+        ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, 0.1), (batch, macro.layers[-1][0], size, size), device, repeats
+    )
     return Lookup(base, torch.tensor(depthwise), torch.tensor(expand), torch.tensor(project), "ms")
 
 
@@ -71,7 +76,7 @@ def read_table(path: Path, macro: Macro) -> Lookup:
         raise UserError(f"{path} is no latency table; measure one with: python -m papers.sgnas latency") from None
     if made_for != (macro.name, macro.input_size) or len(lookup.expand) != len(macro.layers):
         raise UserError(
-            f"{path} was measured for the {made_for[0]} structure at {made_for[1]} pixels; this run needs {macro.name} at "
+            f"{path} was measured for the {made_for[0]} structure at {made_for[1]} pixels; needed: {macro.name} at "
             f"{macro.input_size}"
         )
     return lookup
@@ -95,6 +100,8 @@ def latency(settings: LatencySettings, options: Any) -> dict[str, Any]:
         "project": lookup.project.tolist(),
     }
     write_json(folder / "latency.json", content)
-    total = lookup.base + float(lookup.depthwise.max(1).values.sum() * SUB_BLOCKS + lookup.expand.sum() + lookup.project.sum())
+    total = lookup.base + float(
+        lookup.depthwise.max(1).values.sum() * SUB_BLOCKS + lookup.expand.sum() + lookup.project.sum()
+    )
     print(f"{folder / 'latency.json'}: {macro.name}, dearest network about {total:.2f} ms on {device}")
     return {"file": str(folder / "latency.json"), "dearest_ms": total}

@@ -1,7 +1,8 @@
 """The derived network: built from kernel lists, trained from scratch.
 
 Sub-blocks with equal kernels are merged into one depthwise convolution: the hidden channels of a block are kept in the
-order of kernel sizes. ``to_published`` and ``from_published`` translate names and channel order from and to the authors'
+order of kernel sizes. ``to_published`` and ``from_published`` translate names and channel order from and to
+the authors'
 checkpoints, where each sub-block has its own convolution, in sub-block order.
 """
 
@@ -133,7 +134,11 @@ def _permute(name: str, tensor: torch.Tensor, index: torch.Tensor) -> torch.Tens
 
 def _outer(name: str, ours: bool) -> str:
     """Names outside the blocks that differ: the last stage and the classifier are sequences in the authors' code."""
-    pairs = (("last_stage.0.", "last_stage.conv."), ("last_stage.1.", "last_stage.bn."), ("classifier.1.", "classifier."))
+    pairs = (
+        ("last_stage.0.", "last_stage.conv."),
+        ("last_stage.1.", "last_stage.bn."),
+        ("classifier.1.", "classifier."),
+    )
     for theirs, mine in pairs:
         old, new = (theirs, mine) if ours else (mine, theirs)
         if name.startswith(old):
@@ -196,7 +201,9 @@ def fold(network: Network) -> nn.Module:
             start, bn = 0, module.bn
             for conv, width in zip(module.convs.values(), module.widths):
                 scale = (bn.weight * torch.rsqrt(bn.running_var + bn.eps))[start : start + width]
-                shift = (bn.bias - bn.running_mean * bn.weight * torch.rsqrt(bn.running_var + bn.eps))[start : start + width]
+                shift = (bn.bias - bn.running_mean * bn.weight * torch.rsqrt(bn.running_var + bn.eps))[
+                    start : start + width
+                ]
                 conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), False)
                 conv.bias = nn.Parameter(shift, False)
                 start += width

@@ -26,7 +26,9 @@ def prior_keys(low: float, high: float, pool_size: int) -> list[float]:
     """
     interval = (high - low) // (pool_size + 1)
     if interval <= 0:
-        raise UserError(f"no room for {pool_size} priors between {low:g} and {high:g}; lower --pool-size or widen the range")
+        raise UserError(
+            f"no room for {pool_size} priors between {low:g} and {high:g}; lower --pool-size or widen the range"
+        )
     keys, key = [], low + interval
     while key < high - 1:
         keys.append(key)
@@ -51,7 +53,7 @@ def draw_prior(lookup: Lookup, key: float, rng: np.random.RandomState, tolerance
         if abs(cost_of_ops(lookup, ops) - key) <= tolerance:
             return ops
     raise UserError(
-        f"no random architecture within {tolerance:g} of {key:g} {lookup.unit}; choose --low and --high inside what random "
+        f"no random architecture within {tolerance:g} of {key:g} {lookup.unit}; put --low and --high inside what random "
         f"architectures cost, or raise --prior-tolerance"
     )
 
@@ -73,14 +75,18 @@ class PriorPool:
         """Refuse a pool that was made for another range, table or number of layers. Raises UserError."""
         layers = next(iter(self.priors.values())).shape[0]
         if layers != len(lookup.expand):
-            raise UserError(f"the prior pool has {layers} layers, this space {len(lookup.expand)}; use the pool of this space")
+            raise UserError(
+                f"the prior pool has {layers} layers, this space {len(lookup.expand)}; use the pool of this space"
+            )
         if (self.low, self.high) != (low, high):
             raise UserError(
                 f"the prior pool was made for {self.low:g} to {self.high:g}, the settings say {low:g} to {high:g}; "
                 f"remove it or use the same --low and --high"
             )
         if self.table and self.table != lookup.fingerprint():
-            raise UserError("the prior pool was made for another look-up table; remove it or use the settings it was made with")
+            raise UserError(
+                "the prior pool was made for another look-up table; remove it or use the settings it was made with"
+            )
 
     def to_json(self) -> dict[str, Any]:
         priors = {f"{key:g}": prior.int().tolist() for key, prior in self.priors.items()}

@@ -1,6 +1,7 @@
 """Paths for supernet training.
 
-Everything random comes in as ``draw(what, number, n)``, a permutation of range(n), so that stored draws can be replayed.
+Everything random comes in as ``draw(what, number, n)``, a permutation of range(n), so that stored draws can be
+replayed.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ Draw = Callable[[str, int, int], list[int]]
 
 @dataclass
 class LayerOrder:
-    """State of one layer: an order of expansions 2..6 with a pointer; per sub-block an order of kernels with a pointer."""
+    """State of one layer: an order of expansions 2..6 with a pointer; per sub-block an order of kernels with a
+    pointer."""
 
     expansions: list[int] = field(default_factory=lambda: list(range(MIN_EXPANSION, SUB_BLOCKS + 1)))
     expansion_index: int = 0
-    kernels: list[list[int]] = field(default_factory=lambda: [list(range(len(KERNEL_SIZES))) for _ in range(SUB_BLOCKS)])
+    kernels: list[list[int]] = field(
+        default_factory=lambda: [list(range(len(KERNEL_SIZES))) for _ in range(SUB_BLOCKS)]
+    )
     kernel_index: list[int] = field(default_factory=lambda: [0] * SUB_BLOCKS)
 
     def _shuffle(self, draw: Draw) -> None:
@@ -62,7 +66,8 @@ def _sorted_ops(rng: np.random.RandomState) -> list[int]:
 
 
 def sample_paths(rng: np.random.RandomState, layers: int, count: int, active: str = "random") -> list[Ops]:
-    """The ``count`` paths of one batch: reset, then advance. Within up to five paths all expansions of a layer differ."""
+    """The ``count`` paths of one batch: reset, then advance. Within up to five paths all expansions of a layer
+    differ."""
     if active == "sorted":
         return [[_sorted_ops(rng) for _ in range(layers)] for _ in range(count)]
     orders = [LayerOrder() for _ in range(layers)]

@@ -2,7 +2,8 @@
 
 Algorithm of the paper (section 3):
     phase 1  for each batch: 4 paths with different expansion rates, add up their gradients, one SGD step
-    phase 2  for each batch: target t; p = Gumbel-softmax(generator(t, prior)); CE(supernet(x; p)) + L_hc(F(p), t); Adam step
+    phase 2  for each batch: target t; p = Gumbel-softmax(generator(t, prior)); CE(supernet(x; p)) + L_hc(F(p),
+    t); Adam step
     then     any number of targets: arg-max of generator(t, prior)
 Each phase can be resumed at any batch, and run alone from the other's output.
 """
@@ -73,7 +74,12 @@ def prepare(settings: SearchSettings, options: Any) -> Setting:
     images = datasets.open_set(settings.dataset, "train", options)
     opened = datasets.describe_set(settings.dataset, images, settings.macro)
     train, search = datasets.split_indices(
-        settings.dataset, len(images), settings.train_portion, settings.train_images, settings.search_images, options.seed
+        settings.dataset,
+        len(images),
+        settings.train_portion,
+        settings.train_images,
+        settings.search_images,
+        options.seed,
     )
     share = (settings.batch_size, options.seed, device)
     return Setting(
@@ -130,7 +136,9 @@ def _supernet_state(epoch: int, step: int, loss: torch.Tensor, supernet: Superne
     return {"phase": "supernet", "epoch": epoch, "step": step, **state}
 
 
-def train_generator(s: Setting, run: Any, state: dict[str, Any], supernet: Supernet, pool: PriorPool, lookup: Lookup) -> Generator:
+def train_generator(
+    s: Setting, run: Any, state: dict[str, Any], supernet: Supernet, pool: PriorPool, lookup: Lookup
+) -> Generator:
     """Phase 2; returns the "best average" generator (else the one with the lowest hardware loss)."""
     c = s.settings
     frozen = FrozenSupernet(supernet.eval())
@@ -138,7 +146,13 @@ def train_generator(s: Setting, run: Any, state: dict[str, Any], supernet: Super
     shape = (c.constraint_channels, c.width, c.generator_layers)
     generator = Generator(*shape, seeds.generator(s.seed, "generator weights")).to(s.device)
     adam = build_optimizer(generator, c.generator_lr)
-    best: dict[str, Any] = {"total": float("inf"), "error": float("inf"), "generator": None, "average": None, "epoch": -1}
+    best: dict[str, Any] = {
+        "total": float("inf"),
+        "error": float("inf"),
+        "generator": None,
+        "average": None,
+        "epoch": -1,
+    }
     if state:
         generator.load_state_dict(state["generator"])
         adam.load_state_dict(state["adam"])
@@ -155,7 +169,18 @@ def train_generator(s: Setting, run: Any, state: dict[str, Any], supernet: Super
             noise = gumbel_noise(noise_shape, seeds.generator(s.seed, "gumbel", number))
             with autocast(s.device, s.precision):
                 losses = generator_loss(
-                    frozen, generator, lookup, pool, x, y, targets, tau, noise, c.alpha, c.loss_penalty, c.label_smoothing
+                    frozen,
+                    generator,
+                    lookup,
+                    pool,
+                    x,
+                    y,
+                    targets,
+                    tau,
+                    noise,
+                    c.alpha,
+                    c.loss_penalty,
+                    c.label_smoothing,
                 )
             check_finite(losses.total.detach(), step=step, architecture=targets)
             adam.zero_grad()
@@ -185,7 +210,7 @@ def train_generator(s: Setting, run: Any, state: dict[str, Any], supernet: Super
     if chosen is None:
         raise UserError("no generator epoch was run; set --generator-epochs to 1 or more")
     if best["average"] is None:
-        print(f"note: no epoch had a total hardware loss below {c.accept_loss:g}; the generator with the lowest one is used")
+        print(f"note: no epoch had a total hardware loss below {c.accept_loss:g}; the one with the lowest is used")
     generator.load_state_dict(chosen)
     return generator
 
@@ -219,7 +244,9 @@ def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> 
     with open_run(options, settings, {"phases": list(phases), "data": s.pins, "pinned": s.pinned}) as run:
         if run.result is not None:
             return run.result
-        lookup = (read_table(Path(settings.latency_table), s.macro) if settings.latency_table else macs_table(s.macro)).to(s.device)
+        lookup = (
+            read_table(Path(settings.latency_table), s.macro) if settings.latency_table else macs_table(s.macro)
+        ).to(s.device)
         pool = None
         if "generator" in phases:  # what can be wrong with the settings is found before an epoch is trained
             pool = prior_pool(run.folder, settings, lookup)
@@ -240,7 +267,9 @@ def prior_pool(folder: Path, c: SearchSettings, lookup: Lookup) -> PriorPool:
     """The pool named in the settings, the run's own, or a fresh one; checked against range and table."""
     cheapest, dearest = cost_range(lookup)
     if c.high < cheapest or c.low > dearest:
-        raise UserError(f"targets {c.low:g} to {c.high:g} lie outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})")
+        raise UserError(
+            f"targets {c.low:g} to {c.high:g} lie outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})"
+        )
     own = folder / "prior_pool.json"
     if c.prior_pool or own.exists():
         pool = read_pool(Path(c.prior_pool) if c.prior_pool else own, c.low, c.high)
@@ -254,7 +283,13 @@ def prior_pool(folder: Path, c: SearchSettings, lookup: Lookup) -> PriorPool:
 
 def _save_supernet(folder: Path, supernet: Supernet, s: Setting) -> None:
     if distributed.rank() == 0:
-        about = {"schema": 1, "space": "sgnas", "macro": s.macro.name, "input_size": s.macro.input_size, "classes": s.classes}
+        about = {
+            "schema": 1,
+            "space": "sgnas",
+            "macro": s.macro.name,
+            "input_size": s.macro.input_size,
+            "classes": s.classes,
+        }
         save_weights(supernet, folder / "supernet.safetensors")
         write_json(folder / "supernet.json", {**about, "dataset": s.settings.dataset})
 
@@ -266,8 +301,8 @@ def load_supernet(path: Path, macro: Macro | None = None, classes: int = 0) -> S
     own = macro_for(about["macro"], about["input_size"])
     if macro is not None and (own != macro or about["classes"] != classes):
         raise UserError(
-            f"{path} is a supernet of the {own.name} structure at {own.input_size} pixels with {about['classes']} classes; this run "
-            f"needs {macro.name} at {macro.input_size} pixels with {classes}"
+            f"{path} is a supernet of the {own.name} structure at {own.input_size} pixels with {about['classes']} classes; "
+            f"this run needs {macro.name} at {macro.input_size} pixels with {classes}"
         )
     supernet = Supernet(own, about["classes"])
     load_strict(supernet, load_tensors(path))
@@ -288,10 +323,19 @@ def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup
     found = [(t, kernels, cost) for t, (kernels, cost) in zip(targets, loaded.kernels(targets))]
     if distributed.rank() == 0:
         write_architectures(run.folder, loaded, found, {"paper": "sgnas", "stage": "search", "seed": s.seed})
-    rows = [{"target": t, "lookup_cost": cost, **counts(k, s.macro, s.classes, False), "kernels": k} for t, k, cost in found]
+    rows = [
+        {"target": t, "lookup_cost": cost, **counts(k, s.macro, s.classes, False), "kernels": k} for t, k, cost in found
+    ]
     print(table(rows, lookup.unit))
-    metrics = {"total_hardware_loss": fit.total, "kendall_tau": fit.kendall, "parameters": rows[len(rows) // 2]["parameters"]}
-    metrics |= {"macs": rows[len(rows) // 2]["macs"], "largest_miss": max(abs(r["lookup_cost"] - r["target"]) for r in rows)}
+    metrics = {
+        "total_hardware_loss": fit.total,
+        "kendall_tau": fit.kendall,
+        "parameters": rows[len(rows) // 2]["parameters"],
+    }
+    metrics |= {
+        "macs": rows[len(rows) // 2]["macs"],
+        "largest_miss": max(abs(r["lookup_cost"] - r["target"]) for r in rows),
+    }
     architecture = {"kernels": found[len(found) // 2][1], "macro": s.macro.name}
     return {"metrics": metrics, "architecture": architecture, "architectures": rows}
 

@@ -44,7 +44,9 @@ class RowBatchNorm(nn.Module):
     def forward(self, x: torch.Tensor, rows: torch.Tensor | int) -> torch.Tensor:
         """Normalise x [N, C, H, W] with the rows (index tensor [C]; an int picks one row of a 2-d set)."""
         mean, var = self.running_mean[rows].clone(), self.running_var[rows].clone()
-        out = functional.batch_norm(x, mean, var, self.weight[rows], self.bias[rows], self.training, self.momentum, BN_EPS)
+        out = functional.batch_norm(
+            x, mean, var, self.weight[rows], self.bias[rows], self.training, self.momentum, BN_EPS
+        )
         if self.training:
             self.running_mean[rows], self.running_var[rows] = mean, var
         return out
@@ -146,7 +148,8 @@ class Supernet(nn.Module):
         return self.head(x)
 
 
-# -- the authors' names -------------------------------------------------------------------------------------------------
+# -- the authors' names
+# -------------------------------------------------------------------------------------------------
 
 _BN = ("weight", "bias", "running_mean", "running_var")
 

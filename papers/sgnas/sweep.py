@@ -49,7 +49,15 @@ def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
         train, held = datasets.split_indices(c.dataset, len(images), 0.8, 0, c.search_images, options.seed)
         supernet = load_supernet(Path(c.supernet), loaded.macro, len(images.classes)).to(device).eval()
         batches = datasets.loader(c.dataset, images.subset(held), c.batch_size, options.seed, device, "test", "sweep")
-        training = datasets.loader(c.dataset, images.subset(train), min(c.batch_size, len(train)), options.seed, device, "search", "recalibrate")
+        training = datasets.loader(
+            c.dataset,
+            images.subset(train),
+            min(c.batch_size, len(train)),
+            options.seed,
+            device,
+            "search",
+            "recalibrate",
+        )
         frozen = FrozenSupernet(supernet)
         extra = {"data": images.pins, "pinned": images.pinned} if isinstance(images, Images) else {}
 
@@ -66,7 +74,10 @@ def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
             error = error_of(ops_of(kernels)) if error_of else None
             rows.append({"target": target, "obtained": cost, "supernet_top1_error_percent": error})
             run.log("sweep", **rows[-1])
-            print(f"{target:8g} -> {cost:8.2f} {loaded.lookup.unit}" + (f"   error {error:.2f} %" if error is not None else ""))
+            print(
+                f"{target:8g} -> {cost:8.2f} {loaded.lookup.unit}"
+                + (f"   error {error:.2f} %" if error is not None else "")
+            )
         tau = float(kendalltau(targets, [row["obtained"] for row in rows]).statistic)
         _plot(rows, loaded.lookup.unit, run.folder / "sweep.png")
         print(f"Kendall's tau {tau:.3f}; {run.folder / 'sweep.png'}")

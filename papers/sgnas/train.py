@@ -1,4 +1,5 @@
-"""Training an architecture from scratch: the ImageNet recipe (RMSprop, EMA, squeeze-excite, h-swish) or CIFAR's (SGD, cosine)."""
+"""Training an architecture from scratch: the ImageNet recipe (RMSprop, EMA, squeeze-excite, h-swish) or
+CIFAR's (SGD, cosine)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from papers.sgnas.settings import TrainSettings
 
 
 def learning_rate(c: TrainSettings, epoch: int, step: int, steps: int) -> float:
-    """CIFAR: a cosine per step. ImageNet: constant within an epoch, a linear warm-up, then a step decay without offset."""
+    """CIFAR: a cosine per step. ImageNet: constant within an epoch, a linear warm-up, then a step decay
+    without offset."""
     if c.schedule == "cosine":
         return cosine(c.learning_rate, 0.0, epoch * steps + step, c.epochs * steps)
     after = step_decay(c.learning_rate, c.decay_rate, epoch, c.decay_epochs)
@@ -40,7 +42,8 @@ def build_optimizer(network: torch.nn.Module, c: TrainSettings) -> torch.optim.O
 
 
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
-    """The ``train`` verb. Tests after every epoch and keeps the weights (the averaged ones where EMA is on) that do best."""
+    """The ``train`` verb. Tests after every epoch and keeps the weights (the averaged ones where EMA is on)
+    that do best."""
     c = settings
     distributed.setup()
     device, world = pick_device(options), distributed.world_size()
@@ -49,23 +52,39 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     images, test = datasets.open_set(c.dataset, "train", options), datasets.open_set(c.dataset, "test", options)
     if c.train_images:
         images = images.subset(range(min(c.train_images, len(images))))
-    kernels, structure = load_kernels(c.arch, datasets.macro_of(c.dataset, images, c.macro).name if c.macro != "auto" else None)
+    kernels, structure = load_kernels(
+        c.arch, datasets.macro_of(c.dataset, images, c.macro).name if c.macro != "auto" else None
+    )
     if c.arch in ("SGNAS-A", "SGNAS-B", "SGNAS-C"):
         structure = datasets.macro_of(c.dataset, images, c.macro).name
     macro = datasets.macro_of(c.dataset, images, structure)
     classes = len(images.classes)
-    extra = {"data": {**images.pins, **test.pins}, "pinned": images.pinned and test.pinned, "kernels": kernels, "macro": macro.name}
+    extra = {
+        "data": {**images.pins, **test.pins},
+        "pinned": images.pinned and test.pinned,
+        "kernels": kernels,
+        "macro": macro.name,
+    }
     with open_run(options, c, extra) as run:
         if run.result is not None:
             return run.result
         network = Network(
-            macro, kernels, classes, c.se, c.activation, c.bn_momentum, c.dropout, seeds.generator(options.seed, "weights")
+            macro,
+            kernels,
+            classes,
+            c.se,
+            c.activation,
+            c.bn_momentum,
+            c.dropout,
+            seeds.generator(options.seed, "weights"),
         ).to(device)
         optimizer = build_optimizer(network, c)
         ema = EMA(network, c.ema) if c.ema else None
         batch = c.batch_size // world
         drop_last = c.dataset not in datasets.SMALL_SETS
-        batches = datasets.loader(c.dataset, images, batch, options.seed, device, "scratch", "train", c.workers, drop_last)
+        batches = datasets.loader(
+            c.dataset, images, batch, options.seed, device, "scratch", "train", c.workers, drop_last
+        )
         tests = datasets.loader(c.dataset, test, 256, options.seed, device, "test", "test", c.workers)
         counter, steps = TopK(device), len(batches)
         best: dict[str, Any] = {"error": float("inf"), "epoch": -1, "weights": None, "top5": 100.0}
@@ -98,7 +117,11 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(c, epoch, step, steps)
 
-        judged = Network(macro, kernels, classes, c.se, c.activation, c.bn_momentum, c.dropout).to(device) if ema else network
+        judged = (
+            Network(macro, kernels, classes, c.se, c.activation, c.bn_momentum, c.dropout).to(device)
+            if ema
+            else network
+        )
         for epoch in range(first, c.epochs):
             network.train()
             rate(begin, epoch)
@@ -161,5 +184,3 @@ class Published(torch.nn.Module):
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         tensors = to_published(self.network.state_dict(), self.network)
         return {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-
-

@@ -41,7 +41,9 @@ class PlainBlock(nn.Module):
         super().__init__()
         self.expand = PlainConvBN(c, 6 * c)
         self.ops = nn.ModuleList(
-            nn.ModuleList([*(PlainConvBN(c, c, k, stride, c) for k in (3, 5, 7)), nn.Conv2d(c, c, 1, stride, bias=False)])
+            nn.ModuleList(
+                [*(PlainConvBN(c, c, k, stride, c) for k in (3, 5, 7)), nn.Conv2d(c, c, 1, stride, bias=False)]
+            )
             for _ in range(6)
         )
         self.project = nn.Conv2d(6 * c, out, 1, bias=False)

@@ -1,4 +1,5 @@
-"""The authors' checkpoint format, LMDB conversion, latency tables, generator files, equality of fast and plain forms."""
+"""The authors' checkpoint format, LMDB conversion, latency tables, generator files, equality of fast and plain
+forms."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ def test_authors_checkpoint(tmp_path):
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(source(x), target(x))
-    with pytest.raises(UserError, match="stages.1.depthwise"):
+    with pytest.raises(UserError, match=r"stages\.1\.depthwise"):
         load_weights(target, authors_file(tmp_path / "b.pth.tar", source, "stages.1.depthwise.bn.weight"))
     with pytest.raises(UserError):  # the network of another architecture
         load_weights(Network(TINY, [[3]] * 5, 10, True, "hswish"), tmp_path / "a.pth.tar")
@@ -101,7 +102,9 @@ def test_only_sampled_operations_run_yet_all_is_equal():
     targets = torch.tensor([280.0, 333.0, 440.0])
     together = generator(normalise(targets, 270, 450), prior)
     for number, target in enumerate(targets):
-        torch.testing.assert_close(together[number], generator(normalise(target, 270, 450), prior)[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            together[number], generator(normalise(target, 270, 450), prior)[0], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_frozen_gradient_equals_that_of_a_trainable_supernet():
@@ -162,7 +165,11 @@ def test_priors(tmp_path, monkeypatch):
 
 def test_latency_table(tmp_path):
     table = measure_table(TINY, 1, torch.device("cpu"), 1)
-    assert table.unit == "ms" and table.depthwise.shape == (5, 3) and float(table.cost(one_hot(torch.zeros(5, 6).long()))) > 0
+    assert (
+        table.unit == "ms"
+        and table.depthwise.shape == (5, 3)
+        and float(table.cost(one_hot(torch.zeros(5, 6).long()))) > 0
+    )
     content = {"macro": "tiny", "input_size": 32, "unit": "ms", "base": table.base}
     for name in ("depthwise", "expand", "project"):
         content[name] = getattr(table, name).tolist()
@@ -205,11 +212,14 @@ def test_published_generator_claims(published, tmp_path):
     assert claims.prior_is_first_draw() == 1.0
     for target, parameters in ((365, 6001862), (320, 5482272), (275, 4652252)):
         assert claims.generated(target, "same") == 1.0 and claims.generated(target, "parameters") == parameters
-    assert "outside the trained range 270 to 450" in range_warning(published, 200.0) and not range_warning(published, 300.0)
+    assert "outside the trained range 270 to 450" in range_warning(published, 200.0) and not range_warning(
+        published, 300.0
+    )
     kernels, reached = published.hit(350.0)
     assert abs(reached - 350) < abs(published.kernels([350.0])[0][1] - 350) + 1e-6 and len(kernels) == 19
     result = generate(
-        GenerateSettings(target_mflops=(365.0, 320.0)), RunOptions(out=tmp_path / "g", paper="sgnas", section="generate")
+        GenerateSettings(target_mflops=(365.0, 320.0)),
+        RunOptions(out=tmp_path / "g", paper="sgnas", section="generate"),
     )
     assert result["architectures"][0]["macs_published"] == 373180736
     assert describe(str(tmp_path / "g" / "architecture-320.json"))["parameters"] == 5482272

@@ -87,7 +87,9 @@ def test_phases_alone(whole, tmp_path):
     supernet = tmp_path / "one" / "supernet.safetensors"
     assert supernet.read_bytes() == (reference / "supernet.safetensors").read_bytes()
     search_generator(replace(SMALL, supernet=str(supernet)), options(tmp_path / "two"))
-    assert (tmp_path / "two" / "generator.safetensors").read_bytes() == (reference / "generator.safetensors").read_bytes()
+    assert (tmp_path / "two" / "generator.safetensors").read_bytes() == (
+        reference / "generator.safetensors"
+    ).read_bytes()
 
 
 def test_result_and_generator(whole):
@@ -95,7 +97,9 @@ def test_result_and_generator(whole):
     assert set(result["metrics"]) >= {"kendall_tau", "total_hardware_loss", "parameters", "macs"}
     assert json.loads((folder / "architecture.json").read_text())["origin"]["target"] == 3.75
     loaded = load_generator(str(folder))
-    assert [kernels for kernels, _ in loaded.kernels([3.0, 3.75, 4.5])] == [r["kernels"] for r in result["architectures"]]
+    assert [kernels for kernels, _ in loaded.kernels([3.0, 3.75, 4.5])] == [
+        r["kernels"] for r in result["architectures"]
+    ]
     assert search(SMALL, options(folder))["fingerprint"] == result["fingerprint"]
 
 
@@ -116,7 +120,9 @@ def test_train_and_evaluate(whole, tmp_path):
     )
     trained = train(settings, options(tmp_path / "train", "train"))
     checked = evaluate(
-        EvaluateSettings(arch=settings.arch, checkpoint=str(tmp_path / "train" / "weights.safetensors"), dataset="digits"),
+        EvaluateSettings(
+            arch=settings.arch, checkpoint=str(tmp_path / "train" / "weights.safetensors"), dataset="digits"
+        ),
         options(tmp_path / "evaluate", "evaluate"),
     )
     assert checked["metrics"]["top1_error_percent"] == trained["metrics"]["top1_error_percent"]
@@ -177,5 +183,5 @@ def test_user_errors(whole, tmp_path):
         search_generator(other, options(tmp_path / "d"))
     with pytest.raises(UserError, match="not below"):
         search(replace(SMALL, low=5.0, high=2.5), options(tmp_path / "e"))
-    with pytest.raises(UserError, match="latency table|no file"):
+    with pytest.raises(UserError, match=r"latency table|no file"):
         search(replace(SMALL, latency_table=str(folder / "result.json")), options(tmp_path / "f"))

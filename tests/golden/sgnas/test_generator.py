@@ -141,11 +141,15 @@ def test_two_generator_steps(golden):
 def test_losses_and_schedules(golden):
     stored = golden.json("scalars.json")
     for row in stored["hardware_loss"]:
-        got = hardware_loss(torch.tensor(row["generated"], dtype=torch.float64), row["target"], row["alpha"], row["penalty"])
+        got = hardware_loss(
+            torch.tensor(row["generated"], dtype=torch.float64), row["target"], row["alpha"], row["penalty"]
+        )
         assert got.item() == pytest.approx(row["loss"], rel=1e-6, abs=1e-12)
     for row in stored["label_smoothing"]:
         logits = torch.tensor(row["logits"], dtype=torch.float64)
-        assert smoothed_cross_entropy(logits, torch.tensor(row["target"]), row["eta"]).item() == pytest.approx(row["loss"])
+        assert smoothed_cross_entropy(logits, torch.tensor(row["target"]), row["eta"]).item() == pytest.approx(
+            row["loss"]
+        )
     schedules = stored["schedules"]
     entry = schedules["cosine_cifar_scratch"]
     for step, lr in entry["lr_at_step"].items():
@@ -240,11 +244,15 @@ def test_published_generator(golden, published):
     prior = published.pool.nearest(360.0)
     out = published.network(normalise(targets, 270, 450), prior)
     golden.close(out.view(-1, 19, 24), stored["out"], 1e-5)
-    other = published.network(normalise(float(stored["other_prior_target"]), 270, 450), torch.from_numpy(stored["other_priors"]))
+    other = published.network(
+        normalise(float(stored["other_prior_target"]), 270, 450), torch.from_numpy(stored["other_priors"])
+    )
     golden.close(other.view(-1, 19, 24), stored["other_prior_out"], 1e-5)
     network = published.network.requires_grad_(True)
     network.zero_grad()
-    (network(normalise(targets[:1], 270, 450), prior).view(19, 24) * torch.from_numpy(stored["cotangent"])).sum().backward()
+    (
+        network(normalise(targets[:1], 270, 450), prior).view(19, 24) * torch.from_numpy(stored["cotangent"])
+    ).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad.norm().item() == pytest.approx(float(stored["gradnorm/" + name]), rel=5e-4)
         if "grad/" + name in stored:

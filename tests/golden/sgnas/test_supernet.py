@@ -1,4 +1,5 @@
-"""The unified supernet against supernet_small.npz, supernet_train_step.npz, supernet_full_size.json, supernet_keys.json."""
+"""The unified supernet against supernet_small.npz, supernet_train_step.npz, supernet_full_size.json,
+supernet_keys.json."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def test_names_and_counts(golden):
             assert key.endswith(("blocks.3.weight", "num_batches_tracked")) and key.startswith("stages.")
     channels = MACROS["cifar"].in_channels
     skip = [SUB_BLOCKS * c * c for c in channels]
-    # The stored total of dead convolutions also holds the depthwise weights of sub-block 3 (9 + 25 + 49 per channel), whose
+    # The stored total of dead convolutions also holds the depthwise weights of sub-block 3 (9 + 25 + 49 per
+    # channel), whose
     # names match the same pattern "blocks.3.": the parameters per stage below settle the true number, 1,311,744.
     assert sum(skip) + 83 * sum(channels) == stored["skip_conv_params_total"]
     mine = [sum(p.numel() for p in stage.parameters()) for stage in supernet.stages]
