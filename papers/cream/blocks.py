@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from papers.cream.layout import BlockSpec, round8
+from papers.cream.second_order import Convolution
 
 
 def convolution(
     cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1, bias: bool = False
 ) -> nn.Conv2d:
     """A convolution with symmetric padding ((stride - 1) + (kernel - 1)) // 2."""
-    return nn.Conv2d(cin, cout, kernel, stride, ((stride - 1) + (kernel - 1)) // 2, groups=groups, bias=bias)
+    return Convolution(cin, cout, kernel, stride, ((stride - 1) + (kernel - 1)) // 2, groups=groups, bias=bias)
 
 
 class SqueezeExcite(nn.Module):

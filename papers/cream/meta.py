@@ -20,6 +20,7 @@ from papers.cream.architectures import Path
 from papers.cream.board import Board
 from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD
+from papers.cream.second_order import meta_only, recording
 
 Reduce = Callable[[list[Tensor]], None]  # averages tensors over ranks in place; does nothing for one process
 
@@ -117,13 +118,15 @@ def meta_update(
     also moves idle parameters. Raises UserError when a loss is not finite.
     """
     student, theta = net.path_parameters(path), net.meta_parameters()
-    choice = choose_teacher(net, path, board, len(batches), rules, reduce)
+    with recording():
+        choice = choose_teacher(net, path, board, len(batches), rules, reduce)
     optimizer.catch_up(net.path_parameters(choice.teacher))
     through = 1 if rules.gradient == "first" else len(student)
 
     graphs, soft_losses = [], []
     for (x, _), value in zip(batches, choice.values, strict=True):
-        logits = net(x[:slice_], path)
+        with recording():
+            logits = net(x[:slice_], path)
         with torch.no_grad():
             target = torch.softmax(net(x[:slice_], choice.teacher), 1)
         loss = value * soft_target_cross_entropy(logits, target)
@@ -152,7 +155,8 @@ def meta_update(
     step_size = lrs[-1] if rules.sign == "plus" else -lrs[-1]
     meta_gradient = [torch.zeros_like(p) for p in theta]
     for graph in graphs:
-        pulled = torch.autograd.grad(graph[:through], theta, velocity)
+        with meta_only():
+            pulled = torch.autograd.grad(graph[:through], theta, velocity)
         for total, part in zip(meta_gradient, pulled, strict=True):
             total += step_size * part / len(graphs)
     if after:

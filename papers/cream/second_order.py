@@ -1,0 +1,99 @@
+"""Convolutions whose second derivative costs one convolution, for the meta update.
+
+torch's double backward of a grouped convolution loops over the groups and always forms the gradient of the weight. The
+meta gradient only needs the path back to the meta layer, which runs through the incoming gradients (their derivative is
+linear: conv(ggI, w) + conv(x, ggW)); ``meta_only`` says so, and then nothing else is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_state = {"recording": False, "meta_only": False}
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Convolutions inside build graphs with the cheap second derivative."""
+    _state["recording"] = True
+    try:
+        yield
+    finally:
+        _state["recording"] = False
+
+
+@contextmanager
+def meta_only() -> Iterator[None]:
+    """Backward passes inside follow the incoming gradients only, not activations or weights."""
+    _state["meta_only"] = True
+    try:
+        yield
+    finally:
+        _state["meta_only"] = False
+
+
+def _grads(gradient: Tensor, x: Tensor, w: Tensor, settings: tuple, need_x: bool, need_w: bool) -> tuple[Any, Any]:
+    stride, padding, groups = settings
+    dx, dw, _ = torch.ops.aten.convolution_backward(
+        gradient, x, w, None, stride, padding, (1, 1), False, (0, 0), groups, (need_x, need_w, False)
+    )
+    return dx, dw
+
+
+class _Backward(torch.autograd.Function):
+    """(gO, x, w) -> (dx, dw) of a convolution without bias."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, x: Tensor, w: Tensor, settings: tuple, need_x: bool) -> Any:
+        ctx.save_for_backward(gradient, x, w)
+        ctx.settings, ctx.need_x = settings, need_x
+        ctx.set_materialize_grads(False)
+        dx, dw = _grads(gradient, x, w, settings, need_x, True)
+        return dx, dw
+
+    @staticmethod
+    def backward(ctx: Any, ggx: Tensor | None, ggw: Tensor | None) -> Any:
+        gradient, x, w = ctx.saved_tensors
+        stride, padding, groups = ctx.settings
+        out = None
+        if ggx is not None:
+            out = functional.conv2d(ggx, w, None, stride, padding, 1, groups)
+        if ggw is not None:
+            part = functional.conv2d(x, ggw, None, stride, padding, 1, groups)
+            out = part if out is None else out + part
+        dx = dw = None
+        if not _state["meta_only"]:
+            dx = _grads(gradient, x, ggw, ctx.settings, True, False)[0] if ggw is not None else None
+            dw = _grads(gradient, ggx, w, ctx.settings, False, True)[1] if ggx is not None else None
+        return out, dx, dw, None, None
+
+
+class _Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, settings: tuple) -> Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.settings = settings
+        stride, padding, groups = settings
+        return functional.conv2d(x, w, None, stride, padding, 1, groups)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        x, w = ctx.saved_tensors
+        dx, dw = _Backward.apply(gradient, x, w, ctx.settings, ctx.needs_input_grad[0])
+        return dx, dw, None
+
+
+class Convolution(nn.Conv2d):
+    """``nn.Conv2d``; inside ``recording()`` with the cheap second derivative."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (_state["recording"] and torch.is_grad_enabled()):
+            return super().forward(x)
+        out = _Forward.apply(x, self.weight, (self.stride, self.padding, self.groups))
+        return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
