@@ -1,8 +1,8 @@
 """``python -m reproductions readme``: the generated tables of README.md and papers/*/README.md.
 
 Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stands the paper's claims table (in the root README a
-summary of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. Only what any machine can
-decide stands in them: verdicts of computed claims and of results that are in git (proxy and paper profiles).
+summary of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. Only what any machine
+can decide stands in them: verdicts of computed claims and of results that are in git (proxy and paper profiles).
 """
 
 from __future__ import annotations
