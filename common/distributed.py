@@ -46,13 +46,9 @@ def close() -> None:
 
 def barrier() -> None:
     """Wait for all processes."""
-    all_reduce_mean([_one()])
-
-
-def _one() -> Any:
     import torch
 
-    return torch.ones(1)
+    all_reduce_mean([torch.ones(1)])
 
 
 def all_reduce_mean(tensors: Iterable[Any]) -> None:
@@ -64,16 +60,6 @@ def all_reduce_mean(tensors: Iterable[Any]) -> None:
     for tensor in tensors:
         dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
         tensor.div_(world_size())
-
-
-def broadcast(tensors: Iterable[Any]) -> None:
-    """Replace each tensor by that of process 0, in place."""
-    if world_size() == 1:
-        return
-    import torch.distributed as dist
-
-    for tensor in tensors:
-        dist.broadcast(tensor, src=0)
 
 
 def wrap(model: Any, *, find_unused: bool = True) -> Any:
