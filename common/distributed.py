@@ -62,6 +62,15 @@ def all_reduce_mean(tensors: Iterable[Any]) -> None:
         tensor.div_(world_size())
 
 
+def broadcast(tensors: Iterable[Any]) -> None:
+    """Replace each tensor by that of process 0, in place."""
+    if world_size() > 1:
+        import torch.distributed as dist
+
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
 def wrap(model: Any, *, find_unused: bool = True) -> Any:
     """DistributedDataParallel (paths leave parameters unused), or the model itself for one process."""
     if world_size() == 1:
