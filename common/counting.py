@@ -1,0 +1,38 @@
+"""Counting parameters and multiply-adds (MACs). Conventions that only one paper uses stand in that paper."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def parameters(model: nn.Module, exclude: Sequence[str] = ("auxiliary",)) -> int:
+    """Number of parameters whose names contain none of ``exclude`` (the papers leave out the auxiliary head)."""
+    return sum(p.numel() for name, p in model.named_parameters() if not any(word in name for word in exclude))
+
+
+def _counts(model: nn.Module, shape: Sequence[int], arguments: Sequence[Any]) -> dict[Any, int]:
+    """torch's FLOP counts by operator for one forward in eval mode on ``meta`` tensors (nothing is computed)."""
+    meta = copy.deepcopy(model).to("meta").eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        meta(torch.zeros(1, *shape, device="meta"), *arguments)
+    return counter.get_flop_counts().get("Global", {})
+
+
+def macs(model: nn.Module, shape: Sequence[int], *arguments: Any) -> int:
+    """Multiply-adds of convolutions and linear layers for one input of ``shape`` (C, H, W), eval mode.
+
+    torch counts a multiply-add as two operations, and recurrent layers not at all. ``arguments`` follow the input.
+    """
+    return sum(_counts(model, shape, arguments).values()) // 2
+
+
+def conv_macs(model: nn.Module, shape: Sequence[int], *arguments: Any) -> int:
+    """Multiply-adds of convolutions alone."""
+    return sum(n for op, n in _counts(model, shape, arguments).items() if "convolution" in str(op)) // 2
