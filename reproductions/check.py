@@ -83,6 +83,8 @@ def expectations(results: list[Result]) -> dict[str, Any]:
                     metrics[key] = {"exact": values[0]}
             elif how == "band":
                 metrics[key] = _band(key, [float(v) for v in values])
+                if key == "test_perplexity" and "unigram_perplexity" in keys:
+                    metrics[key]["below"] = "unigram_perplexity"  # a text model must have learned
             elif how == "positive":
                 metrics[key] = {"min": 1}
             elif len(set(values)) == 1 and float(values[0]).is_integer():
@@ -91,7 +93,7 @@ def expectations(results: list[Result]) -> dict[str, Any]:
     return {"stages": stages, "computed_claims": "all reproduced"}
 
 
-def _band(metric: str, values: list[float]) -> dict[str, float]:
+def _band(metric: str, values: list[float]) -> dict[str, Any]:
     mean = sum(values) / len(values)
     sd = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else 0.0
     floor = FLOOR.get(metric, max(0.15 * abs(mean), 1e-3))
@@ -118,6 +120,8 @@ def compare(results: list[Result], expected: dict[str, Any]) -> tuple[list[str],
             for metric, bounds in want["metrics"].items():
                 checked += 1
                 faults += _fault(f"{name} seed {result.seed}: {metric}", result.metrics.get(metric), bounds)
+                if (other := bounds.get("below")) and not result.metrics[metric] < result.metrics[other]:
+                    faults.append(f"{name} seed {result.seed}: {metric} is not below {other}")
     if expected.get("computed_claims"):
         for verdict in decide_all([c for c in load_all() if c.kind == "computed"], []):
             checked += 1
