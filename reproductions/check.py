@@ -57,8 +57,8 @@ def stage_name(result: Result) -> str:
     return f"{result.paper}/{result.path.parent.name.rsplit('-', 1)[0]}"
 
 
-def rule(metric: str, stage: str) -> str:
-    """exact | band | positive: how one metric of one stage is compared."""
+def rule(metric: str) -> str:
+    """exact | band | positive: how one metric is compared."""
     if any(word in metric for word in BANDED):
         return "band"
     if any(word in metric for word in FOLLOWS_ARCHITECTURE):
@@ -77,7 +77,7 @@ def expectations(results: list[Result]) -> dict[str, Any]:
         keys = set.intersection(*[set(r.metrics) for r in group])
         for key in sorted(keys):
             values = [r.metrics[key] for r in group]
-            how = rule(key, name)
+            how = rule(key)
             if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
                 if len({json.dumps(v) for v in values}) == 1 and how == "exact":
                     metrics[key] = {"exact": values[0]}
@@ -120,7 +120,9 @@ def compare(results: list[Result], expected: dict[str, Any]) -> tuple[list[str],
             for metric, bounds in want["metrics"].items():
                 checked += 1
                 faults += _fault(f"{name} seed {result.seed}: {metric}", result.metrics.get(metric), bounds)
-                if (other := bounds.get("below")) and not result.metrics[metric] < result.metrics[other]:
+                if (other := bounds.get("below")) and not result.metrics.get(metric, math.inf) < result.metrics.get(
+                    other, 0
+                ):
                     faults.append(f"{name} seed {result.seed}: {metric} is not below {other}")
     if expected.get("computed_claims"):
         for verdict in decide_all([c for c in load_all() if c.kind == "computed"], []):
