@@ -62,12 +62,37 @@ class Block(nn.Module):
         self.residual = stride == 1 and channels == out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = x if self.point_wise is None else activate(self.point_wise(x), self.activation)
-        y = activate(self.depthwise(y), self.activation)
+        if self.point_wise is None or len(self.depthwise.widths) == 1 or isinstance(self.depthwise.bn, nn.Identity):
+            y = x if self.point_wise is None else activate(self.point_wise(x), self.activation)
+            y = activate(self.depthwise(y), self.activation)
+        else:
+            y = self._by_kernel(x)
         if self.se is not None:
             y = self.se(y)
         y = self.point_wise_1(y)
         return x + y if self.residual else y
+
+    def _by_kernel(self, x: torch.Tensor) -> torch.Tensor:
+        """Expansion and depthwise part, one kernel size after the other: weights are sliced instead of activations."""
+        assert self.point_wise is not None
+        expand, norm = self.point_wise.conv.weight, self.depthwise.bn
+        parts, start = [], 0
+        for conv, width in zip(self.depthwise.convs.values(), self.depthwise.widths):
+            rows = slice(start, start + width)
+            start += width
+            y = _normalise(self.point_wise.bn, functional.conv2d(x, expand[rows]), rows)
+            y = _normalise(norm, conv(activate(y, self.activation)), rows)
+            parts.append(activate(y, self.activation))
+        if self.training:
+            self.point_wise.bn.num_batches_tracked += 1
+            norm.num_batches_tracked += 1
+        return torch.cat(parts, 1)
+
+
+def _normalise(bn: nn.BatchNorm2d, x: torch.Tensor, rows: slice) -> torch.Tensor:
+    """Part of a batch normalisation: channels ``rows`` of it, whose statistics are updated in training."""
+    mean, var = bn.running_mean[rows], bn.running_var[rows]
+    return functional.batch_norm(x, mean, var, bn.weight[rows], bn.bias[rows], bn.training, bn.momentum, bn.eps)
 
 
 class Network(nn.Module):

@@ -53,8 +53,8 @@ def draw_prior(lookup: Lookup, key: float, rng: np.random.RandomState, tolerance
         if abs(cost_of_ops(lookup, ops) - key) <= tolerance:
             return ops
     raise UserError(
-        f"no random architecture within {tolerance:g} of {key:g} {lookup.unit}; put --low and --high inside what random "
-        f"architectures cost, or raise --prior-tolerance"
+        f"no random architecture within {tolerance:g} of {key:g} {lookup.unit}; put --low and --high where random "
+        f"architectures are, or raise --prior-tolerance"
     )
 
 

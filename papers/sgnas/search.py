@@ -301,7 +301,7 @@ def load_supernet(path: Path, macro: Macro | None = None, classes: int = 0) -> S
     own = macro_for(about["macro"], about["input_size"])
     if macro is not None and (own != macro or about["classes"] != classes):
         raise UserError(
-            f"{path} is a supernet of the {own.name} structure at {own.input_size} pixels with {about['classes']} classes; "
+            f"{path} is a supernet of the {own.name} structure at {own.input_size} pixels, {about['classes']} classes; "
             f"this run needs {macro.name} at {macro.input_size} pixels with {classes}"
         )
     supernet = Supernet(own, about["classes"])

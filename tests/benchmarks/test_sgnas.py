@@ -28,6 +28,10 @@ from papers.sgnas.supernet_training import PathSGD, supernet_gradients
 BATCH = 16
 
 
+def original_hswish(x: torch.Tensor) -> torch.Tensor:
+    return x * functional.relu6(x + 3) / 6
+
+
 class PlainConvBN(nn.Sequential):
     def __init__(self, c: int, out: int, k: int = 1, stride: int = 1, groups: int = 1, act: bool = True) -> None:
         parts = [nn.Conv2d(c, out, k, stride, k // 2, groups=groups, bias=False), nn.BatchNorm2d(out)]
@@ -113,7 +117,7 @@ class PlainNetwork(nn.Module):
             y = self.act(parts["bn"](y))
             if self.se:
                 pooled = functional.relu(parts["squeeze"](y.mean((2, 3), keepdim=True)))
-                y = y * functional.hardsigmoid(parts["excite"](pooled))
+                y = y * (functional.relu6(parts["excite"](pooled) + 3) / 6)
             y = parts["project"](y)
             x = x + y if x.shape == y.shape else y
         return self.classifier(functional.dropout(self.act(self.last(x)).mean((2, 3)), 0.2, self.training))
@@ -212,7 +216,7 @@ def test_w4(benchmark, way):
     macro, (x, _) = MACROS["imagenet"], data(64 if small else 224, 2 if small else 4)
     kernels = PUBLISHED["SGNAS-A"]
     if way == "plain":
-        net = PlainNetwork(macro, kernels, 1000, True, functional.hardswish).eval()
+        net = PlainNetwork(macro, kernels, 1000, True, original_hswish).eval()
     else:
         net = fold(Network(macro, kernels, 1000, True, "hswish"))
 
@@ -238,7 +242,7 @@ def test_w5(benchmark, way):
         if way == "plain" and not small:
             PlainSupernet(macro, 1000)
             with torch.no_grad():
-                PlainNetwork(macro, PUBLISHED["SGNAS-A"], 1000, True, functional.hardswish)(torch.randn(2, 3, 224, 224))
+                PlainNetwork(macro, PUBLISHED["SGNAS-A"], 1000, True, original_hswish)(torch.randn(2, 3, 224, 224))
         else:
             Network(macro, PUBLISHED["SGNAS-A"], 1000, True, "hswish")
 
