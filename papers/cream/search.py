@@ -46,7 +46,7 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
     device = pick_device(options)
     distributed.setup()
     parts = data.parts_here(settings.parts)
-    resolution = window.resolution if settings.apply_resolution else settings.resolution
+    resolution = resolution_of(settings, window)
     source, held_out, test = sources(settings, resolution, options)
     batches = data.train_batches(source, settings, resolution, options.seed, device, settings.parts, settings.jitter)
     iterations = len(batches) // parts
@@ -165,6 +165,11 @@ def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
     return window, layout, rules
 
 
+def resolution_of(settings: SearchSettings, window: Window) -> int:
+    """Training resolution; with ``apply_resolution`` in the window's proportion to 224 (the window's own at 224)."""
+    return settings.resolution * window.resolution // 224 if settings.apply_resolution else settings.resolution
+
+
 def sources(
     settings: SearchSettings, resolution: int, options: Any
 ) -> tuple[data.Source, data.Source | None, data.Source]:
@@ -239,7 +244,7 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     from papers.cream.planning import plan_lines
 
     window, layout, _ = space_of(settings)
-    resolution = window.resolution if settings.apply_resolution else settings.resolution
+    resolution = resolution_of(settings, window)
     source, _, _ = sources(settings, resolution, options)
     typical = [[0], *([3] * count for count in window.sampled), [0]]
     spec = network_spec(typical, len(source.classes), layout, single_block_default=False)

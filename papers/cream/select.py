@@ -16,7 +16,7 @@ from common.settings import settings_from
 from papers.cream import data
 from papers.cream.layout import network_spec
 from papers.cream.networks import Supernet
-from papers.cream.search import rescore, sources, space_of
+from papers.cream.search import rescore, resolution_of, sources, space_of
 from papers.cream.settings import SearchSettings, SelectSettings
 from papers.cream.window import flops_table
 
@@ -34,7 +34,7 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
         raise UserError(f"the board of {folder} is empty; searches by --method random have none")
     window, layout, _ = space_of(searched)
     table = flops_table(window, layout)
-    resolution = window.resolution if searched.apply_resolution else searched.resolution
+    resolution = resolution_of(searched, window)
     bounds = (settings.macs_min, settings.macs_max) if settings.macs_max else (searched.macs_min, searched.macs_max)
     device = pick_device(options)
     distributed.setup()

@@ -128,7 +128,7 @@ def test_random_baseline(tmp_path):
 def test_modern_preset(tmp_path):
     from papers.cream.settings import MODERN_SEARCH
 
-    changes = {**MODERN_SEARCH, "holdout": 16, "apply_resolution": False, "macs_min": 80.0, "macs_max": 110.0}
+    changes = {**MODERN_SEARCH, "holdout": 16, "macs_min": 80.0, "macs_max": 110.0}
     result = search(replace(TINY, **changes), options(tmp_path))
     assert all(80 <= row["mflops"] <= 110 for row in result["board"]) and result["scored"]
 
