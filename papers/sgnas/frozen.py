@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from papers.sgnas.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS
-from papers.sgnas.layers import BN_EPS
+from papers.sgnas.layers import BN_EPS, relu6_
 from papers.sgnas.lookup import THRESHOLD
 from papers.sgnas.network import fold
 from papers.sgnas.supernet import Path, RowBatchNorm, Supernet, UnifiedBlock
@@ -47,7 +47,7 @@ class FrozenBlock:
         if rows is not None:
             weight, bias = weight[rows], bias[rows]
         size = KERNEL_SIZES[k]
-        return functional.relu6(functional.conv2d(y, weight, bias, self.stride, size // 2, groups=len(weight)))
+        return relu6_(functional.conv2d(y, weight, bias, self.stride, size // 2, groups=len(weight)))
 
     def path(self, x: torch.Tensor, ops: list[int]) -> torch.Tensor:
         """Single path, evaluation mode."""
@@ -56,7 +56,7 @@ class FrozenBlock:
             blocks = [i for i, op in enumerate(ops) if op == k]
             if blocks:
                 rows = self.rows(blocks)
-                y = functional.relu6(functional.conv2d(x, self.expand[0][rows], self.expand[1][rows]))
+                y = relu6_(functional.conv2d(x, self.expand[0][rows], self.expand[1][rows]))
                 hidden.append(self._depthwise(y, k, rows))
                 columns.append(rows)
         weight, bias = self.project[sum(op == SKIP for op in ops)]
@@ -65,7 +65,7 @@ class FrozenBlock:
 
     def soft(self, x: torch.Tensor, p: torch.Tensor, active: list[list[bool]], skipped: int) -> torch.Tensor:
         """Sum over kernels of p k-branch, per sub-block; p [6, 4]; operations that are not ``active`` are not run."""
-        y = functional.relu6(functional.conv2d(x, *self.expand))
+        y = relu6_(functional.conv2d(x, *self.expand))
         total = None
         for k in range(len(KERNEL_SIZES)):
             blocks = [i for i in range(SUB_BLOCKS) if active[i][k]]

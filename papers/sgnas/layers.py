@@ -16,8 +16,15 @@ ACTIVATIONS = ("relu", "hswish")
 
 
 def activate(x: torch.Tensor, name: str) -> torch.Tensor:
-    """relu: min(max(x, 0), 6). hswish: x relu6(x + 3) / 6."""
-    return functional.relu6(x) if name == "relu" else functional.hardswish(x)
+    """relu: min(max(x, 0), 6). hswish: x relu6(x + 3) / 6. x is the output of a normalisation or folded convolution,
+    which nothing else reads: the first works in place.
+    """
+    return functional.relu6(x, inplace=True) if name == "relu" else functional.hardswish(x)
+
+
+def relu6_(x: torch.Tensor) -> torch.Tensor:
+    """ReLU6 in place, for outputs that nothing else reads."""
+    return functional.relu6(x, inplace=True)
 
 
 def init_conv(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

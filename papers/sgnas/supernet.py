@@ -25,7 +25,7 @@ from papers.sgnas.architectures import (
     SUB_BLOCKS,
     Macro,
 )
-from papers.sgnas.layers import BN_EPS, ConvBN, init_conv, init_module
+from papers.sgnas.layers import BN_EPS, ConvBN, init_conv, init_module, relu6_
 from papers.sgnas.network import Block
 
 Path = Sequence[Sequence[int]]  # operation index per layer and sub-block
@@ -97,10 +97,10 @@ class UnifiedBlock(nn.Module):
             blocks = [i for i, op in enumerate(ops) if op == k]
             if blocks:
                 rows = self.rows(blocks)
-                y = functional.relu6(self.expand_bn(functional.conv2d(x, self.expand[rows]), rows))
+                y = relu6_(self.expand_bn(functional.conv2d(x, self.expand[rows]), rows))
                 weight = self.depthwise[k][rows]
                 y = functional.conv2d(y, weight, None, self.stride, KERNEL_SIZES[k] // 2, groups=len(rows))
-                hidden.append(functional.relu6(self.depthwise_bn[k](y, rows)))
+                hidden.append(relu6_(self.depthwise_bn[k](y, rows)))
                 columns.append(rows)
         skipped = [i for i, op in enumerate(ops) if op == SKIP]
         if skipped and self.training:
@@ -136,10 +136,10 @@ class Supernet(nn.Module):
 
     def stem(self, x: torch.Tensor) -> torch.Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        return self.first_mb(functional.relu6(self.first(x)))
+        return self.first_mb(relu6_(self.first(x)))
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(functional.relu6(self.last_stage(x)).mean((2, 3)))
+        return self.classifier(relu6_(self.last_stage(x)).mean((2, 3)))
 
     def forward(self, x: torch.Tensor, path: Path) -> torch.Tensor:
         x = self.stem(x)
