@@ -82,6 +82,10 @@ def load_generator(source: str, prior_pool: str = "", options: Any = None, data:
     path = path / "generator.safetensors" if path.is_dir() else path
     if path.suffix in (".pth", ".pt", ".tar"):
         return _load_authors(path, prior_pool)
+    if not path.exists() and not path.with_suffix(".json").exists():
+        raise UserError(
+            f"no generator {source!r}; give published, a finished search's folder, or its generator.safetensors"
+        )
     about = read_json(path.with_suffix(".json"))
     if not isinstance(about, dict) or about.get("space") != SPACE:
         raise UserError(f"{path} is not a generator of space {SPACE!r}; give the folder of a finished search")

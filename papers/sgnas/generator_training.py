@@ -10,6 +10,7 @@ from scipy.stats import kendalltau
 
 from common import seeds
 from common.losses import TopK, label_smoothing_cross_entropy
+from common.training import read
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generator import Generator, arg_max_ops, gumbel_softmax, normalise
 from papers.sgnas.lookup import Lookup, one_hot
@@ -121,5 +122,5 @@ def path_error(
         logits = frozen.path(x, ops)
         counter.add(logits, y, label_smoothing_cross_entropy(logits, y))
     assert counter is not None
-    loss, error, _, _ = counter.read()
-    return loss, error
+    found = read(counter)
+    return found.loss, found.top1_error

@@ -10,6 +10,7 @@ import torch
 
 from common.losses import TopK
 from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
+from common.training import read
 from papers.sgnas.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.sampling import sample_paths
@@ -127,5 +128,5 @@ def path_errors(
     for path, (x, y) in zip(paths, batches.epoch(0)):
         logits = frozen.path(x, path)
         counter.add(logits, y, smoothed_cross_entropy(logits, y))
-    loss, error, _, _ = counter.read()
-    return loss, error
+    found = read(counter)  # over all processes
+    return found.loss, found.top1_error

@@ -229,5 +229,5 @@ def test_generator_of_another_space(tmp_path):
     (tmp_path / "generator.json").write_text(json.dumps({"space": "darts"}))
     with pytest.raises(UserError, match="is not a generator of space"):
         load_generator(str(tmp_path))
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match="no generator"):
         load_generator(str(tmp_path / "absent"))
