@@ -116,7 +116,7 @@ def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
                 for archive, cell in zip(archives, current):
                     archive.update(cell, lambda: draw(rng))  # noqa: B023
                 tables = after_step(tables, samples)
-                total += loss
+                total += float(loss)
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             epoch, position = epoch + 1, 0

@@ -124,7 +124,7 @@ def search_random(settings: SearchNb201RandomSettings, options: RunOptions) -> d
                 fill_once_used(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
-                previous, total = current, total + loss
+                previous, total = current, total + float(loss)
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             epoch, position = epoch + 1, 0
@@ -199,7 +199,7 @@ def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
                 alphas.grad = torch.autograd.grad(arch_loss, alphas)[0]
                 arch_optimizer.step()
                 stale = alphas.grad.clone()
-                previous, total = current, total + loss
+                previous, total = current, total + float(loss)
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             epoch, position = epoch + 1, 0

@@ -91,7 +91,7 @@ def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
                 zero_fill_grads(model.parameters())
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
-                total += loss
+                total += float(loss)
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             epoch, position = epoch + 1, 0
