@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from common.errors import UserError
@@ -32,7 +34,8 @@ def describe(name: str, dataset: str | None = None, channels: int = 0, layers: i
         raise UserError(f"no counts for data set {dataset!r}; use one of {', '.join(CLASSES)} or ptb")
     architecture = load_cnn(name)
     width, depth = size_of(dataset, name, channels, layers)
-    model = build_derived(architecture, dataset, CLASSES[dataset], width, depth, auxiliary=True)
+    with torch.device("meta"):  # only shapes are counted
+        model = build_derived(architecture, dataset, CLASSES[dataset], width, depth, auxiliary=True)
     size = IMAGE_SIZE[dataset]
     with_auxiliary = sum(p.numel() for p in model.parameters())
     multiply_adds = macs(model, (1, 3, size, size))
@@ -64,7 +67,8 @@ def describe_nb201(code: str) -> dict:
     """A NAS-Bench-201 cell in its macro network (C = 16, N = 5, ten classes)."""
     from common.data.nasbench201 import to_string
 
-    model = build_nb201(code)
+    with torch.device("meta"):
+        model = build_nb201(code)
     count, multiply_adds = parameters(model), macs(model, (1, 3, 32, 32))
     return {
         "name": code, "dataset": "cifar10", "parameters": count, "parameters_with_auxiliary": count,
@@ -74,7 +78,12 @@ def describe_nb201(code: str) -> dict:
 
 def count(name: str, dataset: str, channels: int, layers: int, key: str) -> int:
     """One number of :func:`describe` at another size (used by the claims)."""
-    return describe(name, dataset, int(channels), int(layers))[key]
+    return _described(name, dataset, int(channels), int(layers))[key]
+
+
+@cache
+def _described(name: str, dataset: str, channels: int, layers: int) -> dict:
+    return describe(name, dataset, channels, layers)
 
 
 def supernet_parameters(space: str, channels: int, layers: int) -> int:
@@ -82,11 +91,13 @@ def supernet_parameters(space: str, channels: int, layers: int) -> int:
     from papers.nsas.networks import build_nb201_supernet, build_supernet
     from papers.nsas.recurrent_supernet import SearchCell
 
-    if space == "darts":
-        return sum(p.numel() for p in build_supernet(int(channels), 10, int(layers)).parameters())
-    if space == "nb201":
-        return sum(p.numel() for p in build_nb201_supernet(int(channels), int(layers), 10).parameters())
-    model = LanguageModel(10_000, int(channels), SearchCell(int(channels)), Dropouts())
+    with torch.device("meta"):
+        if space == "darts":
+            model: torch.nn.Module = build_supernet(int(channels), 10, int(layers))
+        elif space == "nb201":
+            model = build_nb201_supernet(int(channels), int(layers), 10)
+        else:
+            model = LanguageModel(10_000, int(channels), SearchCell(int(channels)), Dropouts())
     return sum(p.numel() for p in model.parameters())
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from papers.nsas.networks import load_cnn
-
 from common.runs import run_folder
 from papers.nsas.architectures import PRIMITIVES
+from papers.nsas.networks import load_cnn
 from papers.nsas.settings import DrawSettings
 from papers.nsas.train_recurrent import load_cell
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from papers.nsas.networks import build_nb201_supernet, code_logits
 from torch import nn
 
 from common import seeds
@@ -23,6 +22,7 @@ from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
+from papers.nsas.networks import build_nb201_supernet, code_logits
 from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.schedules import cosine
 from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves, renew_statistics

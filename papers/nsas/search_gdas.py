@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from papers.nsas.networks import build_supernet, names_of, table_logits
 from torch import Tensor, nn
 
 from common import seeds
@@ -21,6 +20,7 @@ from common.device import pick_device
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import architect, paths
+from papers.nsas.networks import build_supernet, names_of, table_logits
 from papers.nsas.novelty import Archive, similarity_weights, weighted_recursion
 from papers.nsas.relaxation import FLOOR, darts_temperature, relaxed_one_hot
 from papers.nsas.sampling import EDGES, OPERATIONS, decode_depth, decode_top2, sample_depth_published, sample_distinct

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from papers.nsas.networks import NB201_MEAN, NB201_STD, build_nb201_supernet, code_logits, weighted_logits
 from torch import Tensor, nn
 
 from common import seeds
@@ -27,6 +26,7 @@ from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
+from papers.nsas.networks import NB201_MEAN, NB201_STD, build_nb201_supernet, code_logits, weighted_logits
 from papers.nsas.relaxation import gumbel, nb201_temperature, straight_through
 from papers.nsas.schedules import cosine
 from papers.nsas.settings import SearchNb201GdasSettings, SearchNb201RandomSettings

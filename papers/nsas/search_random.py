@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, table_logits
 from torch import Tensor, nn
 
 from common import seeds
@@ -27,6 +26,7 @@ from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import paths
+from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, table_logits
 from papers.nsas.novelty import Archive
 from papers.nsas.sampling import SAMPLERS, Cell
 from papers.nsas.schedules import cosine, shifted

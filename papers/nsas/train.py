@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from common.checkpoints import save_weights
-from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, logits_of, set_drop_path
 from torch import nn
 
 from common import seeds
+from common.checkpoints import save_weights
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
@@ -22,6 +21,7 @@ from common.data.sources import open_images
 from common.device import autocast, pick_device
 from common.losses import label_smoothing_cross_entropy
 from common.runs import check_finite, open_run
+from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, logits_of, set_drop_path
 from papers.nsas.schedules import drop_path, learning_rate, shifted
 from papers.nsas.settings import TrainSettings
 
