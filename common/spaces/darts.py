@@ -42,9 +42,7 @@ class Genotype:
             default = list(range(2, 2 + NODES))
             concat = {k: tuple(int(i) for i in content.get(k, default)) for k in ("normal_concat", "reduce_concat")}
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError(
-                "not a DARTS genotype: needs normal and reduce, lists of [operation, input] pairs"
-            ) from None
+            raise UserError("not a DARTS genotype: needs normal and reduce, lists of [operation, input]") from None
         for pairs in cells.values():
             if len(pairs) % 2 or not pairs:
                 raise UserError("not a DARTS genotype: every node needs two [operation, input] pairs")
@@ -78,14 +76,22 @@ class Cell(nn.Module):
         self.reduction = reduction
         self.states = [state for _, state in pairs]
         self._ops = nn.ModuleList(OPERATIONS[op](c, 2 if reduction and state < 2 else 1, True) for op, state in pairs)
+        self.ops: list[Any] = list(self._ops)
 
     def forward(self, before: Tensor, last: Tensor, drop: float = 0.0, masks: Iterator[Tensor] | None = None) -> Tensor:
         """``drop`` > 0 drops op outputs per sample (identities excepted); ``masks`` gives the keep-bits in order."""
         states = [self.preprocess0(before), self.preprocess1(last)]
+        rectified: dict[int, Tensor] = {}  # the ReLU of a state is computed once for all that start with it
         for slot in range(0, len(self._ops), 2):
             outputs = []
             for k in (slot, slot + 1):
-                out = self._ops[k](states[self.states[k]])
+                op, source = self.ops[k], self.states[k]
+                if hasattr(op, "after_relu"):
+                    if source not in rectified:
+                        rectified[source] = torch.relu(states[source])
+                    out = op.after_relu(rectified[source])
+                else:
+                    out = op(states[source])
                 if drop > 0 and not isinstance(self._ops[k], Identity):
                     out = drop_path(out, drop, next(masks) if masks is not None else None)
                 outputs.append(out)
@@ -144,7 +150,7 @@ class _Derived(nn.Module):
             self.auxiliary_head = None
         self.global_pooling: nn.Module = nn.AvgPool2d(7) if imagenet else nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, classes)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _run(self, before: Tensor, last: Tensor, masks: Sequence[Tensor] | None) -> tuple[Tensor, Tensor | None]:
         drop = self.drop_path_prob if self.training else 0.0

@@ -7,7 +7,8 @@ The running statistics of every edge's own norm are kept all the same, so a stat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ class SearchCell(nn.Module):
         self.reduction = reduction
         self.preprocess0, self.preprocess1 = preprocess(c_before, c_last, c, after_reduction, affine=False)
         self._ops = nn.ModuleList(MixedOp(c, 2 if reduction and state < 2 else 1) for _, state in EDGES)
+        self.mixed: list[Any] = list(self._ops)
         self.leaving = [[e for e, (_, s) in enumerate(EDGES) if s == state] for state in range(NODES + 1)]
 
     def plain(self, before: Tensor, last: Tensor, weights: Tensor) -> Tensor:
@@ -51,7 +53,7 @@ class SearchCell(nn.Module):
         states = [self.preprocess0(before), self.preprocess1(last)]
         for node in range(NODES):
             edges = [e for e, (n, _) in enumerate(EDGES) if n == node]
-            states.append(sum(self._ops[e](states[EDGES[e][1]], weights[e]) for e in edges))
+            states.append(sum(self.mixed[e](states[EDGES[e][1]], weights[e]) for e in edges))
         return torch.cat(states[2:], dim=1)
 
     def forward(self, before: Tensor, last: Tensor, weights: Table) -> Tensor:
@@ -67,7 +69,7 @@ class SearchCell(nn.Module):
             edges = self.leaving[state]
             pooled = {p: self._pool(state, p, x) for p in (MAX_POOL, AVG_POOL)}
             for e in edges:
-                node, ops, row = EDGES[e][0], self._ops[e]._ops, weights[e]
+                node, ops, row = EDGES[e][0], self.mixed[e]._ops, weights[e]
                 for p in range(1, len(PRIMITIVES)):
                     if p in pooled:
                         out = pooled[p][edges.index(e)]
@@ -82,7 +84,7 @@ class SearchCell(nn.Module):
 
     def _pool(self, state: int, p: int, x: Tensor) -> list[Tensor]:
         """Pool p of a state behind the norm of each edge that leaves it; one tensor for all in train mode."""
-        branches = [self._ops[e]._ops[p] for e in self.leaving[state]]
+        branches = [self.mixed[e]._ops[p] for e in self.leaving[state]]
         pooled = branches[0][0](x)
         norms = [branch[1] for branch in branches]
         if not self.training or any(n.momentum is None for n in norms):
@@ -101,7 +103,7 @@ class SearchCell(nn.Module):
             for e, (n, state) in enumerate(EDGES):
                 if n != node:
                     continue
-                ops = self._ops[e]._ops
+                ops = self.mixed[e]._ops
                 picked = set(chosen[e]) - {NONE}
                 if update_unselected and self.training:
                     with torch.no_grad():
@@ -128,10 +130,12 @@ def shared_norm(norms: Sequence[nn.BatchNorm2d], x: Tensor) -> Tensor:
     mean, var = torch.zeros_like(first.running_mean), torch.zeros_like(first.running_mean)
     out = functional.batch_norm(x, mean, var, None, None, True, 1.0, first.eps)  # momentum 1: the batch's own values
     with torch.no_grad():
-        running = [b for n in norms for b in (n.running_mean, n.running_var)]
-        torch._foreach_mul_(running, 1 - first.momentum)
-        torch._foreach_add_(running, [mean, var] * len(norms), alpha=first.momentum)
-        torch._foreach_add_([n.num_batches_tracked for n in norms], 1)
+        momentum: Any = first.momentum
+        running: list[Any] = [b for n in norms for b in (n.running_mean, n.running_var)]
+        counters: list[Any] = [n.num_batches_tracked for n in norms]
+        torch._foreach_mul_(running, 1 - momentum)
+        torch._foreach_add_(running, [mean, var] * len(norms), alpha=momentum)
+        torch._foreach_add_(counters, 1)
     return out
 
 
@@ -163,7 +167,7 @@ class Supernet(nn.Module):
             before, last, after = last, NODES * c, reduction
         self.global_pooling = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, classes)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, weights: tuple[Table, Table]) -> Tensor:
         """Mixture: x [B, 3, H, W], weights (normal [14, 8], reduce [14, 8]) -> logits [B, classes]."""
@@ -180,7 +184,7 @@ class Supernet(nn.Module):
             x, lambda cell, s0, s1: cell.path(s0, s1, reduce if cell.reduction else normal, update_unselected)
         )
 
-    def _run(self, x: Tensor, step) -> Tensor:
+    def _run(self, x: Tensor, step: Callable[[Any, Tensor, Tensor], Tensor]) -> Tensor:
         before = last = self.stem(x.contiguous(memory_format=torch.channels_last))
         for cell in self.cells:
             before, last = last, step(cell, before, last)

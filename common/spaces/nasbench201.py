@@ -7,6 +7,7 @@ output is node 3. 5^6 = 15,625 cells. Module names are those of released checkpo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,17 +60,14 @@ class SearchCell(nn.Module):
         self.edges = nn.ModuleDict(
             {name: nn.ModuleList(operation(k, c, affine=False, track=track) for k in range(5)) for name in EDGES}
         )
+        self._edges: list[Any] = list(self.edges.values())
 
     def plain(self, x: Tensor, weights: Tensor) -> Tensor:
         """The mixture edge by edge, every operation run: the reference that ``mixture`` equals."""
         nodes = [x]
         for edges in NODE_EDGES:
-            nodes.append(
-                sum(  # type: ignore[arg-type]
-                    sum(weights[e, k] * op(nodes[SOURCES[e]]) for k, op in enumerate(self.edges[EDGES[e]]))
-                    for e in edges
-                )
-            )
+            terms = [weights[e, k] * op(nodes[SOURCES[e]]) for e in edges for k, op in enumerate(self._edges[e])]
+            nodes.append(sum(terms[1:], terms[0]))
         return nodes[3]
 
     def mixture(self, x: Tensor, weights: Table) -> Tensor:
@@ -77,10 +75,10 @@ class SearchCell(nn.Module):
         nodes = [x]
         shared: list[tuple[Tensor, Tensor]] = []
         for edges in NODE_EDGES:
-            shared.append((torch.relu(nodes[-1]), self.edges["1<-0"][AVG_POOL](nodes[-1])))
+            shared.append((torch.relu(nodes[-1]), self._edges[0][AVG_POOL](nodes[-1])))
             total: Tensor | None = None
             for e in edges:
-                source, ops, row = SOURCES[e], self.edges[EDGES[e]], weights[e]
+                source, ops, row = SOURCES[e], self._edges[e], weights[e]
                 rectified, pooled = shared[source]
                 total = add_weighted(total, nodes[source], row[SKIP])
                 total = add_weighted(total, pooled, row[AVG_POOL])
@@ -102,7 +100,7 @@ class SearchCell(nn.Module):
         for edges in NODE_EDGES:
             total: Tensor | None = None
             for e in edges:
-                index, module = int(code[e]), self.edges[EDGES[e]]
+                index, module = int(code[e]), self._edges[e]
                 if update_unselected and self.training:
                     with torch.no_grad():
                         for k in {CONV_1X1, CONV_3X3} - {index}:
@@ -162,7 +160,7 @@ class _Macro(nn.Module):
             self.cells.extend(cell(c) for _ in range(cells_per_stage))
         self.lastact = nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(c, classes)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def start(self, x: Tensor) -> Tensor:
         """The stem, channels last."""
@@ -242,10 +240,10 @@ class Network(_Macro):
 def fold(model: Supernet) -> Callable[[Tensor, Tensor], Tensor]:
     """The supernet in eval mode as a function (x, weights [6, 5]) -> logits, for scoring without gradients.
 
-    Equal to ``model.forward`` in eval mode up to rounding, with less work: batch norm (running statistics) is folded into
-    the convolutions, and an edge's 1x1 convolution, 3x3 convolution and average pool, all linear in what they read, merge:
-    w2 (K1 * r) + w3 (K3 * r) is one 3x3 convolution of r = ReLU(source) for all edges that leave a node. The weights are a
-    copy: fold again after training. Raises ValueError where cells have no running statistics.
+    Equal to ``model.forward`` in eval mode up to rounding, with less work: batch norm (running statistics) is folded
+    into the convolutions, and an edge's 1x1 and 3x3 convolutions merge: w2 (K1 * r) + w3 (K3 * r) is one 3x3
+    convolution of r = ReLU(source), and all edges that leave a node share one. The weights are a copy: fold again after
+    training. Raises ValueError where cells have no running statistics.
     """
     folded = [_fold_cell(cell) if isinstance(cell, SearchCell) else cell for cell in model.cells]
 
@@ -261,10 +259,10 @@ def fold(model: Supernet) -> Callable[[Tensor, Tensor], Tensor]:
 
 def _fold_cell(cell: SearchCell) -> Callable[[Tensor, Tensor], Tensor]:
     kernels, shifts = [], []  # per edge: [2, c, c, 3, 3] (1x1 padded to 3x3, 3x3) and [2, c]
-    for name in EDGES:
+    for edge in cell._edges:
         pair, shift = [], []
         for k in (CONV_1X1, CONV_3X3):
-            _, conv, norm = cell.edges[name][k].op
+            _, conv, norm = edge[k].op
             if norm.running_mean is None:
                 raise ValueError("batch norm without running statistics cannot be folded")
             scale = (norm.running_var + norm.eps).rsqrt()
@@ -280,7 +278,7 @@ def _fold_cell(cell: SearchCell) -> Callable[[Tensor, Tensor], Tensor]:
         mixed = weights[:, CONV_1X1 : CONV_3X3 + 1]  # [6, 2]
         merged = (stacked * mixed[..., None, None, None, None]).sum(1)  # [6, c, c, 3, 3]
         bias = (offsets * mixed[..., None]).sum(1)  # [6, c]
-        nodes = [x, None, None, None]
+        nodes: list[Any] = [x, None, None, None]
         for source in range(3):
             edges = [e for e in range(len(EDGES)) if SOURCES[e] == source]
             value = nodes[source]
@@ -289,8 +287,8 @@ def _fold_cell(cell: SearchCell) -> Callable[[Tensor, Tensor], Tensor]:
             pooled = F.avg_pool2d(value, 3, 1, 1, count_include_pad=False)
             for e, part in zip(edges, out.split(channels, 1), strict=True):
                 node = int(EDGES[e][0])
-                part = torch.addcmul(torch.addcmul(part, value, weights[e, SKIP]), pooled, weights[e, AVG_POOL])
-                nodes[node] = part if nodes[node] is None else nodes[node] + part
+                part.addcmul_(value, weights[e, SKIP]).addcmul_(pooled, weights[e, AVG_POOL])
+                nodes[node] = part if nodes[node] is None else nodes[node].add_(part)
         return nodes[3]  # type: ignore[return-value]
 
     return run
