@@ -1,0 +1,73 @@
+"""Counts of a network, and drawings of its cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common import drawing
+from common.counting import conv_macs, macs, parameters
+from common.errors import UserError
+from common.runs import run_folder
+from common.spaces import darts_supernet, nasbench201
+from papers.evnas.networks import CLASSES, build, load_genotype
+from papers.evnas.settings_train import DescribeSettings, DrawSettings
+
+
+def describe(name: str, dataset: str | None = None) -> dict[str, Any]:
+    """Counts for a published name or an architecture file.
+
+    ``parameters`` leaves out the auxiliary head, as the paper does; ``macs`` are convolutions and classifier;
+    ``macs_published`` is the paper's column: convolutions alone, at the set's input size. Raises UserError.
+    """
+    dataset = dataset or "cifar10"
+    if dataset not in CLASSES:
+        raise UserError(f"unknown data set {dataset!r}; describe knows {', '.join(CLASSES)}")
+    genotype = load_genotype(name)
+    network = build(genotype, dataset == "imagenet", CLASSES[dataset], auxiliary=True)
+    shape = (3, 224, 224) if dataset == "imagenet" else (3, 32, 32)
+    return {
+        "name": name,
+        "dataset": dataset,
+        "parameters": parameters(network),
+        "parameters_with_auxiliary": parameters(network, exclude=()),
+        "macs": macs(network, shape),
+        "macs_published": conv_macs(network, shape),
+        "architecture": genotype.as_dict(),
+    }
+
+
+def supernet_parameters(space: str, classes: int = 10) -> int:
+    """Parameters of the search network: S1 1,930,618; S2 1,686,106 with 10 classes (without the alphas)."""
+    if space == "s1":
+        return parameters(darts_supernet.Supernet(classes=classes))
+    return parameters(nasbench201.Supernet(classes=classes), exclude=("arch_parameters",))
+
+
+def space_size(space: str) -> int:
+    """Number of genotypes: (180 * 7^8)^2 in S1, 5^6 cells in S2."""
+    return (180 * 7**8) ** 2 if space == "s1" else 5**6
+
+
+def run(settings: DescribeSettings, options: Any) -> dict[str, Any]:
+    """The ``describe`` verb."""
+    return describe(settings.arch, settings.dataset)
+
+
+def edges_of(pairs: Any) -> list[drawing.Edge]:
+    """Labelled edges of a cell in the field's drawing: c_{k-2}, c_{k-1}, nodes 0 to 3, c_{k}."""
+    names = ["c_{k-2}", "c_{k-1}", "0", "1", "2", "3"]
+    edges: list[drawing.Edge] = [(names[state], str(slot // 2), op) for slot, (op, state) in enumerate(pairs)]
+    return edges + [(str(node), "c_{k}", None) for node in range(4)]
+
+
+def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
+    """The ``draw`` verb: one picture per cell."""
+    genotype, folder = load_genotype(settings.arch), run_folder(options)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kind, pairs in (("normal", genotype.normal), ("reduction", genotype.reduce)):
+        path = folder / f"{kind}.{settings.format}"
+        drawing.draw_cells(edges_of(pairs), path, title=f"{kind} cell")
+        written.append(str(path))
+        print(path)
+    return {"files": written}
