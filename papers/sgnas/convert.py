@@ -17,7 +17,8 @@ from papers.sgnas.settings import ConvertSettings
 
 def convert_lmdb(settings: ConvertSettings, options: Any) -> dict[str, Any]:
     """Writes <target>/train.lmdb and <target>/val.lmdb from <source>/{train,val}/CLASS/*, then reads every
-    record back."""
+    record back.
+    """
     if not settings.source or not settings.target:
         raise UserError("give a source folder and a target folder: convert-lmdb SOURCE TARGET")
     source, target = Path(settings.source), Path(settings.target)

@@ -1,8 +1,8 @@
-"""The seed's claim "4N times faster for N constraints", as a measurement on this device.
+"""The claim "4N times faster for N constraints", as a measurement on this device.
 
-The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same
-trained supernet, whose
-training is not counted, as in the paper. Steps and scored candidates are timed here; their numbers are settings.
+The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same trained
+supernet, whose training is not counted, as in the paper. Steps and scored candidates are timed here; their numbers
+are settings.
 """
 
 from __future__ import annotations

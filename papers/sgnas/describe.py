@@ -79,7 +79,8 @@ def counts(kernels: Kernels, macro: Macro, classes: int, se: bool) -> dict[str, 
 
 def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
     """Counts and kernels. On ImageNet with squeeze-excite, as published; on CIFAR without, as in the authors'
-    recipe."""
+    recipe.
+    """
     dataset = dataset or "imagenet"
     if dataset not in DATASETS:
         raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")

@@ -1,5 +1,6 @@
 """Evaluating weights: our own, or the authors' SGNAS-A/B/C checkpoints (averaged weights, ``module.`` prefix
-and all)."""
+and all).
+"""
 
 from __future__ import annotations
 

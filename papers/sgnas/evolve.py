@@ -1,8 +1,7 @@
 """The compared family of methods: an evolutionary search per constraint on the same supernet, and random search.
 
-Not in the authors' repository, which gives no search baseline; the usual recipe of single-path methods
-(population, mutation
-and crossover among the best, each candidate scored with the supernet's weights).
+Not in the authors' repository, which gives no search baseline; the usual recipe of single-path methods (population,
+mutation and crossover among the best, each candidate scored with the supernet's weights).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The supernet as a fixed function, for everything after its training: generator training, validation, evolution.
 
-Nothing here needs a gradient with respect to weights, so every evaluation-mode normalisation is folded into
-the convolution in
-front of it once. Gradients flow to the architecture parameters only. Sections 3.2 and 3.3 of the paper.
+Nothing here needs a gradient with respect to weights, so every evaluation-mode normalisation is folded into the
+convolution in front of it once. Gradients flow to the architecture parameters only. Sections 3.2 and 3.3 of the
+paper.
 """
 
 from __future__ import annotations
@@ -110,9 +110,8 @@ class FrozenSupernet:
     def soft(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """Logits for architecture parameters p [L, 6, 4].
 
-        Operations with p <= 0.01 are not run and get no gradient. The normalisation is number round(sum of
-        p_skip), rounded
-        half to even, without gradient; p_skip itself gets none from here, as its branch is zero.
+        Operations with p <= 0.01 are not run and get no gradient. The normalisation is number round(sum of p_skip),
+        rounded half to even, without gradient; p_skip itself gets none from here, as its branch is zero.
         """
         active = (p.detach() > THRESHOLD).tolist()
         skipped = p.detach()[..., SKIP].sum(-1).round().int().tolist()

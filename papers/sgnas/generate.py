@@ -55,7 +55,8 @@ def save_generator(
     folder: Path, network: Generator, pool: PriorPool, macro: Macro, shape: dict[str, int], table: Any
 ) -> None:
     """Write generator.safetensors and generator.json (space, range, prior pool; everything ``load_generator``
-    needs)."""
+    needs).
+    """
     from common.checkpoints import save_weights
 
     about = {

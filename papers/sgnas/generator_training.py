@@ -32,7 +32,8 @@ def targets_of_step(
     low: float, high: float, step_size: float, noise: float, count: int, seed: int, step: int
 ) -> list[float]:
     """The targets of optimiser step number ``step``: the next of a pool that is reshuffled when used up, plus
-    U(-0.5, 0.5)."""
+    U(-0.5, 0.5).
+    """
     pool = target_pool(low, high, step_size)
     targets = []
     for number in range(step * count, (step + 1) * count):

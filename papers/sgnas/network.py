@@ -1,9 +1,8 @@
 """The derived network: built from kernel lists, trained from scratch.
 
 Sub-blocks with equal kernels are merged into one depthwise convolution: the hidden channels of a block are kept in the
-order of kernel sizes. ``to_published`` and ``from_published`` translate names and channel order from and to
-the authors'
-checkpoints, where each sub-block has its own convolution, in sub-block order.
+order of kernel sizes. ``to_published`` and ``from_published`` translate names and channel order from and to the
+authors' checkpoints, where each sub-block has its own convolution, in sub-block order.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ Draw = Callable[[str, int, int], list[int]]
 @dataclass
 class LayerOrder:
     """State of one layer: an order of expansions 2..6 with a pointer; per sub-block an order of kernels with a
-    pointer."""
+    pointer.
+    """
 
     expansions: list[int] = field(default_factory=lambda: list(range(MIN_EXPANSION, SUB_BLOCKS + 1)))
     expansion_index: int = 0
@@ -67,7 +68,8 @@ def _sorted_ops(rng: np.random.RandomState) -> list[int]:
 
 def sample_paths(rng: np.random.RandomState, layers: int, count: int, active: str = "random") -> list[Ops]:
     """The ``count`` paths of one batch: reset, then advance. Within up to five paths all expansions of a layer
-    differ."""
+    differ.
+    """
     if active == "sorted":
         return [[_sorted_ops(rng) for _ in range(layers)] for _ in range(count)]
     orders = [LayerOrder() for _ in range(layers)]

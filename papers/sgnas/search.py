@@ -2,8 +2,8 @@
 
 Algorithm of the paper (section 3):
     phase 1  for each batch: 4 paths with different expansion rates, add up their gradients, one SGD step
-    phase 2  for each batch: target t; p = Gumbel-softmax(generator(t, prior)); CE(supernet(x; p)) + L_hc(F(p),
-    t); Adam step
+    phase 2  for each batch: target t; p = Gumbel-softmax(generator(t, prior));
+             CE(supernet(x; p)) + L_hc(F(p), t); one Adam step for the generator
     then     any number of targets: arg-max of generator(t, prior)
 Each phase can be resumed at any batch, and run alone from the other's output.
 """

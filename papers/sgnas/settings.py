@@ -1,8 +1,7 @@
 """Settings of every stage; the defaults are the published ImageNet run's. Imports no torch, so that --help is instant.
 
-The authors count ``warmup_epochs`` and ``search_epochs`` in one number line; here the two phases have counts
-of their own
-(their generator trains ``search_epochs - warmup_epochs`` epochs).
+The authors count ``warmup_epochs`` and ``search_epochs`` in one number line; here the two phases have counts of their
+own (their generator trains ``search_epochs - warmup_epochs`` epochs).
 """
 
 from __future__ import annotations

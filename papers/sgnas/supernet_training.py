@@ -43,11 +43,10 @@ def supernet_gradients(
 class PathSGD:
     """SGD with momentum and weight decay that knows which operations the step's paths used.
 
-    The original holds each sub-block's operations as parameters of their own. ``zero`` (what made the
-    published result: PyTorch
-    before 2.0 filled gradients with zeros): an operation used at least once is moved by decay and momentum in
-    every later
-    step; before its first use it stays as it is. ``none``: an operation is moved only in steps that use it.
+    The original holds each sub-block's operations as parameters of their own. ``zero`` (what made the published
+    result: PyTorch before 2.0 filled gradients with zeros): an operation used at least once is moved by decay and
+    momentum in every later step; before its first use it stays as it is. ``none``: an operation is moved only in
+    steps that use it.
     """
 
     def __init__(self, supernet: Supernet, momentum: float, weight_decay: float, gradients: str = "zero") -> None:
@@ -120,7 +119,8 @@ def path_errors(
     supernet: Supernet, batches: Any, rng: np.random.RandomState, active: str = "random"
 ) -> tuple[float, float]:
     """(mean smoothed loss, top-1 error in percent) over one epoch of batches, a different random path for each
-    batch."""
+    batch.
+    """
     frozen = FrozenSupernet(supernet)
     counter = TopK(next(supernet.parameters()).device)
     count = len(batches)

@@ -1,5 +1,4 @@
-"""Training an architecture from scratch: the ImageNet recipe (RMSprop, EMA, squeeze-excite, h-swish) or
-CIFAR's (SGD, cosine)."""
+"""Training from scratch: the ImageNet recipe (RMSprop, EMA, squeeze-excite, h-swish) or CIFAR's (SGD, cosine)."""
 
 from __future__ import annotations
 
