@@ -1,0 +1,88 @@
+"""Losses, schedules and one training step of the derived networks against the originals' values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from common.losses import TopK, label_smoothing_cross_entropy
+from papers.evnas.networks import build, load_genotype
+from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
+from papers.evnas.train import cifar_lr, drop_path_probability, imagenet_lr
+
+
+def test_losses(golden, close):
+    found = golden("losses.npz")
+    logits, target = torch.from_numpy(found["logits"]).requires_grad_(), torch.from_numpy(found["targets"]).long()
+    loss = label_smoothing_cross_entropy(logits, target, 0.1)
+    loss.backward()
+    close(loss, found["label_smooth_0p1"])
+    close(logits.grad, found["label_smooth_grad"])
+    close(functional.cross_entropy(logits, target), found["cross_entropy"])
+    counter = TopK()
+    counter.add(logits, target)
+    _, top1, top5, images = counter.read()
+    assert images == len(target)
+    assert 100 - top1 == pytest.approx(float(found["top1"]), abs=1e-4)
+    assert 100 - top5 == pytest.approx(float(found["top5"]), abs=1e-4)
+
+
+def test_schedules(golden):
+    found = golden("schedules.json")
+    cifar, imagenet = TrainSettings(), TrainImageNetSettings()
+    values = found["cifar_train_lr"]["values"]
+    assert [cifar_lr(cifar, e) for e in range(len(values))] == pytest.approx(values, abs=1e-12)
+    entry = found["cifar_drop_path"]
+    assert [drop_path_probability(entry["p"], e, entry["epochs"]) for e in range(len(entry["values"]))] == pytest.approx(
+        entry["values"], abs=1e-12
+    )
+    for name, settings in (
+        ("imagenet_lr_batch256", imagenet),
+        ("imagenet_lr_batch1024_lr0.5", TrainImageNetSettings(batch_size=1024, lr=0.5)),
+    ):
+        values = found[name]["values"]
+        assert [imagenet_lr(settings, e) for e in range(len(values))] == pytest.approx(values, abs=1e-12), name
+
+
+@pytest.mark.parametrize("name", ["train_cifar.npz", "train_imagenet.npz"])
+def test_one_step(name, golden, fill, rule_input, close):
+    found, meta = golden(name), golden("meta.json")["nets"][name]
+    imagenet = "imagenet" in name
+    network = build(
+        load_genotype(meta["arch"]), imagenet, meta["num_classes"], meta["C"], meta["layers"], meta["auxiliary"]
+    )
+    fill(network, meta["salt"]).train()
+    network.drop_path_prob = meta["drop_path_prob"]
+    if imagenet:
+        x, masks, weight_decay, lr = rule_input("itrain:EvNASB", (2, 3, 224, 224)), None, 3e-5, 0.1
+    else:
+        x, weight_decay, lr = torch.from_numpy(found["input"]), 3e-4, 0.025
+        masks = list(torch.from_numpy(found["drop_masks"]))
+    target = torch.from_numpy(found["target"]).long()
+    smoothing = meta.get("label_smooth", 0.0)
+    optimizer = torch.optim.SGD(network.parameters(), lr, momentum=0.9, weight_decay=weight_decay)
+    logits, auxiliary = network(x, masks)
+    main = label_smoothing_cross_entropy(logits, target, smoothing)
+    side = label_smoothing_cross_entropy(auxiliary, target, smoothing)
+    loss = main + 0.4 * side
+    loss.backward()
+    close(logits, found["logits_train"])
+    close(auxiliary, found["logits_aux"])
+    for value, key in ((main, "loss_main"), (side, "loss_aux"), (loss, "loss_total")):
+        close(value, found[key], key)
+    named = dict(network.named_parameters())
+    gradients = {k.removeprefix("grad/"): v for k, v in found.items() if k.startswith("grad/")}
+    assert gradients
+    for key, value in gradients.items():
+        close(named[key].grad, value, key)
+    close(torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0), found["grad_norm"])
+    optimizer.step()
+    state = network.state_dict()
+    for key, value in found.items():
+        if key.startswith(("after/", "stats/")):
+            close(state[key.split("/", 1)[1]], value, key)
+    if "logits_eval_next" in found:
+        network.eval()
+        with torch.no_grad():
+            close(network(x)[0], found["logits_eval_next"])
