@@ -42,6 +42,11 @@ class ReLUConvBN(nn.Module):
         return self.op[2](self.op[1](x))
 
 
+def _planes(weight: Tensor) -> Tensor:
+    """A 1x1 kernel with the strides of the default layout (``contiguous`` leaves its ambiguous ones alone)."""
+    return weight.reshape(-1).view(weight.shape)
+
+
 class FactorizedReduce(nn.Module):
     """ReLU; two 1x1 convolutions of stride 2, the second on the input shifted by one pixel; concatenated; batch norm.
 
@@ -62,7 +67,11 @@ class FactorizedReduce(nn.Module):
         """The same on an input that went through the ReLU already."""
         if x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(f"a factorised reduction needs even sizes, not {x.shape[2]} x {x.shape[3]}")
-        return self.bn(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
+        # Planes first, weights too: strided 1x1 convolutions of few channels with channels-last strides corrupt the heap in
+        # their backward pass on the CPU (seen with torch 2.13).
+        even = functional.conv2d(x.contiguous(), _planes(self.conv_1.weight), stride=2)
+        odd = functional.conv2d(x[:, :, 1:, 1:].contiguous(), _planes(self.conv_2.weight), stride=2)
+        return self.bn(torch.cat([even, odd], dim=1).contiguous(memory_format=torch.channels_last))
 
 
 class SepConv(nn.Module):

@@ -26,7 +26,9 @@ from papers.evnas.settings_train import EvaluateSettings
 def read_checkpoint(path: str) -> dict[str, Any]:
     """The tensors of a checkpoint: bare state dict, or the ImageNet container's ``state_dict`` entry."""
     if not path:
-        raise UserError("no checkpoint given; add --checkpoint FILE (weights.safetensors of train, or the authors' file)")
+        raise UserError(
+            "no checkpoint given; add --checkpoint FILE (weights.safetensors of train, or the authors' file)"
+        )
     tensors = load_tensors(Path(path))
     return strip_prefix(tensors.get("state_dict", tensors))
 

@@ -110,7 +110,9 @@ def _run(
             return run.result
         seeds.seed_everything(options.seed)
         model = network().to(device)
-        optimizer = torch.optim.SGD(model.parameters(), c.lr, momentum=c.momentum, weight_decay=c.weight_decay)
+        optimizer = torch.optim.SGD(
+            model.parameters(), c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True
+        )
         loss_of = auxiliary_loss(criterion, c.auxiliary_weight)
         counter, first, begin = TopK(device), 0, 0
         best: dict[str, Any] = {"error": float("inf"), "epoch": -1, "weights": None}

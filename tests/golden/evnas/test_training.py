@@ -34,9 +34,9 @@ def test_schedules(golden):
     values = found["cifar_train_lr"]["values"]
     assert [cifar_lr(cifar, e) for e in range(len(values))] == pytest.approx(values, abs=1e-12)
     entry = found["cifar_drop_path"]
-    assert [drop_path_probability(entry["p"], e, entry["epochs"]) for e in range(len(entry["values"]))] == pytest.approx(
-        entry["values"], abs=1e-12
-    )
+    assert [
+        drop_path_probability(entry["p"], e, entry["epochs"]) for e in range(len(entry["values"]))
+    ] == pytest.approx(entry["values"], abs=1e-12)
     for name, settings in (
         ("imagenet_lr_batch256", imagenet),
         ("imagenet_lr_batch1024_lr0.5", TrainImageNetSettings(batch_size=1024, lr=0.5)),

@@ -1,0 +1,154 @@
+"""Training and evaluation of derived networks: tiny runs, resume, the authors' checkpoint formats, users' mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.architecture import save_architecture
+from common.cli import RunOptions
+from common.data.folder import open_pictures
+from common.errors import UserError
+from papers.evnas import train as train_module
+from papers.evnas.architectures import PUBLISHED
+from papers.evnas.describe import describe, edges_of, space_size
+from papers.evnas.evaluate import evaluate
+from papers.evnas.networks import build, load_genotype
+from papers.evnas.settings_train import EvaluateSettings, TrainImageNetSettings, TrainSettings
+from papers.evnas.train import train, train_imagenet
+
+TINY = {
+    "dataset": "digits", "train_images": 96, "channels": 4, "layers": 3, "auxiliary": False, "epochs": 2,
+    "batch_size": 32, "flip": False, "cutout": 0, "pad": 2,
+}  # fmt: skip
+
+
+def options(folder: Path, **changes) -> RunOptions:
+    return RunOptions(paper="evnas", section="train", out=folder, device="cpu", **changes)
+
+
+def test_train_then_evaluate(tmp_path):
+    settings = TrainSettings(**TINY)
+    result = train(settings, options(tmp_path / "train"))
+    weights = str(tmp_path / "train" / "weights.safetensors")
+    found = evaluate(EvaluateSettings(dataset="digits", checkpoint=weights), options(tmp_path / "evaluate"))
+    assert found["metrics"]["top1_error_percent"] == pytest.approx(result["metrics"]["top1_error_percent"])
+    assert found["metrics"]["images"] == 1000
+    rows = (tmp_path / "train" / "history.csv").read_text().splitlines()
+    assert len(rows) == 3 and rows[0].startswith("epoch,lr,drop_path,train_loss")
+    assert train(settings, options(tmp_path / "train")) == result  # a finished run is recognised
+
+
+def test_an_interrupted_training_ends_the_same(tmp_path, monkeypatch):
+    settings = TrainSettings(**{**TINY, "auxiliary": True, "drop_path": 0.3})
+    whole = train(settings, options(tmp_path / "whole"))
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
+    real, calls = train_module.train_steps, []
+
+    def interrupted(*args, **kwargs):
+        for done in real(*args, **kwargs):
+            calls.append(done)
+            yield done
+            if len(calls) == 5:  # the second epoch's second step has been saved
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "train_steps", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, options(tmp_path / "cut"))
+    monkeypatch.setattr(train_module, "train_steps", real)
+    train(settings, options(tmp_path / "cut"))
+    for name in ("weights.safetensors", "history.csv", "result.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert whole["metrics"]["parameters"] > 0
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_authors_cifar_checkpoint(tmp_path, prefix, legacy):
+    """A bare state dict with auxiliary head, as torch 1.5 wrote it."""
+    torch.manual_seed(0)
+    model = build(load_genotype("EvNASB"), False, 10, 4, 3, auxiliary=True)
+    path = tmp_path / "weights.pt"
+    state = {prefix + key: value for key, value in model.state_dict().items()}
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    found = evaluate(EvaluateSettings("EvNASB", "digits", str(path)), options(tmp_path / "out"))
+    assert found["metrics"]["parameters"] == sum(p.numel() for n, p in model.named_parameters() if "aux" not in n)
+
+
+def folder_of_pictures(root: Path) -> Path:
+    import numpy as np
+    from PIL import Image
+
+    generator = np.random.RandomState(0)
+    for split in ("train", "val"):
+        for name in ("one", "two"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(3):
+                pixels = generator.randint(0, 256, (70, 64, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
+    return root
+
+
+def test_imagenet_recipe_and_container(tmp_path):
+    """One epoch on pictures, then a checkpoint in the authors' container: epoch, state_dict, best_acc_top1, optimizer."""
+    pictures = folder_of_pictures(tmp_path / "imagenet-two")
+    assert len(open_pictures(str(pictures), "train", options(tmp_path)).classes) == 2
+    result = train_imagenet(
+        TrainImageNetSettings(dataset=str(pictures), channels=4, layers=3, epochs=1, batch_size=3, workers=0,
+                              auxiliary=False),
+        options(tmp_path / "train"),
+    )  # fmt: skip
+    assert 0 <= result["metrics"]["top1_error_percent"] <= 100
+    model = build(load_genotype("EvNASA"), True, 2, 4, 6, auxiliary=False)
+    state = {"module." + key: value for key, value in model.state_dict().items()}
+    container = {"epoch": 3, "state_dict": state, "best_acc_top1": torch.tensor(50.0), "optimizer": {"state": {}}}
+    torch.save(container, tmp_path / "model_best.pth.tar")
+    found = evaluate(
+        EvaluateSettings("EvNASA", str(pictures), str(tmp_path / "model_best.pth.tar"), workers=0),
+        options(tmp_path / "out"),
+    )
+    assert found["metrics"]["images"] == 6
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save(build(load_genotype("EvNASA"), False, 10, 4, 3).state_dict(), path)
+    with pytest.raises(UserError, match="cells"):
+        evaluate(EvaluateSettings("EvNASC", "digits", str(path)), options(tmp_path / "out"))
+    torch.save(build(load_genotype("EvNASA"), False, 100, 4, 3).state_dict(), path)
+    with pytest.raises(UserError, match="classifier"):  # the trap of the README's CIFAR-100 command
+        evaluate(EvaluateSettings("EvNASA", "digits", str(path)), options(tmp_path / "out"))
+
+
+def test_mistakes_are_one_line(tmp_path):
+    for arch, words in (("EvNASD", "unknown architecture"), (str(tmp_path / "none.json"), "none.json")):
+        with pytest.raises(UserError, match=words) as caught:
+            train(TrainSettings(**{**TINY, "arch": arch}), options(tmp_path / "run"))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="checkpoint"):
+        evaluate(EvaluateSettings(dataset="digits"), options(tmp_path / "run"))
+    with pytest.raises(UserError, match="too few"):
+        train(TrainSettings(**{**TINY, "train_images": 16}), options(tmp_path / "few"))
+    with pytest.raises(UserError, match="recipe imagenet"):
+        train(TrainSettings(dataset="imagenet"), options(tmp_path / "imagenet"))
+
+
+def test_an_architecture_file_trains(tmp_path):
+    path = tmp_path / "architecture.json"
+    save_architecture(path, "darts", PUBLISHED["EvNASC"])
+    result = train(TrainSettings(**{**TINY, "arch": str(path), "epochs": 1}), options(tmp_path / "run"))
+    assert result["architecture"]["normal"] == PUBLISHED["EvNASC"]["normal"]
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["metrics"] == result["metrics"]
+    assert describe(str(path), "cifar10")["parameters"] == 3447838
+    save_architecture(path, "nasbench201", "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+    with pytest.raises(UserError, match="space"):
+        load_genotype(str(path))
+
+
+def test_counts_of_the_space_and_the_drawing():
+    assert space_size("s1") == (180 * 7**8) ** 2 and space_size("s2") == 15625
+    edges = edges_of(load_genotype("EvNASA").normal)
+    assert edges[0] == ("c_{k-2}", "0", "sep_conv_3x3") and len(edges) == 12
