@@ -1,0 +1,43 @@
+"""``python -m papers.evnas search|train|evaluate|describe|draw``: see README.md beside this file."""
+
+from __future__ import annotations
+
+from common.cli import Stage, Verb, main
+from papers.evnas import settings as s
+from papers.evnas import settings_train as t
+
+
+def _verb(settings: type, run: str, section: str, about: str) -> Verb:
+    return Verb({(): Stage(settings, f"papers.evnas.{run}", section, about)}, about=about)
+
+
+VERBS = {
+    "search": Verb(
+        {
+            ("s1",): Stage(
+                s.SearchS1, "papers.evnas.search:search", "search", "Evolution in the DARTS cell space", s.S1_VARIANTS
+            ),
+            ("s2",): Stage(
+                s.SearchS2, "papers.evnas.search:search", "search_s2", "Evolution in NAS-Bench-201", s.S2_VARIANTS
+            ),
+        },
+        selectors={"space": ("s1", "s2")},
+        about="Search for an architecture",
+    ),
+    "train": Verb(
+        {
+            ("cifar",): Stage(t.TrainSettings, "papers.evnas.train:train", "train", "The CIFAR recipe"),
+            ("imagenet",): Stage(
+                t.TrainImageNetSettings, "papers.evnas.train:train_imagenet", "train_imagenet", "The ImageNet recipe"
+            ),
+        },
+        selectors={"recipe": ("cifar", "imagenet")},
+        about="Train an architecture from scratch",
+    ),
+    "evaluate": _verb(t.EvaluateSettings, "evaluate:evaluate", "evaluate", "Test error of trained weights"),
+    "describe": _verb(t.DescribeSettings, "describe:run", "describe", "Counts of an architecture"),
+    "draw": _verb(t.DrawSettings, "describe:draw", "draw", "Draw the cells"),
+}
+
+if __name__ == "__main__":
+    main("evnas", VERBS)

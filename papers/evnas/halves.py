@@ -1,0 +1,91 @@
+"""The images of a search: one part trains the weights, another measures fitness."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from common import distributed, seeds
+from common.data.augment import Augmentation
+from common.data.batches import Batches
+from common.data.nasbench201 import SPLIT_SIZES, halves, split_pins
+from common.data.sources import Images, open_images
+from common.errors import UserError
+from papers.evnas.settings import SearchS1, SearchSettings
+
+if TYPE_CHECKING:
+    from common.cli import RunOptions
+
+CIFAR10 = ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768))
+CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+
+
+def _over_255(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return tuple(v / 255 for v in mean), tuple(v / 255 for v in std)
+
+
+# The two searches come from different programs and normalise differently. Sets not listed take CIFAR-10's constants.
+S1_CONSTANTS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+S2_CONSTANTS = {
+    "cifar10": _over_255((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
+    "cifar100": _over_255((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+    "imagenet16-120": _over_255((122.68, 116.66, 104.01), (63.22, 61.26, 65.09)),
+}
+
+
+def augmentation(settings: SearchSettings, images: Images) -> Augmentation:
+    """S1: crop, flip, normalise, cutout; S2: flip, crop, normalise."""
+    first = isinstance(settings, SearchS1)
+    constants = S1_CONSTANTS if first else S2_CONSTANTS
+    mean, std = constants.get(images.name, constants["cifar10"])
+    pad = images.size // 8 if settings.pad < 0 else settings.pad
+    return Augmentation(mean, std, pad, settings.flip, settings.cutout, "crop_flip" if first else "flip_crop")
+
+
+def open_parts(settings: SearchSettings, options: RunOptions) -> tuple[Images, Images, dict[str, str], str]:
+    """Images for the weights, images for the fitness, pins of an index file, and where the halves come from.
+
+    The benchmark's CIFAR-100 and ImageNet16-120 searches train on the whole training set and measure on one half of the
+    test set. Raises UserError for absent data or images whose size is no multiple of 4.
+    """
+    images = open_images(settings.dataset, "train", options)
+    if images.size % 4:
+        raise UserError(f"{images.name}: images of {images.size} pixels; the supernet needs a multiple of 4")
+    count, pins = len(images), {}
+    if settings.split == "official" and f"{images.name}-test" in SPLIT_SIZES:
+        held_out = open_images(settings.dataset, "test", options)
+        first, (second, _, origin) = np.arange(count), halves(f"{images.name}-test", len(held_out), options.seed)
+        pins = {**split_pins(), **held_out.pins}
+    else:
+        held_out = images
+        if settings.split == "official":
+            first, second, origin = halves(images.name, count, options.seed)
+            pins = split_pins() if origin == "official" else {}
+        else:
+            order = np.arange(count)
+            if settings.split == "random":
+                order = torch.randperm(count, generator=seeds.generator(options.seed, "halves")).numpy()
+            first, second, origin = order[: count // 2], order[count // 2 :], settings.split
+    if settings.train_images:
+        first = first[: settings.train_images]
+    if settings.fitness_size:
+        second = second[: settings.fitness_size]
+    return images.subset(first), held_out.subset(second), pins, origin
+
+
+def batches(settings: SearchSettings, parts: tuple[Images, Images], seed: int, device: torch.device) -> list[Batches]:
+    """Training batches and fitness batches (a new order in every pass); shared out between the processes of a job."""
+    made = []
+    for images, size, stream, augment in (
+        (parts[0], settings.batch_size, "train", True),
+        (parts[1], settings.fitness_batch_size, "fitness", settings.fitness_images == "augmented"),
+    ):
+        made.append(
+            Batches(
+                images, min(size, max(len(images), 1)), augmentation(settings, images), seed, device=device,
+                stream=stream, augment=augment, rank=distributed.rank(), world=distributed.world_size(),
+            )
+        )  # fmt: skip
+    return made

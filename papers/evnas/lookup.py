@@ -1,0 +1,60 @@
+"""Accuracies of cells of S2 in the NAS-Bench-201 tables (section 4.3): trained for 200 epochs, mean over the trials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from common.data.nasbench201 import DATASETS, Table
+from common.data.pins import data_root
+from common.runs import say
+from papers.evnas.settings import SearchS1, SearchSettings
+
+if TYPE_CHECKING:
+    from common.cli import RunOptions
+
+
+class Lookup:
+    """The tables, or nothing: in S1, and where the file is absent (which is reported and does not fail a search).
+
+    A search on a data set that the benchmark lacks is looked up on CIFAR-10 (transfer).
+    """
+
+    def __init__(self, settings: SearchSettings, options: RunOptions, dataset: str) -> None:
+        self.applies = not isinstance(settings, SearchS1)
+        self.transfer = dataset not in DATASETS
+        self.dataset = "cifar10" if self.transfer else dataset
+        self.table: Table | None = None
+        if self.applies:
+            if (data_root(options) / "nasbench201" / "nasbench201_tables.npz").exists():
+                self.table = Table.open(options)
+            else:
+                say("the NAS-Bench-201 tables are absent: cells are not looked up")
+        self.pins = self.table.pins if self.table else {}
+
+    def accuracies(self, cell: str) -> tuple[float | None, float | None]:
+        """(test, validation) accuracy in percent."""
+        if self.table is None:
+            return None, None
+        return tuple(self.table.lookup(cell, self.dataset, part) for part in ("test", "valid"))  # type: ignore
+
+    def columns(self, cell: str) -> dict[str, Any]:
+        """For a row of the history."""
+        return dict(zip(("table_test", "table_valid"), self.accuracies(cell))) if self.applies else {}
+
+    def metrics(self, cell: str) -> dict[str, Any]:
+        """For the result."""
+        if self.table is None:
+            return {}
+        test, valid = self.accuracies(cell)
+        rank = self.table.rank(cell, self.dataset, "test")
+        return {"test_accuracy_percent": test, "valid_accuracy_percent": valid, "rank_among_15625": rank}
+
+    def report(self, trajectory: list[str]) -> dict[str, Any]:
+        """Where the accuracies come from, and those of every generation's best cell (entry 0: the first individual)."""
+        if not self.applies:
+            return {}
+        if self.table is None:
+            return {"lookup": "NAS-Bench-201 tables absent: no accuracy looked up"}
+        kind = "transfer" if self.transfer else "same data set"
+        accuracies = [list(self.accuracies(cell)) for cell in trajectory]
+        return {"lookup": f"{self.dataset} after 200 epochs ({kind})", "trajectory_test_valid": accuracies}
