@@ -13,18 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from papers.nsas.networks import mixed
+
 # (tensors or None, tables, batch) -> loss; tensors replace the network's own parameters and buffers
 Loss = Callable[[dict[str, Tensor] | None, Sequence[Tensor], tuple[Tensor, Tensor]], Tensor]
 
 
-def table_loss(model: nn.Module) -> Loss:
-    """Cross-entropy of ``model(x, normal, reduce)``,
-    on the live network or on replaced tensors (never copied deeply).
-    """
+def table_loss(model: nn.Module, kind: str) -> Loss:
+    """Cross-entropy under tables of ``kind`` raw or softmax, on the live network or on replaced tensors (no copies)."""
 
     def loss(tensors: dict[str, Tensor] | None, tables: Sequence[Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        logits = model(x, *tables) if tensors is None else functional_call(model, tensors, (x, *tables))
+        inputs = (x, mixed(tables, kind))
+        logits = model(*inputs) if tensors is None else functional_call(model, tensors, inputs)
         return nn.functional.cross_entropy(logits, y)
 
     return loss

@@ -6,6 +6,7 @@ from functools import cache
 
 import torch
 
+from common.counting import macs, parameters
 from common.errors import UserError
 from papers.nsas.architectures import NB201, RECURRENT
 from papers.nsas.networks import (
@@ -14,8 +15,6 @@ from papers.nsas.networks import (
     build_derived,
     build_nb201,
     load_cnn,
-    macs,
-    parameters,
     size_of,
 )
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
@@ -38,7 +37,7 @@ def describe(name: str, dataset: str | None = None, channels: int = 0, layers: i
         model = build_derived(architecture, dataset, CLASSES[dataset], width, depth, auxiliary=True)
     size = IMAGE_SIZE[dataset]
     with_auxiliary = sum(p.numel() for p in model.parameters())
-    multiply_adds = macs(model, (1, 3, size, size))
+    multiply_adds = macs(model, (3, size, size))
     return {
         "name": name, "dataset": dataset, "channels": width, "layers": depth,
         "parameters": parameters(model), "parameters_with_auxiliary": with_auxiliary,
@@ -69,7 +68,7 @@ def describe_nb201(code: str) -> dict:
 
     with torch.device("meta"):
         model = build_nb201(code)
-    count, multiply_adds = parameters(model), macs(model, (1, 3, 32, 32))
+    count, multiply_adds = parameters(model), macs(model, (3, 32, 32))
     return {
         "name": code, "dataset": "cifar10", "parameters": count, "parameters_with_auxiliary": count,
         "macs": multiply_adds, "macs_published": multiply_adds, "architecture": to_string([int(c) for c in code]),

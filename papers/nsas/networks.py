@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from common.architecture import load_architecture
 from common.errors import UserError
+from common.spaces import nasbench201
+from common.spaces.darts import Genotype, NetworkCIFAR, NetworkImageNet
+from common.spaces.darts_supernet import Supernet
 from papers.nsas.architectures import CNN, PRIMITIVES, SIZES, Encoded
-from papers.nsas.darts_space import DerivedNetwork, Supernet
-from papers.nsas.nb201_space import MacroNetwork
 from papers.nsas.sampling import Cell, encode
 
 CIFAR_MEAN, CIFAR_STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)
@@ -33,9 +34,14 @@ class Named(NamedTuple):
 
 
 def names_of(architecture: tuple[Cell, Cell]) -> dict:
+    """Plain lists for files."""
+    return genotype_of(architecture).as_dict()
+
+
+def genotype_of(architecture: tuple[Cell, Cell]) -> Genotype:
     """Genotype of two encoded cells."""
-    normal, reduce = ([[PRIMITIVES[o], i] for o, i in cell] for cell in architecture)
-    return {"normal": normal, "normal_concat": [2, 3, 4, 5], "reduce": reduce, "reduce_concat": [2, 3, 4, 5]}
+    normal, reduce = (tuple((PRIMITIVES[o], i) for o, i in cell) for cell in architecture)
+    return Genotype(normal, (2, 3, 4, 5), reduce, (2, 3, 4, 5))
 
 
 def load_cnn(name: str) -> Named:
@@ -80,9 +86,10 @@ def size_of(dataset: str, name: str, channels: int = 0, layers: int = 0) -> tupl
 
 def build_derived(
     architecture: Named | Encoded, dataset: str, classes: int, channels: int, layers: int, auxiliary: bool
-) -> DerivedNetwork:
-    """The CIFAR or ImageNet network."""
-    return DerivedNetwork(Encoded(*architecture), classes, channels, layers, auxiliary, dataset == "imagenet")
+) -> NetworkCIFAR | NetworkImageNet:
+    """The CIFAR or ImageNet network; its forward gives (logits, auxiliary logits or None)."""
+    network = NetworkImageNet if dataset == "imagenet" else NetworkCIFAR
+    return network(genotype_of(architecture), channels, classes, layers, auxiliary)
 
 
 def build_supernet(channels: int, classes: int, layers: int) -> Supernet:
@@ -90,51 +97,37 @@ def build_supernet(channels: int, classes: int, layers: int) -> Supernet:
     return Supernet(channels, classes, layers)
 
 
-def build_nb201_supernet(channels: int, cells: int, classes: int) -> MacroNetwork:
+def build_nb201_supernet(channels: int, cells: int, classes: int) -> nasbench201.Supernet:
     """The NAS-Bench-201 search network."""
-    return MacroNetwork(channels, cells, classes)
+    return nasbench201.Supernet(channels, cells, classes)
 
 
-def build_nb201(code: str, channels: int = 16, cells: int = 5, classes: int = 10) -> MacroNetwork:
+def build_nb201(code: str, channels: int = 16, cells: int = 5, classes: int = 10) -> nasbench201.Network:
     """The benchmark's network of one cell."""
-    return MacroNetwork(channels, cells, classes, [int(c) for c in code])
+    return nasbench201.Network([int(c) for c in code], channels, cells, classes)
+
+
+def mixed(tables: Sequence[Tensor], kind: str) -> tuple[Tensor, Tensor]:
+    """Weights of all operations from tables [14, 8]: as they are ("raw") or a softmax of each row ("softmax")."""
+    normal, reduce = tables
+    return (normal.softmax(-1), reduce.softmax(-1)) if kind == "softmax" else (normal, reduce)
 
 
 def table_logits(model: Supernet, x: Tensor, architecture: tuple[Cell, Cell]) -> Tensor:
     """Softmax of the 0/1 tables: every operation runs (the released form of 2019/20)."""
-    model.mixing = "softmax"
-    tables = (torch.from_numpy(encode(cell)).to(x.device) for cell in architecture)
-    return model(x, *tables)
+    return model(x, mixed([torch.from_numpy(encode(cell)).to(x.device) for cell in architecture], "softmax"))
 
 
-def code_logits(model: MacroNetwork, x: Tensor, code) -> Tensor:
+def code_logits(model: nasbench201.Supernet, x: Tensor, code: Sequence[int]) -> Tensor:
     """NAS-Bench-201 supernet on one cell."""
-    return model(x, code)
+    return model.path(x, code)
 
 
-def weighted_logits(model: MacroNetwork, x: Tensor, weights: Tensor, index) -> Tensor:
+def weighted_logits(model: nasbench201.Supernet, x: Tensor, weights: Tensor, index) -> Tensor:
     """NAS-Bench-201 supernet with straight-through weights [6, 5]."""
-    return model(x, [int(i) for i in index], weights)
+    return model.path(x, [int(i) for i in index], weights)
 
 
-def logits_of(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(logits, auxiliary logits or None)."""
-    return model(x)
-
-
-def set_drop_path(model: DerivedNetwork, probability: float) -> None:
-    """Drop-path of the epoch."""
-    model.drop_path_prob = probability
-
-
-def parameters(model: nn.Module) -> int:
-    """The paper's count: names that contain "auxiliary" are left out."""
-    return sum(p.numel() for n, p in model.named_parameters() if "auxiliary" not in n)
-
-
-def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-adds of convolutions and linear layers in eval mode, counted without computing (meta tensors)."""
-    model = model.to("meta").eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(shape, device="meta"))
-    return counter.get_total_flops() // 2
+def norms_of(model: nn.Module) -> list[nn.Module]:
+    """Batch norms of a network, in order."""
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

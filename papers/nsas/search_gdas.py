@@ -134,7 +134,7 @@ def unrolled_gradient(model, tables, batch, held_out, lr, optimizer, settings: S
     buffers = {
         p: s["momentum_buffer"] for p, s in optimizer.state.items() if s.get("momentum_buffer") is not None
     }  # fmt: skip
-    loss = architect.table_loss(mixture(settings.table, model))
+    loss = architect.table_loss(model, settings.table)
     return architect.second_order(
         loss, model, tables, batch, held_out, lr, settings.momentum, settings.weight_decay, buffers
     )
@@ -142,13 +142,7 @@ def unrolled_gradient(model, tables, batch, held_out, lr, optimizer, settings: S
 
 def plain_gradient(model, tables, batch, held_out, lr, optimizer, settings: SearchGdasSettings) -> list[Tensor]:
     """Head: the validation gradient alone."""
-    return architect.first_order(architect.table_loss(mixture(settings.table, model)), tables, held_out)
-
-
-def mixture(table: str, model: nn.Module) -> nn.Module:
-    """The network with every operation weighted by the tables (or their softmax)."""
-    model.mixing = table
-    return model
+    return architect.first_order(architect.table_loss(model, settings.table), tables, held_out)
 
 
 def keep_tables(tables: list[Tensor], samples: list[Tensor]) -> list[Tensor]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from common import seeds
 from common.checkpoints import save_weights
+from common.counting import parameters
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
@@ -21,7 +22,7 @@ from common.data.sources import open_images
 from common.device import autocast, pick_device
 from common.losses import label_smoothing_cross_entropy
 from common.runs import check_finite, open_run
-from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, logits_of, set_drop_path
+from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
 from papers.nsas.schedules import drop_path, learning_rate, shifted
 from papers.nsas.settings import TrainSettings
 
@@ -63,7 +64,7 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
         last: dict = {}
         while epoch < settings.epochs:
             model.train()
-            set_drop_path(model, drop_path(epoch, settings.drop_path, settings.epochs))
+            model.drop_path_prob = drop_path(epoch, settings.drop_path, settings.epochs)
             lr = learning_rate(
                 settings.schedule, shifted(epoch, settings.shifted_lr), settings.learning_rate,
                 settings.learning_rate_min, settings.epochs, settings.batch_size,
@@ -74,7 +75,7 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
                 torch.manual_seed(seeds.integer(options.seed, "drop-path", epoch, step))
                 optimizer.zero_grad()
                 with autocast(device, options.precision):
-                    logits, auxiliary = logits_of(model, x)
+                    logits, auxiliary = model(x)
                     loss = criterion(logits, y)
                     if auxiliary is not None:
                         loss = loss + settings.auxiliary_weight * criterion(auxiliary, y)
@@ -106,7 +107,7 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
         metrics = {
             **last, "best_top1_error_percent": best["top1_error_percent"] if best else last["top1_error_percent"],
             "best_epoch": best["epoch"] if best else epoch,
-            "parameters": sum(p.numel() for n, p in model.named_parameters() if "auxiliary" not in n),
+            "parameters": parameters(model),
         }  # fmt: skip
         return run.finish({"metrics": metrics, "architecture": architecture.as_names()})
 
@@ -164,7 +165,7 @@ def test_errors(model: nn.Module, test, device: torch.device, precision: str = "
     for x, y in test.epoch(0):
         x, y = x.to(device), y.to(device)
         with autocast(device, precision):
-            logits, _ = logits_of(model, x)
+            logits, _ = model(x)
         found = logits.topk(min(5, logits.shape[1]), 1).indices == y.unsqueeze(1)
         top1 += found[:, 0].sum()
         top5 += found.any(1).sum()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from papers.nsas.architectures import CNN
-from papers.nsas.darts_space import DerivedNetwork
+from papers.nsas.networks import build_derived
 
 CIFAR = {
     "Random_NSAS_cifar_C36_L20_K10": ("Random_NSAS", 10, 36, 20),
@@ -23,7 +23,7 @@ IMAGENET = {
 @pytest.mark.parametrize("key", CIFAR)
 def test_cifar(golden, key):
     want, (name, classes, channels, layers) = golden.json("cnn_full_size.json")[key], CIFAR[key]
-    model = golden.fill(DerivedNetwork(CNN[name], classes, channels, layers, auxiliary=True), want["fill_seed"])
+    model = golden.fill(build_derived(CNN[name], "cifar10", classes, channels, layers, auxiliary=True), want["fill_seed"])
     x, y = golden.wave((want["batch"], 3, 32, 32), want.get("wave_a", 0.7)), torch.tensor(want["targets"])
     with torch.no_grad():
         golden.close(model.eval()(x)[0], want["eval_logits"], 1e-5)
@@ -38,7 +38,7 @@ def test_cifar(golden, key):
 def test_imagenet(golden, key):
     want, (name, channels, layers) = golden.json("cnn_full_size.json")[key], IMAGENET[key]
     model = golden.fill(
-        DerivedNetwork(CNN[name], 1000, channels, layers, True, imagenet=True), want["fill_seed"]
+        build_derived(CNN[name], "imagenet", 1000, channels, layers, auxiliary=True), want["fill_seed"]
     ).eval()
     with torch.no_grad():
         logits = model(golden.wave((1, 3, 224, 224), want["wave_a"]))[0][0]

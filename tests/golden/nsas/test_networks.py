@@ -7,12 +7,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common.counting import macs, parameters
 from papers.nsas import architect, constraints201, paths
 from papers.nsas.architectures import CNN
-from papers.nsas.darts_space import DerivedNetwork, Supernet
 from papers.nsas.describe import describe
-from papers.nsas.nb201_space import MacroNetwork
-from papers.nsas.networks import build_nb201, macs, parameters, table_logits
+from papers.nsas.networks import (
+    build_derived,
+    build_nb201,
+    build_nb201_supernet,
+    build_supernet,
+    code_logits,
+    mixed,
+    table_logits,
+    weighted_logits,
+)
 from papers.nsas.relaxation import straight_through
 from papers.nsas.search_gdas import similarity_weights
 from papers.nsas.search_nb201 import live_loss, term_weights
@@ -32,7 +40,7 @@ def test_small_derived(golden, name):
     x, y = T(a["x"]), T(a["y"])
 
     def fresh():
-        return golden.load(DerivedNetwork(CNN[name], classes, channels, layers, auxiliary=False), a)
+        return golden.load(build_derived(CNN[name], "cifar10", classes, channels, layers, auxiliary=False), a)
 
     model = fresh().eval()
     golden.close(model(x)[0], a["eval_logits"], 1e-5)
@@ -56,9 +64,9 @@ def test_small_derived(golden, name):
     golden.close(F.cross_entropy(logits, y), a["droppath_loss"], 2e-4)
 
 
-def supernet(golden, a) -> Supernet:
+def supernet(golden, a) -> torch.nn.Module:
     channels, layers, classes = (int(v) for v in a["meta_C_L_K"])
-    return golden.load(Supernet(channels, classes, layers), a)
+    return golden.load(build_supernet(channels, classes, layers), a)
 
 
 @pytest.mark.parametrize("kind", ["raw", "softmax"])
@@ -88,9 +96,8 @@ def test_supernet_forward(golden, kind, index):
 def test_free_tables(golden, kind):
     a = golden.npz("supernet.npz")
     model = supernet(golden, a).train()
-    model.mixing = kind
     tables = [T(a[f"alphas_{c}"]).requires_grad_() for c in ("normal", "reduce")]
-    loss = F.cross_entropy(model(T(a["x"]), *tables), T(a["y"]))
+    loss = F.cross_entropy(model(T(a["x"]), mixed(tables, kind)), T(a["y"]))
     golden.close(loss, a[f"free_{kind}_loss"], 2e-4)
     for t, g in zip(("normal", "reduce"), torch.autograd.grad(loss, tables)):
         golden.close(g, a[f"free_{kind}_grad_alphas_{t}"], 1e-3)
@@ -145,9 +152,8 @@ def test_architecture_step(golden, kind):
     batches = [(T(a["x_train"]), T(a["y_train"])), (T(a["x_valid"]), T(a["y_valid"]))]
     for form in ("first", "second", "second_with_momentum"):
         model = supernet(golden, a).train()
-        model.mixing = kind
         tables = [T(a[f"alphas_{c}"].copy()).requires_grad_() for c in ("normal", "reduce")]
-        loss = architect.table_loss(model)
+        loss = architect.table_loss(model, kind)
         if form == "first":
             found = architect.first_order(loss, tables, batches[1])
         else:
@@ -169,9 +175,9 @@ def test_architecture_step(golden, kind):
             golden.close(t, a[f"{kind}_{form}_after_{name}"], 1e-3)
 
 
-def nb201(golden, a) -> MacroNetwork:
+def nb201(golden, a) -> torch.nn.Module:
     channels, cells_, classes = (int(v) for v in a["meta_C_N_K"])
-    return golden.load(MacroNetwork(channels, cells_, classes), a)
+    return golden.load(build_nb201_supernet(channels, cells_, classes), a)
 
 
 def digits(code) -> tuple[int, ...]:
@@ -183,8 +189,8 @@ def test_nb201_supernet(golden):
     x, y = T(a["x"]), T(a["y"])
     for code in a["codes"]:
         model = nb201(golden, a)
-        golden.close(model.eval()(x, digits(code)), a[f"{code}_eval_logits"], 1e-5)
-        logits = model.train()(x, digits(code))
+        golden.close(code_logits(model.eval(), x, digits(code)), a[f"{code}_eval_logits"], 1e-5)
+        logits = code_logits(model.train(), x, digits(code))
         loss = F.cross_entropy(logits, y)
         golden.close(logits, a[f"{code}_train_logits"], 2e-4)
         golden.close(loss, a[f"{code}_train_loss"], 2e-4)
@@ -216,7 +222,7 @@ def test_nb201_gdas(golden):
         weights, index, probabilities = straight_through(alphas, T(a[f"gdas{i}_gumbel"]), float(a[f"gdas{i}_tau"]))
         assert index.tolist() == a[f"gdas{i}_index"].tolist()
         golden.close(probabilities, a[f"gdas{i}_probs"], 1e-5)
-        logits = model(T(a["x"]), index.tolist(), weights)
+        logits = weighted_logits(model, T(a["x"]), weights, index)
         golden.close(logits, a[f"gdas{i}_logits"], 2e-4)
         loss = F.cross_entropy(logits, T(a["y"]))
         golden.close(loss, a[f"gdas{i}_loss"], 2e-4)
@@ -231,7 +237,7 @@ def test_structure_bug_in_the_network(golden):
     model = nb201(golden, a).eval()
     for case in golden.json("nb201.json")["generators"]:
         for name in ("compensate", "diver", "diver2"):
-            logits = model(T(a["x"]), constraints201.effective_as_released(case[name]["ops"]))
+            logits = code_logits(model, T(a["x"]), constraints201.effective_as_released(case[name]["ops"]))
             golden.close(logits[0], case[name]["eval_logits_row0"], 1e-5)
 
 
@@ -241,22 +247,22 @@ def test_counts(golden):
         assert (found["parameters"], found["parameters_with_auxiliary"]) == (row["params"], row["params_total"])
         assert found["macs"] == row["macs"]
     for row in golden.json("supernet_params.json"):
-        model = Supernet(row["init_channels"], 10, row["layers"])
+        model = build_supernet(row["init_channels"], 10, row["layers"])
         assert (sum(p.numel() for p in model.parameters()), len(model.state_dict())) == (row["params"], row["keys"])
         assert sum(b.numel() for b in model.buffers()) == row["buffers"]
     for row in golden.json("nb201.json")["derived_C16_N5_10classes"]:
         model = build_nb201(row["code"])
         assert parameters(model) == row["params"]
-        assert macs(model, (1, 3, 32, 32)) == row["macs_conv"] + row["macs_linear"]
+        assert macs(model, (3, 32, 32)) == row["macs_conv"] + row["macs_linear"]
 
 
 def test_keys(golden):
     networks = {
-        "cifar10_Random_NSAS": lambda: DerivedNetwork(CNN["Random_NSAS"], 10, 36, 20, True),
-        "cifar100_Random_NSAS_C": lambda: DerivedNetwork(CNN["Random_NSAS_C"], 100, 36, 20, True),
-        "imagenet_Random_NSAS_C": lambda: DerivedNetwork(CNN["Random_NSAS_C"], 1000, 50, 14, True, True),
-        "supernet_C16_L8": lambda: Supernet(16, 10, 8),
-        "nb201_supernet_C16_N5": lambda: MacroNetwork(16, 5, 10),
+        "cifar10_Random_NSAS": lambda: build_derived(CNN["Random_NSAS"], "cifar10", 10, 36, 20, True),
+        "cifar100_Random_NSAS_C": lambda: build_derived(CNN["Random_NSAS_C"], "cifar100", 100, 36, 20, True),
+        "imagenet_Random_NSAS_C": lambda: build_derived(CNN["Random_NSAS_C"], "imagenet", 1000, 50, 14, True),
+        "supernet_C16_L8": lambda: build_supernet(16, 10, 8),
+        "nb201_supernet_C16_N5": lambda: build_nb201_supernet(16, 5, 10),
     }
     for name, build in networks.items():
         with torch.device("meta"):
