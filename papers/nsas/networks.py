@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -131,3 +131,20 @@ def weighted_logits(model: nasbench201.Supernet, x: Tensor, weights: Tensor, ind
 def norms_of(model: nn.Module) -> list[nn.Module]:
     """Batch norms of a network, in order."""
     return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+@torch.no_grad()
+def renew_statistics(model: nn.Module, forward: Callable[[Tensor], object], train, batches: int) -> None:
+    """Batch-norm statistics under ``forward``: plain average over the first ``batches`` training batches."""
+    norms = norms_of(model)
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None
+    model.train()
+    for number, (x, _) in enumerate(train.epoch(0)):
+        if number == batches:
+            break
+        forward(x)
+    for m, momentum in zip(norms, momenta):
+        m.momentum = momentum

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from papers.nsas.sampling import Cell, active, first_edge
+from papers.nsas.networks import norms_of
+from papers.nsas.sampling import EDGES, Cell, active, first_edge
 
 Architecture = tuple[Cell, Cell]  # normal, reduction
 
@@ -35,6 +36,15 @@ class Memo:
         return self.values[key]
 
 
+def selection(cell: Cell) -> list[list[int]]:
+    """Operations that run, for each of the 14 edges."""
+    chosen: list[list[int]] = [[] for _ in range(EDGES)]
+    for node, pairs in enumerate(active(cell)):
+        for state, operation in pairs:
+            chosen[first_edge(node) + state].append(operation)
+    return chosen
+
+
 def forward(
     model: nn.Module, x: Tensor, architecture: Architecture, statistics: bool = False, memo: Memo | None = None
 ) -> Tensor:
@@ -44,18 +54,18 @@ def forward(
     execution. memo: share results between calls on the same ``x`` (only where nothing changes in between and no
     graph is kept).
     """
-    share = memo.get if memo is not None else None
-    stem_id, stem = share(("stem",), lambda: model.stem(x)) if share else (0, model.stem(x))
-    before, last = (stem_id, stem), (stem_id, stem)
+    if memo is None:
+        return model.forward_path(x, *(selection(cell) for cell in architecture), update_unselected=statistics)
+    stem = memo.get(("stem",), lambda: model.stem(x.contiguous(memory_format=torch.channels_last)))
+    before = last = stem
     for number, cell in enumerate(model.cells):
         nodes = active(architecture[1] if cell.reduction else architecture[0])
-        reuse = share if number < 2 else None  # deeper inputs differ between architectures
-        before, last = last, _cell(cell, number, before, last, nodes, statistics, reuse)
-    out = model.global_pooling(last[1])
-    return model.classifier(out.flatten(1))
+        reuse = memo.get if number < 2 else None  # deeper inputs differ between architectures
+        before, last = last, _cell(cell, number, before, last, nodes, reuse)
+    return model.classifier(model.global_pooling(last[1]).flatten(1))
 
 
-def _cell(cell, number, before, last, nodes, statistics, share) -> tuple[int, Tensor]:
+def _cell(cell, number, before, last, nodes, share) -> tuple[int, Tensor]:
     def run(key: tuple, module: nn.Module, value: Tensor, source: int) -> tuple[int, Tensor]:
         if share is None or not source:
             return 0, module(value)
@@ -67,13 +77,6 @@ def _cell(cell, number, before, last, nodes, statistics, share) -> tuple[int, Te
     ]
     for node, chosen in enumerate(nodes):
         total, keys = None, []
-        if statistics:
-            with torch.no_grad():
-                for state in range(node + 2):
-                    operations = cell._ops[first_edge(node) + state]._ops
-                    for k, operation in enumerate(operations):
-                        if (state, k) not in chosen and k:
-                            operation(states[state][1])
         for state, k in chosen:
             edge = first_edge(node) + state
             source, value = states[state]
@@ -91,8 +94,7 @@ def _summed(share, number: int, node: int, keys: list[int], total: Tensor) -> tu
 def _norms(model: nn.Module) -> list[nn.Module]:
     found = model.__dict__.get("_nsas_norms")
     if found is None:
-        found = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        model.__dict__["_nsas_norms"] = found
+        found = model.__dict__["_nsas_norms"] = norms_of(model)
     return found
 
 

@@ -10,6 +10,7 @@ RandomNAS, all terms with gradient on the same batch, live network:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +27,14 @@ from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
-from papers.nsas.networks import NB201_MEAN, NB201_STD, build_nb201_supernet, code_logits, weighted_logits
+from papers.nsas.networks import (
+    NB201_MEAN,
+    NB201_STD,
+    build_nb201_supernet,
+    code_logits,
+    renew_statistics,
+    weighted_logits,
+)
 from papers.nsas.relaxation import gumbel, nb201_temperature, straight_through
 from papers.nsas.schedules import cosine
 from papers.nsas.settings import SearchNb201GdasSettings, SearchNb201RandomSettings
@@ -98,7 +106,7 @@ def search_random(settings: SearchNb201RandomSettings, options: RunOptions) -> d
         epoch, position, previous, total = 0, 0, None, 0.0
         if state := run.load():
             model.load_state_dict(state["model"])
-            restore_sgd(optimizer, state["optimizer"])
+            optimizer.load_state_dict(state["optimizer"])
             epoch, position, total = state["epoch"], state["position"], state["total"]
             previous = tuple(state["previous"]) if state["previous"] else None
 
@@ -154,7 +162,7 @@ def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
         epoch, position, previous, total, stale = 0, 0, None, 0.0, None
         if state := run.load():
             model.load_state_dict(state["model"])
-            restore_sgd(optimizer, state["optimizer"])
+            optimizer.load_state_dict(state["optimizer"])
             arch_optimizer.load_state_dict(state["arch_optimizer"])
             with torch.no_grad():
                 alphas.copy_(state["alphas"])
@@ -270,7 +278,7 @@ def select(model, train: Batches, valid: Batches, settings: SearchNb201RandomSet
         draw = drawer(rng)
         code = c201.random_code(draw)
         if settings.recalibrate_batches:
-            renew_statistics(model, code, train, settings.recalibrate_batches)
+            renew_statistics(model, partial(code_logits, model, code=code), train, settings.recalibrate_batches)
         model.eval()
         right = count = 0
         for x, y in valid.epoch(0):
@@ -283,23 +291,6 @@ def select(model, train: Batches, valid: Batches, settings: SearchNb201RandomSet
     if best is None:
         raise UserError("select_candidates is 0; choose at least one candidate")
     return best
-
-
-@torch.no_grad()
-def renew_statistics(model: nn.Module, code: Code, train: Batches, batches: int) -> None:
-    """Batch-norm statistics of one cell: plain average over the first ``batches`` training batches."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [m.momentum for m in norms]
-    for m in norms:
-        m.reset_running_stats()
-        m.momentum = None
-    model.train()
-    for number, (x, _) in enumerate(train.epoch(0)):
-        if number == batches:
-            break
-        code_logits(model, x, code)
-    for m, momentum in zip(norms, momenta):
-        m.momentum = momentum
 
 
 def drawer(rng) -> Callable[[], int]:
@@ -320,11 +311,6 @@ def fill_once_used(optimizer: torch.optim.Optimizer) -> None:
     zero_grad).
     """
     zero_fill_grads([p for p in optimizer.param_groups[0]["params"] if p in optimizer.state])
-
-
-def restore_sgd(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Load optimiser state."""
-    optimizer.load_state_dict(state)
 
 
 def open_halves(settings, options: RunOptions, device: torch.device, valid_transform: str):

@@ -11,6 +11,7 @@ CE(a_t).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +27,7 @@ from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import paths
-from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, table_logits
+from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, renew_statistics, table_logits
 from papers.nsas.novelty import Archive
 from papers.nsas.sampling import SAMPLERS, Cell
 from papers.nsas.schedules import cosine, shifted
@@ -221,7 +222,8 @@ def select(
         for candidate in range(settings.select_candidates):
             architecture = (draw(rng), draw(rng))
             if settings.recalibrate_batches:
-                renew_statistics(model, logits, architecture, train, settings.recalibrate_batches)
+                one = partial(logits, model, architecture=architecture)
+                renew_statistics(model, one, train, settings.recalibrate_batches)
             model.eval()
             right = count = 0
             # each evaluation draws its own crops and flips, as the released loader did
@@ -233,20 +235,3 @@ def select(
                 best = (architecture, accuracy)
         winners.append(best)
     return winners
-
-
-@torch.no_grad()
-def renew_statistics(model: nn.Module, logits: Callable, architecture, train: Batches, batches: int) -> None:
-    """Batch-norm statistics of one architecture: plain average over the first ``batches`` training batches."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [m.momentum for m in norms]
-    for m in norms:
-        m.reset_running_stats()
-        m.momentum = None
-    model.train()
-    for number, (x, _) in enumerate(train.epoch(0)):
-        if number == batches:
-            break
-        logits(model, x, architecture)
-    for m, momentum in zip(norms, momenta):
-        m.momentum = momentum

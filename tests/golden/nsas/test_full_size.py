@@ -23,7 +23,9 @@ IMAGENET = {
 @pytest.mark.parametrize("key", CIFAR)
 def test_cifar(golden, key):
     want, (name, classes, channels, layers) = golden.json("cnn_full_size.json")[key], CIFAR[key]
-    model = golden.fill(build_derived(CNN[name], "cifar10", classes, channels, layers, auxiliary=True), want["fill_seed"])
+    model = golden.fill(
+        build_derived(CNN[name], "cifar10", classes, channels, layers, auxiliary=True), want["fill_seed"]
+    )
     x, y = golden.wave((want["batch"], 3, 32, 32), want.get("wave_a", 0.7)), torch.tensor(want["targets"])
     with torch.no_grad():
         golden.close(model.eval()(x)[0], want["eval_logits"], 1e-5)
