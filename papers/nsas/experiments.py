@@ -24,6 +24,7 @@ from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
 from papers.nsas.networks import build_nb201_supernet, code_logits
 from papers.nsas.novelty import Archive, distance_by_slot
+from papers.nsas.processes import one_process
 from papers.nsas.schedules import cosine
 from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves, renew_statistics
 from papers.nsas.settings import ExperimentSettings, SearchNb201RandomSettings
@@ -36,6 +37,7 @@ Code = tuple[int, ...]
 
 def run(settings: ExperimentSettings, options: RunOptions) -> dict:
     """One cell of the study: one loss, one M, one seed."""
+    one_process("the experiment")
     device = pick_device(options)
     fill = SearchNb201RandomSettings(
         dataset=settings.dataset, train_images=settings.train_images, select_images=settings.rank_images,

@@ -35,6 +35,7 @@ from papers.nsas.networks import (
     renew_statistics,
     weighted_logits,
 )
+from papers.nsas.processes import one_process
 from papers.nsas.relaxation import gumbel, nb201_temperature, straight_through
 from papers.nsas.schedules import cosine
 from papers.nsas.settings import SearchNb201GdasSettings, SearchNb201RandomSettings
@@ -92,6 +93,7 @@ def term_weights(kind: str, number: int) -> list[float]:
 
 def search_random(settings: SearchNb201RandomSettings, options: RunOptions) -> dict:
     """RandomNAS with constraints; the final cell is the best of N random ones by the chosen selection rule."""
+    one_process("this search")
     device = pick_device(options)
     make = constraint_maker(settings.constraint, settings.constraints, settings.structure_bug)
     weights = term_weights(settings.constraint, settings.constraints)
@@ -145,6 +147,7 @@ def search_random(settings: SearchNb201RandomSettings, options: RunOptions) -> d
 
 def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
     """GDAS with constraints; the final cell is the argmax of alpha after the last epoch."""
+    one_process("this search")
     device = pick_device(options)
     make = constraint_maker(settings.constraint, settings.constraints, settings.structure_bug)
     weights = gdas_weights(settings)

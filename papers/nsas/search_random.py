@@ -29,6 +29,7 @@ from common.runs import check_finite, open_run
 from papers.nsas import paths
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, renew_statistics, table_logits
 from papers.nsas.novelty import Archive
+from papers.nsas.processes import one_process
 from papers.nsas.sampling import SAMPLERS, Cell
 from papers.nsas.schedules import cosine, shifted
 from papers.nsas.settings import SearchRandomSettings
@@ -42,6 +43,7 @@ Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]
 
 def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
     """Train the supernet, select; returns the result with the best cell and the winners of all rounds."""
+    one_process("this search")
     device = pick_device(options)
     draw = sampler(settings)
     train, valid, pins = halves(settings, options, device)

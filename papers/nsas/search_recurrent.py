@@ -24,6 +24,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.runs import check_finite, open_run
 from papers.nsas.novelty import Archive, distance_by_slot
+from papers.nsas.processes import one_process
 from papers.nsas.recurrent import Dropouts, LanguageModel, activation_penalty, nll
 from papers.nsas.recurrent_supernet import EDGES, RecurrentCode, SearchCell, genotype, sample
 from papers.nsas.recurrent_training import epoch_chunks, evaluate, get_batch, make_sgd, perplexity, scaled
@@ -49,6 +50,7 @@ class Step:
 
 def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
     """Run the search; returns the result (``metrics``, ``architecture``)."""
+    one_process("this search")
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     device = pick_device(options)
     train = batchify(corpus.train, settings.batch_size).to(device)
@@ -67,6 +69,7 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
         draw_cell = sample if sampled else sample_free  # the released archive holds convolutional cells
         archive.recent.append(draw_cell(seeds.numpy_rng(options.seed, "first")))
         hidden = [model.start(settings.batch_size) for _ in range(settings.constraints + 1)]
+        total, count = 0.0, 0
         epoch, position, code = 0, 0, sample(seeds.numpy_rng(options.seed, "architecture", 0, 0))
         if state := run.load():
             model.load_state_dict(state["model"])
@@ -74,23 +77,24 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
             model.rnns[0].table = state["table"]
             archive.restore(state["archive"])
             hidden, epoch, position = state["hidden"], state["epoch"], state["position"]
+            total, count = state["total"], state["count"]
             code = tuple((int(o), int(s)) for o, s in state["code"])
 
         def snapshot(epoch: int, position: int) -> dict:
             return {
                 "model": model.state_dict(), "optimizer": optimizer.state_dict(), "archive": archive.state(),
                 "hidden": hidden, "epoch": epoch, "position": position, "code": [list(p) for p in code],
-                "table": model.rnns[0].table,
+                "table": model.rnns[0].table, "total": total, "count": count,
             }  # fmt: skip
 
         while epoch < settings.epochs:
             model.train()
             chunks = epoch_chunks(len(train), settings.bptt, seeds.numpy_rng(options.seed, "chunks", epoch), fixed=True)
             if position == 0:
+                total, count = 0.0, 0
                 hidden = [model.start(settings.batch_size) for _ in range(settings.constraints + 1)]
                 if not sampled:
                     archive.recent = archive.recent[:1]  # the cut list was a local variable of the epoch
-            total, count = 0.0, 0
             for step in range(position, len(chunks)):
                 start, length = chunks[step]
                 rng = seeds.numpy_rng(options.seed, "architecture", epoch, step)

@@ -6,22 +6,25 @@ best).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from common import seeds
+from common import distributed, seeds
 from common.checkpoints import save_weights
 from common.counting import parameters
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.sources import open_images
-from common.device import autocast, pick_device
-from common.losses import label_smoothing_cross_entropy
-from common.runs import check_finite, open_run
+from common.device import pick_device
+from common.errors import UserError
+from common.losses import TopK, label_smoothing_cross_entropy
+from common.runs import open_run
+from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
 from papers.nsas.schedules import drop_path, learning_rate, shifted
 from papers.nsas.settings import TrainSettings
@@ -47,21 +50,20 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
         optimizer = torch.optim.SGD(
             model.parameters(), settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-        criterion = loss_function(settings)
-        epoch, position, total, right, count, best = 0, 0, 0.0, 0, 0, None
+        loss_of = auxiliary_loss(loss_function(settings), settings.auxiliary_weight)
+        counter, epoch, position, best, last = TopK(device), 0, 0, None, {}
         if state := run.load():
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
-            epoch, position, best = state["epoch"], state["position"], state["best"]
-            total, right, count = state["total"], state["right"], state["count"]
+            counter.restore(state["counter"])
+            epoch, position, best, last = state["epoch"], state["position"], state["best"], state["last"]
 
         def snapshot(epoch: int, position: int) -> dict:
             return {
                 "model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "position": position,
-                "best": best, "total": total, "right": right, "count": count,
+                "best": best, "last": last, "counter": counter.state(),
             }  # fmt: skip
 
-        last: dict = {}
         while epoch < settings.epochs:
             model.train()
             model.drop_path_prob = drop_path(epoch, settings.drop_path, settings.epochs)
@@ -70,46 +72,54 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
                 settings.learning_rate_min, settings.epochs, settings.batch_size,
             )  # fmt: skip
             optimizer.param_groups[0]["lr"] = lr
-            for step, (x, y) in enumerate(batches.epoch(epoch, position), start=position):
-                x, y = x.to(device), y.to(device)
-                torch.manual_seed(seeds.integer(options.seed, "drop-path", epoch, step))
-                optimizer.zero_grad()
-                with autocast(device, options.precision):
-                    logits, auxiliary = model(x)
-                    loss = criterion(logits, y)
-                    if auxiliary is not None:
-                        loss = loss + settings.auxiliary_weight * criterion(auxiliary, y)
-                check_finite(loss.detach(), step=step, architecture=settings.arch)
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-                optimizer.step()
-                total += float(loss.detach()) * len(y)
-                right += int((logits.detach().argmax(1) == y).sum())
-                count += len(y)
+            steps = train_steps(
+                model, seeded(batches, epoch, position, options.seed), optimizer, loss_of, clip_norm=settings.clip,
+                device=device, precision=options.precision, start_step=position, counter=counter,
+            )  # fmt: skip
+            for done in steps:
                 if run.due():
-                    run.save(snapshot(epoch, step + 1))
+                    run.save(snapshot(epoch, done))
+            trained, counter = read(counter), TopK(device)
+            distributed.all_reduce_mean(b for b in model.buffers() if b.is_floating_point())
             epoch, position = epoch + 1, 0
-            row = {"epoch": epoch, "lr": lr, "train_loss": total / max(1, count)}
-            row["train_top1_error_percent"] = 100 - 100 * right / max(1, count)
-            total, right, count = 0.0, 0, 0
+            row = {"epoch": epoch, "lr": lr, "train_loss": trained.loss, "train_top1_error_percent": trained.top1_error}
             if epoch % settings.evaluate_every == 0 or epoch == settings.epochs:
                 last = test_errors(model, test, device, options.precision)
                 if best is None or last["top1_error_percent"] < best["top1_error_percent"]:
                     best = {**last, "epoch": epoch}
-                    if imagenet:  # both ImageNet scripts keep the best epoch
+                    if imagenet and run.writes:  # both ImageNet scripts keep the best epoch
                         save_weights(model, run.folder / "weights.safetensors")
             run.log(**row, test_top1_error_percent=last.get("top1_error_percent", float("nan")))
             run.save(snapshot(epoch, 0))
         if not last:
             last = test_errors(model, test, device, options.precision)
-        if not imagenet:
+        if run.writes and (best is None or not imagenet):
             save_weights(model, run.folder / "weights.safetensors")
         metrics = {
             **last, "best_top1_error_percent": best["top1_error_percent"] if best else last["top1_error_percent"],
-            "best_epoch": best["epoch"] if best else epoch,
-            "parameters": parameters(model),
+            "best_epoch": best["epoch"] if best else epoch, "parameters": parameters(model),
         }  # fmt: skip
         return run.finish({"metrics": metrics, "architecture": architecture.as_names()})
+
+
+def seeded(batches, epoch: int, start: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of an epoch; before each the generator of drop-path is set, differently in every process."""
+    for step, batch in enumerate(batches.epoch(epoch, start), start=start):
+        number = step * distributed.world_size() + distributed.rank()
+        torch.manual_seed(seeds.integer(seed, "drop-path", epoch, number))
+        yield batch
+
+
+def share() -> dict[str, int]:
+    """Which batches this process takes."""
+    return {"rank": distributed.rank(), "world": distributed.world_size()}
+
+
+def per_process(batch_size: int) -> int:
+    """Images of a process. Raises UserError when the batch does not divide."""
+    if batch_size % distributed.world_size():
+        raise UserError(f"batch size {batch_size} is not divisible by {distributed.world_size()} processes; change it")
+    return batch_size // distributed.world_size()
 
 
 def is_imagenet(dataset: str) -> bool:
@@ -129,7 +139,9 @@ def open_data(settings: TrainSettings, options: RunOptions, device: torch.device
     augmentation = Augmentation(
         CIFAR_MEAN, CIFAR_STD, pad=2 if digits else 4, flip=not digits, cutout=settings.cutout
     )  # the CIFAR-10 constants also for CIFAR-100
-    batches = Batches(images, settings.batch_size, augmentation, options.seed, device=device)
+    batches = Batches(
+        images, per_process(settings.batch_size), augmentation, options.seed, device=device, **share()
+    )  # fmt: skip
     held = Batches(
         test, settings.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test"
     )
@@ -140,8 +152,8 @@ def open_imagenet(settings: TrainSettings, options: RunOptions, device: torch.de
     """Random resized crop, flip, colour jitter 0.4/0.4/0.4/0.2; for testing resize 256, centre crop 224."""
     train, test = (open_pictures(settings.dataset, split, options) for split in ("train", "test"))
     batches = FolderBatches(
-        train, settings.batch_size, TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed, device=device,
-        workers=settings.workers,
+        train, per_process(settings.batch_size), TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed,
+        device=device, workers=settings.workers, **share(),
     )  # fmt: skip
     held = FolderBatches(
         test, settings.eval_batch_size, EvalPictures(), options.seed, shuffle=False, device=device, stream="test",
@@ -157,19 +169,6 @@ def loss_function(settings: TrainSettings):
     return nn.functional.cross_entropy
 
 
-@torch.no_grad()
 def test_errors(model: nn.Module, test, device: torch.device, precision: str = "fp32") -> dict:
-    """Top-1 and top-5 error in percent, eval mode, drop-path off."""
-    model.eval()
-    top1 = top5 = count = 0
-    for x, y in test.epoch(0):
-        x, y = x.to(device), y.to(device)
-        with autocast(device, precision):
-            logits, _ = model(x)
-        found = logits.topk(min(5, logits.shape[1]), 1).indices == y.unsqueeze(1)
-        top1 += found[:, 0].sum()
-        top5 += found.any(1).sum()
-        count += len(y)
-    return {
-        "top1_error_percent": 100 - 100 * float(top1) / count, "top5_error_percent": 100 - 100 * float(top5) / count
-    }  # fmt: skip
+    """Loss, top-1 and top-5 error in percent, eval mode, drop-path off."""
+    return evaluate(model, test.epoch(0), device, precision).as_dict()

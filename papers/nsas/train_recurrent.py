@@ -19,6 +19,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
 from papers.nsas.architectures import RECURRENT, Recurrent
+from papers.nsas.processes import one_process
 from papers.nsas.recurrent import ACTIVATIONS, Cell, Dropouts, LanguageModel, activation_penalty, nll
 from papers.nsas.recurrent_training import (
     averaged,
@@ -76,6 +77,7 @@ def build(words: int, cell: Recurrent, settings: TrainRecurrentSettings) -> Lang
 
 def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
     """Train, keep the best validation model, test it at the end."""
+    one_process("recurrent training")
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     cell, device = load_cell(settings.arch), pick_device(options)
     stream = batchify(corpus.train, settings.batch_size).to(device)
