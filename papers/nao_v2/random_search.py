@@ -1,0 +1,76 @@
+"""Baseline: random architectures trained from scratch with the budget of a search; the best on validation wins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from common import seeds
+from common.architecture import save_architecture
+from common.device import pick_device
+from common.runs import Run, open_run
+from common.training import evaluate
+from papers.nao_v2 import pool
+from papers.nao_v2.architectures import SPACE, SPACES, Architecture, as_file, text_of
+from papers.nao_v2.datasets import all_batches, open_set, split, train_batches
+from papers.nao_v2.network import Network
+from papers.nao_v2.scratch import Recipe, Trainer
+from papers.nao_v2.settings import RandomSettings
+from papers.nao_v2.size import size_of
+
+
+def count_of(c: RandomSettings, final: int = 5) -> int:
+    """Architectures that a search's training steps pay for: supernet epochs / epochs per architecture, and its finalists."""
+    return c.architectures or max(1, c.search_epochs // c.epochs) + final
+
+
+def score_alone(
+    run: Run, architecture: Architecture, recipe: Recipe, images: tuple[Any, Any], *, dataset: str, seed: int, name: str,
+    batch_size: int, network: dict[str, Any], device: torch.device, precision: str,
+) -> float:  # fmt: skip
+    """Accuracy (percent) on the validation images after training from scratch; depends on (seed, name) only."""
+    train, valid = images
+    torch.manual_seed(seeds.integer(seed, "alone", name))
+    built = Network(architecture, generator=seeds.generator(seed, "alone", name), **network).to(device)
+    trainer = Trainer(built, recipe, device, precision)
+    batches = train_batches(train, dataset, batch_size, seed, device, f"alone-{name}")
+    for _ in range(recipe.epochs):
+        trainer.train_epoch(batches, desc=lambda b: run.progress(b, name))
+    return 100.0 - evaluate(built, all_batches(valid), device, precision).top1_error
+
+
+def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
+    """The ``random-search`` verb; resumable between architectures."""
+    c, seed = settings, int(options.seed)
+    device = pick_device(options)
+    images = open_set(c.dataset, "train", "cifar", options)
+    with open_run(options, c, {"data": images.pins, "pinned": images.pinned}) as run:
+        if run.result is not None:
+            return run.result
+        rng = seeds.numpy_rng(seed, "random search")
+        parts = split(rng, images.to(device), c.train_images, c.valid_images)
+        candidates = pool.random_pool(rng, count_of(c), len(SPACES[c.space]))
+        recipe = Recipe(
+            epochs=c.epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
+            drop_path_keep=c.drop_path_keep, drop_path_steps=c.drop_path_steps,
+        )  # fmt: skip
+        classes = len(images.classes)
+        network = {"channels": c.channels, "layers": c.layers, "classes": classes, "space": c.space,
+                   "auxiliary": c.auxiliary, "keep": c.keep}  # fmt: skip
+        scores: list[float] = (run.load() or {"scores": []})["scores"]
+        for number in range(len(scores), len(candidates)):
+            scores.append(
+                score_alone(
+                    run, candidates[number], recipe, parts, dataset=c.dataset, seed=seed, name=str(number),
+                    batch_size=c.batch_size, network=network, device=device, precision=options.precision,
+                )  # fmt: skip
+            )
+            run.log(number=number, valid_accuracy_percent=scores[-1], best=max(scores))
+            run.save({"scores": scores})
+        best = candidates[pool.order(scores)[0]]
+        save_architecture(run.folder / "architecture.json", SPACE, as_file(best, c.space), run.origin)
+        size = size_of(best, channels=c.channels, layers=c.layers, classes=classes, space=c.space)
+        metrics = {"valid_accuracy_percent": max(scores), "architectures": len(scores), "parameters": size.parameters,
+                   "macs": size.macs}  # fmt: skip
+        return run.finish({"metrics": metrics, "architecture": text_of(best)})

@@ -1,0 +1,116 @@
+"""Rank study (sheet, section 7): does sampling in proportion to size make supernet scores rank like stand-alone ones?
+
+One pool. Stand-alone scores: each architecture from scratch, the recipe of the search's final step. Supernet scores: one
+supernet per sampling policy and seed, trained on that pool, no controller. Agreement on the same pairs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+
+from common import seeds
+from common.device import pick_device
+from common.errors import UserError
+from common.runs import Run, open_run
+from papers.nao_v2 import balanced, pool, ranking
+from papers.nao_v2.architectures import SPACES, Architecture
+from papers.nao_v2.datasets import all_batches, open_set, split, train_batches, validation_batch
+from papers.nao_v2.operations import DropPath
+from papers.nao_v2.random_search import score_alone
+from papers.nao_v2.scratch import Recipe
+from papers.nao_v2.settings import RankStudySettings
+from papers.nao_v2.supernet import Supernet, identity_operations
+from papers.nao_v2.supernet_training import build_optimizer, learning_rate, score, supernet_step
+
+POLICIES = ("params", "uniform")
+MEASURES = {"pairwise_accuracy": ranking.pairwise_accuracy, "kendall_tau": ranking.kendall, "pearson": ranking.pearson}
+
+
+def supernet_scores(
+    c: RankStudySettings, run: Run, candidates: list[Architecture], parts: tuple[Any, Any], policy: str, seed: int,
+    classes: int, device: torch.device, precision: str,
+) -> list[float]:  # fmt: skip
+    """Train a supernet with one sampling policy; accuracy of each architecture, in the order of the pool."""
+    train, valid = parts
+    torch.manual_seed(seeds.integer(seed, "rank study", policy))
+    supernet = Supernet(
+        channels=c.channels, layers=c.layers, classes=classes, space=c.space, generator=seeds.generator(seed, "supernet")
+    ).to(device)
+    optimizer = build_optimizer(supernet, c.momentum, c.weight_decay)
+    batches = train_batches(train, c.dataset, c.batch_size, seed, device, "supernet")
+    drop = DropPath(c.drop_path_keep, c.epochs * len(batches), 3 * c.layers + 2, identity_operations(c.space))
+    supernet.drop_path = drop if c.drop_path_keep < 1 else None
+    p = balanced.sampler(policy, balanced.sizes(candidates, c.channels, c.layers, classes, c.space))
+    rng = seeds.numpy_rng(seed, "paths", policy)
+    for epoch in range(c.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate("restart", 0, epoch, c.epochs, c.learning_rate, c.minimum_learning_rate)
+        supernet.train()
+        for step, (x, y) in enumerate(run.progress(batches.epoch(epoch), f"{policy} seed {seed} epoch {epoch}")):
+            drop.step = epoch * len(batches) + step
+            architecture = candidates[balanced.draw(rng, len(candidates), p)]
+            supernet_step(supernet, architecture, x, y, optimizer, c.clip, c.gradients, precision)
+    whole = all_batches(valid) if not c.score_images else []
+    return [
+        score(supernet, a, whole or [validation_batch(valid, c.score_images, seed, 0, k)], precision)
+        for k, a in enumerate(candidates)
+    ]
+
+
+def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
+    """The ``rank-study`` verb; resumable between architectures and between supernets."""
+    c, seed = settings, int(options.seed)
+    if c.architectures < 2 or c.seeds < 1:
+        raise UserError("a rank study needs at least 2 architectures and 1 seed")
+    device = pick_device(options)
+    images = open_set(c.dataset, "train", "cifar", options)
+    with open_run(options, c, {"data": images.pins, "pinned": images.pinned}) as run:
+        if run.result is not None:
+            return run.result
+        rng = np.random.RandomState(seed)
+        parts = split(rng, images.to(device), c.train_images, c.valid_images)
+        classes = len(images.classes)
+        if c.pool_file:
+            candidates = pool.read_pool(Path(c.pool_file), c.space)[: c.architectures]
+        else:
+            candidates = pool.random_pool(rng, c.architectures, len(SPACES[c.space]))
+        recipe = Recipe(
+            epochs=c.alone_epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
+            weight_decay=c.weight_decay, momentum=c.momentum, clip=c.clip, drop_path_keep=c.alone_drop_path_keep,
+            drop_path_steps=c.alone_drop_path_steps,
+        )  # fmt: skip
+        network = {"channels": c.channels, "layers": c.layers, "classes": classes, "space": c.space,
+                   "auxiliary": c.alone_auxiliary, "keep": c.alone_keep}  # fmt: skip
+        state = run.load() or {"alone": [], "shared": {}}
+        alone, shared = state["alone"], state["shared"]
+        for number in range(len(alone), len(candidates)):
+            alone.append(
+                score_alone(
+                    run, candidates[number], recipe, parts, dataset=c.dataset, seed=seed, name=str(number),
+                    batch_size=c.batch_size, network=network, device=device, precision=options.precision,
+                )  # fmt: skip
+            )
+            run.log(file="alone", number=number, valid_accuracy_percent=alone[-1])
+            run.save({"alone": alone, "shared": shared})
+        for repeat in range(c.seeds):
+            for policy in POLICIES:
+                if f"{policy}-{repeat}" in shared:
+                    continue
+                found = supernet_scores(
+                    c, run, candidates, parts, policy, seed + repeat, classes, device, options.precision
+                )
+                shared[f"{policy}-{repeat}"] = found
+                run.log(policy=policy, seed=seed + repeat, **{k: f(found, alone) for k, f in MEASURES.items()})
+                run.save({"alone": alone, "shared": shared})
+        metrics: dict[str, Any] = {"architectures": len(candidates), "seeds": c.seeds}
+        for policy in POLICIES:
+            for name, measure in MEASURES.items():
+                values = [measure(shared[f"{policy}-{k}"], alone) for k in range(c.seeds)]
+                metrics[f"{name}_{policy}"] = mean(values)
+                metrics[f"{name}_{policy}_spread"] = stdev(values) if len(values) > 1 else 0.0
+        return run.finish({"metrics": metrics, "alone": alone, "shared": shared})
