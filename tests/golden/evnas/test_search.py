@@ -1,0 +1,197 @@
+"""The search against the released program: decoding, evolution with recorded and seeded draws, two whole searches."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from common.data.augment import cutout_mask
+from common.losses import TopK
+from common.schedules import cosine
+from common.spaces.darts_supernet import Supernet as SupernetS1
+from common.spaces.nasbench201 import EDGES
+from common.spaces.nasbench201 import Supernet as SupernetS2
+from papers.evnas.evolution import Draws, Rules, evolve, ranking, tournament
+from papers.evnas.population import S1, S2, cell_string, decode_s1, decode_s2, genotype, mixtures, softmax_rows
+from papers.evnas.search import Progress, measure, scorer, train_weights
+from papers.evnas.settings import SearchS1, SearchS2
+
+SPACES = {"s1": S1, "s2": S2}
+
+
+class Recorded:
+    """The draws of a golden file, in the order evolution asks for them."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], suffix: str = "") -> None:
+        self.drawn = iter(arrays["tournaments" + suffix].reshape(-1, arrays["tournaments" + suffix].shape[-1]))
+        self.numbers = iter(np.concatenate([arrays[f"{n}{suffix}"].ravel() for n in ("coins", "mut_u")]))
+        self.rows = iter(torch.from_numpy(arrays["rep_alpha" + suffix]))
+
+    def positions(self, count: int, among: int) -> np.ndarray:
+        found = next(self.drawn)
+        assert len(found) == count and found.max() < among
+        return found
+
+    def uniform(self) -> float:
+        return float(next(self.numbers))
+
+    def individual(self) -> None:
+        return None
+
+    def row(self) -> torch.Tensor:
+        return next(self.rows)
+
+    def all_used(self) -> bool:
+        return all(next(stream, None) is None for stream in (self.drawn, self.numbers, self.rows))
+
+
+def test_decoding_s1(golden, close):
+    arrays, content = golden("s1_decode.npz"), golden("s1_decode.json")
+    for alphas, decoded, weights, cells in zip(
+        arrays["alphas"], arrays["decoded"], arrays["weights"], content["genotypes"]
+    ):
+        found = decode_s1(torch.from_numpy(alphas))
+        np.testing.assert_array_equal(found.numpy(), decoded.astype(np.float32))
+        close(softmax_rows(found), weights, tolerance=1e-6)
+        ours = genotype(torch.from_numpy(alphas)).as_dict()
+        assert ours["normal"] == cells["normal"] and ours["reduce"] == cells["reduce"]
+
+
+def test_decoding_s2(golden, close):
+    arrays, content = golden("s2_decode.npz"), golden("s2_decode.json")
+    assert content["edge_order"] == list(EDGES)
+    for alphas, decoded, weights, text in zip(
+        arrays["alphas"], arrays["decoded"], arrays["weights"], content["arch_strings"]
+    ):
+        found = decode_s2(torch.from_numpy(alphas))
+        np.testing.assert_array_equal(found.numpy(), decoded.astype(np.float32))
+        close(softmax_rows(found), weights, tolerance=1e-6)
+        assert cell_string(torch.from_numpy(alphas)) == text
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_one_evolution_with_recorded_draws(name, golden):
+    arrays = golden(f"ga_{name}.npz")
+    size, drawn, elites, _ = (int(v) for v in arrays["params"])
+    order = ranking(arrays["fitness"].tolist())
+    assert order == arrays["order"].tolist()
+    fitness = arrays["fitness"][order].astype(np.float64)
+    rules = Rules(drawn, elites, float(arrays["mutation_rate"]))
+    draws = Recorded(arrays)
+    winners = [tournament(fitness, drawn, draws) for _ in range(2 * (size - elites))]
+    assert winners == arrays["winners"].ravel().tolist()
+    draws = Recorded(arrays)
+    found = evolve(torch.from_numpy(arrays["init"])[order], fitness.tolist(), rules, draws)
+    np.testing.assert_array_equal(found.numpy(), arrays["next"])
+    assert draws.all_used()
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_one_evolution_from_the_seed(name, golden):
+    content, space = golden("ga_seeded.json")[name], SPACES[name]
+    generator = torch.Generator().manual_seed(content["seed"])
+    draws = Draws(space, np.random.RandomState(content["seed"]), generator)
+    population = draws.population(content["P"])
+    assert float(population.double().sum()) == pytest.approx(content["init_sum"], abs=1e-9)
+    assert population[0, 0].tolist() == content["init_first_row"]
+    assert population[-1, -1].tolist() == content["init_last_row"]
+    order = ranking(content["fitness"])
+    assert order == content["order"]
+    fitness = [content["fitness"][k] for k in order]
+    rules = Rules(content["T"], content["elites"], content["mutation_rate"])
+    found = evolve(population[order], fitness, rules, draws)
+    assert float(found.double().sum()) == pytest.approx(content["next_sum"], abs=1e-9)
+    np.testing.assert_allclose(found.double().sum((1, 2)).numpy(), content["next_row_sums"], atol=1e-9)
+
+
+def test_learning_rates_of_the_search(golden):
+    found = golden("schedules.json")["search_lr_s1_s2"]
+    ours = [cosine(found["lr"], found["eta_min"], g, found["epochs"]) for g in range(found["epochs"])]
+    np.testing.assert_allclose(ours, found["values"], rtol=1e-12)
+
+
+def test_meter_and_cutout(golden):
+    content = golden("misc.json")
+    meter, counter = content["meter"], TopK()
+    totals = np.zeros(2)
+    for value, count, expected in zip(meter["values"], meter["counts"], meter["running_avg"]):
+        totals += value * count, count
+        logits = torch.zeros(count, 2, dtype=torch.float64)
+        counter.add(logits, torch.zeros(count, dtype=torch.long), torch.tensor(value, dtype=torch.float64))
+        assert counter.read()[0] == pytest.approx(expected, rel=1e-12) == totals[0] / totals[1]
+    for case in content["cutout"]:
+        rng = np.random.RandomState(case["np_seed"])
+        y, x = rng.randint(case["height"]), rng.randint(case["width"])
+        assert (y, x) == (case["y"], case["x"])
+        length = case["length"] if isinstance(case["length"], int) else int(True)  # S2: the flag itself, cuts nothing
+        mask = cutout_mask(torch.tensor([y]), torch.tensor([x]), case["height"], case["width"], length)
+        expected = torch.ones(case["height"], case["width"])
+        if case["zeroed_box_y0y1x0x1"] is not None:
+            y0, y1, x0, x1 = case["zeroed_box_y0y1x0x1"]
+            expected[y0:y1, x0:x1] = 0
+        assert torch.equal(mask[0, 0], expected)
+
+
+def cut(x: torch.Tensor, y: torch.Tensor, orders: dict[int, np.ndarray], size: int) -> SimpleNamespace:
+    """Fixed batches by number of the pass, with the interface of ``Batches``."""
+
+    def epoch(number: int, start: int = 0):
+        order = torch.from_numpy(orders[number].astype(np.int64))
+        for i in range(start * size, len(order), size):
+            yield x[order[i : i + size]], y[order[i : i + size]]
+
+    return SimpleNamespace(epoch=epoch)
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_a_whole_search(name, golden, fill):
+    """Every learning rate, loss, fitness, order, winner and population of three generations, in float64."""
+    arrays, content = golden(f"mini_search_{name}.npz"), golden(f"mini_search_{name}.json")
+    config, space = content["config"], SPACES[name]
+    if name == "s1":
+        settings, model = SearchS1(), SupernetS1(config["C"], config["num_classes"], config["L"])
+    else:
+        settings = SearchS2()
+        model = SupernetS2(config["C"], config["N"], config["num_classes"], with_architecture=True)
+    fill(model, config["salt"]).double()
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad], 0.025, 0.9, weight_decay=3e-4, nesterov=name == "s2"
+    )
+    x, y, n = torch.from_numpy(arrays["x"]).double(), torch.from_numpy(arrays["y"]).long(), int(arrays["n_train"])
+    generations, size = config["gens"], config["P"]
+    train = cut(x[:n], y[:n], {g: arrays[f"train_order_gen{g}"] for g in range(generations)}, config["batch_train"])
+    orders = {g * size + k: arrays[f"valid_order_gen{g}"][k] for g in range(generations) for k in range(size)}
+    first = min(int(order.min()) for order in orders.values())
+    held = slice(n, None) if first < n else slice(None)  # indices count from the fitness part or from the whole
+    valid = cut(x[held], y[held], orders, config["batch_valid"])
+    score_with, now = scorer(settings), Progress(torch.from_numpy(arrays["alphas_gen0"]))
+    rules = Rules(config["T"], config["elites"], config["mr"])
+    for expected in content["trace"]:
+        g = now.generation
+        lr = cosine(0.025, 0.001, g, generations)
+        assert lr == pytest.approx(expected["lr"], rel=1e-12)
+        individuals = mixtures(space, now.population, True, 1.0)
+        train_weights(model, optimizer, train, individuals, now, lr, 5.0, "fp32", lambda: None)
+        assert now.loss == pytest.approx(sum(expected["train_loss_per_step"]), abs=1e-5)
+        measure(score_with(model), valid, individuals, now, "cpu", "fp32", lambda: None)
+        np.testing.assert_allclose([s[0] for s in now.scores], expected["top1"], atol=1e-6)
+        np.testing.assert_allclose([s[1] for s in now.scores], expected["top5"], atol=1e-6)
+        np.testing.assert_allclose([s[2] for s in now.scores], expected["valid_loss"], atol=1e-4)
+        order = ranking([s[0] for s in now.scores])
+        assert order == expected["order_after_sort"]
+        population, fitness = now.population[order], [now.scores[k][0] for k in order]
+        if name == "s1":
+            best = genotype(population[0]).as_dict()
+            assert {k: best[k] for k in ("normal", "reduce")} == expected["best"]
+        else:
+            assert cell_string(population[0]) == expected["best"]
+        np.testing.assert_allclose(
+            model.stem[1].running_mean.numpy(), expected["stem_bn_running_mean"], atol=1e-5
+        )
+        draws = Recorded(arrays, f"_gen{g}")
+        now.next_generation(evolve(population, fitness, rules, draws))
+        assert draws.all_used()
+        np.testing.assert_array_equal(now.population.numpy(), arrays[f"alphas_gen{g + 1}"])
