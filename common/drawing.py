@@ -1,6 +1,7 @@
 """Drawing a cell: a directed graph from left to right, as a picture (matplotlib) or as DOT text.
 
-Edges are (from, to, label or None), nodes are named by the edges. Inputs are the nodes nothing leads to (green), outputs
+Edges are (from, to, label or None), nodes are named by the edges. Inputs are the nodes nothing leads to (green),
+outputs
 those nothing leaves (yellow), all others blue, as in the field's drawings.
 """
 
@@ -87,7 +88,8 @@ def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "") -> None
     for node, (x, y) in place.items():
         text = f"${node}$" if "_" in node else node
         axes.text(x, y, text, fontsize=12, ha="center", va="center",
-                  bbox={"boxstyle": "round,pad=0.35", "facecolor": COLOURS[colours[node]], "edgecolor": "#333333"})  # fmt: skip
+                  bbox={"boxstyle": "round,pad=0.35", "facecolor": COLOURS[colours[node]],
+                        "edgecolor": "#333333"})  # fmt: skip
     heights = [y for _, y in place.values()] or [0.0]
     axes.set_xlim(-0.9, width - 1.0)
     axes.set_ylim(min(heights) - 1.2, max(heights) + 1.2)

@@ -67,7 +67,8 @@ class FactorizedReduce(nn.Module):
         """The same on an input that went through the ReLU already."""
         if x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(f"a factorised reduction needs even sizes, not {x.shape[2]} x {x.shape[3]}")
-        # Planes first, weights too: strided 1x1 convolutions of few channels with channels-last strides corrupt the heap in
+        # Planes first, weights too: strided 1x1 convolutions of few channels with channels-last strides corrupt the
+        # heap in
         # their backward pass on the CPU (seen with torch 2.13).
         even = functional.conv2d(x.contiguous(), _planes(self.conv_1.weight), stride=2)
         odd = functional.conv2d(x[:, :, 1:, 1:].contiguous(), _planes(self.conv_2.weight), stride=2)

@@ -1,6 +1,7 @@
 """Testing trained weights: one's own, or the authors' checkpoints (README, "Evaluation").
 
-The network is built without auxiliary head; the checkpoint's head and a ``module.`` prefix are taken off, and everything
+The network is built without auxiliary head; the checkpoint's head and a ``module.`` prefix are taken off, and
+everything
 else must fit exactly (the authors' programs load non-strictly and would test an untrained network without a word).
 """
 

@@ -1,7 +1,8 @@
 """Individuals and what they stand for: a population is a tensor A [P, rows, operations] of reals in [0, 1).
 
 S1 (DARTS cells): 28 rows (normal 0-13, reduction 14-27), 8 operations. S2 (NAS-Bench-201): 6 rows, 5 operations.
-Decoding D(A) marks the discrete architecture of A; the supernet mixes its operations by the row softmax of D(A), so that
+Decoding D(A) marks the discrete architecture of A; the supernet mixes its operations by the row softmax of D(A), so
+that
 every operation stays active and decoding only tilts the mixture. All of it happens on the CPU, once a generation.
 """
 
@@ -57,7 +58,8 @@ def softmax_rows(alphas: Tensor) -> Tensor:
 def chosen_s1(alphas: Tensor) -> tuple[np.ndarray, list[tuple[int, ...]]]:
     """The best operation but ``none`` of each row [28], and the two rows each node keeps, better one first.
 
-    A row's score is p[o] with p = softmax(A[row]) (``none`` in the denominator) and o its best other operation; of equal
+    A row's score is p[o] with p = softmax(A[row]) (``none`` in the denominator) and o its best other operation; of
+    equal
     scores the lower input comes first.
     """
     p = torch.softmax(alphas, dim=-1).numpy()

@@ -182,7 +182,8 @@ def train_weights(
     model: nn.Module, optimizer: torch.optim.Optimizer, train: Any, individuals: list[Any], now: Progress, lr: float,
     clip_norm: float, precision: str, save_if_due: Callable[[], None],
 ) -> None:  # fmt: skip
-    """One epoch; batch t trains the supernet with individual t mod P. Raises UserError for a loss that is not finite."""
+    """One epoch; batch t trains the supernet with individual t mod P. Raises UserError for a loss that is not
+    finite."""
     model.train()
     weights = [p for group in optimizer.param_groups for p in group["params"]]
     for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""Settings of training, evaluation, description and drawing; defaults are the published recipes (sheet of the README)."""
+"""Settings of training, evaluation, description and drawing; defaults are the published recipes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Training a network from scratch: the CIFAR recipe and the ImageNet recipe (README, "Training").
 
-Loss = CE(main) + 0.4 CE(auxiliary) (ImageNet: label-smoothed), SGD, gradients clipped at norm 5, drop-path growing from 0.
+Loss = CE(main) + 0.4 CE(auxiliary) (ImageNet: label-smoothed), SGD, gradients clipped at norm 5, drop-path growing
+from 0.
 The CIFAR weights kept are the last epoch's, the ImageNet weights the best epoch's, as in the authors' programs.
 """
 
@@ -33,7 +34,8 @@ def cifar_lr(c: TrainSettings, epoch: int) -> float:
 
 
 def imagenet_lr(c: TrainImageNetSettings, epoch: int) -> float:
-    """Linear, the last five epochs at a fifth of the slope; for batches above 256 the first epochs times (e + 1) / 5."""
+    """Linear, the last five epochs at a fifth of the slope; for batches above 256 the first epochs times (e + 1) /
+    5."""
     if c.schedule == "linear" and c.epochs > 5:
         lr = linear_then_slow(c.lr, epoch, c.epochs)
     else:
@@ -101,8 +103,8 @@ def per_process(batch_size: int, world: int) -> int:
 
 
 def _run(
-    c: TrainSettings | TrainImageNetSettings, options: Any, device: torch.device, network: Any, batches: Any, tests: Any,
-    lr_of: Any, criterion: Any, extra: dict[str, Any], keep_best: bool,
+    c: TrainSettings | TrainImageNetSettings, options: Any, device: torch.device, network: Any, batches: Any,
+    tests: Any, lr_of: Any, criterion: Any, extra: dict[str, Any], keep_best: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """The epochs: learning rate and drop-path per epoch, train, test, save."""
     with open_run(options, c, extra) as run:

@@ -93,7 +93,8 @@ def folder_of_pictures(root: Path) -> Path:
 
 
 def test_imagenet_recipe_and_container(tmp_path):
-    """One epoch on pictures, then a checkpoint in the authors' container: epoch, state_dict, best_acc_top1, optimizer."""
+    """One epoch on pictures, then a checkpoint in the authors' container: epoch, state_dict, best_acc_top1,
+    optimizer."""
     pictures = folder_of_pictures(tmp_path / "imagenet-two")
     assert len(open_pictures(str(pictures), "train", options(tmp_path)).classes) == 2
     result = train_imagenet(
