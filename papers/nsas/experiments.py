@@ -4,15 +4,21 @@ Measured: forgetting (accuracy of earlier architectures on a fixed probe set bef
 probes), Kendall's tau of the supernet's ranking against the tables, accuracy of the chosen cell, seconds.
 The constraint set is the paper's archive (novelty search with the per-edge distance); loss "authors" keeps constraint
 losses as numbers, loss "paper" differentiates them.  M = 0 is RandomNAS.
+
+A run writes result.json, forgetting.csv, cells.csv, figure.svg and paragraph.txt; ``--summarise FOLDER`` joins all runs
+below a folder into study.csv, figure.svg and paragraph.txt.
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.stats import kendalltau
 from torch import nn
 
 from common import seeds
@@ -22,11 +28,13 @@ from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
-from papers.nsas.networks import build_nb201_supernet, code_logits
+from papers.nsas import study
+from papers.nsas.networks import build_nb201_supernet, code_logits, renew_statistics
 from papers.nsas.novelty import Archive, distance_by_slot
+from papers.nsas.paths import frozen_statistics
 from papers.nsas.processes import one_process
 from papers.nsas.schedules import cosine
-from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves, renew_statistics
+from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves
 from papers.nsas.settings import ExperimentSettings, SearchNb201RandomSettings
 
 if TYPE_CHECKING:
@@ -36,7 +44,9 @@ Code = tuple[int, ...]
 
 
 def run(settings: ExperimentSettings, options: RunOptions) -> dict:
-    """One cell of the study: one loss, one M, one seed."""
+    """One cell of the study: one loss, one M, one seed; or the summary of those that are done."""
+    if settings.summarise:
+        return summary(settings, options)
     one_process("the experiment")
     device = pick_device(options)
     fill = SearchNb201RandomSettings(
@@ -57,7 +67,7 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         probe = next(iter(valid.epoch(0)))
         probe = (probe[0][: settings.probe_images], probe[1][: settings.probe_images])
         watched: list[tuple[Code, float]] = []
-        drops: list[float] = []
+        drops: list[tuple[int, float]] = []
         for epoch in range(settings.epochs):
             lr = cosine(epoch, settings.learning_rate, settings.learning_rate_min, settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
@@ -76,48 +86,75 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
                 optimizer.step()
                 if (step + 1) % settings.probe_every == 0:
                     # how the architectures noted at the last probe fare after the updates since
-                    drops += [before - accuracy(model, code, *probe) for code, before in watched]
+                    at = epoch * len(train) + step + 1
+                    drops += [(at, before - accuracy(model, code, *probe)) for code, before in watched]
                     watched = [(c, accuracy(model, c, *probe)) for c in [current, *archive.recent[-3:]]][:4]
-            forgetting = float(np.mean(drops)) if drops else 0.0
+            forgetting = mean_drop(drops)
             work.log(epoch=epoch + 1, lr=lr, loss=float(loss), forgetting_points=forgetting)
-        metrics = {"forgetting_points": float(np.mean(drops)) if drops else 0.0}
-        metrics |= ranking(model, train, valid, settings, options)
+        metrics = {"forgetting_points": mean_drop(drops)}
+        codes, scores, truth = ranking(model, train, valid, settings, options)
+        metrics["chosen_supernet_accuracy_percent"] = max(scores)
+        if truth is not None:
+            metrics["tau"] = float(kendalltau(scores, truth).statistic)
+            metrics["chosen_test_accuracy_percent"] = truth[int(np.argmax(scores))]
+        for at, points in drops:
+            work.log("forgetting", step=at, points=points)
+        for number, code in enumerate(codes):
+            alone = float("nan") if truth is None else truth[number]
+            work.log("cells", cell="c" + "".join(map(str, code)), supernet_percent=scores[number], test_percent=alone)
+        title = study.label(settings.loss, settings.constraints)
+        study.figure_of_run(work.folder / "figure.svg", title, drops, scores, truth)
+        text = study.sentence_of_run(settings.loss, settings.constraints, metrics)
+        (work.folder / "paragraph.txt").write_text(text)
         work.log("timing", process_seconds=time.process_time() - started)
-        return work.finish({"metrics": metrics, "note": note})
+        return work.finish({"metrics": metrics, "note": note, "paragraph": text})
+
+
+def summary(settings: ExperimentSettings, options: RunOptions) -> dict:
+    """All finished runs below ``settings.summarise``: study.csv, figure.svg, paragraph.txt."""
+    rows = study.collect(Path(settings.summarise))
+    keys = {f"{r['loss']}-{r['constraints']}-{r['seed']}": str(r["forgetting_points"]) for r in rows}
+    with open_run(options, settings, {"runs": keys}) as work:
+        if work.result is not None:
+            return work.result
+        text = study.paragraph(rows)
+        (work.folder / "study.csv").write_text(study.table(rows))
+        (work.folder / "paragraph.txt").write_text(text)
+        study.figure(work.folder / "figure.svg", rows)
+        return work.finish({"metrics": {"runs": len(rows)}, "paragraph": text})
+
+
+def mean_drop(drops: list[tuple[int, float]]) -> float:
+    """Mean of the measured losses of accuracy, points."""
+    return float(np.mean([d for _, d in drops])) if drops else 0.0
 
 
 @torch.no_grad()
 def accuracy(model: nn.Module, code: Code, x: torch.Tensor, y: torch.Tensor) -> float:
     """Percent on a fixed batch, batch statistics, running values left alone."""
-    from papers.nsas.paths import frozen_statistics
-
     model.train()
     with frozen_statistics(model):
         return 100.0 * float((code_logits(model, x, code).argmax(1) == y).float().mean())
 
 
 @torch.no_grad()
-def ranking(model, train, valid, settings: ExperimentSettings, options: RunOptions) -> dict:
-    """Supernet accuracies of random cells (statistics renewed for each): tau against the tables, and the best cell."""
-    from scipy.stats import kendalltau
-
+def ranking(
+    model, train, valid, settings: ExperimentSettings, options: RunOptions
+) -> tuple[list[Code], list[float], list[float] | None]:
+    """Random cells, their supernet accuracies (statistics renewed for each) and those of the tables, where at hand."""
     draw = drawer(seeds.numpy_rng(12345, "ranked cells"))  # the same cells for every run of the study
     codes = [c201.random_code(draw) for _ in range(settings.rank_cells)]
     scores = []
     for code in codes:
-        renew_statistics(model, code, train, settings.recalibrate_batches)
+        renew_statistics(model, partial(code_logits, model, code=code), train, settings.recalibrate_batches)
         model.eval()
         right = count = 0
         for x, y in valid.epoch(0):
             right += int((code_logits(model, x, code).argmax(1) == y).sum())
             count += len(y)
         scores.append(100.0 * right / count)
-    found = {"chosen_supernet_accuracy_percent": max(scores)}
     try:
         table = Table.open(options)
     except UserError:
-        return found
-    truth = [table.lookup(code, "cifar10", "test") for code in codes]
-    found["tau"] = float(kendalltau(scores, truth).statistic)
-    found["chosen_test_accuracy_percent"] = truth[int(np.argmax(scores))]
-    return found
+        return codes, scores, None
+    return codes, scores, [table.lookup(code, "cifar10", "test") for code in codes]

@@ -292,3 +292,4 @@ class ExperimentSettings:
     rank_cells: int = 100  # cells whose supernet accuracy is ranked
     rank_images: int = 1_000
     recalibrate_batches: int = 2
+    summarise: str = ""  # a folder: join the runs below it instead of running one

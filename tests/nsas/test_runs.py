@@ -1,0 +1,212 @@
+"""Tiny runs of every stage: variants run, a run stopped inside an epoch and started again ends with the same bytes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.cli import RunOptions
+from common.errors import UserError
+from papers.nsas.__main__ import SEARCH, TRAIN
+from papers.nsas.settings import (
+    ExperimentSettings,
+    SearchGdasSettings,
+    SearchNb201GdasSettings,
+    SearchNb201RandomSettings,
+    SearchRandomSettings,
+    SearchRecurrentSettings,
+    TrainRecurrentSettings,
+    TrainSettings,
+)
+
+IMAGES = {"dataset": "digits", "train_images": 16, "epochs": 2, "batch_size": 4}
+RANDOM = SearchRandomSettings(
+    **IMAGES, channels=2, layers=3, table="raw", constraints=2, select_rounds=1, select_candidates=2, select_images=6
+)
+GDAS = SearchGdasSettings(**IMAGES, channels=2, layers=3, table="raw", constraints=2)
+NB201_RANDOM = SearchNb201RandomSettings(**IMAGES, channels=2, cells=1, select_candidates=2, select_images=6)
+NB201_GDAS = SearchNb201GdasSettings(**IMAGES, channels=2, cells=1)
+TEXT = {"text": "kjv", "max_tokens": 4000, "max_types": 200, "width": 8, "epochs": 2, "bptt": 10}
+RECURRENT = SearchRecurrentSettings(
+    **{**TEXT, "max_tokens": 2500}, batch_size=64, path="sampled", constraints=2, select_candidates=2, select_rows=10,
+    recalibrate_chunks=1,
+)  # fmt: skip
+TRAIN_CNN = TrainSettings(**IMAGES, channels=2, layers=3, auxiliary=False, eval_batch_size=500, evaluate_every=2)
+TRAIN_TEXT = TrainRecurrentSettings(**TEXT, batch_size=64, nonmono=5)
+
+# name: (run, settings, function that is called once a step)
+STAGES = {
+    "search_random": ("search_random:search", RANDOM, "check_finite"),
+    "search_gdas": ("search_gdas:search", GDAS, "check_finite"),
+    "search_gdas_head": ("search_gdas:search", replace(GDAS, semantics="head"), "check_finite"),
+    "search_nb201_random": ("search_nb201:search_random", NB201_RANDOM, "check_finite"),
+    "search_nb201": ("search_nb201:search_gdas", NB201_GDAS, "check_finite"),
+    "search_ptb": ("search_recurrent:search", RECURRENT, "check_finite"),
+    "search_ptb_fixed": ("search_recurrent:search", replace(RECURRENT, path="fixed"), "check_finite"),
+    "train": ("train:train", TRAIN_CNN, "train_steps"),
+    "train_ptb": ("train_recurrent:train", TRAIN_TEXT, "train_step"),
+}
+
+
+class Stop(Exception):
+    pass
+
+
+def options(out: Path, section: str = "search", **more) -> RunOptions:
+    return RunOptions(out=out, device="cpu", paper="nsas", section=section, **more)
+
+
+def module_of(target: str):
+    name, _, function = target.partition(":")
+    module = importlib.import_module(f"papers.nsas.{name}")
+    return module, getattr(module, function)
+
+
+def stop_at(monkeypatch, module, name: str, call: int) -> None:
+    """The ``call``-th step raises; of ``train_steps`` the steps are counted, not the calls."""
+    original, calls = getattr(module, name), []
+
+    def count() -> None:
+        calls.append(1)
+        if len(calls) == call:
+            raise Stop
+
+    def counted(*args, **kwargs):
+        count()
+        return original(*args, **kwargs)
+
+    def steps(*args, **kwargs):
+        for done in original(*args, **kwargs):
+            yield done
+            count()
+
+    monkeypatch.setattr(module, name, steps if name == "train_steps" else counted)
+
+
+def equal_folders(one: Path, other: Path) -> None:
+    names = {p.name for p in one.iterdir() if p.is_file()} - {"env.json", "timing.json", "settings.json", ".lock"}
+    assert "result.json" in names and "history.csv" in names
+    for name in sorted(names):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_resume_inside_an_epoch(stage, tmp_path, monkeypatch):
+    target, settings, each = STAGES[stage]
+    module, run = module_of(target)
+    if stage == "train_ptb":  # the second epoch averages
+        monkeypatch.setattr(module, "switches_to_averaging", lambda *_: True)
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "60")
+    run(settings, options(tmp_path / "whole", stage))
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
+    original = getattr(module, each)
+    calls = {"train_ptb": 7, "search_ptb": 5, "search_ptb_fixed": 5, "train": 6}.get(stage, 4)
+    stop_at(monkeypatch, module, each, calls)
+    with pytest.raises(Stop):
+        run(settings, options(tmp_path / "broken", stage))
+    monkeypatch.setattr(module, each, original)
+    history = (tmp_path / "broken" / "history.csv").read_text().splitlines()
+    assert len(history) == 2  # one epoch was done, the second had begun
+    run(settings, options(tmp_path / "broken", stage))
+    equal_folders(tmp_path / "whole", tmp_path / "broken")
+
+
+def variants(key):
+    return [{}, *SEARCH[key].variants.values()]
+
+
+@pytest.mark.parametrize("constraint", ["nsas", "nsas-c"])
+@pytest.mark.parametrize("variant", range(4))
+def test_variants_of_random(variant, constraint, tmp_path):
+    overrides = {**variants(("darts", "random"))[variant], "epochs": 1, "constraints": 2, "select_candidates": 2}
+    table = overrides.get("table", "softmax")
+    settings = replace(RANDOM, **{**overrides, "table": table, "constraint": constraint})
+    result = module_of("search_random:search")[1](settings, options(tmp_path))
+    assert len(result["architecture"]["normal"]) == 8 and 0 <= result["metrics"]["supernet_accuracy_percent"] <= 100
+    pairs = result["architecture"]["normal"]
+    assert constraint == "nsas" or [i for _, i in pairs] == [0, 1, 1, 2, 2, 3, 3, 4]
+
+
+@pytest.mark.parametrize("variant", range(4))
+def test_variants_of_gdas(variant, tmp_path):
+    overrides = {**variants(("darts", "gdas"))[variant], "epochs": 1, "constraints": 2}
+    settings = replace(GDAS, **{**overrides, "table": overrides.get("table", "softmax")})
+    result = module_of("search_gdas:search")[1](settings, options(tmp_path))
+    assert all(op != "none" for op, _ in result["architecture"]["normal"])
+    from papers.nsas.networks import load_cnn
+
+    assert len(load_cnn(str(tmp_path / "architecture.json")).reduce) == 8
+
+
+@pytest.mark.parametrize("method", ["random", "gdas"])
+@pytest.mark.parametrize("constraint", ["nsas", "r", "g", "compensation", "low", "none"])
+def test_nb201_constraints(method, constraint, tmp_path):
+    settings = NB201_RANDOM if method == "random" else NB201_GDAS
+    overrides = SEARCH[("nb201", method)].variants["paper"] if constraint in ("nsas", "g") else {}
+    settings = replace(settings, constraint=constraint, epochs=1, train_images=16, **overrides)
+    if method == "random":
+        settings = replace(settings, recalibrate_batches=min(settings.recalibrate_batches, 1))
+    result = module_of(f"search_nb201:search_{method}")[1](settings, options(tmp_path))
+    assert result["architecture"].count("|") == 9 or result["architecture"].count("~") == 6
+
+
+def test_what_search_writes_training_takes(tmp_path):
+    module_of("search_random:search")[1](replace(RANDOM, epochs=1), options(tmp_path / "s"))
+    train = module_of("train:train")[1]
+    settings = replace(TRAIN_CNN, arch=str(tmp_path / "s" / "architecture.json"), epochs=1)
+    trained = train(settings, options(tmp_path / "t", "train"))
+    from papers.nsas.evaluate import evaluate
+    from papers.nsas.settings import EvaluateSettings
+
+    weights = str(tmp_path / "t" / "weights.safetensors")
+    tested = evaluate(
+        EvaluateSettings(arch=settings.arch, checkpoint=weights, dataset="digits", channels=2, layers=3),
+        options(tmp_path / "e", "evaluate"),
+    )
+    assert tested["metrics"]["top1_error_percent"] == pytest.approx(trained["metrics"]["top1_error_percent"])
+    assert set(TRAIN) == {("darts",), ("ptb",)}
+
+
+@pytest.mark.parametrize("target", sorted({t for t, _, _ in STAGES.values()} - {"train:train"}))
+def test_one_process_verbs_say_so(target, tmp_path, monkeypatch):
+    settings = next(s for t, s, _ in STAGES.values() if t == target)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="one process"):
+        module_of(target)[1](settings, options(tmp_path))
+
+
+@pytest.mark.parametrize("loss, constraints", [("paper", 2), ("authors", 2), ("paper", 0)])
+def test_experiment(loss, constraints, tmp_path):
+    settings = ExperimentSettings(
+        dataset="digits", train_images=32, loss=loss, constraints=constraints, channels=2, cells=1, epochs=2,
+        batch_size=8, probe_every=1, probe_images=8, rank_cells=3, rank_images=8, recalibrate_batches=1,
+    )  # fmt: skip
+    result = module_of("experiments:run")[1](settings, options(tmp_path, "experiments"))
+    assert {"forgetting_points", "chosen_supernet_accuracy_percent"} <= set(result["metrics"])
+    assert json.loads((tmp_path / "result.json").read_text())["metrics"] == result["metrics"]
+    for name in ("figure.svg", "paragraph.txt", "forgetting.csv", "cells.csv"):
+        assert (tmp_path / name).stat().st_size > 0, name
+
+
+def test_summary_of_experiments(tmp_path):
+    run = module_of("experiments:run")[1]
+    runs = [("authors", 0, 0), ("authors", 0, 1), ("paper", 4, 0), ("paper", 4, 1)]
+    for loss, constraints, seed in runs:
+        folder = tmp_path / "runs" / f"{loss}-{constraints}-{seed}"
+        folder.mkdir(parents=True)
+        metrics = {"forgetting_points": constraints + 0.1 * seed, "chosen_supernet_accuracy_percent": 50.0}
+        found = {"paper": "nsas", "stage": "experiments", "seed": seed, "metrics": metrics}
+        found["settings"] = {"loss": loss, "constraints": constraints, "summarise": ""}
+        (folder / "result.json").write_text(json.dumps(found))
+    settings = ExperimentSettings(summarise=str(tmp_path / "runs"))
+    result = run(settings, options(tmp_path / "study", "experiments"))
+    assert result["metrics"]["runs"] == 4
+    assert len((tmp_path / "study" / "study.csv").read_text().splitlines()) == 5
+    assert "paper, M = 4 differs from RandomNAS" in (tmp_path / "study" / "paragraph.txt").read_text()
+    assert (tmp_path / "study" / "figure.svg").exists()
+    with pytest.raises(UserError, match="no finished experiments"):
+        run(ExperimentSettings(summarise=str(tmp_path / "nothing")), options(tmp_path / "x", "experiments"))
