@@ -291,3 +291,22 @@ def test_drawings(golden):
             nodes, edges = cnn_graph(CNN[rest[0]].normal if rest[1] == "normal" else CNN[rest[0]].reduce)
         assert [list(n) for n in nodes] == want["nodes"]
         assert [list(e) for e in edges] == want["edges"]
+
+
+@pytest.mark.parametrize("clearing", ["zero", "none"])
+def test_clearing_of_gradients(golden, clearing):
+    """Two steps with different cells: under zero-fill the first cell's operations still move by momentum and decay."""
+    from papers.nsas.search_nb201 import fill_once_used, make_sgd
+    from papers.nsas.settings import SearchNb201RandomSettings
+
+    a = golden.npz("nb201_supernet.npz")
+    model = nb201(golden, a).train()
+    optimizer = make_sgd(model.parameters(), SearchNb201RandomSettings())
+    for code in a["codes"][:2]:
+        optimizer.zero_grad()
+        F.cross_entropy(code_logits(model, T(a["x"]), digits(code)), T(a["y"])).backward()
+        if clearing == "zero":
+            fill_once_used(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
+        optimizer.step()
+    compare(golden, model, a, f"clear_to_{clearing}_")

@@ -1,0 +1,129 @@
+"""Shared and separate constraint forwards agree bit for bit; the released RNN container loads without running code."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from common.errors import UserError
+from papers.nsas import paths
+from papers.nsas.evaluate import load_recurrent
+from papers.nsas.networks import build_supernet, table_logits
+from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
+from papers.nsas.sampling import sample_depth_published, sample_free
+from papers.nsas.train_recurrent import load_cell
+
+
+@pytest.mark.parametrize("draw", [sample_free, sample_depth_published])
+def test_shared_constraint_forwards(draw):
+    torch.manual_seed(0)
+    rng = np.random.RandomState(3)
+    model = build_supernet(4, 10, 3).train()
+    x, y = torch.randn(4, 3, 16, 16), torch.randint(0, 10, (4,))
+    architectures = [(draw(rng), draw(rng)) for _ in range(6)]
+    architectures.append(architectures[0])  # twice the same: all of the first cells shared
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    together = paths.constraint_losses(model, x, y, architectures)
+    for k, v in model.state_dict().items():
+        assert torch.equal(v, before[k]), k
+    with torch.no_grad():
+        separate = [nn.functional.cross_entropy(paths.forward(model, x, a), y).item() for a in architectures]
+    assert together == separate
+
+
+@pytest.mark.parametrize("draw", [sample_free, sample_depth_published])
+def test_sampled_operations_equal_dense_execution(draw):
+    """Raw 0/1 tables: logits, gradients and statistics of the path are those of all operations run."""
+    from papers.nsas.sampling import encode
+
+    rng = np.random.RandomState(1)
+    architecture = (draw(rng), draw(rng))
+    x, y = torch.randn(4, 3, 16, 16), torch.randint(0, 10, (4,))
+    found = []
+    for dense in (True, False):
+        torch.manual_seed(0)
+        model = build_supernet(4, 10, 3).train()
+        tables = tuple(torch.from_numpy(encode(c)) for c in architecture)
+        logits = model.forward_plain(x, tables) if dense else paths.forward(model, x, architecture, statistics=True)
+        nn.functional.cross_entropy(logits, y).backward()
+        gradients = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()}
+        found.append((logits.detach(), gradients, dict(model.named_buffers())))
+    (logits, gradients, buffers), (logits_2, gradients_2, buffers_2) = found
+    torch.testing.assert_close(logits, logits_2, rtol=1e-4, atol=1e-5)
+    for name, want in buffers.items():
+        torch.testing.assert_close(buffers_2[name], want, rtol=1e-3, atol=1e-4, msg=name)
+    scale = max(float(g.abs().max()) for g in gradients.values())
+    for name, want in gradients.items():
+        assert float((gradients_2[name] - want).abs().max()) <= 1e-3 * scale, name
+
+
+def test_softmax_table_runs_every_operation():
+    rng = np.random.RandomState(2)
+    model = build_supernet(2, 10, 3).train()
+    table_logits(model, torch.randn(2, 3, 16, 16), (sample_free(rng), sample_free(rng))).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def legacy_modules(monkeypatch) -> tuple[type, type, type]:
+    """Classes under the released names, as the authors' process had them."""
+    names = {"model": types.ModuleType("model"), "utils": types.ModuleType("utils")}
+    names["genotypes"] = types.ModuleType("genotypes")
+    made = []
+    for module, name, base in (("model", "RNNModel", nn.Module), ("model", "DARTSCell", nn.Module),
+                               ("utils", "LockedDropout", nn.Module)):  # fmt: skip
+        made.append(type(name, (base,), {"__module__": module}))
+        setattr(names[module], name, made[-1])
+    for name, module in names.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return tuple(made)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_whole_module_pickle(zipped, tmp_path, monkeypatch):
+    outer, inner, dropout = legacy_modules(monkeypatch)
+    words, width = 12, 4
+    published = load_cell("Random_NSAS")
+    source = LanguageModel(words, width, Cell(width, published.recurrent, published.concat), Dropouts())
+    rnn = inner()
+    rnn._W0 = nn.Parameter(source.rnns[0]._W0.detach().clone())
+    rnn._Ws = nn.ParameterList(nn.Parameter(w.detach().clone()) for w in source.rnns[0]._Ws)
+    rnn.nhid, rnn.dropouth = width, 0.25
+    whole = outer()
+    whole.lockdrop = dropout()
+    whole.encoder = nn.Embedding(words, width)
+    whole.rnns = nn.ModuleList([rnn])
+    whole.decoder = nn.Linear(width, words)
+    whole.encoder.weight.data.copy_(source.encoder.weight)
+    whole.decoder.weight = whole.encoder.weight
+    whole.ninp, whole.ntoken = width, words
+    path = tmp_path / "whole.pt"
+    torch.save(whole, path, _use_new_zipfile_serialization=zipped)
+    for name in ("model", "utils", "genotypes"):
+        monkeypatch.delitem(sys.modules, name)  # nothing of the authors' code is there when it is read
+    fresh = LanguageModel(words, width, Cell(width, published.recurrent, published.concat), Dropouts())
+    load_recurrent(fresh, str(path))
+    assert torch.equal(fresh.encoder.weight, source.encoder.weight)
+    assert torch.equal(fresh.rnns[0]._W0, source.rnns[0]._W0)
+    assert all(torch.equal(a, b) for a, b in zip(fresh.rnns[0]._Ws, source.rnns[0]._Ws))
+    assert fresh.decoder.weight is fresh.encoder.weight
+
+
+def test_whole_module_with_a_foreign_class_is_refused(tmp_path, monkeypatch):
+    class Foreign(nn.Module):
+        pass
+
+    module = types.ModuleType("foreign_code")
+    Foreign.__module__, Foreign.__qualname__, module.Foreign = "foreign_code", "Foreign", Foreign
+    monkeypatch.setitem(sys.modules, "foreign_code", module)
+    path = tmp_path / "foreign.pt"
+    torch.save(Foreign(), path)
+    published = load_cell("Random_NSAS")
+    model = LanguageModel(12, 4, Cell(4, published.recurrent, published.concat), Dropouts())
+    with pytest.raises(UserError) as caught:
+        load_recurrent(model, str(path))
+    assert "\n" not in str(caught.value)
