@@ -78,14 +78,15 @@ def open_parts(settings: SearchSettings, options: RunOptions) -> tuple[Images, I
 def batches(settings: SearchSettings, parts: tuple[Images, Images], seed: int, device: torch.device) -> list[Batches]:
     """Training batches and fitness batches (a new order in every pass); shared out between the processes of a job."""
     made = []
+    fitness_size = min(settings.fitness_batch_size, max(len(parts[1]), 1))
     for images, size, stream, augment in (
         (parts[0], settings.batch_size, "train", True),
-        (parts[1], settings.fitness_batch_size, "fitness", settings.fitness_images == "augmented"),
+        (parts[1], fitness_size, "fitness", settings.fitness_images == "augmented"),
     ):
         made.append(
             Batches(
-                images, min(size, max(len(images), 1)), augmentation(settings, images), seed, device=device,
-                stream=stream, augment=augment, rank=distributed.rank(), world=distributed.world_size(),
+                images, size, augmentation(settings, images), seed, device=device, stream=stream,
+                augment=augment, rank=distributed.rank(), world=distributed.world_size(),
             )
         )  # fmt: skip
     return made

@@ -188,9 +188,7 @@ def test_a_whole_search(name, golden, fill):
             assert {k: best[k] for k in ("normal", "reduce")} == expected["best"]
         else:
             assert cell_string(population[0]) == expected["best"]
-        np.testing.assert_allclose(
-            model.stem[1].running_mean.numpy(), expected["stem_bn_running_mean"], atol=1e-5
-        )
+        np.testing.assert_allclose(model.stem[1].running_mean.numpy(), expected["stem_bn_running_mean"], atol=1e-5)
         draws = Recorded(arrays, f"_gen{g}")
         now.next_generation(evolve(population, fitness, rules, draws))
         assert draws.all_used()
