@@ -1,5 +1,4 @@
 """Tables, figures, sentences of the experiment "does the constraint matter?": of one run and of a folder of runs."""
-runs."""
 
 from __future__ import annotations
 
