@@ -100,7 +100,7 @@ def search(settings: SearchSettings, options: RunOptions) -> dict:
             run.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(now)})
 
         def save_if_due() -> None:
-            if run.due():
+            if distributed.world_size() == 1 and run.due():  # the counts of a pass are each process's own
                 save()
 
         while now.generation < settings.generations:
