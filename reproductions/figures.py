@@ -27,7 +27,7 @@ INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
 SERIES = ("#1d4e89", "#c2571a", "#2a7f62", "#8a3ffc", "#b3261e")  # dark enough on white, apart for colour-blind readers
 STEP_COLUMNS = ("generation", "epoch", "iteration", "round", "step", "update")
 WORTH = ("error", "perplexity", "accuracy", "fitness", "loss", "reward", "tau", "score")
-SCORE_PAIRS = ("score", "accuracy")  # columns of a rank.csv: supernet score and table accuracy
+RANKS = (("cells.csv", "supernet_percent", "test_percent"), ("rank.csv", "score", "accuracy"))  # supernet and table
 STYLE = {
     "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
     "ytick.color": MUTED, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
@@ -128,22 +128,22 @@ def seed_spread(rows: list[tuple[str, dict[int, float]]], unit: str) -> str:
 
 
 def rank_scatter(result: Result) -> str:
-    """Supernet score against table accuracy from a ``rank*.csv`` beside a result, with Kendall's tau and interval."""
-    for path in sorted(result.path.parent.glob("rank*.csv")):
+    """Supernet score against table accuracy of the cells beside a result, with Kendall's tau and its interval."""
+    for file, x, y in RANKS:
+        path = result.path.parent / file
+        if not path.exists():
+            continue
         with path.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        if len(rows) < 3:
+            pairs = [(_float(row.get(x)), _float(row.get(y))) for row in csv.DictReader(lines)]
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if len(known) < 3:
             continue
-        numeric = [c for c in rows[0] if _numeric(rows, c)]
-        x, y = SCORE_PAIRS if set(SCORE_PAIRS) <= set(numeric) else (numeric + ["", ""])[-2:]
-        if not x or not y:
-            continue
-        xs, ys = [float(r[x]) for r in rows], [float(r[y]) for r in rows]
+        xs, ys = [a for a, _ in known], [b for _, b in known]
         tau, (low, high), _ = kendall(xs, ys)
         with _figure(3.6, 3.0) as (figure, axes):
             axes[0].plot(xs, ys, "o", color=SERIES[0], ms=4, alpha=0.6)
             axes[0].set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
-            axes[0].set_title(f"tau {tau:.2f} [{low:.2f}, {high:.2f}], n = {len(rows)}", fontsize=9)
+            axes[0].set_title(f"tau {tau:.2f} [{low:.2f}, {high:.2f}], n = {len(known)}", fontsize=9)
             return _svg(figure, f"{result.name}: {x} against {y}, Kendall's tau {tau:.2f}")
     return ""
 
