@@ -131,7 +131,7 @@ def test_variants_of_random(variant, constraint, tmp_path):
     assert constraint == "nsas" or [i for _, i in pairs] == [0, 1, 1, 2, 2, 3, 3, 4]
 
 
-@pytest.mark.parametrize("variant", range(4))
+@pytest.mark.parametrize("variant", [0, 1, 3])  # "modern" is "paper" here
 def test_variants_of_gdas(variant, tmp_path):
     overrides = {**variants(("darts", "gdas"))[variant], "epochs": 1, "constraints": 2}
     settings = replace(GDAS, **{**overrides, "table": overrides.get("table", "softmax")})
