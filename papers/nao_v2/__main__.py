@@ -19,7 +19,9 @@ VERBS = {
     "random-search": _verb(s.RandomSettings, "random_search:random_search", "random_search", "baseline, same budget"),
     "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN),
     "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights"),
-    "rank-study": _verb(s.RankStudySettings, "rank_study:rank_study", "rank_study", "balanced against uniform sampling"),
+    "rank-study": _verb(
+        s.RankStudySettings, "rank_study:rank_study", "rank_study", "balanced against uniform sampling"
+    ),
     "describe": _verb(s.DescribeSettings, "describe:run_describe", "describe", "size and multiply-adds"),
     "draw": _verb(s.DrawSettings, "draw:run_draw", "draw", "draw both cells"),
 }

@@ -1,6 +1,6 @@
 """Architectures as data: the published ones, the three operation spaces, text and token forms, random draws.
 
-An architecture is (normal cell, reduction cell); a cell is a flat tuple of B nodes ``input1 op1 input2 op2``. Node j may
+An architecture is (normal cell, reduction cell); a cell is a flat tuple of nodes ``input1 op1 input2 op2``. Node j may
 read states 0 .. j+1: state 0 is the output of the cell before the previous one, 1 of the previous one, k+2 of node k.
 """
 
@@ -120,7 +120,7 @@ def loose_ends(cell: Cell) -> list[int]:
     return [state for state in range(len(cell) // 4 + 2) if state not in read]
 
 
-# -- token form (controller): input i -> i + 1, operation o -> o + 7, 0 starts a sequence -------------------------------
+# -- token form (controller): input i -> i + 1, operation o -> o + 7, 0 starts a sequence -----------------------------
 
 
 def vocabulary(space: str = "small", nodes: int = NODES) -> int:

@@ -61,10 +61,12 @@ def operate(image: Image.Image, name: str, index: int, sign: int) -> Image.Image
     if name in enhancers:
         return enhancers[name](image).enhance(1 + signed)
     if name == "posterize":
-        return ImageOps.posterize(image, int(round(m)))
+        return ImageOps.posterize(image, round(m))
     if name == "solarize":
         return ImageOps.solarize(image, m)
-    return {"autocontrast": ImageOps.autocontrast, "equalize": ImageOps.equalize, "invert": ImageOps.invert}[name](image)
+    return {"autocontrast": ImageOps.autocontrast, "equalize": ImageOps.equalize, "invert": ImageOps.invert}[name](
+        image
+    )
 
 
 def augment(image: Image.Image, rng: np.random.RandomState) -> Image.Image:

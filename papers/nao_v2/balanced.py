@@ -15,7 +15,9 @@ from papers.nao_v2.size import size_of
 
 def sizes(architectures: Sequence[Architecture], channels: int, layers: int, classes: int, space: str) -> np.ndarray:
     """Parameters of each derived network (CIFAR form, no auxiliary head), int64."""
-    found = [size_of(a, channels=channels, layers=layers, classes=classes, space=space).parameters for a in architectures]
+    found = [
+        size_of(a, channels=channels, layers=layers, classes=classes, space=space).parameters for a in architectures
+    ]
     return np.array(found, dtype=np.int64)
 
 

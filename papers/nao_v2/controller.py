@@ -10,7 +10,7 @@ from common.errors import UserError
 
 
 class Encoder(nn.Module):
-    """LSTM over (input, operation) pairs, L2-normalised outputs E; embedding e = normalised mean of E; predictor of e."""
+    """LSTM over (input, operation) pairs, L2-normalised outputs E; embedding e = their normalised mean; predictor."""
 
     def __init__(self, vocab: int, embedding: int, hidden: int, layers: int, mlp_hidden: int, dropout: float) -> None:
         super().__init__()

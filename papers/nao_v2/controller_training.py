@@ -65,7 +65,9 @@ def controller_epoch(
     Raises UserError when the epoch's mean loss is not finite (looked at once per epoch).
     """
     controller.train()
-    order = torch.randperm(len(tokens), generator=seeds.generator(seed, "controller", iteration, epoch)).to(tokens.device)
+    order = torch.randperm(len(tokens), generator=seeds.generator(seed, "controller", iteration, epoch)).to(
+        tokens.device
+    )
     total = torch.zeros(3, device=tokens.device)
     for start in range(0, len(tokens), batch_size):
         index = order[start : start + batch_size]

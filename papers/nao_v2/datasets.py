@@ -73,7 +73,9 @@ def train_batches(
     return kind(images, batch_size, augmentation(dataset, cutout), seed, device=device, stream=stream, **parts)
 
 
-def validation_batch(images: Images, count: int, seed: int, iteration: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+def validation_batch(
+    images: Images, count: int, seed: int, iteration: int, number: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A random batch for one architecture: a function of (seed, iteration, its number)."""
     chosen = torch.randperm(len(images), generator=seeds.generator(seed, "score", iteration, number))[:count]
     chosen = chosen.to(images.labels.device)
@@ -93,14 +95,20 @@ def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images |
         return open_pictures(dataset, split_name, options)
     images = open_images(dataset, split_name, options)
     if not 32 <= images.size <= 40:
-        raise UserError(f"{dataset}: {images.size} x {images.size} images; this network takes 32 to 40, try {dataset}@32")
+        raise UserError(
+            f"{dataset}: {images.size} x {images.size} images; this network takes 32 to 40, try {dataset}@32"
+        )
     return images
 
 
-def test_batches(images: Images | Pictures, dataset: str, batch_size: int, seed: int, device: torch.device, workers: int) -> Any:
+def test_batches(
+    images: Images | Pictures, dataset: str, batch_size: int, seed: int, device: torch.device, workers: int
+) -> Any:
     """Test batches: normalised only; pictures: shorter side 256, centre crop 224."""
     if isinstance(images, Pictures):
-        return FolderBatches(images, batch_size, EvalPictures(256, 224), seed, False, device=device, stream="test", workers=workers)
+        return FolderBatches(
+            images, batch_size, EvalPictures(256, 224), seed, False, device=device, stream="test", workers=workers
+        )
     return Batches(images, batch_size, augmentation(dataset), seed, shuffle=False, device=device, stream="test")
 
 

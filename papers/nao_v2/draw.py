@@ -48,7 +48,11 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
         for number, (a, b, label) in enumerate(labelled_edges(cell, space)):
             (x0, y0), (x1, y1) = place[a], place[b]
             bend = (0.18 + 0.05 * (number % 4)) * (1 if number % 2 else -1)
-            arrow = {"arrowstyle": "->", "color": "#8aa" if b == "c_k" else "#335", "connectionstyle": f"arc3,rad={bend}"}
+            arrow = {
+                "arrowstyle": "->",
+                "color": "#8aa" if b == "c_k" else "#335",
+                "connectionstyle": f"arc3,rad={bend}",
+            }
             axis.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
             axis.text((x0 + x1) / 2, (y0 + y1) / 2 - bend * (x1 - x0) / 2, label, fontsize=7, ha="center")
         for name, (x, y) in place.items():

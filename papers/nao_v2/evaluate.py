@@ -85,8 +85,8 @@ def resolve(c: EvaluateSettings, stored: Stored, kind: str) -> tuple[Architectur
     asked = load(c.arch, space) if c.arch else None
     if held is not None and asked is not None and held != asked:
         raise UserError(
-            f"{source} is of architecture {text_of(held)!r}, but {c.arch!r} was asked for; leave --arch out to take the "
-            f"stored one"
+            f"{source} is of architecture {text_of(held)!r}, but {c.arch!r} was asked for; leave --arch out to "
+            f"take the stored one"
         )
     architecture = held or asked or load("NAONet_V2")
     width = width_of(stored.weights)
@@ -101,7 +101,9 @@ def resolve(c: EvaluateSettings, stored: Stored, kind: str) -> tuple[Architectur
 
 def _agree(name: str, asked: int, held: int | None, default: int, source: str) -> int:
     if asked and held and asked != held:
-        raise UserError(f"{source} has {name} {held}, but {asked} was asked for; leave --{name} out to take the stored value")
+        raise UserError(
+            f"{source} has {name} {held}, but {asked} was asked for; leave --{name} out to take the stored value"
+        )
     return asked or held or default
 
 
@@ -128,7 +130,9 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     """The ``evaluate`` verb: eval mode, running statistics, no auxiliary head; error = 100 - top-1."""
     c = settings
     if not c.checkpoint:
-        raise UserError("evaluate needs weights: --checkpoint FILE (weights.safetensors of a training, or the authors' file)")
+        raise UserError(
+            "evaluate needs weights: --checkpoint FILE (weights.safetensors of a training, or the authors' file)"
+        )
     stored = read_checkpoint(Path(c.checkpoint))
     kind = "imagenet" if "stem0.0.weight" in stored.weights else "cifar"
     if c.dataset == "imagenet" and kind == "cifar":
@@ -143,7 +147,9 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         if run.result is not None:
             return run.result
         batches = datasets.test_batches(test, c.dataset, c.batch_size, options.seed, device, c.workers)
-        found = evaluate_model(network.to(device), run.progress(batches.epoch(0), "evaluate"), device, options.precision)
+        found = evaluate_model(
+            network.to(device), run.progress(batches.epoch(0), "evaluate"), device, options.precision
+        )
         size = size_of(architecture, kind=kind, channels=channels, layers=layers, classes=classes, space=space)
         metrics = {
             "top1_error_percent": found.top1_error,

@@ -62,9 +62,15 @@ class DerivedCell(nn.Module):
     """A normal or reduction cell; out_channels = width x number of loose ends."""
 
     def __init__(
-        self, space: str, cell: Cell, index: int, before: tuple[int, int], previous: tuple[int, int], channels: int,
+        self,
+        space: str,
+        cell: Cell,
+        index: int,
+        before: tuple[int, int],
+        previous: tuple[int, int],
+        channels: int,
         reduction: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.index, self.nodes = index, edges(cell)
         self.ops = nn.ModuleList(Node(space, node, channels, reduction) for node in self.nodes)
@@ -128,16 +134,27 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, architecture: Architecture, *, kind: str = "cifar", channels: int = 36, layers: int = 6, classes: int = 10,
-        space: str = "small", auxiliary: bool = False, keep: float = 1.0, relu_in_place: bool = True,
+        self,
+        architecture: Architecture,
+        *,
+        kind: str = "cifar",
+        channels: int = 36,
+        layers: int = 6,
+        classes: int = 10,
+        space: str = "small",
+        auxiliary: bool = False,
+        keep: float = 1.0,
+        relu_in_place: bool = True,
         generator: torch.Generator | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.architecture, self.kind, self.layers = architecture, kind, layers
         self.relu_in_place = relu_in_place
         self.drop_path: DropPath | None = None
         if kind == "cifar":
-            self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
+            )
             before = previous = (32, 3 * channels)
         else:
             self.stem0 = nn.Sequential(

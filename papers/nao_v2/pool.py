@@ -28,7 +28,7 @@ def order(accuracies: Sequence[float]) -> list[int]:
 
 
 def scaled(accuracies: Sequence[float]) -> list[float]:
-    """(a - min) / (max - min): the predictor's targets. All 0.5 when the scores are equal (the original divides by 0)."""
+    """(a - min) / (max - min): the predictor's targets. All 0.5 when scores are equal (original: divides by 0)."""
     low, high = min(accuracies), max(accuracies)
     return [(a - low) / (high - low) if high > low else 0.5 for a in accuracies]
 
@@ -50,7 +50,9 @@ def read_pool(path: Path, space: str = "small", nodes: int = NODES) -> list[Arch
         except UserError as error:
             others = [s for s in SPACES if s != space and _parses(line, s, nodes)]
             if others and found:
-                raise UserError(f"{where} is of space {others[0]!r}, the lines before it of {space!r}; split the pool") from None
+                raise UserError(
+                    f"{where} is of space {others[0]!r}, the lines before it of {space!r}; split the pool"
+                ) from None
             raise error
         if architecture in seen:
             raise UserError(f"{where} repeats line {seen[architecture]}; remove one of them")

@@ -21,14 +21,24 @@ from papers.nao_v2.size import size_of
 
 
 def count_of(c: RandomSettings, final: int = 5) -> int:
-    """Architectures that a search's training steps pay for: supernet epochs / epochs per architecture, and its finalists."""
+    """Architectures that a search would pay for: supernet epochs / epochs per architecture, and its finalists."""
     return c.architectures or max(1, c.search_epochs // c.epochs) + final
 
 
 def score_alone(
-    run: Run, architecture: Architecture, recipe: Recipe, images: tuple[Any, Any], *, dataset: str, seed: int, name: str,
-    batch_size: int, network: dict[str, Any], device: torch.device, precision: str,
-) -> float:  # fmt: skip
+    run: Run,
+    architecture: Architecture,
+    recipe: Recipe,
+    images: tuple[Any, Any],
+    *,
+    dataset: str,
+    seed: int,
+    name: str,
+    batch_size: int,
+    network: dict[str, Any],
+    device: torch.device,
+    precision: str,
+) -> float:
     """Accuracy (percent) on the validation images after training from scratch; depends on (seed, name) only."""
     train, valid = images
     torch.manual_seed(seeds.integer(seed, "alone", name))
@@ -52,25 +62,47 @@ def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
         parts = split(rng, images.to(device), c.train_images, c.valid_images)
         candidates = pool.random_pool(rng, count_of(c), len(SPACES[c.space]))
         recipe = Recipe(
-            epochs=c.epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
-            drop_path_keep=c.drop_path_keep, drop_path_steps=c.drop_path_steps,
-        )  # fmt: skip
+            epochs=c.epochs,
+            learning_rate=c.learning_rate,
+            minimum_learning_rate=c.minimum_learning_rate,
+            drop_path_keep=c.drop_path_keep,
+            drop_path_steps=c.drop_path_steps,
+        )
         classes = len(images.classes)
-        network = {"channels": c.channels, "layers": c.layers, "classes": classes, "space": c.space,
-                   "auxiliary": c.auxiliary, "keep": c.keep}  # fmt: skip
+        network = {
+            "channels": c.channels,
+            "layers": c.layers,
+            "classes": classes,
+            "space": c.space,
+            "auxiliary": c.auxiliary,
+            "keep": c.keep,
+        }
         scores: list[float] = (run.load() or {"scores": []})["scores"]
         for number in range(len(scores), len(candidates)):
             scores.append(
                 score_alone(
-                    run, candidates[number], recipe, parts, dataset=c.dataset, seed=seed, name=str(number),
-                    batch_size=c.batch_size, network=network, device=device, precision=options.precision,
-                )  # fmt: skip
+                    run,
+                    candidates[number],
+                    recipe,
+                    parts,
+                    dataset=c.dataset,
+                    seed=seed,
+                    name=str(number),
+                    batch_size=c.batch_size,
+                    network=network,
+                    device=device,
+                    precision=options.precision,
+                )
             )
             run.log(number=number, valid_accuracy_percent=scores[-1], best=max(scores))
             run.save({"scores": scores})
         best = candidates[pool.order(scores)[0]]
         save_architecture(run.folder / "architecture.json", SPACE, as_file(best, c.space), run.origin)
         size = size_of(best, channels=c.channels, layers=c.layers, classes=classes, space=c.space)
-        metrics = {"valid_accuracy_percent": max(scores), "architectures": len(scores), "parameters": size.parameters,
-                   "macs": size.macs}  # fmt: skip
+        metrics = {
+            "valid_accuracy_percent": max(scores),
+            "architectures": len(scores),
+            "parameters": size.parameters,
+            "macs": size.macs,
+        }
         return run.finish({"metrics": metrics, "architecture": text_of(best)})

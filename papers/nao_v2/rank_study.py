@@ -1,7 +1,7 @@
 """Rank study (sheet, section 7): does sampling in proportion to size make supernet scores rank like stand-alone ones?
 
-One pool. Stand-alone scores: each architecture from scratch, the recipe of the search's final step. Supernet scores: one
-supernet per sampling policy and seed, trained on that pool, no controller. Agreement on the same pairs.
+One pool. Stand-alone scores: each architecture from scratch, the recipe of the search's final step. Supernet scores:
+one supernet per sampling policy and seed, trained on that pool, no controller. Agreement on the same pairs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def supernet_scores(
     train, valid = parts
     torch.manual_seed(seeds.integer(seed, "rank study", policy))
     supernet = Supernet(
-        channels=c.channels, layers=c.layers, classes=classes, space=c.space, generator=seeds.generator(seed, "supernet")
+        channels=c.channels,
+        layers=c.layers,
+        classes=classes,
+        space=c.space,
+        generator=seeds.generator(seed, "supernet"),
     ).to(device)
     optimizer = build_optimizer(supernet, c.momentum, c.weight_decay)
     batches = train_batches(train, c.dataset, c.batch_size, seed, device, "supernet")
@@ -91,9 +95,18 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
         for number in range(len(alone), len(candidates)):
             alone.append(
                 score_alone(
-                    run, candidates[number], recipe, parts, dataset=c.dataset, seed=seed, name=str(number),
-                    batch_size=c.batch_size, network=network, device=device, precision=options.precision,
-                )  # fmt: skip
+                    run,
+                    candidates[number],
+                    recipe,
+                    parts,
+                    dataset=c.dataset,
+                    seed=seed,
+                    name=str(number),
+                    batch_size=c.batch_size,
+                    network=network,
+                    device=device,
+                    precision=options.precision,
+                )
             )
             run.log(file="alone", number=number, valid_accuracy_percent=alone[-1])
             run.save({"alone": alone, "shared": shared})

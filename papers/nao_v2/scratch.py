@@ -1,4 +1,4 @@
-"""Training a derived network from scratch, epoch by epoch; used by the final step of the search, training and studies."""
+"""Training a derived network from scratch, epoch by epoch; used by the search's final step, training and studies."""
 
 from __future__ import annotations
 
@@ -45,9 +45,12 @@ class Trainer:
     def __init__(self, network: Network, recipe: Recipe, device: torch.device, precision: str = "fp32") -> None:
         self.network, self.recipe, self.device, self.precision = network, recipe, device, precision
         self.optimizer = torch.optim.SGD(
-            network.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+            network.parameters(),
+            recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
             foreach=True,
-        )  # fmt: skip
+        )
         self.drop: DropPath | None = None
         if recipe.drop_path_keep < 1.0:
             self.drop = DropPath(recipe.drop_path_keep, recipe.drop_path_steps, network.cells_total)
@@ -59,7 +62,9 @@ class Trainer:
         self.loss_of = auxiliary_loss(criterion, recipe.auxiliary_weight)
         self.counter, self.epoch, self.step = TopK(device), 0, 0
 
-    def train_epoch(self, batches: Any, at_step: Callable[[], None] = lambda: None, desc: Callable[[Any], Any] = lambda b: b) -> Metrics:
+    def train_epoch(
+        self, batches: Any, at_step: Callable[[], None] = lambda: None, desc: Callable[[Any], Any] = lambda b: b
+    ) -> Metrics:
         """The (rest of the) present epoch; ``at_step`` runs after each step, where the state is consistent."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate(self.epoch)
@@ -73,10 +78,16 @@ class Trainer:
 
         set_step(self.step)
         steps = train_steps(
-            self.network, desc(batches.epoch(self.epoch, self.step)), self.optimizer, self.loss_of,
-            clip_norm=self.recipe.clip, device=self.device, precision=self.precision, start_step=self.step,
+            self.network,
+            desc(batches.epoch(self.epoch, self.step)),
+            self.optimizer,
+            self.loss_of,
+            clip_norm=self.recipe.clip,
+            device=self.device,
+            precision=self.precision,
+            start_step=self.step,
             counter=self.counter,
-        )  # fmt: skip
+        )
         for done in steps:
             set_step(done)
             at_step()
@@ -87,9 +98,12 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Everything but the random generators."""
         return {
-            "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "counter": self.counter.state(),
-            "epoch": self.epoch, "step": self.step,
-        }  # fmt: skip
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "counter": self.counter.state(),
+            "epoch": self.epoch,
+            "step": self.step,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state()``."""

@@ -185,7 +185,8 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     per_epoch = -(-rest // c.batch_size)
     scored = sum(c.seed_architectures + i * c.new_architectures for i in range(c.iterations))
     pairs = sum(
-        c.controller_copies * int(0.9 * (c.seed_architectures + i * c.new_architectures)) for i in range(c.iterations - 1)
+        c.controller_copies * int(0.9 * (c.seed_architectures + i * c.new_architectures))
+        for i in range(c.iterations - 1)
     )
     return [
         f"{c.iterations} supernet trainings of {c.epochs} epochs x {per_epoch} steps = "

@@ -85,7 +85,9 @@ class SearchState:
             channels=c.channels, layers=c.layers, classes=self.classes, space=c.space, generator=generator
         ).to(self.device)
         exempt = identity_operations(c.space) if c.drop_path_rule == "identity_exempt" else frozenset()
-        self.drop = DropPath(c.drop_path_keep, max(c.epochs * len(self.supernet_batches()), 1), 3 * c.layers + 2, exempt)
+        self.drop = DropPath(
+            c.drop_path_keep, max(c.epochs * len(self.supernet_batches()), 1), 3 * c.layers + 2, exempt
+        )
         self.supernet.drop_path = self.drop if c.drop_path_keep < 1 else None
         self.optimizer = build_optimizer(self.supernet, c.momentum, c.weight_decay)
 
@@ -231,13 +233,13 @@ def write_iteration(s: SearchState) -> None:
 
 
 def nothing_new(s: SearchState) -> list[Architecture]:
-    """What happens when the controller yields nothing new. Raises UserError (the state is kept) or gives random ones."""
+    """What happens when the controller yields nothing new. Raises UserError (state kept) or gives random ones."""
     if s.c.on_empty == "random":
         return pool.random_pool(s.rng, s.c.new_architectures, len(SPACES[s.c.space]))
     s.save()
     raise UserError(
-        f"the controller of iteration {s.iteration} decoded no new architecture up to step {s.c.maximum_step}; the state "
-        f"is kept in {s.run.folder}: go on with --on-empty random, or train the controller longer in another folder"
+        f"the controller of iteration {s.iteration} decoded no new architecture up to step {s.c.maximum_step}; "
+        f"the state is kept in {s.run.folder}: go on with --on-empty random, or train the controller longer in another folder"
     )
 
 

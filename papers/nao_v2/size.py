@@ -40,7 +40,7 @@ def operation_cost(name: str, c: int, stride: int, area_in: int, area_out: int) 
         weights = c * c * int(name[4]) ** 2
         return weights + 2 * c, weights * area_out
     weights = c * c * int(name[6])  # 1xk keeps the rows, kx1 strides over them
-    middle = area_out if stride == 1 else int(round((area_in * area_out) ** 0.5))
+    middle = area_out if stride == 1 else round((area_in * area_out) ** 0.5)
     return 2 * (weights + 2 * c), weights * (middle + area_out)
 
 
@@ -76,7 +76,8 @@ def size_of(
     else:
         half = c // 2
         first = -(-(image or 224) // 2)
-        h0, h1 = -(-first // 2), -(-(-(-first // 2)) // 2)
+        h0 = -(-first // 2)
+        h1 = -(-h0 // 2)
         parameters = 27 * half + 2 * half + 9 * half * c + 2 * c + 9 * c * c + 2 * c
         macs = 27 * half * first**2 + 9 * half * c * h0**2 + 9 * c * c * h1**2
         c0 = c1 = c

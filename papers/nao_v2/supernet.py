@@ -208,7 +208,9 @@ class SharedCell(nn.Module):
             states.append(total)
         loose = loose_ends(cell)
         if self.reduction:  # these two do not hear of ``batch_statistics``: running statistics in eval mode
-            states[:2] = [fac(s) if k in loose else s for k, (fac, s) in enumerate(zip((self.fac_1, self.fac_2), states))]
+            states[:2] = [
+                fac(s) if k in loose else s for k, (fac, s) in enumerate(zip((self.fac_1, self.fac_2), states))
+            ]
         return self.final_combine_conv(torch.cat([states[k] for k in loose], 1), loose, batch_statistics)
 
 

@@ -24,8 +24,8 @@ def learning_rate(rule: str, iteration: int, epoch: int, epochs: int, base: floa
     """Rate of an epoch of an outer iteration.
 
     restart: 0.001 + 0.024 (1 + cos(pi e / E)) / 2 anew in each iteration (state at publication). continue: one cosine
-    runs on over all iterations: down, up, down, up (before 2019-09-26). drift: what the original's calls give on torch 2,
-    where the first value is skipped and iterations 1 to 3 stay at the minimum.
+    runs on over all iterations: down, up, down, up (before 2019-09-26). drift: what the original's calls give on torch
+    2, where the first value is skipped and iterations 1 to 3 stay at the minimum.
     """
     if rule == "continue":
         return cosine(base, minimum, iteration * epochs + epoch, epochs)
@@ -40,7 +40,7 @@ def supernet_step(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One SGD step along one path; returns (loss, logits).
 
-    gradients: ``zeros`` keeps the gradients of parameters used earlier as zeros, so that momentum and decay go on moving
+    gradients: ``zeros`` keeps the gradients of parameters used earlier as zeros, so that momentum and decay move
     them (torch 1, the published run); a parameter never used has none yet. ``none``: unused parameters stand still.
     """
     optimizer.zero_grad(set_to_none=gradients == "none")
@@ -57,7 +57,9 @@ def supernet_step(
 
 
 @torch.inference_mode()
-def score(network: Supernet, architecture: Architecture, batches: list[tuple[Tensor, Tensor]], precision: str = "fp32") -> float:
+def score(
+    network: Supernet, architecture: Architecture, batches: list[tuple[Tensor, Tensor]], precision: str = "fp32"
+) -> float:
     """Accuracy (fraction) along a path: eval mode, but the path's BNs use the statistics of each batch."""
     network.eval()
     right = images = 0

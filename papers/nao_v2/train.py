@@ -24,11 +24,19 @@ from papers.nao_v2.size import size_of
 def recipe_of(c: TrainSettings, world: int, steps_per_epoch: int) -> Recipe:
     """Optimiser and schedule; the rate grows with the number of processes where the settings say so."""
     return Recipe(
-        epochs=c.epochs, learning_rate=c.learning_rate * (world if c.scale_with_processes else 1),
-        minimum_learning_rate=c.minimum_learning_rate, schedule=c.schedule, decay=c.decay, momentum=c.optimizer_momentum,
-        weight_decay=c.weight_decay, clip=c.clip, label_smoothing=c.label_smoothing, auxiliary_weight=c.auxiliary_weight,
-        drop_path_keep=c.drop_path_keep, drop_path_steps=max(c.epochs * steps_per_epoch, 1),
-    )  # fmt: skip
+        epochs=c.epochs,
+        learning_rate=c.learning_rate * (world if c.scale_with_processes else 1),
+        minimum_learning_rate=c.minimum_learning_rate,
+        schedule=c.schedule,
+        decay=c.decay,
+        momentum=c.optimizer_momentum,
+        weight_decay=c.weight_decay,
+        clip=c.clip,
+        label_smoothing=c.label_smoothing,
+        auxiliary_weight=c.auxiliary_weight,
+        drop_path_keep=c.drop_path_keep,
+        drop_path_steps=max(c.epochs * steps_per_epoch, 1),
+    )
 
 
 def per_process_batch(c: TrainSettings, world: int) -> int:
@@ -41,7 +49,7 @@ def per_process_batch(c: TrainSettings, world: int) -> int:
 
 
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
-    """The ``train`` verb. Tests after every epoch; keeps the weights of the best test epoch, as the published number."""
+    """The ``train`` verb. Tests after every epoch; keeps the best test epoch's weights, as the published number."""
     c = settings
     if c.epochs < 1 or c.evaluate_every < 1:
         raise UserError("epochs and evaluate_every must be 1 or more")
@@ -51,7 +59,9 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     images = datasets.open_set(c.dataset, "train", c.network, options)
     test = datasets.open_set(c.dataset, "test", c.network, options)
     if len(images.classes) != len(test.classes):
-        raise UserError(f"{c.dataset}: {len(images.classes)} training and {len(test.classes)} test classes; they must agree")
+        raise UserError(
+            f"{c.dataset}: {len(images.classes)} training and {len(test.classes)} test classes; they must agree"
+        )
     if c.train_images:
         images = images.subset(range(min(c.train_images, len(images))))
     classes, text = len(images.classes), text_of(architecture)
@@ -66,13 +76,22 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             batches = datasets.train_batches(
                 images, c.dataset, batch, options.seed, device, "train", c.cutout, c.autoaugment, share=True
             )
-        tests = datasets.test_batches(test, c.dataset, 500 if c.network == "cifar" else batch, options.seed, device, c.workers)
+        tests = datasets.test_batches(
+            test, c.dataset, 500 if c.network == "cifar" else batch, options.seed, device, c.workers
+        )
         torch.manual_seed(seeds.integer(options.seed, "classifier bias"))
         network = Network(
-            architecture, kind=c.network, channels=c.channels, layers=c.layers, classes=classes, space=space,
-            auxiliary=c.auxiliary, keep=c.keep, relu_in_place=c.relu_in_place,
+            architecture,
+            kind=c.network,
+            channels=c.channels,
+            layers=c.layers,
+            classes=classes,
+            space=space,
+            auxiliary=c.auxiliary,
+            keep=c.keep,
+            relu_in_place=c.relu_in_place,
             generator=seeds.generator(options.seed, "weights"),
-        ).to(device)  # fmt: skip
+        ).to(device)
         trainer = Trainer(network, recipe_of(c, world, len(batches)), device, options.precision)
         best: dict[str, Any] = {"error": float("inf"), "top5": 100.0, "epoch": -1, "weights": None, "last": 100.0}
         if state := run.load():
@@ -91,17 +110,29 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
         while trainer.epoch < c.epochs:
             epoch = trainer.epoch
             trained = trainer.train_epoch(batches, at_step, lambda b, e=epoch: run.progress(b, f"epoch {e}"))
-            row = {"epoch": epoch, "lr": trainer.recipe.rate(epoch), "train_loss": trained.loss,
-                   "train_top1_error_percent": trained.top1_error}  # fmt: skip
+            row = {
+                "epoch": epoch,
+                "lr": trainer.recipe.rate(epoch),
+                "train_loss": trained.loss,
+                "train_top1_error_percent": trained.top1_error,
+            }
             if (epoch + 1) % c.evaluate_every == 0 or epoch + 1 == c.epochs:
                 tested = evaluate(network, tests.epoch(0), device, options.precision)
                 best = {**best, "last": tested.top1_error}
                 if tested.top1_error < best["error"]:
                     weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-                    best = {"error": tested.top1_error, "top5": tested.top5_error, "epoch": epoch, "weights": weights,
-                            "last": tested.top1_error}  # fmt: skip
-                row |= {"test_loss": tested.loss, "test_top1_error_percent": tested.top1_error,
-                        "test_top5_error_percent": tested.top5_error}  # fmt: skip
+                    best = {
+                        "error": tested.top1_error,
+                        "top5": tested.top5_error,
+                        "epoch": epoch,
+                        "weights": weights,
+                        "last": tested.top1_error,
+                    }
+                row |= {
+                    "test_loss": tested.loss,
+                    "test_top1_error_percent": tested.top1_error,
+                    "test_top5_error_percent": tested.top5_error,
+                }
             else:
                 row |= {"test_loss": "", "test_top1_error_percent": "", "test_top5_error_percent": ""}
             run.log(**row)
@@ -111,7 +142,13 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             save_weights(network, run.folder / "weights.safetensors")
         image = 0 if isinstance(images, Pictures) else images.size
         size = size_of(
-            architecture, kind=c.network, channels=c.channels, layers=c.layers, classes=classes, space=space, image=image
+            architecture,
+            kind=c.network,
+            channels=c.channels,
+            layers=c.layers,
+            classes=classes,
+            space=space,
+            image=image,
         )
         metrics = {
             "top1_error_percent": best["error"],
@@ -131,11 +168,15 @@ def plan(settings: TrainSettings, options: Any) -> list[str]:
     images = min(images, c.train_images) if c.train_images else images
     steps = -(-images // (per_process_batch(c, world) * world))
     size = size_of(
-        load(c.arch, space_of(c.arch, c.space)), kind=c.network, channels=c.channels, layers=c.layers,
-        classes=datasets.CLASSES.get(c.dataset, 10), space=space_of(c.arch, c.space),
-    )  # fmt: skip
+        load(c.arch, space_of(c.arch, c.space)),
+        kind=c.network,
+        channels=c.channels,
+        layers=c.layers,
+        classes=datasets.CLASSES.get(c.dataset, 10),
+        space=space_of(c.arch, c.space),
+    )
     work = 6 * size.macs * c.batch_size * steps * c.epochs
     return [
         f"{c.epochs} epochs x {steps} steps of {per_process_batch(c, world) * world} images",
-        f"{size.parameters:,} parameters, {size.macs:,} multiply-adds per image: about {work / 1e15:.1f} x 10^15 operations",
+        f"{size.parameters:,} parameters, {size.macs:,} multiply-adds per image: {work / 1e15:.1f} x 10^15 operations",
     ]

@@ -132,7 +132,7 @@ def test_shared_relu_and_pools_change_nothing():
 def test_teacher_forcing_at_once_equals_token_by_token():
     torch.manual_seed(0)
     controller = Controller().double()
-    tokens = torch.tensor([[t for t in [1, 8] * 20], [2, 9] * 20])
+    tokens = torch.tensor([[1, 8] * 20, [2, 9] * 20])
     outputs = controller.encoder.outputs(tokens)
     e = controller.encoder.embed(outputs)
     whole, decoder = controller.decoder.teacher(tokens, e, outputs), controller.decoder
@@ -157,9 +157,16 @@ def synthetic(path, text=PUBLISHED, channels=4, layers=1, **arguments):
     network = Network(parse(text), channels=channels, layers=layers, auxiliary=True)
     stored = argparse.Namespace(**{"arch": text, "channels": channels, "layers": layers, "nodes": 5, **arguments})
     torch.save(
-        {"args": stored, "model": {f"module.{k}": v for k, v in network.state_dict().items()}, "epoch": 3, "step": 9,
-         "optimizer": {}, "best_acc_top1": torch.tensor(97.4)}, path,
-    )  # fmt: skip
+        {
+            "args": stored,
+            "model": {f"module.{k}": v for k, v in network.state_dict().items()},
+            "epoch": 3,
+            "step": 9,
+            "optimizer": {},
+            "best_acc_top1": torch.tensor(97.4),
+        },
+        path,
+    )
     return network
 
 
@@ -199,18 +206,46 @@ def test_controller_sizes_must_agree():
 
 
 TINY = SearchSettings(
-    dataset="digits", valid_images=100, train_images=64, iterations=2, seed_architectures=5, new_architectures=3,
-    layers=1, channels=2, epochs=1, batch_size=32, score_images=20, controller_epochs=4, generation_seeds=4,
-    on_empty="random", maximum_step=4, final=1, final_epochs=1, final_batch_size=32, final_auxiliary=False, final_keep=0.9,
+    dataset="digits",
+    valid_images=100,
+    train_images=64,
+    iterations=2,
+    seed_architectures=5,
+    new_architectures=3,
+    layers=1,
+    channels=2,
+    epochs=1,
+    batch_size=32,
+    score_images=20,
+    controller_epochs=4,
+    generation_seeds=4,
+    on_empty="random",
+    maximum_step=4,
+    final=1,
+    final_epochs=1,
+    final_batch_size=32,
+    final_auxiliary=False,
+    final_keep=0.9,
     final_drop_path_keep=0.9,
-)  # fmt: skip
+)
 
 
 def options(folder):
     return SimpleNamespace(
-        out=folder, seed=0, device="cpu", precision="fp32", data=None, allow_unpinned=False, plan=False, resume=True,
-        profile="smoke", variant="authors", paper="nao_v2", section="search", json=False,
-    )  # fmt: skip
+        out=folder,
+        seed=0,
+        device="cpu",
+        precision="fp32",
+        data=None,
+        allow_unpinned=False,
+        plan=False,
+        resume=True,
+        profile="smoke",
+        variant="authors",
+        paper="nao_v2",
+        section="search",
+        json=False,
+    )
 
 
 class Stop(Exception):
@@ -218,7 +253,7 @@ class Stop(Exception):
 
 
 def test_search_resumes_everywhere(tmp_path, monkeypatch):
-    """Stopped after every few saves and started again (inside supernet, controller and generation as well): same bytes."""
+    """Stopped after every few saves and started again, inside supernet, controller and generation: same bytes."""
     from common.runs import Run
     from papers.nao_v2.search import search
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
@@ -87,4 +85,3 @@ def test_timing_names_the_benchmarks(golden):
         "search_step", "candidate_eval", "train_step", "eval_pass", "controller_step", "controller_generate",
         "parameter_count_of_one_architecture",
     }  # fmt: skip
-    assert json.dumps(sorted(rows))

@@ -228,7 +228,13 @@ def test_supernet_steps(golden, rule):
     losses = []
     for name in settings["order"]:
         loss, _ = supernet_step(
-            network, parse(meta["archs"][name]), arrays["in/x"], arrays["in/y"].long(), optimizer, settings["clip"], rule
+            network,
+            parse(meta["archs"][name]),
+            arrays["in/x"],
+            arrays["in/y"].long(),
+            optimizer,
+            settings["clip"],
+            rule,
         )
         losses.append(float(loss))
     group = golden.part(arrays, f"sgd_{rule}/")
