@@ -239,7 +239,8 @@ def nothing_new(s: SearchState) -> list[Architecture]:
     s.save()
     raise UserError(
         f"the controller of iteration {s.iteration} decoded no new architecture up to step {s.c.maximum_step}; "
-        f"the state is kept in {s.run.folder}: go on with --on-empty random, or train the controller longer in another folder"
+        f"the state is kept in {s.run.folder}: go on with --on-empty random, or choose another --out "
+        f"and more --controller-epochs"
     )
 
 
