@@ -8,15 +8,14 @@ decides against the margin. A training run or a search varies with its seed, so 
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from common.errors import UserError
 from reproductions.claims import Claim
+from reproductions.computed import value_of
 from reproductions.results import Result, matching
 from reproductions.statistics import equivalence, spread
 
@@ -110,7 +109,7 @@ def decide(claim: Claim, results: list[Result]) -> Verdict:
 
 def _computed(claim: Claim) -> Verdict:
     try:
-        measured = compute(claim)
+        measured = value_of(claim)
     except (UserError, ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
         return Verdict(claim, NOT_RUN, reason=f"cannot be computed: {type(error).__name__}: {error}")
     if claim.unit == "exact":
@@ -118,34 +117,6 @@ def _computed(claim: Claim) -> Verdict:
     else:
         same = isinstance(measured, (int, float)) and _within(float(measured), float(claim.value), float(claim.margin))
     return Verdict(claim, REPRODUCED if same else NOT_REPRODUCED, measured, 1)
-
-
-def compute(claim: Claim) -> Any:
-    """The value of a claim's ``compute`` entry: ``describe:NAME:DATASET:KEY`` or ``call:MODULE:FUNCTION:ARG…``."""
-    how, *rest = claim.compute.split(":")
-    if how == "describe":
-        name, dataset, key = (rest[0], None, rest[1]) if len(rest) == 2 else (rest[0], rest[1] or None, rest[2])
-        value: Any = _described(claim.paper, name, dataset)
-        for part in key.split("."):
-            value = value[part]
-        return value
-    module, function, *arguments = rest
-    value = getattr(importlib.import_module(module), function)(*[_argument(a) for a in arguments])
-    return list(value) if isinstance(value, tuple) else value
-
-
-@lru_cache(maxsize=512)
-def _described(paper: str, name: str, dataset: str | None) -> dict[str, Any]:
-    return importlib.import_module(f"papers.{paper}.describe").describe(name, dataset)
-
-
-def _argument(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _within(value: float, target: float, margin: float) -> bool:

@@ -1,0 +1,78 @@
+"""Values that only the code decides: ``describe:NAME:DATASET:KEY`` and ``call:MODULE:FUNCTION:ARG…`` of a claim.
+
+Building and counting a hundred networks takes half a minute, and check, report and README tables all ask for the same
+values, so they are kept in ``results/scratch`` under a hash of the code that made them: changed code computes anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+from functools import cache, lru_cache
+from importlib.metadata import version
+from typing import Any
+
+from common.records import write_json
+from reproductions.claims import ROOT, Claim
+
+KEPT = ROOT / "results" / "scratch"
+
+
+def value_of(claim: Claim) -> Any:
+    """The claim's computed value, from this code's earlier computations where there is one."""
+    key = f"{claim.paper}:{claim.compute}"
+    path = KEPT / f"computed-{claim.paper}-{_code_hash(claim.paper)}.json"
+    known = _kept(str(path))
+    if key not in known:
+        known[key] = compute(claim)
+        with contextlib.suppress(OSError, TypeError, ValueError):  # a read-only checkout, or no JSON: nothing is kept
+            write_json(path, known)
+    return known[key]
+
+
+def compute(claim: Claim) -> Any:
+    """The value, computed. Raises what the paper's code raises."""
+    how, *rest = claim.compute.split(":")
+    if how == "describe":
+        name, dataset, key = (rest[0], None, rest[1]) if len(rest) == 2 else (rest[0], rest[1] or None, rest[2])
+        value: Any = _described(claim.paper, name, dataset)
+        for part in key.split("."):
+            value = value[part]
+        return value
+    module, function, *arguments = rest
+    value = getattr(importlib.import_module(module), function)(*[_argument(a) for a in arguments])
+    return list(value) if isinstance(value, tuple) else value
+
+
+@lru_cache(maxsize=512)
+def _described(paper: str, name: str, dataset: str | None) -> dict[str, Any]:
+    return importlib.import_module(f"papers.{paper}.describe").describe(name, dataset)
+
+
+def _argument(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+@cache
+def _kept(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return {}
+
+
+@cache
+def _code_hash(paper: str) -> str:
+    digest = hashlib.sha256(version("torch").encode())
+    for folder in (ROOT / "common", ROOT / "papers" / paper, ROOT / "reproductions"):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
