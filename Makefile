@@ -15,6 +15,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
+# one thread per process: small networks gain nothing from two, and two contending processes lose a lot
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: reproduce test proxy lint venv report clean
 .DEFAULT_GOAL := reproduce
@@ -27,7 +29,7 @@ proxy: venv
 	dvc repro -k reproductions/proxy/dvc.yaml; status=$$?; $(PY) -m reproductions report; exit $$status
 
 test: venv
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile -q --durations=15 $(TESTS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -q --durations=15 $(TESTS)
 
 lint: venv
 	$(VENV)/bin/ruff check .
