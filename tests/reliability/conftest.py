@@ -47,7 +47,7 @@ def here(monkeypatch, capsys):
     def run(out, *flags):
         status = 0
         try:
-            module.main("evnas", module.VERBS, command(out, *flags)[2:])
+            module.main("tiny", module.VERBS, command(out, *flags)[2:])
         except SystemExit as leaving:
             status = leaving.code or 0
         caught = capsys.readouterr()

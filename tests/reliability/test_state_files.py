@@ -22,7 +22,7 @@ class Settings:
 
 
 def options(folder, **more):
-    return RunOptions(**{"out": folder, "paper": "evnas", "section": "search", "device": "cpu", **more})
+    return RunOptions(**{"out": folder, "paper": "tiny", "section": "search", "device": "cpu", **more})
 
 
 def saved(folder, *values):

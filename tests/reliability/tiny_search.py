@@ -92,4 +92,4 @@ VERBS = {"search": Verb({(): Stage(Settings, "tiny_search:search", "search", "A 
 
 if __name__ == "__main__":
     sys.modules["tiny_search"] = sys.modules["__main__"]
-    main("evnas", VERBS)
+    main("tiny", VERBS)
