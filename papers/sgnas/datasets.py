@@ -55,11 +55,16 @@ def describe_set(name: str, images: Images | Pictures, macro: str) -> Opened:
     return Opened(macro_of(name, images, macro), len(images.classes), images.pinned, dict(images.pins))
 
 
-def augmentation(name: str) -> Augmentation:
-    """CIFAR: pad 4, random crop, flip. Digits: a shift of up to 2 pixels and no flip."""
-    if name == "digits":
+def in_file_order(name: str) -> bool:
+    """Whether a set comes as files whose order is mixed already (``cifar10@16``: the same at 16 x 16 pixels)."""
+    return name.partition("@")[0] in SMALL_SETS
+
+
+def augmentation(name: str, size: int = 32) -> Augmentation:
+    """CIFAR: pad 4 (an eighth of ``size``), random crop, flip. Digits: a shift of up to 2 pixels and no flip."""
+    if name.partition("@")[0] == "digits":
         return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=2)
-    return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=4, flip=True)
+    return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=size // 8, flip=True)
 
 
 def split_indices(
@@ -71,9 +76,9 @@ def split_indices(
     share, for in-file sets from the end of their rest. Raises UserError when nothing is left.
     """
     order = np.arange(count)
-    if name not in SMALL_SETS:
+    if not in_file_order(name):
         order = seeds.numpy_rng(seed, "search split").permutation(count)
-    if name in SMALL_SETS or not search_images:
+    if in_file_order(name) or not search_images:
         cut = int(np.floor(portion * count))
     else:
         cut = count - search_images
@@ -103,7 +108,16 @@ def loader(
     test = kind == "test"
     if isinstance(images, Images):
         return Batches(
-            images, batch_size, augmentation(name), seed, not test, drop_last, device, stream, augment=not test, **share
+            images,
+            batch_size,
+            augmentation(name, images.size),
+            seed,
+            not test,
+            drop_last,
+            device,
+            stream,
+            augment=not test,
+            **share,
         )
     transforms = {
         "search": TrainPictures(scale=(0.2, 1.0)),

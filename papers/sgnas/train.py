@@ -80,7 +80,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
         optimizer = build_optimizer(network, c)
         ema = EMA(network, c.ema) if c.ema else None
         batch = c.batch_size // world
-        drop_last = c.dataset not in datasets.SMALL_SETS
+        drop_last = not datasets.in_file_order(c.dataset)
         batches = datasets.loader(
             c.dataset, images, batch, options.seed, device, "scratch", "train", c.workers, drop_last
         )
