@@ -1,4 +1,4 @@
-"""``python -m reproductions VERB``: claims, check, compare, report, readme, data, checkpoints."""
+"""``python -m reproductions VERB``: claims, check, seeds, compare, report, readme, data, checkpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from common.errors import UserError
 VERBS = {
     "claims": ("reproductions.listing", "every published number with its verdict"),
     "check": ("reproductions.check", "smoke results against reproductions/expected/smoke.json"),
+    "seeds": ("reproductions.seeds", "a pipeline's runs for several seeds, without DVC"),
     "compare": ("reproductions.compare", "seed spread, intervals, equivalence, paired comparisons, rank correlation"),
     "report": ("reproductions.report", "results/report.html, one self-contained page"),
     "readme": ("reproductions.readme", "the generated tables of the README files"),

@@ -2,7 +2,7 @@
 
 Counts, schedules and verdicts are compared exactly, errors within a band that five seeds gave, chosen architectures not
 at all: floating point differs between machines. ``--regen`` writes the expectations anew from the results present
-(several seeds: the band is mean ± max(4 sd, floor), cut at the honest limit of 20 % digit error).
+(several seeds, see ``seeds``: the band is mean ± max(4 sd, floor), cut at the honest limit of 20 % digit error).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ FLOOR = {"top1_error_percent": 3.0, "test_perplexity": 15.0}
 # Beside errors, what depends on the chosen architecture or on floating point is bounded, never compared exactly.
 BANDED = ("error", "perplexity", "loss", "accuracy", "fitness", "score", "tau", "correlation", "reward")
 FOLLOWS_ARCHITECTURE = ("parameters", "macs", "flops", "arch", "novelty")
+# Columns of history.csv that the settings alone decide: compared row by row, and so is the number of rows.
+SCHEDULES = ("phase", "iteration", "epoch", "generation", "lr", "drop_path", "tau", "constraints", "candidates")
 
 
 def main(argv: list[str]) -> int:
@@ -89,8 +91,33 @@ def expectations(results: list[Result]) -> dict[str, Any]:
                 metrics[key] = {"min": 1}
             elif len(set(values)) == 1 and float(values[0]).is_integer():
                 metrics[key] = {"exact": values[0]}
-        stages[name] = {"seeds": sorted(r.seed for r in group), "metrics": metrics}
+        schedules = {}
+        tables = [columns(r) for r in group]
+        for key in SCHEDULES:
+            if all(key in t and t[key] == tables[0][key] for t in tables):
+                schedules[key] = tables[0][key]
+        stages[name] = {"seeds": sorted(r.seed for r in group), "metrics": metrics, "schedules": schedules}
     return {"stages": stages, "computed_claims": "all reproduced"}
+
+
+def columns(result: Result) -> dict[str, list[str]]:
+    """history.csv by column, as text."""
+    rows = result.history()
+    return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+
+
+def same(found: list[str] | None, wanted: list[str]) -> bool:
+    """Equal row by row; numbers up to the last bits, in which cosines differ between machines."""
+    if found is None or len(found) != len(wanted):
+        return False
+
+    def close(a: str, b: str) -> bool:
+        try:
+            return math.isclose(float(a), float(b), rel_tol=1e-9, abs_tol=1e-12)
+        except ValueError:
+            return a == b
+
+    return all(close(a, b) for a, b in zip(found, wanted))
 
 
 def _band(metric: str, values: list[float]) -> dict[str, Any]:
@@ -124,6 +151,12 @@ def compare(results: list[Result], expected: dict[str, Any]) -> tuple[list[str],
                     other, 0
                 ):
                     faults.append(f"{name} seed {result.seed}: {metric} is not below {other}")
+            table = columns(result)
+            for key, wanted in want.get("schedules", {}).items():
+                checked += 1
+                if not same(table.get(key), wanted):
+                    where = f"{name} seed {result.seed}: column {key} of history.csv"
+                    faults.append(f"{where} is {table.get(key)}, expected exactly {wanted}")
     if expected.get("computed_claims"):
         for verdict in decide_all([c for c in load_all() if c.kind == "computed"], []):
             checked += 1
