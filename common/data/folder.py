@@ -19,9 +19,9 @@ from PIL import Image
 from common import seeds
 from common.data import vision
 from common.data.augment import Augmentation, plain
-from common.data.class_folders import PictureList, decode, list_pictures
+from common.data.class_folders import PictureList, decode, list_pictures, tree_digest
 from common.data.lmdb_images import LmdbStore
-from common.data.pins import allow_unpinned, data_root
+from common.data.pins import allow_unpinned, cached_tree_hash, data_root, fetch_command, pins_of
 from common.data.sources import SPLITS
 from common.errors import UserError
 
@@ -85,7 +85,8 @@ def open_pictures(name: str, split: str, options: Any = None) -> Pictures:
     """Open ``imagenet`` or ``tiny-imagenet-20`` under the data root, or a path: class folders, or ``FILE.lmdb``.
 
     A folder that holds ``train.lmdb`` and ``val.lmdb`` is read from these. ImageNet must have its official numbers of
-    classes and pictures (``allow_unpinned`` lets other counts through). Raises UserError.
+    classes and pictures, the Tiny-ImageNet subset its pinned content (``allow_unpinned`` lets others through). Raises
+    UserError.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; use train or test")
@@ -95,6 +96,8 @@ def open_pictures(name: str, split: str, options: Any = None) -> Pictures:
     if not path.exists():
         how = "put the official archives there and run: python -m reproductions data prepare imagenet"
         remedy = how if name == "imagenet" else "give a folder of class folders or an .lmdb"
+        if name == "tiny-imagenet-20":
+            remedy = f"get it with: {fetch_command(name, data_root(options))}"
         raise UserError(f"{path} is missing; {remedy}")
     packed = path if path.suffix == ".lmdb" else path / ("train.lmdb" if split == "train" else "val.lmdb")
     if packed.exists():
@@ -106,6 +109,9 @@ def open_pictures(name: str, split: str, options: Any = None) -> Pictures:
         labels = np.array([label for _, label in listed.samples], dtype=np.int64)
         opened = Pictures(FolderStore(listed), labels, np.arange(len(listed)), listed.classes, path.name)
         pins = {f"{path.name}/{split}": f"counts:{len(listed.classes)} classes, {len(listed)} pictures"}
+        if name == "tiny-imagenet-20":
+            digest, pinned = _pinned_tree(name, listed, options)
+            return replace(opened, pinned=pinned, pins={f"{path.name}/{listed.root.name}": f"sha256:{digest}"})
     pinned = False
     if name == "imagenet":
         found, expected = (len(opened.classes), len(opened)), IMAGENET_COUNTS[split]
@@ -116,6 +122,21 @@ def open_pictures(name: str, split: str, options: Any = None) -> Pictures:
                 f"{expected[1]}; complete it or pass --allow-unpinned"
             )
     return replace(opened, pinned=pinned, pins=pins)
+
+
+def _pinned_tree(name: str, listed: PictureList, options: Any) -> tuple[str, bool]:
+    """(SHA-256 over names and bytes, whether it is the pinned one). Raises UserError for any other content."""
+    root = data_root(options)
+    files = [listed.root / relative for relative, _ in listed.samples]
+    found = cached_tree_hash(listed.root, files, lambda: tree_digest(listed), root)
+    expected = pins_of(name)["tree"][listed.root.name]
+    if found != expected and not allow_unpinned(options):
+        raise UserError(
+            f"{listed.root} is not the pinned set: sha256 of its files is {found}, expected {expected}; remove it and "
+            f"get it with: {fetch_command(name, root)} (or pass --allow-unpinned: results are then marked as made from "
+            f"unpinned data)"
+        )
+    return found, found == expected
 
 
 @dataclass(frozen=True)

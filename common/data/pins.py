@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,25 @@ def cached_hash(path: Path, algorithm: str, root: Path | None = None) -> str:
     if settled and _identity(path) == before:
         known = entry if isinstance(entry, dict) and entry.get("identity") == before else {}
         _write_cache(root, key, {**known, "identity": before, algorithm: digest})
+    return digest
+
+
+def cached_tree_hash(folder: Path, files: list[Path], compute: Callable[[], str], root: Path) -> str:
+    """A digest over many files below ``folder``, computed only when one was added, removed or changed on disk."""
+    key = f"{folder.resolve()}/"
+
+    def identity() -> tuple[str, int]:
+        known = [(str(path), _identity(path)) for path in files]
+        newest = max((max(values[1], values[2]) for _, values in known), default=0)
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest(), newest
+
+    before, newest = identity()
+    entry = _read_cache(root).get(key)
+    if isinstance(entry, dict) and entry.get("identity") == before and isinstance(entry.get("tree"), str):
+        return entry["tree"]
+    digest = compute()
+    if time.time() - newest / 1e9 > RACY_SECONDS and identity()[0] == before:
+        _write_cache(root, key, {"identity": before, "tree": digest})
     return digest
 
 

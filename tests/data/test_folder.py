@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
+import time
 from types import SimpleNamespace
 
 import lmdb
@@ -12,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from common.data import class_folders, pins
 from common.data import folder as folder_module
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.lmdb_images import LmdbStore, write_lmdb
@@ -206,3 +209,32 @@ def test_mistakes(root, tmp_path):
     damaged.write_bytes(b"\xff\xd8 cut")
     with pytest.raises(UserError, match="cannot be decoded"):
         list(batches(pictures, workers=2).epoch(0))
+
+
+def test_the_tiny_imagenet_subset_reports_its_pins(root, tmp_path, monkeypatch):
+    listed = {part: class_folders.list_pictures(root, part) for part in ("train", "test")}
+    tree = {"train": class_folders.tree_digest(listed["train"]), "val": class_folders.tree_digest(listed["test"])}
+    monkeypatch.setattr(folder_module, "pins_of", lambda name: {"folder": name, "tree": tree})
+    (tmp_path / "tiny-imagenet-20").symlink_to(root)
+    options = SimpleNamespace(data=tmp_path, allow_unpinned=False)
+    for split, part in (("train", "train"), ("test", "val")):
+        pictures = open_pictures("tiny-imagenet-20", split, options)
+        assert pictures.pinned and pictures.pins == {f"tiny-imagenet-20/{part}": f"sha256:{tree[part]}"}
+    for path in (root / "train").rglob("*.jpg"):
+        os.utime(path, (1e9, 1e9))
+    settled = time.time() + 10  # an age at which digests may be kept
+    monkeypatch.setattr(pins.time, "time", lambda: settled)
+    assert open_pictures("tiny-imagenet-20", "train", options).pinned
+    with monkeypatch.context() as patch:  # unchanged files are not read again
+        patch.setattr(folder_module, "tree_digest", lambda listed: pytest.fail("hashed again"))
+        assert open_pictures("tiny-imagenet-20", "train", options).pinned
+    victim = root / "train" / "ant" / "0.jpg"
+    victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match=r"is not the pinned set: .* reproductions data fetch tiny-imagenet-20"):
+        open_pictures("tiny-imagenet-20", "train", options)
+    options.allow_unpinned = True
+    assert not open_pictures("tiny-imagenet-20", "train", options).pinned
+    victim.unlink()
+    options.allow_unpinned = False
+    with pytest.raises(UserError, match="is not the pinned set"):
+        open_pictures("tiny-imagenet-20", "train", options)
