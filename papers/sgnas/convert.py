@@ -12,33 +12,38 @@ from common.data.class_folders import list_pictures
 from common.data.folder import FolderStore
 from common.data.lmdb_images import LmdbStore, write_lmdb
 from common.errors import UserError
+from papers.sgnas.planning import plan_convert as plan  # noqa: F401
 from papers.sgnas.settings import ConvertSettings
+
+
+def source_and_target(settings: ConvertSettings) -> tuple[Path, Path]:
+    """Raises UserError where one of the two is missing."""
+    if not settings.source or not settings.target:
+        raise UserError("give a source folder and a target folder: convert-lmdb SOURCE TARGET")
+    source, target = Path(settings.source), Path(settings.target)
+    if not source.is_dir():
+        raise UserError(f"{source} is no folder; give one that holds train/CLASS/* and val/CLASS/*")
+    return source, target
 
 
 def convert_lmdb(settings: ConvertSettings, options: Any) -> dict[str, Any]:
     """Writes <target>/train.lmdb and <target>/val.lmdb from <source>/{train,val}/CLASS/*, then reads every
     record back.
     """
-    if not settings.source or not settings.target:
-        raise UserError("give a source folder and a target folder: convert-lmdb SOURCE TARGET")
-    source, target = Path(settings.source), Path(settings.target)
-    if not source.is_dir():
-        raise UserError(f"{source} is no folder; give one that holds train/CLASS/* and val/CLASS/*")
+    source, target = source_and_target(settings)
     written = {}
     for split, part in (("train", "train"), ("test", "val")):
         pictures = list_pictures(source, split)
         store = FolderStore(pictures)
-        records = (
-            (name if isinstance(name, str) else str(name), label, store.read(number))
-            for number, (name, label) in enumerate(pictures.samples)
-        )
+        records = ((name, label, store.read(number)) for number, (name, label) in enumerate(pictures.samples))
         path = target / f"{part}.lmdb"
         target.mkdir(parents=True, exist_ok=True)
         write_lmdb(path, records, pictures.classes)
         check = LmdbStore(path)
-        check.verify()
-        if list(check.labels) != [label for _, label in pictures.samples]:
-            raise UserError(f"{path}: labels differ from the folder's; the folder changed while it was read")
+        for number, (name, label) in enumerate(pictures.samples):  # checksums, order, labels and sizes
+            stored = check.record(number)
+            if stored[:2] != (name, label) or len(stored[2]) != (pictures.root / name).stat().st_size:
+                raise UserError(f"{path}: record {number} is not {name}; the folder changed while it was read")
         written[part] = len(check)
         print(f"{path}: {len(check)} pictures, {len(check.classes)} classes, all records verified")
     return {"written": written}

@@ -18,12 +18,12 @@ from common.device import pick_device
 from common.errors import UserError
 from common.records import read_json, write_json
 from papers.sgnas.architectures import macro_for
-from papers.sgnas.evolve import seconds_per_candidate
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generator import Generator, gumbel_noise
 from papers.sgnas.generator_training import build_optimizer, generate_ops, generator_loss
 from papers.sgnas.lookup import cost_range, macs_table, one_hot
-from papers.sgnas.prior import PriorPool
+from papers.sgnas.planning import plan_cost as plan  # noqa: F401
+from papers.sgnas.prior import PriorPool, draw_candidate
 from papers.sgnas.settings import CostSettings
 from papers.sgnas.supernet import Supernet
 
@@ -55,6 +55,25 @@ def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repea
     begin = time.perf_counter()
     generate_ops(generator, pool, [(low + high) / 2], device)
     return float(np.median(times[1:])), time.perf_counter() - begin
+
+
+@torch.no_grad()
+def seconds_per_candidate(
+    frozen: FrozenSupernet, batch: int, size: int, device: torch.device, rng: np.random.RandomState
+) -> float:
+    """Wall seconds of one batch of one random candidate (median of three)."""
+    x = torch.randn(batch, 3, size, size, device=device)
+    times = []
+    for _ in range(4):
+        ops = draw_candidate(rng, len(frozen.blocks))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        begin = time.perf_counter()
+        frozen.path(x, ops)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    return sorted(times[1:])[1]
 
 
 def cost(settings: CostSettings, options: Any) -> dict[str, Any]:

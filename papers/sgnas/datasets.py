@@ -14,7 +14,8 @@ from common.data.batches import Batches
 from common.data.folder import EvalPictures, FolderBatches, Pictures, TrainPictures, open_pictures
 from common.data.sources import Images, open_images
 from common.errors import UserError
-from papers.sgnas.architectures import Macro, macro_for
+from papers.sgnas.architectures import PUBLISHED, Kernels, Macro, macro_for
+from papers.sgnas.describe import load_kernels
 
 # The authors' constants, used for CIFAR-10 and CIFAR-100 alike.
 CIFAR_MEAN, CIFAR_STD = (0.49139968, 0.48215827, 0.44653124), (0.2023, 0.1994, 0.2010)
@@ -108,6 +109,23 @@ def split_indices(
     return train, search
 
 
+def per_process(batch_size: int) -> int:
+    """A process's share of a batch. Raises UserError when it is not a whole number of images."""
+    world = distributed.world_size()
+    if batch_size % world:
+        raise UserError(f"batch size {batch_size} is not divisible by {world} processes; change --batch-size")
+    return batch_size // world
+
+
+def network_of(arch: str, name: str, images: Images | Pictures, macro: str) -> tuple[Kernels, Macro]:
+    """(kernel lists, macro structure) to build for a set: a published name takes the set's structure, an architecture
+    file brings its own unless ``macro`` names another. Raises UserError.
+    """
+    wanted = macro_of(name, images, macro).name if macro != "auto" or arch in PUBLISHED else None
+    kernels, structure = load_kernels(arch, wanted)
+    return kernels, macro_of(name, images, structure)
+
+
 def loader(
     name: str,
     images: Images | Pictures,
@@ -119,9 +137,16 @@ def loader(
     workers: int = 0,
     drop_last: bool = False,
 ) -> Loader:
-    """Batches of a set. kind: ``search`` (supernet), ``validation`` (generator), ``scratch`` or ``test``."""
-    share = {"rank": distributed.rank(), "world": distributed.world_size()} if kind != "test" else {}
+    """Batches of a set. kind: ``search`` (supernet), ``validation`` (generator), ``scratch`` or ``test``.
+
+    Processes take turns with the batches of one sequence; of a test set each takes its share of the images, so that
+    every image counts once.
+    """
     test = kind == "test"
+    rank, world = distributed.rank(), distributed.world_size()
+    share = {} if test else {"rank": rank, "world": world}
+    if test and world > 1:
+        images = images.subset(range(rank, len(images), world))
     if isinstance(images, Images):
         return Batches(
             images,

@@ -15,9 +15,9 @@ from common.errors import UserError
 from common.runs import open_run
 from common.training import evaluate as evaluate_model
 from papers.sgnas import datasets
-from papers.sgnas.architectures import PUBLISHED
-from papers.sgnas.describe import counts, load_kernels
+from papers.sgnas.describe import counts
 from papers.sgnas.network import Network, fold, from_published
+from papers.sgnas.planning import plan_evaluate as plan  # noqa: F401
 from papers.sgnas.settings import EvaluateSettings
 
 
@@ -52,9 +52,7 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         )
     device = pick_device(options)
     test = datasets.open_set(c.dataset, "test", options)
-    wanted = datasets.macro_of(c.dataset, test, c.macro).name if c.macro != "auto" or c.arch in PUBLISHED else None
-    kernels, structure = load_kernels(c.arch, wanted)
-    macro = datasets.macro_of(c.dataset, test, structure)
+    kernels, macro = datasets.network_of(c.arch, c.dataset, test, c.macro)
     classes = c.classes or len(test.classes)
     extra = {"data": test.pins, "pinned": test.pinned, "kernels": kernels, "macro": macro.name}
     with open_run(options, c, extra) as run:

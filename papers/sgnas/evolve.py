@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from common import distributed, seeds
-from common.architecture import save_architecture
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
 from papers.sgnas import datasets
 from papers.sgnas.architectures import SKIP, SUB_BLOCKS, Ops, kernels_of
 from papers.sgnas.frozen import FrozenSupernet
-from papers.sgnas.generate import file_name
+from papers.sgnas.generate import write_architectures
 from papers.sgnas.generator_training import path_error
 from papers.sgnas.lookup import Lookup, cost_of_ops, cost_range, macs_table
+from papers.sgnas.planning import plan_evolve as plan  # noqa: F401
 from papers.sgnas.prior import draw_candidate
-from papers.sgnas.recalibration import recalibrated
+from papers.sgnas.recalibration import judge
 from papers.sgnas.settings import EvolveSettings
+from papers.sgnas.supernet import load_supernet
 
 Candidate = tuple[float, Ops]
 MAX_TRIES = 2_000
@@ -110,8 +110,6 @@ def evolve_one(
 
 def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
     """The ``evolve`` verb: one search per target; architecture files as the generator writes them."""
-    from papers.sgnas.search import load_supernet
-
     c = settings
     if not c.supernet:
         raise UserError("evolve needs a trained supernet: --supernet FOLDER/supernet.safetensors")
@@ -128,7 +126,13 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
             )
     _, held = datasets.split_indices(c.dataset, len(images), 0.8, 0, c.search_images, options.seed)
     scoring = datasets.loader(
-        c.dataset, images.subset(held), c.batch_size, options.seed, device, "validation", "evolve"
+        c.dataset,
+        images.subset(held),
+        datasets.per_process(min(c.batch_size, len(held))),
+        options.seed,
+        device,
+        "validation",
+        "evolve",
     )
     extra = {"data": images.pins, "pinned": images.pinned}
     with open_run(options, c, extra) as run:
@@ -137,10 +141,7 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
         frozen = FrozenSupernet(supernet)
 
         def score(ops: Ops) -> float:
-            judge = frozen
-            if c.recalibrate:
-                judge = FrozenSupernet(recalibrated(supernet, ops, scoring, c.recalibrate))
-            return path_error(judge, ops, scoring)[1]
+            return path_error(judge(supernet, frozen, ops, scoring, c.recalibrate), ops, scoring)[1]
 
         state = run.load() or {"rows": []}
         rows = state["rows"]
@@ -155,39 +156,13 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
             )
             run.log(target=float(target), lookup_cost=cost, validation_top1_error_percent=error, scored=scored)
             run.save({"rows": rows})
-        for row in rows:
-            content = {"kernels": kernels_of(row["ops"]), "macro": supernet.macro.name}
-            save_architecture(
-                run.folder / file_name(row["target"]), "sgnas", content, {**run.origin, "target": row["target"]}
-            )
-        middle = sorted(rows, key=lambda row: row["target"])[len(rows) // 2]
-        content = {"kernels": kernels_of(middle["ops"]), "macro": supernet.macro.name}
-        save_architecture(
-            run.folder / "architecture.json", "sgnas", content, {**run.origin, "target": middle["target"]}
-        )
+        found = [(row["target"], kernels_of(row["ops"]), row["lookup_cost"]) for row in rows]
+        if run.writes:
+            write_architectures(run.folder, supernet.macro, lookup.unit, found, run.origin)
+        middle = sorted(found)[len(found) // 2]
+        content = {"kernels": middle[1], "macro": supernet.macro.name}
         metrics = {
             "scored": sum(row["scored"] for row in rows),
             "mean_error": float(np.mean([r["validation_error"] for r in rows])),
         }
         return run.finish({"metrics": metrics, "architecture": content, "architectures": rows})
-
-
-@torch.no_grad()
-def seconds_per_candidate(
-    frozen: FrozenSupernet, batch: int, size: int, device: torch.device, rng: np.random.RandomState
-) -> float:
-    """Wall time of one batch of one random candidate, for the ``cost`` verb."""
-    import time
-
-    x = torch.randn(batch, 3, size, size, device=device)
-    times = []
-    for _ in range(4):
-        ops = draw_candidate(rng, len(frozen.blocks))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        begin = time.perf_counter()
-        frozen.path(x, ops)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - begin)
-    return sorted(times[1:])[1]

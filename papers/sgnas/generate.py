@@ -160,10 +160,11 @@ def range_warning(loaded: LoadedGenerator, target: float) -> str:
     if low <= target <= high:
         return ""
     unit = loaded.lookup.unit
-    reachable = [cost for _, cost in loaded.kernels(target_pool(low, high, (high - low) / 36))]
+    here = loaded.kernels([target])[0][1]
+    inside = [cost for _, cost in loaded.kernels(target_pool(low, high, (high - low) / 36))]
     return (
-        f"target {target:g} is outside the trained range {low:g} to {high:g} {unit}: it saturates or turns round; "
-        f"inside the range it gives {min(reachable):.1f} to {max(reachable):.1f} {unit}"
+        f"target {target:g} is outside the trained range {low:g} to {high:g} {unit}, where the answer saturates or "
+        f"turns round: it gives {here:.1f} {unit}; inside the range {min(inside):.1f} to {max(inside):.1f} are reached"
     )
 
 
@@ -173,14 +174,14 @@ def file_name(target: float) -> str:
 
 
 def write_architectures(
-    folder: Path, loaded: LoadedGenerator, found: list[tuple[float, Kernels, float]], origin: dict[str, Any]
+    folder: Path, macro: Macro, unit: str, found: list[tuple[float, Kernels, float]], origin: dict[str, Any]
 ) -> None:
-    """architecture-<target>.json for each target, and architecture.json for the middle one."""
+    """architecture-<target>.json for each (target, kernels, cost), and architecture.json for the middle one."""
     ordered = sorted(found, key=lambda row: row[0])
     middle = ordered[len(ordered) // 2]
     for target, kernels, cost in ordered:
-        content = {"kernels": kernels, "macro": loaded.macro.name}
-        about = {**origin, "target": target, "lookup_cost": cost, "unit": loaded.lookup.unit}
+        content = {"kernels": kernels, "macro": macro.name}
+        about = {**origin, "target": target, "lookup_cost": cost, "unit": unit}
         save_architecture(folder / file_name(target), SPACE, content, about)
         if target == middle[0]:
             save_architecture(folder / "architecture.json", SPACE, content, about)
@@ -207,7 +208,8 @@ def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
             return run.result
         answers = [loaded.hit(t) for t in targets] if settings.hit else loaded.kernels(targets)
         found = [(target, kernels, cost) for target, (kernels, cost) in zip(targets, answers)]
-        write_architectures(run.folder, loaded, found, {"generator": settings.generator})
+        if run.writes:
+            write_architectures(run.folder, loaded.macro, loaded.lookup.unit, found, {"generator": settings.generator})
         rows = []
         for target, kernels, cost in found:
             row = counts(kernels, loaded.macro, settings.classes, settings.se)

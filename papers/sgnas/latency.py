@@ -20,6 +20,7 @@ from papers.sgnas.architectures import FIRST_CHANNELS, KERNEL_SIZES, LAST_CHANNE
 from papers.sgnas.layers import ConvBN
 from papers.sgnas.lookup import Lookup
 from papers.sgnas.network import Block
+from papers.sgnas.planning import plan_latency as plan  # noqa: F401
 from papers.sgnas.settings import LatencySettings
 
 

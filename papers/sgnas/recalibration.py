@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from common import distributed
+from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.supernet import Path, RowBatchNorm, Supernet
 
 
@@ -15,7 +17,7 @@ from papers.sgnas.supernet import Path, RowBatchNorm, Supernet
 def recalibrated(supernet: Supernet, path: Path, batches: Any, count: int) -> Supernet:
     """A copy whose running statistics, for what the path uses, are the plain average over ``count`` training batches.
 
-    The given supernet is not changed.
+    The given supernet is not changed. Several processes average over the batches of all.
     """
     fresh = copy.deepcopy(supernet).train()
     norms = [m for m in fresh.modules() if isinstance(m, RowBatchNorm | nn.BatchNorm2d)]
@@ -25,4 +27,10 @@ def recalibrated(supernet: Supernet, path: Path, batches: Any, count: int) -> Su
         for norm in norms:  # weight 1 / (n + 1) for batch n: the running value is then the average so far
             norm.momentum = 1.0 / (number + 1)
         fresh(x, path)
+    distributed.all_reduce_mean(b for b in fresh.buffers() if b.is_floating_point())
     return fresh.eval()
+
+
+def judge(supernet: Supernet, frozen: FrozenSupernet, path: Path, batches: Any, count: int) -> FrozenSupernet:
+    """What scores a path: the fixed supernet, or one re-calibrated for this path when ``count`` is positive."""
+    return FrozenSupernet(recalibrated(supernet, path, batches, count)) if count else frozen

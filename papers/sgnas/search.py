@@ -18,14 +18,13 @@ import numpy as np
 import torch
 
 from common import distributed, seeds
-from common.checkpoints import load_strict, load_tensors, save_weights
 from common.device import autocast, pick_device
 from common.errors import UserError
-from common.records import read_json, write_json
+from common.records import write_json
 from common.runs import check_finite, open_run
 from common.schedules import cosine
 from papers.sgnas import datasets
-from papers.sgnas.architectures import Macro, macro_for
+from papers.sgnas.architectures import Macro
 from papers.sgnas.describe import counts
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import LoadedGenerator, save_generator, table, table_to, write_architectures
@@ -41,11 +40,12 @@ from papers.sgnas.generator_training import (
 from papers.sgnas.latency import read_table
 from papers.sgnas.lookup import Lookup, cost_range, macs_table
 from papers.sgnas.losses import temperature
+from papers.sgnas.planning import plan_search as plan  # noqa: F401
 from papers.sgnas.prior import PriorPool, make_pool, pool_from, read_pool
-from papers.sgnas.recalibration import recalibrated
+from papers.sgnas.recalibration import judge
 from papers.sgnas.sampling import sample_paths
 from papers.sgnas.settings import SearchSettings
-from papers.sgnas.supernet import Supernet
+from papers.sgnas.supernet import Supernet, load_supernet, save_supernet
 from papers.sgnas.supernet_training import PathSGD, path_errors, supernet_gradients
 
 
@@ -69,6 +69,7 @@ def prepare(settings: SearchSettings, options: Any) -> Setting:
     """Open the data and split it: the supernet's images, and those for training and choosing the generator."""
     if not settings.low < settings.high:
         raise UserError(f"--low {settings.low:g} is not below --high {settings.high:g}")
+    check_targets(settings)
     device = pick_device(options)
     distributed.setup()
     images = datasets.open_set(settings.dataset, "train", options)
@@ -81,7 +82,7 @@ def prepare(settings: SearchSettings, options: Any) -> Setting:
         settings.search_images,
         options.seed,
     )
-    share = (settings.batch_size, options.seed, device)
+    share = (datasets.per_process(settings.batch_size), options.seed, device)
     return Setting(
         settings,
         device,
@@ -96,6 +97,18 @@ def prepare(settings: SearchSettings, options: Any) -> Setting:
     )
 
 
+def check_targets(c: SearchSettings) -> None:
+    """Raises UserError when the architectures wanted at the end lie where the generator is not trained."""
+    if not c.targets:
+        raise UserError("no targets; give at least one, such as --targets 320")
+    for target in c.targets:
+        if not c.low <= target <= c.high:
+            raise UserError(
+                f"target {target:g} is outside the range {c.low:g} to {c.high:g} that the generator is trained for, "
+                f"where its answer saturates or turns round; change --targets, or widen --low and --high"
+            )
+
+
 def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
     """Phase 1. Writes supernet.safetensors after every epoch (the last one counts, not the best)."""
     c = s.settings
@@ -107,6 +120,7 @@ def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
     first, begin = state.get("epoch", 0), state.get("step", 0)
     total = state.get("loss", torch.zeros((), device=s.device)).to(s.device)
     horizon, layers = len(s.train) * c.cosine_epochs, len(s.macro.layers)
+    alone = distributed.world_size() == 1  # statistics inside an epoch are each process's own
     for epoch in range(first, c.supernet_epochs):
         supernet.train()
         batches = enumerate(s.train.epoch(epoch, begin), begin)
@@ -119,14 +133,15 @@ def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
             distributed.all_reduce_mean(p.grad for p in supernet.parameters())
             optimizer.step(cosine(c.learning_rate, 0.0, epoch * len(s.train) + step, horizon), paths)
             total += torch.stack(losses).mean()
-            if run.due():
+            if alone and run.due():
                 run.save(_supernet_state(epoch, step + 1, total, supernet, optimizer))
-        distributed.all_reduce_mean(b for b in supernet.buffers() if b.is_floating_point())
+        distributed.all_reduce_mean([total, *(b for b in supernet.buffers() if b.is_floating_point())])
         loss, error = path_errors(supernet, s.validation, seeds.numpy_rng(s.seed, "validation paths", epoch), c.active)
         run.log(**_row("supernet", epoch, float(total) / len(s.train), loss, error))
         total.zero_()
         begin = 0
-        _save_supernet(run.folder, supernet, s)
+        if run.writes:
+            save_supernet(run.folder, supernet, c.dataset)
         run.save(_supernet_state(epoch + 1, 0, total, supernet, optimizer))
     return supernet
 
@@ -142,23 +157,18 @@ def train_generator(
     """Phase 2; returns the "best average" generator (else the one with the lowest hardware loss)."""
     c = s.settings
     frozen = FrozenSupernet(supernet.eval())
-    scored = frozen if not c.recalibrate else None
     shape = (c.constraint_channels, c.width, c.generator_layers)
     generator = Generator(*shape, seeds.generator(s.seed, "generator weights")).to(s.device)
     adam = build_optimizer(generator, c.generator_lr)
-    best: dict[str, Any] = {
-        "total": float("inf"),
-        "error": float("inf"),
-        "generator": None,
-        "average": None,
-        "epoch": -1,
-    }
+    best: dict[str, Any] = {"total": float("inf"), "error": float("inf"), "epoch": -1}
+    best |= {"generator": None, "average": None}
     if state:
         generator.load_state_dict(state["generator"])
         adam.load_state_dict(state["adam"])
         best = state["best"]
     first, begin = state.get("epoch", 0), state.get("step", 0)
     sums = state.get("sums", torch.zeros(2, device=s.device)).to(s.device)
+    alone = distributed.world_size() == 1
     noise_shape = (c.targets_per_step, len(s.macro.layers), 6, 4)
     for epoch in range(first, c.generator_epochs):
         tau = temperature(epoch, c.tau, c.tau_decay)
@@ -168,39 +178,31 @@ def train_generator(
             targets = targets_of_step(c.low, c.high, c.target_step, c.target_noise, c.targets_per_step, s.seed, number)
             noise = gumbel_noise(noise_shape, seeds.generator(s.seed, "gumbel", number))
             with autocast(s.device, s.precision):
-                losses = generator_loss(
-                    frozen,
-                    generator,
-                    lookup,
-                    pool,
-                    x,
-                    y,
-                    targets,
-                    tau,
-                    noise,
-                    c.alpha,
-                    c.loss_penalty,
-                    c.label_smoothing,
-                )
+                constants = (c.alpha, c.loss_penalty, c.label_smoothing)
+                losses = generator_loss(frozen, generator, lookup, pool, x, y, targets, tau, noise, *constants)
             check_finite(losses.total.detach(), step=step, architecture=targets)
             adam.zero_grad()
             losses.total.backward()
             distributed.all_reduce_mean(p.grad for p in generator.parameters())
             adam.step()
             sums += torch.stack([losses.cross_entropy, losses.hardware]).detach()
-            if run.due():
+            if alone and run.due():
                 run.save(_generator_state(epoch, step + 1, sums, generator, adam, best))
         middle = (c.low + c.high) / 2
         ops = generate_ops(generator, pool, [middle], s.device)[0].tolist()
-        judge = scored or FrozenSupernet(recalibrated(supernet, ops, s.train, c.recalibrate))
-        loss, error = path_error(judge, ops, s.validation, epoch)
+        scored = judge(supernet, frozen, ops, s.train, c.recalibrate)
+        loss, error = path_error(scored, ops, s.validation, epoch)
         fit = fit_to_targets(generator, lookup, pool, c.validation_step, c.alpha, c.loss_penalty)
         weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
         if fit.total < best["total"]:
             best.update(total=fit.total, generator=weights)
-            write_json(run.folder / "best_fit.json", {"targets": fit.targets, "costs": fit.costs, "total": fit.total})
+            if run.writes:
+                write_json(
+                    run.folder / "best_fit.json", {"targets": fit.targets, "costs": fit.costs, "total": fit.total}
+                )
         if error < best["error"] and fit.total < c.accept_loss:
             best.update(error=error, average=weights, epoch=epoch)
+        distributed.all_reduce_mean([sums])
         means = (sums / len(s.validation)).tolist()
         run.log(**_row("generator", epoch, means[0], loss, error, means[1], fit.total, fit.kendall, tau))
         sums.zero_()
@@ -281,34 +283,6 @@ def prior_pool(folder: Path, c: SearchSettings, lookup: Lookup) -> PriorPool:
     return pool_from(pool.to_json(), str(own))
 
 
-def _save_supernet(folder: Path, supernet: Supernet, s: Setting) -> None:
-    if distributed.rank() == 0:
-        about = {
-            "schema": 1,
-            "space": "sgnas",
-            "macro": s.macro.name,
-            "input_size": s.macro.input_size,
-            "classes": s.classes,
-        }
-        save_weights(supernet, folder / "supernet.safetensors")
-        write_json(folder / "supernet.json", {**about, "dataset": s.settings.dataset})
-
-
-def load_supernet(path: Path, macro: Macro | None = None, classes: int = 0) -> Supernet:
-    """A supernet written by phase 1. Raises UserError when it belongs to another space or data set."""
-    path = path / "supernet.safetensors" if path.is_dir() else path
-    about = read_json(path.with_suffix(".json"))
-    own = macro_for(about["macro"], about["input_size"])
-    if macro is not None and (own != macro or about["classes"] != classes):
-        raise UserError(
-            f"{path} is a supernet of the {own.name} structure at {own.input_size} pixels, {about['classes']} classes; "
-            f"this run needs {macro.name} at {macro.input_size} pixels with {classes}"
-        )
-    supernet = Supernet(own, about["classes"])
-    load_strict(supernet, load_tensors(path))
-    return supernet
-
-
 def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup: Lookup) -> dict[str, Any]:
     """Write the generator and an architecture for every target; the metrics of the search."""
     c = s.settings
@@ -322,21 +296,21 @@ def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup
     targets = sorted(float(t) for t in c.targets)
     found = [(t, kernels, cost) for t, (kernels, cost) in zip(targets, loaded.kernels(targets))]
     if distributed.rank() == 0:
-        write_architectures(run.folder, loaded, found, {"paper": "sgnas", "stage": "search", "seed": s.seed})
+        origin = {"paper": "sgnas", "stage": "search", "seed": s.seed}
+        write_architectures(run.folder, s.macro, lookup.unit, found, origin)
     rows = [
         {"target": t, "lookup_cost": cost, **counts(k, s.macro, s.classes, False), "kernels": k} for t, k, cost in found
     ]
     print(table(rows, lookup.unit))
+    middle = rows[len(rows) // 2]
     metrics = {
         "total_hardware_loss": fit.total,
         "kendall_tau": fit.kendall,
-        "parameters": rows[len(rows) // 2]["parameters"],
+        "parameters": middle["parameters"],
+        "macs": middle["macs"],
+        "largest_miss": max(abs(row["lookup_cost"] - row["target"]) for row in rows),
     }
-    metrics |= {
-        "macs": rows[len(rows) // 2]["macs"],
-        "largest_miss": max(abs(r["lookup_cost"] - r["target"]) for r in rows),
-    }
-    architecture = {"kernels": found[len(found) // 2][1], "macro": s.macro.name}
+    architecture = {"kernels": middle["kernels"], "macro": s.macro.name}
     return {"metrics": metrics, "architecture": architecture, "architectures": rows}
 
 

@@ -10,12 +10,16 @@ convolution. The authors' dense convolution behind skip, multiplied by zero, is 
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from common.checkpoints import load_strict, load_tensors, save_weights
+from common.errors import UserError
+from common.records import read_json, write_json
 from papers.sgnas.architectures import (
     FIRST_CHANNELS,
     KERNEL_SIZES,
@@ -24,6 +28,7 @@ from papers.sgnas.architectures import (
     STEM_CHANNELS,
     SUB_BLOCKS,
     Macro,
+    macro_for,
 )
 from papers.sgnas.layers import BN_EPS, ConvBN, init_conv, init_module, relu6_
 from papers.sgnas.network import Block
@@ -146,6 +151,37 @@ class Supernet(nn.Module):
         for stage, ops in zip(self.stages, path):
             x = stage(x, ops)
         return self.head(x)
+
+
+# -- files
+# -------------------------------------------------------------------------------------------------------------------
+
+
+def save_supernet(folder: pathlib.Path, supernet: Supernet, dataset: str) -> None:
+    """supernet.safetensors, and supernet.json that says which network it is."""
+    macro = supernet.macro
+    about = {"schema": 1, "space": "sgnas", "macro": macro.name, "input_size": macro.input_size}
+    save_weights(supernet, folder / "supernet.safetensors")
+    write_json(folder / "supernet.json", {**about, "classes": supernet.classes, "dataset": dataset})
+
+
+def load_supernet(path: pathlib.Path, macro: Macro | None = None, classes: int = 0) -> Supernet:
+    """A supernet written by ``save_supernet`` (file or its folder). Raises UserError when it belongs to another space
+    or data set.
+    """
+    path = path / "supernet.safetensors" if path.is_dir() else path
+    about = read_json(path.with_suffix(".json"))
+    if not isinstance(about, dict) or about.get("space") != "sgnas" or "classes" not in about:
+        raise UserError(f"{path} is no supernet of this paper; give supernet.safetensors of a search")
+    own = macro_for(about["macro"], about["input_size"])
+    if macro is not None and (own != macro or about["classes"] != classes):
+        raise UserError(
+            f"{path} is a supernet of the {own.name} structure at {own.input_size} pixels, {about['classes']} classes; "
+            f"this run needs {macro.name} at {macro.input_size} pixels with {classes}"
+        )
+    supernet = Supernet(own, about["classes"])
+    load_strict(supernet, load_tensors(path))
+    return supernet
 
 
 # -- the authors' names

@@ -18,8 +18,10 @@ from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import LoadedGenerator, load_generator
 from papers.sgnas.generator_training import path_error, target_pool
 from papers.sgnas.losses import hardware_loss
-from papers.sgnas.recalibration import recalibrated
+from papers.sgnas.planning import plan_sweep as plan  # noqa: F401
+from papers.sgnas.recalibration import judge
 from papers.sgnas.settings import SweepSettings
+from papers.sgnas.supernet import load_supernet
 
 
 def fit_of(loaded: LoadedGenerator, step: float = 10.0) -> dict[str, float]:
@@ -32,8 +34,6 @@ def fit_of(loaded: LoadedGenerator, step: float = 10.0) -> dict[str, float]:
 
 def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
     """The ``sweep`` verb: sweep.csv, sweep.png, and Kendall's tau."""
-    from papers.sgnas.search import load_supernet
-
     c = settings
     loaded = load_generator(c.generator, c.prior_pool, options)
     if c.step <= 0:
@@ -52,7 +52,7 @@ def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
         training = datasets.loader(
             c.dataset,
             images.subset(train),
-            min(c.batch_size, len(train)),
+            datasets.per_process(min(c.batch_size, len(train))),
             options.seed,
             device,
             "search",
@@ -62,8 +62,7 @@ def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
         extra = {"data": images.pins, "pinned": images.pinned} if isinstance(images, Images) else {}
 
         def error_of(ops: list[list[int]]) -> float:
-            judge = FrozenSupernet(recalibrated(supernet, ops, training, c.recalibrate)) if c.recalibrate else frozen
-            return path_error(judge, ops, batches)[1]
+            return path_error(judge(supernet, frozen, ops, training, c.recalibrate), ops, batches)[1]
 
     with open_run(options, c, extra) as run:
         if run.result is not None:
@@ -79,7 +78,8 @@ def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
                 + (f"   error {error:.2f} %" if error is not None else "")
             )
         tau = float(kendalltau(targets, [row["obtained"] for row in rows]).statistic)
-        _plot(rows, loaded.lookup.unit, run.folder / "sweep.png")
+        if run.writes:
+            _plot(rows, loaded.lookup.unit, run.folder / "sweep.png")
         print(f"Kendall's tau {tau:.3f}; {run.folder / 'sweep.png'}")
         return run.finish({"metrics": {"kendall_tau": tau}, "rows": rows})
 

@@ -16,8 +16,9 @@ from common.runs import open_run
 from common.schedules import cosine, step_decay, warm_up
 from common.training import evaluate, read, train_steps
 from papers.sgnas import datasets
-from papers.sgnas.describe import counts, load_kernels
+from papers.sgnas.describe import counts
 from papers.sgnas.network import Network, to_published
+from papers.sgnas.planning import plan_train as plan  # noqa: F401
 from papers.sgnas.settings import TrainSettings
 
 
@@ -40,23 +41,21 @@ def build_optimizer(network: torch.nn.Module, c: TrainSettings) -> torch.optim.O
     return RMSpropTF(groups, lr=c.learning_rate, alpha=0.9, eps=0.001, momentum=c.momentum)
 
 
+def average_statistics(tensors: dict[str, torch.Tensor]) -> None:
+    """Give all processes the mean of their running statistics, as each has normalised batches of its own."""
+    distributed.all_reduce_mean(tensor for name, tensor in tensors.items() if ".running_" in name)
+
+
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     """The ``train`` verb. Tests after every epoch and keeps the weights (the averaged ones where EMA is on)
     that do best."""
     c = settings
     distributed.setup()
-    device, world = pick_device(options), distributed.world_size()
-    if c.batch_size % world:
-        raise UserError(f"batch size {c.batch_size} is not divisible by {world} processes")
+    device, batch = pick_device(options), datasets.per_process(c.batch_size)
     images, test = datasets.open_set(c.dataset, "train", options), datasets.open_set(c.dataset, "test", options)
     if c.train_images:
         images = images.subset(range(min(c.train_images, len(images))))
-    kernels, structure = load_kernels(
-        c.arch, datasets.macro_of(c.dataset, images, c.macro).name if c.macro != "auto" else None
-    )
-    if c.arch in ("SGNAS-A", "SGNAS-B", "SGNAS-C"):
-        structure = datasets.macro_of(c.dataset, images, c.macro).name
-    macro = datasets.macro_of(c.dataset, images, structure)
+    kernels, macro = datasets.network_of(c.arch, c.dataset, images, c.macro)
     classes = len(images.classes)
     extra = {
         "data": {**images.pins, **test.pins},
@@ -67,19 +66,10 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     with open_run(options, c, extra) as run:
         if run.result is not None:
             return run.result
-        network = Network(
-            macro,
-            kernels,
-            classes,
-            c.se,
-            c.activation,
-            c.bn_momentum,
-            c.dropout,
-            seeds.generator(options.seed, "weights"),
-        ).to(device)
+        build = (macro, kernels, classes, c.se, c.activation, c.bn_momentum, c.dropout)
+        network = Network(*build, seeds.generator(options.seed, "weights")).to(device)
         optimizer = build_optimizer(network, c)
         ema = EMA(network, c.ema) if c.ema else None
-        batch = c.batch_size // world
         drop_last = not datasets.in_file_order(c.dataset)
         batches = datasets.loader(
             c.dataset, images, batch, options.seed, device, "scratch", "train", c.workers, drop_last
@@ -96,7 +86,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             best, first, begin = state["best"], state["epoch"], state["step"]
             counter.restore(state["counter"])
         else:
-            torch.manual_seed(seeds.integer(options.seed, "dropout", distributed.rank()))
+            torch.manual_seed(seeds.integer(options.seed, "dropout", 0))
 
         def snapshot(epoch: int, step: int) -> dict[str, Any]:
             return {
@@ -116,13 +106,12 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(c, epoch, step, steps)
 
-        judged = (
-            Network(macro, kernels, classes, c.se, c.activation, c.bn_momentum, c.dropout).to(device)
-            if ema
-            else network
-        )
+        judged = Network(*build).to(device) if ema else network
+        alone = distributed.world_size() == 1  # statistics and dropout inside an epoch are each process's own
         for epoch in range(first, c.epochs):
             network.train()
+            if not alone:
+                torch.manual_seed(seeds.integer(options.seed, "dropout", distributed.rank(), epoch))
             rate(begin, epoch)
             progress = train_steps(
                 network,
@@ -137,11 +126,13 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             )
             for done in progress:
                 rate(done, epoch)
-                if run.due():
+                if alone and run.due():
                     run.save(snapshot(epoch, done))
             trained = read(counter)
             counter, begin = TopK(device), 0
+            average_statistics(network.state_dict())
             if ema is not None:
+                average_statistics(ema.values)
                 ema.copy_to(judged)
             tested = evaluate(judged, tests.epoch(0), device, options.precision)
             if tested.top1_error < best["error"]:

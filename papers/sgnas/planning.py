@@ -1,0 +1,193 @@
+"""``--plan``: what a long verb would do, roughly how long it takes on one CPU core, and its memory. Runs nothing.
+
+Times are multiply-adds (see ``lookup``) times the seconds that 10^9 of them took on one core of the machine the
+README's speed table is from; another machine, the threads and the input size make a factor of two. GPU times were not
+measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import distributed
+from common.data.class_folders import list_pictures
+from papers.sgnas import datasets
+from papers.sgnas.architectures import Macro, macro_for
+from papers.sgnas.describe import counts
+from papers.sgnas.lookup import cost_range, macs_table, one_hot
+from papers.sgnas.settings import (
+    ConvertSettings,
+    CostSettings,
+    EvaluateSettings,
+    EvolveSettings,
+    LatencySettings,
+    SearchSettings,
+    SweepSettings,
+    TrainSettings,
+)
+from papers.sgnas.supernet import load_supernet
+
+# Seconds per 10^9 multiply-adds of one image: forward and backward of a path (or a derived network), forward and
+# backward of the soft supernet, forward with folded normalisation.
+STEP, SOFT, FORWARD = 0.22, 0.20, 0.05
+BASE_MEMORY = 0.35  # GB of an idle process with torch
+MEMORY = 0.25  # GB that one image's activations take per 10^9 multiply-adds of a training step
+
+
+def _time(seconds: float, memory: float) -> str:
+    text = f"{seconds / 3600:.2g} h" if seconds > 5400 else f"{seconds / 60:.2g} min" if seconds > 90 else "1-2 min"
+    return f"about {text} on one CPU core, {memory:.1f} GB of memory (rough: a factor of two)"
+
+
+def _typical(macro: Macro) -> float:
+    """10^9 multiply-adds of a typical path: four of six sub-blocks, one third of each kernel size."""
+    p = torch.tensor([[1 / 3, 1 / 3, 1 / 3, 0]] * 4 + [[0, 0, 0, 1.0]] * 2).expand(len(macro.layers), 6, 4)
+    return float(macs_table(macro).cost(p)) / 1e3
+
+
+def _all(macro: Macro) -> float:
+    """10^9 multiply-adds of the soft supernet, where all operations run."""
+    table, layers = macs_table(macro), len(macro.layers)
+    dearest = float(table.cost(one_hot(torch.full((layers, 6), 2))))
+    return (dearest + 6 * float(table.depthwise[:, :2].sum())) / 1e3
+
+
+def _memory(macro: Macro, images: int, gmacs: float, pixels: int = 0) -> float:
+    return BASE_MEMORY + images * gmacs * MEMORY + pixels / 1e9
+
+
+def plan_search(settings: SearchSettings, options: Any) -> list[str]:
+    """Both phases, or the one that the verb names."""
+    from papers.sgnas.search import check_targets
+
+    c, phases = settings, ("supernet", "generator")
+    if options.section.startswith("search_"):
+        phases = (options.section.removeprefix("search_"),)
+    check_targets(c)
+    images = datasets.open_set(c.dataset, "train", options)
+    opened = datasets.describe_set(c.dataset, images, c.macro)
+    split = datasets.split_indices(
+        c.dataset, len(images), c.train_portion, c.train_images, c.search_images, options.seed
+    )
+    train, held = map(len, split)
+    macro, world = opened.macro, distributed.world_size()
+    cheapest, dearest = cost_range(macs_table(macro))
+    unit = "ms" if c.latency_table else "MFLOPs"
+    lines = [
+        f"{c.dataset}: {train:,} images for the supernet, {held:,} for the generator, {opened.classes} classes",
+        f"{macro.name} structure at {macro.input_size} pixels: {len(macro.layers)} layers, {cheapest:.1f} to "
+        f"{dearest:.1f} MFLOPs; targets {c.low:g} to {c.high:g} {unit}",
+    ]
+    path, soft = _typical(macro), _all(macro)
+    seconds = 0.0
+    if "supernet" in phases:
+        steps = -(-train // c.batch_size)
+        lines.append(f"phase 1: {c.supernet_epochs} x {steps} steps of {c.batch_size} images, {c.paths} paths each")
+        seconds += c.supernet_epochs * (train * c.paths * path * STEP + held * path * FORWARD)
+    if "generator" in phases:
+        steps = -(-held // c.batch_size)
+        lines.append(
+            f"phase 2: {c.generator_epochs} x {steps} steps of {c.batch_size} images, {c.targets_per_step} target(s) "
+            f"each; then {len(c.targets)} architectures"
+        )
+        seconds += c.generator_epochs * held * (c.targets_per_step * soft * SOFT + path * FORWARD)
+    share = c.batch_size // world
+    peak = max(path if "supernet" in phases else 0.0, 2 * soft if "generator" in phases else 0.0)
+    return [*lines, _time(seconds / world, _memory(macro, share, peak))]
+
+
+def plan_train(settings: TrainSettings, options: Any) -> list[str]:
+    """Training from scratch with a test after every epoch."""
+    c = settings
+    images, test = datasets.open_set(c.dataset, "train", options), datasets.open_set(c.dataset, "test", options)
+    count = min(c.train_images or len(images), len(images))
+    kernels, macro = datasets.network_of(c.arch, c.dataset, images, c.macro)
+    found = counts(kernels, macro, len(images.classes), c.se)
+    gmacs, steps = found["macs"] / 1e9, -(-count // c.batch_size)
+    seconds = c.epochs * gmacs * (count * STEP + len(test) * FORWARD)
+    return [
+        f"{c.arch}: {found['parameters']:,} parameters, {found['macs'] / 1e6:.1f} M multiply-adds",
+        f"{c.dataset}: {c.epochs} x {steps} steps of {c.batch_size} images, {c.optimizer}, {c.schedule} schedule; "
+        f"{len(test):,} test images after every epoch",
+        _time(seconds / distributed.world_size(), _memory(macro, c.batch_size // distributed.world_size(), gmacs)),
+    ]
+
+
+def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
+    """One pass over the test set."""
+    c = settings
+    test = datasets.open_set(c.dataset, "test", options)
+    kernels, macro = datasets.network_of(c.arch, c.dataset, test, c.macro)
+    gmacs = counts(kernels, macro, c.classes or len(test.classes), c.se)["macs"] / 1e9
+    return [
+        f"{c.arch} on {len(test):,} test images of {c.dataset}, {macro.input_size} pixels, batches of {c.batch_size}",
+        _time(len(test) * gmacs * FORWARD, _memory(macro, c.batch_size, gmacs / 4)),
+    ]
+
+
+def plan_evolve(settings: EvolveSettings, options: Any) -> list[str]:
+    """One search per constraint; what is scored twice counts once, so this is the most it takes."""
+    c = settings
+    images = datasets.open_set(c.dataset, "train", options)
+    macro = load_supernet(Path(c.supernet)).macro if c.supernet else datasets.macro_of(c.dataset, images, "auto")
+    scored = c.population * (1 + c.generations)
+    gmacs = _typical(macro)
+    return [
+        f"{'random' if c.random else 'evolutionary'} search for each of {len(c.targets)} targets: up to {scored} "
+        f"architectures, {c.search_images:,} images each",
+        _time(len(c.targets) * scored * c.search_images * gmacs * FORWARD, _memory(macro, c.batch_size, gmacs / 4)),
+    ]
+
+
+def plan_sweep(settings: SweepSettings, options: Any) -> list[str]:
+    """One pass of the generator; a supernet makes it longer."""
+    from papers.sgnas.generate import load_generator
+
+    c = settings
+    loaded = load_generator(c.generator, c.prior_pool, options)
+    count = int((loaded.pool.high - loaded.pool.low) / c.step + 1) if c.step > 0 else 0
+    lines = [f"about {count} targets in one pass of the generator"]
+    if c.supernet:
+        gmacs = _typical(loaded.macro)
+        seconds = count * c.search_images * gmacs * FORWARD + count * c.recalibrate * c.batch_size * gmacs * STEP / 3
+        lines.append(f"each scored on {c.search_images:,} images of {c.dataset}")
+        return [*lines, _time(seconds, _memory(loaded.macro, c.batch_size, gmacs / 4))]
+    return [*lines, "seconds"]
+
+
+def plan_cost(settings: CostSettings, options: Any) -> list[str]:
+    """A few steps of both methods are timed."""
+    macro, c = macro_for(settings.macro), settings
+    seconds = 10 + c.batch_size * ((c.repeats + 1) * _all(macro) * SOFT + 4 * _typical(macro) * FORWARD)
+    return [
+        f"times {c.repeats} generator steps and 3 candidate batches of {c.batch_size} images, {macro.name} structure; "
+        f"extrapolates to {c.generator_steps:,} steps, and {c.candidates:,} candidates for each of {c.counts}",
+        _time(seconds, _memory(macro, c.batch_size, 2 * _all(macro))),
+    ]
+
+
+def plan_latency(settings: LatencySettings, options: Any) -> list[str]:
+    """Every operation of the table, a few times."""
+    macro, c = macro_for(settings.macro), settings
+    runs = (len(macro.layers) * 5 + 3) * (c.repeats + 2)
+    seconds = (c.repeats + 2) * c.batch_size * _all(macro) * FORWARD
+    return [
+        f"{len(macro.layers) * 5 + 3} modules of the {macro.name} structure, {runs} forward passes of {c.batch_size}",
+        _time(seconds, _memory(macro, c.batch_size, _all(macro) / 19)),
+    ]
+
+
+def plan_convert(settings: ConvertSettings, options: Any) -> list[str]:
+    """Pictures and bytes to copy."""
+    from papers.sgnas.convert import source_and_target
+
+    source, target = source_and_target(settings)
+    lines = []
+    for split, part in (("train", "train"), ("test", "val")):
+        pictures = list_pictures(source, split)
+        size = sum((Path(pictures.root) / name).stat().st_size for name, _ in pictures.samples)
+        lines.append(f"{target / part}.lmdb: {len(pictures.samples):,} pictures, {size / 1e9:.3f} GB")
+    return [*lines, "as long as copying them and reading the copy takes"]
