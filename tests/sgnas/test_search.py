@@ -17,8 +17,9 @@ from papers.sgnas import search as search_module
 from papers.sgnas.evaluate import evaluate
 from papers.sgnas.evolve import evolve
 from papers.sgnas.generate import load_generator
-from papers.sgnas.search import load_supernet, search, search_generator, search_supernet
+from papers.sgnas.search import search, search_generator, search_supernet
 from papers.sgnas.settings import EvaluateSettings, EvolveSettings, SearchSettings, TrainSettings
+from papers.sgnas.supernet import load_supernet
 from papers.sgnas.train import train
 
 SMALL = SearchSettings(
@@ -175,11 +176,13 @@ def test_user_errors(whole, tmp_path):
     with pytest.raises(UserError, match="prior pool was made for"):
         search(replace(SMALL, prior_pool=str(folder / "prior_pool.json"), high=5.5), options(tmp_path / "a"))
     with pytest.raises(UserError, match="lie outside this space"):
-        search(replace(SMALL, low=270.0, high=450.0), options(tmp_path / "b"))
+        search(replace(SMALL, low=270.0, high=450.0, targets=(300.0,)), options(tmp_path / "b"))
     with pytest.raises(UserError, match="needs a trained supernet"):
         search_generator(SMALL, options(tmp_path / "c"))
     with pytest.raises(UserError, match="is a supernet of the tiny structure"):
-        other = replace(SMALL, macro="cifar", low=80.0, high=120.0, supernet=str(folder), prior_tolerance=1.0)
+        other = replace(
+            SMALL, macro="cifar", low=80.0, high=120.0, targets=(100.0,), supernet=str(folder), prior_tolerance=1.0
+        )
         search_generator(other, options(tmp_path / "d"))
     with pytest.raises(UserError, match="not below"):
         search(replace(SMALL, low=5.0, high=2.5), options(tmp_path / "e"))
