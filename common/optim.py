@@ -49,9 +49,7 @@ class RMSpropTF(Optimizer):
             grads: Any = [p.grad for p in params]
             if group["weight_decay"]:
                 grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
-            difference = torch._foreach_mul(grads, grads)
-            torch._foreach_sub_(difference, squares)
-            torch._foreach_add_(squares, difference, alpha=1 - group["alpha"])
+            torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - group["alpha"])
             roots = torch._foreach_add(squares, group["eps"])
             torch._foreach_sqrt_(roots)
             torch._foreach_mul_(buffers, group["momentum"])
@@ -92,8 +90,7 @@ class EMA:
                 current.append(value.detach().to(average.device))
             else:  # e.g. num_batches_tracked: computed in float32 and truncated
                 average.copy_((average * self.decay + value.to(average.device) * (1 - self.decay)).to(average.dtype))
-        torch._foreach_mul_(averages, self.decay)
-        torch._foreach_add_(averages, current, alpha=1 - self.decay)
+        torch._foreach_lerp_(averages, current, 1 - self.decay)
 
     def copy_to(self, model: nn.Module) -> None:
         """Load the averages into a model of the same architecture."""

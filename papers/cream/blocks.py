@@ -19,6 +19,11 @@ def convolution(
     return Convolution(cin, cout, kernel, stride, ((stride - 1) + (kernel - 1)) // 2, groups=groups, bias=bias)
 
 
+def mean_pool(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, 1, 1]. The same numbers as ``mean``, whose gradient fills a tensor of the input's size."""
+    return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+
+
 class SqueezeExcite(nn.Module):
     """Global average -> 1x1 conv -> ReLU -> 1x1 conv -> hard sigmoid -> multiply; reduced from the expanded width.
 
@@ -32,7 +37,7 @@ class SqueezeExcite(nn.Module):
         self.conv_expand = convolution(middle, channels, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.conv_expand(F.relu(self.conv_reduce(x.mean((2, 3), keepdim=True))))
+        gate = self.conv_expand(F.relu(self.conv_reduce(mean_pool(x))))
         return x * (F.relu6(gate + 3.0) / 6.0)
 
 
@@ -125,7 +130,7 @@ def build_block(spec: BlockSpec) -> nn.Module:
 
 def global_pool(x: Tensor, kind: str) -> Tensor:
     """[B, C, H, W] -> [B, C or 2C, 1, 1]: ``avg``, ``max``, ``avgmax`` (their mean), ``catavgmax`` (both)."""
-    average = x.mean((2, 3), keepdim=True)
+    average = mean_pool(x)
     if kind == "avg":
         return average
     maximum = x.amax((2, 3), keepdim=True)

@@ -90,10 +90,23 @@ class _Forward(torch.autograd.Function):
 
 
 class Convolution(nn.Conv2d):
-    """``nn.Conv2d``; inside ``recording()`` with the cheap second derivative."""
+    """``nn.Conv2d``; inside ``recording()`` with the cheap second derivative.
+
+    On a CPU with gradients, a 1x1 convolution of channels-last images is one matrix product over all pixels: torch
+    would loop over the images, and its backward pass of *strided* ones damages memory, so these see every s-th pixel.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (_state["recording"] and torch.is_grad_enabled()):
+        if not torch.is_grad_enabled():
             return super().forward(x)
-        out = _Forward.apply(x, self.weight, (self.stride, self.padding, self.groups))
+        stride, groups = self.stride, self.groups
+        if self.kernel_size == (1, 1) and x.device.type == "cpu":
+            if stride != (1, 1):
+                x = x[:, :, :: stride[0], :: stride[1]].contiguous(memory_format=torch.channels_last)
+                stride = (1, 1)
+            if groups == 1 and not _state["recording"] and x.is_contiguous(memory_format=torch.channels_last):
+                return functional.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        if not _state["recording"]:
+            return functional.conv2d(x, self.weight, self.bias, stride, self.padding, 1, groups)
+        out = _Forward.apply(x, self.weight, (stride, self.padding, groups))
         return out if self.bias is None else out + self.bias.view(1, -1, 1, 1)
