@@ -15,11 +15,13 @@ from common.schedules import cosine, exponential
 from papers.nao_v2 import autoaugment, balanced, pool, ranking
 from papers.nao_v2.architectures import (
     from_tokens,
+    loose_ends,
     parse,
     random_architecture,
     swapped,
     text_of,
     to_tokens,
+    vocabulary,
 )
 from papers.nao_v2.controller import Controller, constrained_argmax
 from papers.nao_v2.controller_training import training_data
@@ -191,14 +193,37 @@ def test_counts(golden):
         )  # fmt: skip
         name = f"{case['name']} {case['network']} {case['init_channels']}"
         assert found.parameters == case["params_without_aux"], name
-        if "params_with_aux" in case:
-            assert found.parameters_with_auxiliary == case["params_with_aux"], name
-        if "multiply_adds_eval" in case:
-            assert found.macs == case["multiply_adds_eval"], name
-    supernet = Supernet()
-    assert sum(p.numel() for p in supernet.parameters()) == 7_387_350
-    assert len(list(supernet.parameters())) == 7_349
-    assert sum(p.numel() for p in Controller().parameters()) == 80_845
+        assert found.parameters_with_auxiliary == case["params_with_aux"], name
+        assert found.macs == case["multiply_adds_eval"], name
+        normal, reduction = (loose_ends(cell) for cell in parse(case["arch"], case["search_space"]))
+        assert (normal, reduction) == (case["concat_normal"], case["concat_reduction"]), name
+        assert 3 * case["layers"] + 2 == case["cells"]
+        assert case["classifier_in"] == 4 * case["init_channels"] * len(normal), name  # the last cell is a normal one
+    assert len(list(Supernet().parameters())) == 7_349
+    for case in listing["controllers"]:
+        controller = Controller(
+            case["vocab"], case["embedding"], case["hidden"], case["mlp_layers"], case["mlp_hidden"]
+        )
+        assert sum(p.numel() for p in controller.parameters()) == case["params"], case
+    assert {vocabulary("small"), vocabulary("middle")} == {case["vocab"] for case in listing["controllers"]}
+
+
+def key_lines(module: torch.nn.Module) -> str:
+    """``name d1,d2,…`` per entry of the state dict, in module order, joined by newlines (a scalar has no numbers)."""
+    return "\n".join(f"{name} {','.join(map(str, v.shape))}" for name, v in module.state_dict().items())
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_supernet_keys(golden, number):
+    """Both spaces and CIFAR-100: every name, shape and place of the state dict by its hash."""
+    case = golden.json("networks.json")["supernets"][number]
+    supernet = Supernet(
+        channels=case["init_channels"], layers=case["layers"], classes=case["classes"], space=case["search_space"]
+    )
+    assert len(supernet.cells) == case["cells"]
+    assert sum(p.numel() for p in supernet.parameters()) == case["params"]
+    assert len(supernet.state_dict()) == case["state_dict_entries"]
+    assert hashlib.sha1(key_lines(supernet).encode()).hexdigest() == case["sha1_of_key_and_shape_lines"]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +241,7 @@ def test_state_dict_names(golden, file, build):
     listing = golden.json(f"state_dict_{file}.json")
     published = parse(golden.json("meta.json")["derived"]["published"]["arch"])
     found = [[name, list(value.shape)] for name, value in build(published).state_dict().items()]
-    assert sorted(found) == sorted([name, list(shape)] for name, shape in listing["keys"])
+    assert found == [[name, list(shape)] for name, shape in listing["keys"]]
 
 
 def test_transforms(golden):
