@@ -214,7 +214,8 @@ class DescribeSettings:
 
 @dataclass(frozen=True)
 class DrawSettings:
-    """Both cells as a picture (png, svg, dot)."""
+    """Both cells, one picture each."""
 
     arch: tyro.conf.Positional[str] = "NAONet_V2"
     space: Literal["small", "middle", "large"] = "small"
+    format: Literal["svg", "png", "pdf", "dot"] = "svg"
