@@ -19,6 +19,11 @@ from papers.cream.settings import FiguresSettings
 
 CLAIMS = ROOT / "reproductions" / "claims" / "cream.yaml"
 PANELS = {"small": (0, 165, 50, 76), "large": (150, 750, 74, 81)}  # MFLOPs from, to; accuracy from, to
+STYLES: dict[str, dict[str, Any]] = {  # the series drawn as lines; the same colours in both figures
+    "Cream (published)": {"color": "tab:orange", "linewidth": 2, "marker": "o", "markersize": 7},
+    "MobileNetV3": {"color": "tab:blue", "linewidth": 1, "linestyle": "--", "marker": "o", "markersize": 4},
+    "reproduced here": {"color": "tab:green", "linestyle": "", "marker": "*", "markersize": 12, "zorder": 3},
+}
 Point = tuple[float, float]
 
 
@@ -48,6 +53,30 @@ def measured_points(results: Path) -> list[Point]:
     return points
 
 
+def draw(axes: Any, series: dict[str, list[Point]], limits: tuple[float, float, float, float]) -> int:
+    """Draw the points inside ``limits`` (MFLOPs from, to; accuracy from, to); returns how many there were."""
+    low, high, bottom, top = limits
+    axes.margins(x=0.12, y=0.08)
+    count = 0
+    for name, points in series.items():
+        shown = [(x, y) for x, y in points if low <= x <= high and bottom <= y <= top]
+        if not shown:
+            continue
+        count += len(shown)
+        if name in STYLES:
+            axes.plot(*zip(*shown), label=name, **STYLES[name])
+            continue
+        axes.plot(*zip(*shown), "o", color="tab:gray", markersize=4)  # a single network, named where it stands
+        inward = shown[-1][0] > low + 0.85 * (high - low)
+        axes.annotate(
+            name, shown[-1], (-5 if inward else 5, -3), textcoords="offset points", fontsize=7, color="dimgray",
+            horizontalalignment="right" if inward else "left",
+        )  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    return count
+
+
 def figures(settings: FiguresSettings, options: Any) -> dict[str, Any]:
     """Draw both panels into ``--out``; returns the files and the number of points in each. Raises UserError."""
     import matplotlib
@@ -57,24 +86,14 @@ def figures(settings: FiguresSettings, options: Any) -> dict[str, Any]:
 
     if not CLAIMS.exists():
         raise UserError(f"{CLAIMS} is missing; the figures are drawn from the claims")
-    published, measured = published_points(), measured_points(Path(settings.results))
+    series = {**published_points(), "reproduced here": measured_points(Path(settings.results))}
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Any] = {}
-    for panel, (low, high, bottom, top) in PANELS.items():
+    for panel, limits in PANELS.items():
         figure, axes = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
-        count = 0
-        for name, points in {**published, "reproduced here": measured}.items():
-            shown = [(x, y) for x, y in points if low <= x <= high and bottom <= y <= top]
-            if not shown:
-                continue
-            count += len(shown)
-            ours = name in ("Cream (published)", "reproduced here")
-            style = {"marker": "*" if name == "reproduced here" else "o", "linestyle": "-" if ours else "--"}
-            axes.plot(*zip(*shown), label=name, linewidth=2 if ours else 1, markersize=7 if ours else 4, **style)
+        count = draw(axes, series, limits)
         axes.set(xlabel="MFLOPs (the papers' counts)", ylabel="ImageNet top-1 accuracy, %", title=f"{panel} models")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
         file = folder / f"accuracy_{panel}.{settings.format}"
         figure.savefig(file, metadata={"Date": None} if settings.format == "svg" else None)
         pyplot.close(figure)

@@ -1,9 +1,12 @@
 """The two figures hold the published points."""
 
 import json
+from itertools import combinations
+
+import pytest
 
 from common.cli import RunOptions
-from papers.cream.figures import figures, measured_points, published_points
+from papers.cream.figures import PANELS, draw, figures, measured_points, published_points
 from papers.cream.settings import FiguresSettings
 
 
@@ -29,3 +32,28 @@ def test_figures_are_drawn_with_what_was_measured(tmp_path):
     )
     for drawn in result["figures"].values():
         assert drawn["points"] >= 8 and (tmp_path / drawn["file"]).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_nothing_written_overlaps(panel):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
+    draw(axes, {**published_points(), "reproduced here": [(13.8, 53.8), (287.2, 77.6)]}, PANELS[panel])
+    figure.canvas.draw()
+    inside = axes.get_window_extent()
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert len(boxes) >= 5
+    boxes["the legend"] = axes.get_legend().get_window_extent()
+    for name, box in boxes.items():
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1, name
+    for (one, a), (two, b) in combinations(boxes.items(), 2):
+        assert not a.overlaps(b), (one, two)
+    legend = boxes["the legend"]
+    for line in axes.lines:
+        for point in axes.transData.transform(line.get_xydata()):
+            assert not legend.contains(*point), line.get_label()
+    pyplot.close(figure)
