@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,34 +21,36 @@ from papers.nao_v2.settings import RandomSettings
 from papers.nao_v2.size import size_of
 
 
-def count_of(c: RandomSettings, final: int = 5) -> int:
+def count_of(c: RandomSettings) -> int:
     """Architectures that a search would pay for: supernet epochs / epochs per architecture, and its finalists."""
-    return c.architectures or max(1, c.search_epochs // c.epochs) + final
+    return c.architectures or max(1, c.search_epochs // c.epochs) + c.search_final
 
 
-def score_alone(
-    run: Run,
-    architecture: Architecture,
-    recipe: Recipe,
-    images: tuple[Any, Any],
-    *,
-    dataset: str,
-    seed: int,
-    name: str,
-    batch_size: int,
-    network: dict[str, Any],
-    device: torch.device,
-    precision: str,
-) -> float:
-    """Accuracy (percent) on the validation images after training from scratch; depends on (seed, name) only."""
-    train, valid = images
-    torch.manual_seed(seeds.integer(seed, "alone", name))
-    built = Network(architecture, generator=seeds.generator(seed, "alone", name), **network).to(device)
-    trainer = Trainer(built, recipe, device, precision)
-    batches = train_batches(train, dataset, batch_size, seed, device, f"alone-{name}")
-    for _ in range(recipe.epochs):
-        trainer.train_epoch(batches, desc=lambda b: run.progress(b, name))
-    return 100.0 - evaluate(built, all_batches(valid), device, precision).top1_error
+@dataclass(frozen=True)
+class Alone:
+    """Stand-alone training: recipe, network (all but its architecture), data and machine; the same for every one."""
+
+    run: Run
+    recipe: Recipe
+    network: dict[str, Any]
+    parts: tuple[Any, Any]
+    dataset: str
+    batch_size: int
+    seed: int
+    device: torch.device
+    precision: str
+
+    def score(self, architecture: Architecture, name: str) -> float:
+        """Accuracy (percent) on the validation images after training from scratch; depends on (seed, name) only."""
+        train, valid = self.parts
+        torch.manual_seed(seeds.integer(self.seed, "alone", name))
+        generator = seeds.generator(self.seed, "alone", name)
+        built = Network(architecture, generator=generator, **self.network).to(self.device)
+        trainer = Trainer(built, self.recipe, self.device, self.precision)
+        batches = train_batches(train, self.dataset, self.batch_size, self.seed, self.device, f"alone-{name}")
+        for _ in range(self.recipe.epochs):
+            trainer.train_epoch(batches, desc=lambda b: self.run.progress(b, name))
+        return 100.0 - evaluate(built, all_batches(valid), self.device, self.precision).top1_error
 
 
 def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
@@ -62,47 +65,24 @@ def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
         parts = split(rng, images.to(device), c.train_images, c.valid_images)
         candidates = pool.random_pool(rng, count_of(c), len(SPACES[c.space]))
         recipe = Recipe(
-            epochs=c.epochs,
-            learning_rate=c.learning_rate,
-            minimum_learning_rate=c.minimum_learning_rate,
-            drop_path_keep=c.drop_path_keep,
-            drop_path_steps=c.drop_path_steps,
-        )
-        classes = len(images.classes)
-        network = {
-            "channels": c.channels,
-            "layers": c.layers,
-            "classes": classes,
-            "space": c.space,
-            "auxiliary": c.auxiliary,
-            "keep": c.keep,
-        }
+            epochs=c.epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
+            drop_path_keep=c.drop_path_keep, drop_path_steps=c.drop_path_steps,
+        )  # fmt: skip
+        size = {"channels": c.channels, "layers": c.layers, "classes": len(images.classes), "space": c.space}
+        network = {**size, "auxiliary": c.auxiliary, "keep": c.keep}
+        alone = Alone(run, recipe, network, parts, c.dataset, c.batch_size, seed, device, options.precision)
         scores: list[float] = (run.load() or {"scores": []})["scores"]
         for number in range(len(scores), len(candidates)):
-            scores.append(
-                score_alone(
-                    run,
-                    candidates[number],
-                    recipe,
-                    parts,
-                    dataset=c.dataset,
-                    seed=seed,
-                    name=str(number),
-                    batch_size=c.batch_size,
-                    network=network,
-                    device=device,
-                    precision=options.precision,
-                )
-            )
+            scores.append(alone.score(candidates[number], str(number)))
             run.log(number=number, valid_accuracy_percent=scores[-1], best=max(scores))
             run.save({"scores": scores})
         best = candidates[pool.order(scores)[0]]
         save_architecture(run.folder / "architecture.json", SPACE, as_file(best, c.space), run.origin)
-        size = size_of(best, channels=c.channels, layers=c.layers, classes=classes, space=c.space)
+        counts = size_of(best, **size)
         metrics = {
             "valid_accuracy_percent": max(scores),
             "architectures": len(scores),
-            "parameters": size.parameters,
-            "macs": size.macs,
+            "parameters": counts.parameters,
+            "macs": counts.macs,
         }
         return run.finish({"metrics": metrics, "architecture": text_of(best)})

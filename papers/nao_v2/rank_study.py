@@ -18,10 +18,10 @@ from common.device import pick_device
 from common.errors import UserError
 from common.runs import Run, open_run
 from papers.nao_v2 import balanced, pool, ranking
-from papers.nao_v2.architectures import SPACES, Architecture
+from papers.nao_v2.architectures import SPACES, Architecture, text_of
 from papers.nao_v2.datasets import all_batches, open_set, split, train_batches, validation_batch
 from papers.nao_v2.operations import DropPath
-from papers.nao_v2.random_search import score_alone
+from papers.nao_v2.random_search import Alone
 from papers.nao_v2.scratch import Recipe
 from papers.nao_v2.settings import RankStudySettings
 from papers.nao_v2.supernet import Supernet, identity_operations
@@ -66,6 +66,25 @@ def supernet_scores(
     ]
 
 
+def write_ranks(
+    run: Run, c: RankStudySettings, candidates: list[Architecture], alone: list[float],
+    shared: dict[str, list[float]], classes: int,
+) -> None:  # fmt: skip
+    """rank.csv, one row per architecture: its size, ``accuracy`` (percent, from scratch), the supernets' scores.
+
+    ``score`` is that of the first balanced supernet (fraction); the report draws it against ``accuracy``.
+    """
+    sizes = balanced.sizes(candidates, c.channels, c.layers, classes, c.space)
+    for k, architecture in enumerate(candidates):
+        scores = {
+            f"{policy}_{repeat}": shared[f"{policy}-{repeat}"][k] for policy in POLICIES for repeat in range(c.seeds)
+        }
+        run.log(
+            file="rank", architecture=text_of(architecture), parameters=int(sizes[k]), accuracy=alone[k],
+            score=shared["params-0"][k], **scores,
+        )  # fmt: skip
+
+
 def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
     """The ``rank-study`` verb; resumable between architectures and between supernets."""
     c, seed = settings, int(options.seed)
@@ -90,24 +109,11 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
         )  # fmt: skip
         network = {"channels": c.channels, "layers": c.layers, "classes": classes, "space": c.space,
                    "auxiliary": c.alone_auxiliary, "keep": c.alone_keep}  # fmt: skip
+        trainer = Alone(run, recipe, network, parts, c.dataset, c.batch_size, seed, device, options.precision)
         state = run.load() or {"alone": [], "shared": {}}
         alone, shared = state["alone"], state["shared"]
         for number in range(len(alone), len(candidates)):
-            alone.append(
-                score_alone(
-                    run,
-                    candidates[number],
-                    recipe,
-                    parts,
-                    dataset=c.dataset,
-                    seed=seed,
-                    name=str(number),
-                    batch_size=c.batch_size,
-                    network=network,
-                    device=device,
-                    precision=options.precision,
-                )
-            )
+            alone.append(trainer.score(candidates[number], str(number)))
             run.log(file="alone", number=number, valid_accuracy_percent=alone[-1])
             run.save({"alone": alone, "shared": shared})
         for repeat in range(c.seeds):
@@ -126,4 +132,5 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
                 values = [measure(shared[f"{policy}-{k}"], alone) for k in range(c.seeds)]
                 metrics[f"{name}_{policy}"] = mean(values)
                 metrics[f"{name}_{policy}_spread"] = stdev(values) if len(values) > 1 else 0.0
+        write_ranks(run, c, candidates, alone, shared, classes)
         return run.finish({"metrics": metrics, "alone": alone, "shared": shared})

@@ -102,6 +102,8 @@ class RandomSettings:
     drop_path_steps: int = 35_200
     search_epochs: int = 200
     """Supernet epochs of the search it is compared with (all iterations)."""
+    search_final: int = 5
+    """Architectures that this search trains from scratch."""
 
 
 @dataclass(frozen=True)
