@@ -76,6 +76,14 @@ def seconds_per_candidate(
     return sorted(times[1:])[1]
 
 
+def generator_seconds(folder: Path) -> float:
+    """Measured time of a generator phase that was run alone. Raises UserError for any other folder."""
+    result, timing = read_json(folder / "result.json"), read_json(folder / "timing.json")
+    if result.get("paper") != "sgnas" or result.get("phases") != ["generator"]:
+        raise UserError(f"{folder} is no run of search-generator, whose time is wanted here without the supernet's")
+    return float(timing["seconds"])
+
+
 def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
     """The ``cost`` verb: hours for each N, a plot, and the ratio."""
     c = settings
@@ -89,7 +97,7 @@ def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
     )
     once = c.generator_steps * step
     if c.search:
-        once = float(read_json(Path(c.search) / "timing.json")["seconds"])
+        once = generator_seconds(Path(c.search))
     each = c.candidates * c.candidate_batches * scored
     rows = [
         {"constraints": n, "generator_seconds": once + n * generation, "evolution_seconds": n * each}
@@ -105,12 +113,12 @@ def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
     measured = {"generator_step": step, "generation": generation, "candidate_batch": scored}
     result = {"rows": rows, "seconds": measured, "device": str(device), "macro": macro.name, "batch_size": c.batch_size}
     write_json(folder / "cost.json", result)
-    _plot(rows, folder / "cost.png")
+    _plot(rows, folder / "cost.png", f"{macro.name} structure, {device.type}")
     print(folder / "cost.png")
     return result
 
 
-def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+def _plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -120,7 +128,8 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     n = [row["constraints"] for row in rows]
     axes.plot(n, [row["generator_seconds"] / 3600 for row in rows], "o-", label="architecture generator")
     axes.plot(n, [row["evolution_seconds"] / 3600 for row in rows], "s--", label="one search per constraint")
-    axes.set(xlabel="constraints N", ylabel="hours (supernet not counted)", xticks=n)
+    axes.set(xlabel="constraints N", ylabel="hours (supernet not counted)", xticks=n, title=title)
+    axes.set_ylim(bottom=0)
     axes.legend()
     figure.savefig(path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)

@@ -128,6 +128,7 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
     axes.set(
         xlabel="layer", ylabel="sub-blocks (expansion)", title=settings.arch, xticks=range(len(kernels)), ylim=(0, 6)
     )
+    axes.set_xlim(-0.6, len(kernels) - 0.4)
     folder = options.out or Path("results") / "drawings" / "sgnas"
     folder.mkdir(parents=True, exist_ok=True)
     files = []

@@ -14,7 +14,7 @@ from common.training import read
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generator import Generator, arg_max_ops, gumbel_softmax, normalise
 from papers.sgnas.lookup import Lookup, one_hot
-from papers.sgnas.losses import hardware_loss
+from papers.sgnas.losses import hardware_loss, margin_of
 from papers.sgnas.prior import PriorPool
 
 
@@ -74,7 +74,8 @@ def generator_loss(
     prior = torch.stack([pool.nearest(t) for t in targets]).to(device)
     logits = generator(normalise(torch.tensor(targets), pool.low, pool.high).to(device), prior)
     p = gumbel_softmax(logits, tau, noise.to(device))
-    hardware = hardware_loss(lookup.cost(p), torch.tensor(targets, device=device), alpha, penalty).mean()
+    margin = margin_of(lookup.unit, pool.low, pool.high)
+    hardware = hardware_loss(lookup.cost(p), torch.tensor(targets, device=device), alpha, penalty, margin).mean()
     losses = [label_smoothing_cross_entropy(frozen.soft(x, each), y, eta) for each in p]
     cross_entropy = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
     return StepLosses(cross_entropy, hardware, cross_entropy + hardware)
@@ -106,7 +107,8 @@ def fit_to_targets(
     targets = target_pool(pool.low, pool.high, step)
     device = next(generator.parameters()).device
     costs = lookup.cost(one_hot(generate_ops(generator, pool, targets, device)))
-    total = hardware_loss(costs, torch.tensor(targets, device=device), alpha, penalty).double().sum()
+    margin = margin_of(lookup.unit, pool.low, pool.high)
+    total = hardware_loss(costs, torch.tensor(targets, device=device), alpha, penalty, margin).double().sum()
     values = costs.tolist()
     kendall = kendalltau(targets, values).statistic if len(set(values)) > 1 else 0.0
     return Fit(float(total), float(kendall), targets, values)

@@ -22,13 +22,14 @@ MAX_DRAWS = 20_000
 def prior_keys(low: float, high: float, pool_size: int) -> list[float]:
     """low + interval, low + 2 interval, … below high - 1, with interval = (high - low) // (pool_size + 1).
 
-    Integer division can give more keys than ``pool_size``. Raises UserError when the interval is zero.
+    Integer division can give more keys than ``pool_size``. A range too narrow for it (milliseconds, say) is divided
+    evenly. Raises UserError for a pool of no priors.
     """
+    if pool_size < 1:
+        raise UserError(f"--pool-size {pool_size}: the generator needs at least one prior")
     interval = (high - low) // (pool_size + 1)
     if interval <= 0:
-        raise UserError(
-            f"no room for {pool_size} priors between {low:g} and {high:g}; lower --pool-size or widen the range"
-        )
+        return [low + (high - low) * (i + 1) / (pool_size + 1) for i in range(pool_size)]
     keys, key = [], low + interval
     while key < high - 1:
         keys.append(key)

@@ -156,8 +156,9 @@ def test_priors(tmp_path, monkeypatch):
         read_pool(tmp_path / "p.json").check(2.5, 5.0, macs_table(MACROS["cifar"]))
     with pytest.raises(UserError, match="no prior pool"):
         pool_from({"a": [[1]]}, "x", 1, 2)
-    with pytest.raises(UserError, match="no room"):
-        prior_keys(80, 81, 3)
+    assert prior_keys(80, 81, 3) == [80.25, 80.5, 80.75]  # too narrow for the rule's whole numbers
+    with pytest.raises(UserError, match="at least one prior"):
+        prior_keys(80, 120, 0)
     with pytest.raises(UserError, match="no random architecture"):
         monkeypatch.setattr("papers.sgnas.prior.MAX_DRAWS", 20)
         make_pool(table, 0.1, 3.5, 1, np.random.RandomState(0), 0.01)

@@ -1,0 +1,248 @@
+"""The commands as a user types them: plans, mistakes (one line, status 2), latency targets, folders against LMDBs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.cli import main
+from common.records import write_json
+from papers.sgnas.__main__ import VERBS
+from papers.sgnas.architectures import MACROS, PUBLISHED
+from papers.sgnas.generate import load_generator
+from papers.sgnas.losses import hardware_loss, margin_of
+from papers.sgnas.network import Network, to_published
+from papers.sgnas.supernet import Supernet, save_supernet
+
+FLAGS = (
+    "--dataset digits --macro tiny --train-images 32 --search-images 32 --batch-size 16 --supernet-epochs 1 "
+    "--generator-epochs 1 --low 2.5 --high 5 --target-step 0.25 --target-noise 0.1 --validation-step 0.5 "
+    "--alpha 0.3 --accept-loss 99 --prior-tolerance 0.2 --targets 3 4 --width 8 --learning-rate 0.01"
+)
+SMALL = FLAGS.split()
+RANGE = "--low 0.8 --high 1.2 --target-step 0.05 --target-noise 0.01 --validation-step 0.1 --alpha 20"
+KERNELS = [[3, 5], [7, 3, 3], [5], [3, 3], [5, 7]]
+
+
+def command(*arguments: object) -> None:
+    main("sgnas", VERBS, [str(a) for a in arguments])
+
+
+def mistake(capsys, *arguments: object) -> str:
+    """The one line that a wrong command ends with."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        command(*arguments)
+    assert left.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "Traceback" not in last
+    return last
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands") / "search"
+    command("search", *SMALL, "--out", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Twelve training and six test pictures in three classes, in folders and packed by the command."""
+    root, draw = tmp_path_factory.mktemp("pictures"), np.random.RandomState(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for label, name in enumerate(("a cat", "b dog", "c")):
+            (root / "tree" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = (draw.rand(60 + 10 * number, 70, 3) * 80 + 60 * label).astype(np.uint8)
+                Image.fromarray(pixels).save(root / "tree" / split / name / f"picture {number}.png")
+    command("convert-lmdb", root / "tree", root / "lmdb")
+    return root
+
+
+def test_plans_run_nothing(searched, tree, tmp_path, capsys):
+    plans = {
+        "search": ["--profile", "smoke"],
+        "search-supernet": SMALL,
+        "search-generator": SMALL,
+        "train": ["--dataset", "digits", "--arch", searched / "architecture.json"],
+        "evaluate": ["--dataset", "digits", "--arch", searched / "architecture.json"],
+        "evolve": ["--supernet", searched, "--dataset", "digits", "--targets", "3", "4"],
+        "sweep": ["--generator", searched, "--supernet", searched, "--dataset", "digits"],
+        "cost": [],
+        "latency": [],
+        "convert-lmdb": [tree / "tree", tmp_path / "packed"],
+    }
+    for verb, arguments in plans.items():
+        command(verb, *arguments, "--plan", "--out", tmp_path / "run")
+        text = capsys.readouterr().out
+        assert "no estimate" not in text, verb
+        assert "packed" in text if verb == "convert-lmdb" else "on one CPU core" in text, verb
+    assert list(tmp_path.iterdir()) == []
+    command("search-generator", *SMALL, "--plan")
+    assert "phase 2: 1 x 2 steps of 16 images" in (text := capsys.readouterr().out) and "phase 1" not in text
+    assert "32 images for the supernet, 32 for the generator" in text
+
+
+def test_plan_counts_the_work(capsys):
+    for images, steps in ((2_000, 125), (20_000, 200)):  # the digits have 3,200 images for the supernet
+        command("search-supernet", *SMALL, "--supernet-epochs", 50, "--train-images", images, "--plan")
+        assert f"phase 1: 50 x {steps} steps of 16 images, 4 paths each" in capsys.readouterr().out
+
+
+def test_latency_targets_end_to_end(tmp_path):
+    command("latency", "--macro", "tiny", "--repeats", 1, "--device", "cpu", "--out", tmp_path / "table")
+    measured = json.loads((tmp_path / "table" / "latency.json").read_text())
+    assert measured["unit"] == "ms" and measured["device"] == "cpu"
+    # times of a busy machine are noisy: the search gets a table of the same form with plain numbers
+    plain = {
+        **measured,
+        "base": 0.1,
+        "depthwise": [[0.01, 0.02, 0.04]] * 5,
+        "expand": [0.06] * 5,
+        "project": [0.06] * 5,
+    }
+    write_json(tmp_path / "plain.json", plain)
+    ranges = [
+        "--low",
+        "0.8",
+        "--high",
+        "1.2",
+        "--target-step",
+        "0.05",
+        "--target-noise",
+        "0.01",
+        "--validation-step",
+        "0.1",
+        "--alpha",
+        "20",
+    ]
+    command(
+        "search", *SMALL, *RANGE.split(), "--prior-tolerance", 0.05, "--targets", 0.9, 1.0, 1.1, "--latency-table",
+        tmp_path / "plain.json", "--out", tmp_path / "run",
+    )  # fmt: skip
+    loaded = load_generator(str(tmp_path / "run"))
+    assert loaded.lookup.unit == "ms" and (loaded.pool.low, loaded.pool.high) == (0.8, 1.2)
+    document = json.loads((tmp_path / "run" / "architecture-0.9.json").read_text())
+    assert document["origin"]["unit"] == "ms"
+    assert document["origin"]["lookup_cost"] == pytest.approx(loaded.kernels([0.9])[0][1])
+
+
+def test_margin_follows_the_unit():
+    assert margin_of("MFLOPs", 80, 120) == 0.1 and margin_of("ms", 0, 1.8) == pytest.approx(1e-3)
+    near = torch.tensor(1.005)
+    assert float(hardware_loss(near, 1.0)) == 0.0
+    assert float(hardware_loss(near, 1.0, margin=1e-3)) == pytest.approx(0.0003 * 1.2 * 0.005**2, rel=1e-3)
+
+
+def test_folders_equal_lmdbs(tree, tmp_path, capsys):
+    common = ["--profile", "paper", "--epochs", "1", "--batch-size", "4", "--workers", "0", "--warmup-epochs", "0"]
+    for kind in ("tree", "lmdb"):
+        out = tmp_path / kind
+        command("train", *common, "--arch", "SGNAS-C", "--dataset", tree / kind, "--train-images", 4, "--out", out)
+        weights = out / "weights.safetensors"
+        command(
+            "evaluate", "--profile", "paper", "--arch", "SGNAS-C", "--dataset", tree / kind, "--workers", 0,
+            "--checkpoint", weights, "--out", tmp_path / f"e-{kind}",
+        )  # fmt: skip
+    one, two = (tmp_path / kind / "weights.safetensors" for kind in ("tree", "lmdb"))
+    assert one.read_bytes() == two.read_bytes()
+    first, second = (json.loads((tmp_path / f"e-{k}" / "result.json").read_text())["metrics"] for k in ("tree", "lmdb"))
+    assert first == second and first["images"] == 6
+
+
+def test_damaged_lmdb(tree, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(tree / "lmdb", tmp_path / "lmdb")
+    environment = lmdb.open(str(tmp_path / "lmdb" / "val.lmdb"))
+    with environment.begin(write=True) as transaction:
+        value = bytearray(transaction.get(b"00000003"))
+        value[-5] ^= 1
+        transaction.put(b"00000003", bytes(value))
+    environment.close()
+    network = Network(MACROS["imagenet"], PUBLISHED["SGNAS-C"], 3, True, "hswish")
+    torch.save({"state_dict": to_published(network.state_dict(), network)}, tmp_path / "w.pth.tar")
+    line = mistake(
+        capsys, "evaluate", "--profile", "paper", "--arch", "SGNAS-C", "--dataset", tmp_path / "lmdb", "--workers", 0,
+        "--checkpoint", tmp_path / "w.pth.tar", "--out", tmp_path / "e",
+    )  # fmt: skip
+    assert "record 3 is damaged" in line and "val.lmdb" in line
+
+
+def test_checkpoint_with_missing_keys(searched, tmp_path, capsys):
+    architecture = searched / "architecture.json"
+    kernels = json.loads(architecture.read_text())["architecture"]["kernels"]
+    network = Network(MACROS["tiny"], kernels, 10, False, "relu")
+    tensors = to_published(network.state_dict(), network)
+    del tensors["stages.2.point_wise_1.bn.weight"]
+    torch.save({"state_dict_ema": tensors}, tmp_path / "w.pth.tar")
+    line = mistake(
+        capsys, "evaluate", "--dataset", "digits", "--no-se", "--activation", "relu", "--arch", architecture,
+        "--checkpoint", tmp_path / "w.pth.tar", "--out", tmp_path / "e",
+    )  # fmt: skip
+    assert "stages.2.point_wise_1.bn.weight" in line
+
+
+def test_target_outside_the_range(searched, tmp_path, capsys):
+    line = mistake(capsys, "search", *SMALL, "--targets", 3, 7, "--out", tmp_path / "s")
+    assert "target 7 is outside the range 2.5 to 5" in line and "saturates" in line
+    assert "is no positive number" in mistake(
+        capsys, "generate", "--generator", searched, "--target-mflops", -1, "--out", tmp_path / "g"
+    )
+    command("generate", "--generator", searched, "--target-mflops", 9, "--out", tmp_path / "g9")
+    text = capsys.readouterr().out
+    given = json.loads((tmp_path / "g9" / "architecture-9.json").read_text())["origin"]["lookup_cost"]
+    assert "outside the trained range 2.5 to 5 MFLOPs" in text and f"it gives {given:.1f} MFLOPs" in text
+
+
+def test_pools_and_generators_that_do_not_belong(searched, tmp_path, capsys):
+    pool = searched / "prior_pool.json"
+    line = mistake(capsys, "search", *SMALL, "--prior-pool", pool, "--high", 5.5, "--out", tmp_path / "a")
+    assert "prior pool was made for 2.5 to 5, the settings say 2.5 to 5.5" in line
+    content = json.loads(pool.read_text())
+    write_json(tmp_path / "p.json", {**content, "table": "0123456789abcdef"})
+    line = mistake(capsys, "search", *SMALL, "--prior-pool", tmp_path / "p.json", "--out", tmp_path / "b")
+    assert "made for another look-up table" in line
+    write_json(tmp_path / "generator.json", {"space": "darts"})
+    assert "is not a generator of space" in mistake(
+        capsys, "generate", "--generator", tmp_path, "--out", tmp_path / "c"
+    )
+    about = json.loads((searched / "generator.json").read_text())
+    (tmp_path / "other").mkdir()
+    write_json(tmp_path / "other" / "generator.json", {**about, "macro": "cifar"})
+    (tmp_path / "other" / "generator.safetensors").write_bytes((searched / "generator.safetensors").read_bytes())
+    line = mistake(capsys, "generate", "--generator", tmp_path / "other", "--out", tmp_path / "d")
+    assert "the prior pool has 5 layers, this space 19" in line
+
+
+def test_supernets_and_times_that_do_not_belong(searched, tmp_path, capsys):
+    save_supernet(tmp_path, Supernet(MACROS["tiny"], 7), "digits")
+    line = mistake(capsys, "search-generator", *SMALL, "--supernet", tmp_path, "--out", tmp_path / "a")
+    assert "is a supernet of the tiny structure at 32 pixels, 7 classes" in line
+    line = mistake(capsys, "cost", "--search", searched, "--out", tmp_path / "b")
+    assert "no run of search-generator" in line
+    command("search-generator", *SMALL, "--supernet", searched, "--out", tmp_path / "alone")
+    command("cost", "--search", tmp_path / "alone", "--repeats", 1, "--macro", "tiny", "--out", tmp_path / "c")
+    rows = json.loads((tmp_path / "c" / "cost.json").read_text())["rows"]
+    seconds = json.loads((tmp_path / "alone" / "timing.json").read_text())["seconds"]
+    assert rows[0]["generator_seconds"] == pytest.approx(seconds, abs=1.0) and (tmp_path / "c" / "cost.png").exists()
+
+
+def test_sets_at_a_fraction_of_their_size(capsys):
+    from common.cli import RunOptions
+    from papers.sgnas.datasets import open_set
+
+    if not (Path(os.environ.get("NAS_DATA", "data")) / "cifar-10-batches-py").is_dir():
+        pytest.skip("CIFAR-10 is not under the data root (NAS_DATA)")
+    whole, half = (open_set(name, "test", RunOptions()) for name in ("cifar10", "cifar10@16"))
+    blocks = whole.pixels[:5].float().unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2)).round().byte()
+    assert half.size == 16 and torch.equal(half.pixels[:5], blocks) and torch.equal(half.labels, whole.labels)
+    assert "a size that divides 32" in mistake(capsys, "search", *SMALL, "--dataset", "cifar10@5")
