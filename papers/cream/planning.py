@@ -9,6 +9,7 @@ import torch
 
 from common import distributed
 from papers.cream.layout import NetworkSpec
+from papers.cream.networks import DerivedNetwork
 
 SAVE_CHECK = 20  # steps between the questions "is any process due to save?"
 
@@ -27,27 +28,28 @@ def due_everywhere(run: Any, step: int) -> bool:
 def plan_lines(
     spec: NetworkSpec, size: int, epochs: int, images: int, batch_size: int, parts: int, forwards: float, copies: float
 ) -> list[str]:
-    """forwards: extra work per step, in forward-and-backward passes of the network; copies: of the parameters held."""
+    """forwards: work per step, in forward-and-backward passes of the network; copies: of the parameters held."""
     steps = epochs * (images // (batch_size * parts))
-    work = 3.0 * spec.count("macs", size) * batch_size * parts * steps * forwards
     elements = sum(layer.cout * layer.out**2 for layer in spec.layers(size) if layer.kind in ("conv", "bn"))
     memory = 4 * (copies * spec.count("parameters") + 1.5 * elements * batch_size)
-    seconds = work / machine_rate() / distributed.world_size()
+    seconds = steps * parts * batch_size * forwards * seconds_per_image(spec, size) / distributed.world_size()
     return [
         f"{epochs} epochs x {images // (batch_size * parts)} steps = {steps} steps of {parts} x {batch_size} images "
         f"at {size}",
         f"network: {spec.count('macs', size) / 1e6:.1f}M multiply-adds, {spec.count('parameters'):,} parameters",
-        f"estimated time on this CPU: {seconds / 3600:.2f} hours (within a factor of 2); a GPU is 10 to 50 times "
-        "faster",
+        f"estimated time on this CPU: {seconds / 3600:.2f} hours, from one small batch timed just now (within a factor "
+        "of 2 when nothing else runs); a GPU is 10 to 50 times faster",
         f"estimated memory: {memory / 2**30:.2f} GiB beside torch and the data",
     ]
 
 
-def machine_rate() -> float:
-    """Multiply-adds per second such networks reach here: a matrix product, times what depthwise networks make of it."""
-    a = torch.randn(512, 512)
-    a @ a
-    start = time.perf_counter()
-    for _ in range(5):
-        a @ a
-    return 5 * 512**3 / (time.perf_counter() - start) * 0.2
+def seconds_per_image(spec: NetworkSpec, size: int, images: int = 16) -> float:
+    """Forward and backward pass of the network, measured: the better of two after a warm-up."""
+    net = DerivedNetwork(spec).to(memory_format=torch.channels_last).train()
+    x = torch.randn(images, 3, size, size).contiguous(memory_format=torch.channels_last)
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        net(x).sum().backward()
+        best = min(best, time.perf_counter() - start)
+    return best / images

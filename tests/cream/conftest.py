@@ -1,5 +1,40 @@
+"""Tiny runs on the embedded digits: a small test set, and the same verb in two gloo processes."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTED = 40  # images of the digits' test set that are looked at
+
+LAUNCH = f"""
+import sys
+stage, folder, root, settings, seed = sys.argv[1:]
+sys.path.insert(0, root)
+import torch
+torch.set_num_threads(1)
+from importlib import import_module
+from pathlib import Path
+import papers.cream.data as data
+from papers.cream.settings import EvaluateSettings, SearchSettings, TrainSettings
+original = data.open_source
+def opened(dataset, split, resolution, options):
+    source = original(dataset, split, resolution, options)
+    return source.subset(range({TESTED})) if split == "test" else source
+data.open_source = opened
+from common.cli import RunOptions
+from common import distributed
+options = RunOptions(out=Path(folder), device="cpu", paper="cream", section=stage, seed=int(seed))
+getattr(import_module("papers.cream." + stage), stage)(eval(settings), options)
+distributed.close()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -8,3 +43,54 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_test_set():
+    """Fewer test images of the digits; the numbers themselves are not what is looked at."""
+    import papers.cream.data as data
+
+    original = data.open_source
+
+    def opened(dataset, split, resolution, options):
+        source = original(dataset, split, resolution, options)
+        return source.subset(range(TESTED)) if split == "test" and dataset == "digits" else source
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "open_source", opened)
+        yield
+
+
+@pytest.fixture(scope="session")
+def in_two_processes():
+    """Runs a stage with given settings as two processes of one gloo job."""
+
+    def run(stage, settings, folder, seed):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        jobs = []
+        for rank in range(2):
+            env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}  # fmt: skip
+            command = [sys.executable, "-c", LAUNCH, stage, str(folder), str(ROOT), repr(settings), str(seed)]
+            jobs.append(subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True))
+        for job in jobs:
+            _, errors = job.communicate(timeout=180)
+            assert job.returncode == 0, errors[-2000:]
+
+    return run
+
+
+@pytest.fixture
+def class_folders(tmp_path):
+    """Two classes of random pictures: six for training and four for validation each."""
+    rng = np.random.RandomState(0)
+    for split, count in (("train", 6), ("val", 4)):
+        for label in "ab":
+            folder = tmp_path / "set" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.randint(0, 255, (40, 44, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "set"

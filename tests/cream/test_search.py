@@ -1,12 +1,7 @@
 """The search as a whole: phases, resume, distribution, selection, bad input (tiny runs on the embedded digits)."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,29 +13,12 @@ from papers.cream.search import search
 from papers.cream.select import select
 from papers.cream.settings import SearchSettings, SelectSettings
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = SearchSettings(
     dataset="digits", train_images=80, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2, batch_size=8,
     parts=2,
     lr=0.02, meta_lr=0.01, schedule_images=0, start_epoch=0, update_every=2, pool_size=2, slice=3, crop="padded", pad=2,
     flip=False, jitter=0.0, erasing=0.2, recalibrate_batches=1, select_images=16,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_test_set():
-    """Fewer test images; the check per epoch is not what is looked at here."""
-    import papers.cream.data as data
-
-    original = data.open_source
-
-    def opened(dataset, split, resolution, options):
-        source = original(dataset, split, resolution, options)
-        return source.subset(range(40)) if split == "test" else source
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "open_source", opened)
-        yield
 
 
 def options(folder, **changes):
@@ -133,42 +111,9 @@ def test_modern_preset(tmp_path):
     assert all(80 <= row["mflops"] <= 110 for row in result["board"]) and result["scored"]
 
 
-LAUNCH = """
-import sys
-sys.path.insert(0, sys.argv[2])
-import torch
-torch.set_num_threads(1)
-from pathlib import Path
-import papers.cream.data as data
-original = data.open_source
-def opened(dataset, split, resolution, options):
-    source = original(dataset, split, resolution, options)
-    return source.subset(range(40)) if split == "test" else source
-data.open_source = opened
-from common.cli import RunOptions
-from common import distributed
-from papers.cream.search import search
-from papers.cream.settings import SearchSettings
-settings = eval(sys.argv[3])
-search(settings, RunOptions(out=Path(sys.argv[1]), device="cpu", paper="cream", section="search", seed=3))
-distributed.close()
-"""
-
-
-def test_two_processes_equal_one_with_two_parts(finished, tmp_path):
+def test_two_processes_equal_one_with_two_parts(finished, tmp_path, in_two_processes):
     folder, result = finished
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    jobs = []
-    for rank in range(2):
-        env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}  # fmt: skip
-        command = [sys.executable, "-c", LAUNCH, str(tmp_path), str(ROOT), repr(TINY)]
-        jobs.append(subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True))
-    for job in jobs:
-        _, errors = job.communicate(timeout=120)
-        assert job.returncode == 0, errors[-2000:]
+    in_two_processes("search", TINY, tmp_path, 3)
     other = json.loads((tmp_path / "result.json").read_text())
     assert other["processes"] == 2 and other["metrics"]["meta_updates"] == 1
     assert [row["path"] for row in other["board"]] == [row["path"] for row in result["board"]]

@@ -1,12 +1,7 @@
 """Retraining and evaluation: resume, two processes, checkpoint formats, bad input."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,30 +16,16 @@ from papers.cream.checkpoints import load_weights
 from papers.cream.describe import describe
 from papers.cream.evaluate import evaluate
 from papers.cream.networks import derive
-from papers.cream.settings import EvaluateSettings, TrainSettings
+from papers.cream.search import search
+from papers.cream.settings import EvaluateSettings, SearchSettings, TrainSettings
 from papers.cream.train import train
+from reproductions.__main__ import main as reproductions
 
-ROOT = Path(__file__).resolve().parents[2]
 PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
 TINY = TrainSettings(
     arch=PATH, dataset="digits", train_images=32, resolution=32, workers=0, epochs=2, cooldown=0, batch_size=8, parts=2,
     lr=0.004, warmup_epochs=1, ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0, eval_batch_size=20,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_test_set():
-    import papers.cream.data as data
-
-    original = data.open_source
-
-    def opened(dataset, split, resolution, options):
-        source = original(dataset, split, resolution, options)
-        return source.subset(range(40)) if split == "test" and dataset == "digits" else source
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "open_source", opened)
-        yield
 
 
 def options(folder, section="train", **changes):
@@ -88,41 +69,9 @@ def test_resuming_inside_an_epoch_changes_nothing(finished, tmp_path, monkeypatc
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-LAUNCH = """
-import sys
-sys.path.insert(0, sys.argv[2])
-import torch
-torch.set_num_threads(1)
-from pathlib import Path
-import papers.cream.data as data
-original = data.open_source
-def opened(dataset, split, resolution, options):
-    source = original(dataset, split, resolution, options)
-    return source.subset(range(40)) if split == "test" else source
-data.open_source = opened
-from common.cli import RunOptions
-from common import distributed
-from papers.cream.train import train
-from papers.cream.settings import TrainSettings
-train(eval(sys.argv[3]), RunOptions(out=Path(sys.argv[1]), device="cpu", paper="cream", section="train", seed=1))
-distributed.close()
-"""
-
-
-def test_two_processes_equal_one_with_two_parts(finished, tmp_path):
+def test_two_processes_equal_one_with_two_parts(finished, tmp_path, in_two_processes):
     folder, _ = finished
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    jobs = []
-    for rank in range(2):
-        env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}  # fmt: skip
-        command = [sys.executable, "-c", LAUNCH, str(tmp_path), str(ROOT), repr(TINY)]
-        jobs.append(subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True))
-    for job in jobs:
-        _, errors = job.communicate(timeout=120)
-        assert job.returncode == 0, errors[-2000:]
+    in_two_processes("train", TINY, tmp_path, 1)
     assert json.loads((tmp_path / "result.json").read_text())["processes"] == 2
     for file in ("weights.safetensors", "weights_raw.safetensors"):
         ours, theirs = load_tensors(folder / file), load_tensors(tmp_path / file)
@@ -231,17 +180,51 @@ def test_bad_training(tmp_path, changes, message):
         train(replace(TINY, **changes), options(tmp_path))
 
 
-def test_pictures_from_a_folder_of_class_folders(tmp_path):
-    from PIL import Image
-
-    rng = np.random.RandomState(0)
-    for split in ("train", "val"):
-        for label in "ab":
-            (tmp_path / "set" / split / label).mkdir(parents=True)
-            for number in range(4):
-                pixels = rng.randint(0, 255, (40, 44, 3)).astype(np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "set" / split / label / f"{number}.png")
-    settings = replace(TINY, dataset=str(tmp_path / "set"), train_images=0, batch_size=4, parts=1, crop="resized",
+@pytest.mark.parametrize("packed", [False, True])
+def test_folders_and_lmdb_through_every_stage(class_folders, tmp_path, packed):
+    """Class folders, and the same pictures packed by ``python -m reproductions data prepare lmdb``."""
+    dataset = class_folders
+    if packed:
+        dataset = tmp_path / "packed"
+        dataset.mkdir()
+        for split, name in (("train", "train.lmdb"), ("test", "val.lmdb")):
+            arguments = ["data", "prepare", "lmdb", "--source", str(class_folders), "--split", split]
+            assert reproductions([*arguments, "--to", str(dataset / name)]) == 0
+    searched = search(
+        SearchSettings(
+            dataset=str(dataset), resolution=32, workers=0, macs_max=122, epochs=2, batch_size=4, parts=1, lr=0.01,
+            schedule_images=0, start_epoch=0, update_every=1, pool_size=2, slice=2, holdout=2, recalibrate_batches=1,
+            choose="rescore",
+        ),
+        options(tmp_path / "search", "search"),
+    )  # fmt: skip
+    assert searched["metrics"]["meta_updates"] == 1 and searched["metrics"]["distilled"] == 1 and searched["scored"]
+    arch = str(tmp_path / "search" / "architecture.json")
+    settings = replace(TINY, arch=arch, dataset=str(dataset), train_images=0, batch_size=4, parts=1, crop="resized",
                        randaugment=9.0, erasing=0.5, epochs=1, warmup_epochs=0)  # fmt: skip
-    result = train(settings, options(tmp_path / "run"))
-    assert result["metrics"]["steps"] == 2
+    result = train(settings, options(tmp_path / "train"))
+    assert result["metrics"]["steps"] == 3
+    weights = str(tmp_path / "train" / "weights.safetensors")
+    sources = [dataset, dataset / "val.lmdb"] if packed else [dataset]
+    for number, source in enumerate(sources):
+        again = evaluate(
+            EvaluateSettings(arch=arch, checkpoint=weights, dataset=str(source), workers=0),
+            options(tmp_path / f"evaluate{number}", "evaluate"),
+        )
+        assert again["metrics"]["images"] == 8
+        assert again["metrics"]["loss"] == pytest.approx(result["metrics"]["loss"], abs=1e-4)
+    if packed:  # the pictures are the same, so the run is
+        plain = train(replace(settings, dataset=str(class_folders)), options(tmp_path / "plain"))
+        assert plain["metrics"] == result["metrics"]
+
+
+def test_evaluation_in_two_processes(finished, tmp_path, in_two_processes):
+    folder, result = finished
+    settings = EvaluateSettings(arch=PATH, checkpoint=str(folder / "weights.safetensors"), dataset="digits",
+                                resolution=32, batch_size=16)  # fmt: skip
+    in_two_processes("evaluate", settings, tmp_path, 1)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["processes"] == 2 and written["metrics"]["images"] == 40  # none twice, none left out
+    for name in ("top1_error_percent", "top5_error_percent"):
+        assert written["metrics"][name] == pytest.approx(result["metrics"][name])
+    assert written["metrics"]["loss"] == pytest.approx(result["metrics"]["loss"], abs=1e-4)
