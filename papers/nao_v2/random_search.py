@@ -12,7 +12,7 @@ from common.architecture import save_architecture
 from common.device import pick_device
 from common.runs import Run, open_run
 from common.training import evaluate
-from papers.nao_v2 import pool
+from papers.nao_v2 import cost, pool
 from papers.nao_v2.architectures import SPACE, SPACES, Architecture, as_file, text_of
 from papers.nao_v2.datasets import all_batches, open_set, split, train_batches
 from papers.nao_v2.network import Network
@@ -86,3 +86,15 @@ def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
             "macs": counts.macs,
         }
         return run.finish({"metrics": metrics, "architecture": text_of(best)})
+
+
+def plan(settings: RandomSettings, options: Any) -> list[str]:
+    """What a random search would do."""
+    c, count = settings, count_of(settings)
+    rest = cost.training_images(c.dataset, c.valid_images, c.train_images)
+    seconds = cost.train_seconds(count * c.epochs * rest, c.channels, c.layers)
+    seconds += cost.score_seconds(count * c.valid_images, c.channels, c.layers)
+    return [
+        f"{count} random architectures x {c.epochs} epochs x {-(-rest // c.batch_size)} steps of {c.batch_size} images",
+        f"about {cost.duration(seconds)} on one CPU thread",
+    ]

@@ -17,7 +17,7 @@ from common import seeds
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import Run, open_run
-from papers.nao_v2 import balanced, pool, ranking
+from papers.nao_v2 import balanced, cost, pool, ranking
 from papers.nao_v2.architectures import SPACES, Architecture, text_of
 from papers.nao_v2.datasets import all_batches, open_set, split, train_batches, validation_batch
 from papers.nao_v2.operations import DropPath
@@ -134,3 +134,18 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
                 metrics[f"{name}_{policy}_spread"] = stdev(values) if len(values) > 1 else 0.0
         write_ranks(run, c, candidates, alone, shared, classes)
         return run.finish({"metrics": metrics, "alone": alone, "shared": shared})
+
+
+def plan(settings: RankStudySettings, options: Any) -> list[str]:
+    """What a rank study would do."""
+    c, supernets = settings, len(POLICIES) * settings.seeds
+    rest = cost.training_images(c.dataset, c.valid_images, c.train_images)
+    images = rest * (c.architectures * c.alone_epochs + supernets * c.epochs)
+    scored = c.architectures * (c.valid_images + supernets * (c.score_images or c.valid_images))
+    seconds = cost.train_seconds(images, c.channels, c.layers) + cost.score_seconds(scored, c.channels, c.layers)
+    return [
+        f"{c.architectures} architectures from scratch, {c.alone_epochs} epochs each",
+        f"{supernets} supernets ({' and '.join(POLICIES)}, {c.seeds} seeds) of {c.epochs} epochs, all architectures "
+        f"scored by each",
+        f"about {cost.duration(seconds)} on one CPU thread",
+    ]

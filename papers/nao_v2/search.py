@@ -9,7 +9,7 @@ from common import distributed, records
 from common.architecture import save_architecture
 from common.device import pick_device
 from common.runs import open_run
-from papers.nao_v2 import balanced, pool
+from papers.nao_v2 import balanced, cost, pool
 from papers.nao_v2.architectures import SPACE, as_file, from_tokens, text_of, to_tokens
 from papers.nao_v2.controller_training import controller_epoch, controller_quality, training_data
 from papers.nao_v2.datasets import open_set, split
@@ -177,22 +177,31 @@ def finish(s: SearchState) -> dict[str, Any]:
 
 
 def plan(settings: SearchSettings, options: Any) -> list[str]:
-    """What a search would do."""
+    """What a search would do, and the controller's share of its time (one CPU thread)."""
     c = settings
-    new = (c.iterations - 1) * c.new_architectures
-    images = {"cifar10": 50_000, "cifar100": 50_000, "digits": 4_000}.get(c.dataset, 0)
-    rest = c.train_images or max(images - c.valid_images, 0)
+    rest = cost.training_images(c.dataset, c.valid_images, c.train_images)
     per_epoch = -(-rest // c.batch_size)
-    scored = sum(c.seed_architectures + i * c.new_architectures for i in range(c.iterations))
-    pairs = sum(
-        c.controller_copies * int(0.9 * (c.seed_architectures + i * c.new_architectures))
-        for i in range(c.iterations - 1)
+    pools = [c.seed_architectures + i * c.new_architectures for i in range(c.iterations)]
+    supernet = c.iterations * c.epochs * per_epoch
+    controller = sum(
+        c.controller_epochs * -(-c.controller_copies * int(0.9 * size) // c.controller_batch_size)
+        for size in pools[:-1]
     )
+    shape = (c.channels, c.layers)
+    work = {
+        "supernet": cost.train_seconds(c.iterations * c.epochs * rest, *shape),
+        "scores": cost.score_seconds(sum(pools) * (c.score_images or c.valid_images), *shape),
+        "controller": controller * c.controller_batch_size / 100 * cost.CONTROLLER_S,
+        "final trainings": cost.train_seconds(c.final * c.final_epochs * rest, *shape),
+    }
+    total = sum(work.values())
+    parts = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in work.items())
     return [
         f"{c.iterations} supernet trainings of {c.epochs} epochs x {per_epoch} steps = "
-        f"{c.iterations * c.epochs * per_epoch} steps of {c.batch_size} images",
-        f"{scored} scores, up to {new} new architectures, {-(-pairs // c.controller_batch_size) * c.controller_epochs} "
-        f"controller steps",
+        f"{supernet} steps of {c.batch_size} images",
+        f"{sum(pools)} scores, up to {(c.iterations - 1) * c.new_architectures} new architectures, "
+        f"{controller} controller steps",
         f"{c.final} trainings from scratch of {c.final_epochs} epochs",
-        "per step at the published size (batch 16, one CPU thread): about 0.5 s and 1 GB",
+        f"about {cost.duration(total)} on one CPU thread: {parts}",
+        "about 2 GB of memory: images, and activations of a validation batch of 500",
     ]

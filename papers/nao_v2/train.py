@@ -13,7 +13,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
 from common.training import evaluate
-from papers.nao_v2 import datasets
+from papers.nao_v2 import cost, datasets
 from papers.nao_v2.architectures import load, space_of, text_of
 from papers.nao_v2.network import Network
 from papers.nao_v2.scratch import Recipe, Trainer
@@ -164,7 +164,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
 def plan(settings: TrainSettings, options: Any) -> list[str]:
     """What a training would do."""
     c, world = settings, distributed.world_size()
-    images = {"cifar10": 50_000, "cifar100": 50_000, "digits": 4_000, "imagenet": 1_281_167}.get(c.dataset, 0)
+    images = cost.IMAGES.get(c.dataset, 0)
     images = min(images, c.train_images) if c.train_images else images
     steps = -(-images // (per_process_batch(c, world) * world))
     size = size_of(
@@ -175,8 +175,13 @@ def plan(settings: TrainSettings, options: Any) -> list[str]:
         classes=datasets.CLASSES.get(c.dataset, 10),
         space=space_of(c.arch, c.space),
     )
-    work = 6 * size.macs * c.batch_size * steps * c.epochs
+    work = 6 * size.macs * c.epochs * images
+    lines = []
+    if c.network == "cifar":  # the estimate is for 32x32 images
+        seconds = cost.train_seconds(c.epochs * images, c.channels, c.layers)
+        lines = [f"about {cost.duration(seconds)} on one CPU thread, tests aside"]
     return [
         f"{c.epochs} epochs x {steps} steps of {per_process_batch(c, world) * world} images",
-        f"{size.parameters:,} parameters, {size.macs:,} multiply-adds per image: {work / 1e15:.1f} x 10^15 operations",
+        f"{size.parameters:,} parameters, {size.macs:,} multiply-adds per image: {work / 1e15:.3g} x 10^15 operations",
+        *lines,
     ]
