@@ -1,0 +1,90 @@
+"""What a user can get wrong, through the command line: one clear line on standard error, exit code 2."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from common.cli import main
+from papers.nao_v2.__main__ import VERBS
+from papers.nao_v2.architectures import PUBLISHED_TEXT, parse
+from papers.nao_v2.network import Network
+
+PUBLISHED = PUBLISHED_TEXT["NAONet_V2"]
+MIDDLE = PUBLISHED[:2] + "9" + PUBLISHED[3:]
+FORWARD = " ".join("5" if k == 12 else word for k, word in enumerate(PUBLISHED.split()))  # node 5 reads itself
+
+
+def refused(capsys, *argv: str) -> str:
+    """The one line that a refused command leaves."""
+    with pytest.raises(SystemExit) as leaving:
+        main("nao_v2", VERBS, list(argv))
+    assert leaving.value.code not in (0, None)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("verb", ["train", "describe"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PUBLISHED[:-2], ("39 integers", "40")),
+        (PUBLISHED + " 0 0", ("42 integers", "40")),
+        ("1 7" + PUBLISHED[3:], ("position 2", "operation 7", "0 to 4")),
+        (FORWARD, ("position 13", "node 5", "state 5")),
+    ],
+)
+def test_architecture_text(capsys, tmp_path, verb, text, words):
+    arch = ["--arch", text] if verb == "train" else [text]
+    line = refused(capsys, verb, *arch, "--out", str(tmp_path / "r"))
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize("verb", ["search", "rank-study"])
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ((PUBLISHED, PUBLISHED), "line 2 repeats line 1"),
+        ((PUBLISHED, MIDDLE), "line 2 is of space 'middle'"),
+        ((PUBLISHED, "1 2 3"), "line 2"),
+        ((), "holds no architecture"),
+    ],
+)
+def test_pool_file(capsys, tmp_path, verb, lines, words):
+    pool = tmp_path / "pool"
+    pool.write_text("".join(line + "\n" for line in lines))
+    line = refused(capsys, verb, "--pool-file", str(pool), "--out", str(tmp_path / "r"))
+    assert words in line, line
+
+
+def test_absent_pool_file(capsys, tmp_path):
+    line = refused(capsys, "search", "--pool-file", str(tmp_path / "none"), "--out", str(tmp_path / "r"))
+    assert "none" in line
+
+
+def test_checkpoint_of_another_architecture(capsys, tmp_path):
+    path = tmp_path / "bare.pt"
+    torch.save(Network(parse(PUBLISHED_TEXT["NAONet_B"]), channels=4, layers=1).state_dict(), path)
+    line = refused(capsys, "evaluate", "--arch", "NAONet_V2", "--checkpoint", str(path), "--out", str(tmp_path / "r"))
+    assert "does not fit" in line and "bare.pt" in line
+    import argparse
+
+    held = argparse.Namespace(arch=PUBLISHED_TEXT["NAONet_B"], channels=4, layers=1)
+    torch.save({"args": held, "model": torch.load(path)}, path)
+    line = refused(capsys, "evaluate", "--arch", "NAONet_V2", "--checkpoint", str(path), "--out", str(tmp_path / "r"))
+    assert "is of architecture" in line and "NAONet_V2" in line
+
+
+def test_plan_states_the_controllers_share(capsys):
+    main("nao_v2", VERBS, ["search", "--profile", "paper", "--plan"])
+    text = capsys.readouterr().out
+    assert "140800 steps" in text and "5800 scores" in text and "351000 controller steps" in text
+    assert "controller 3.5 %" in text
+
+
+def test_draw(capsys, tmp_path):
+    main("nao_v2", VERBS, ["draw", "NAONet_V2_2019_09_23", "--format", "dot", "--out", str(tmp_path)])
+    text = (tmp_path / "normal.dot").read_text()
+    assert text.count('label="sep3"') == 5 and '"c_{k-1}" -> "c_{k}"' in text  # a loose input leads to the output
+    assert (tmp_path / "reduction.dot").exists()
