@@ -1,0 +1,88 @@
+"""What a user can get wrong on the command line: one line that says the cause and the remedy, and exit status 2."""
+
+from itertools import count
+
+import pytest
+import torch
+
+from common.checkpoints import save_weights
+from common.cli import main
+from papers.cream.__main__ import VERBS
+from papers.cream.architectures import PUBLISHED
+from papers.cream.networks import derive
+
+PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
+SMALL = ("--train-images", "80", "--holdout", "0", "--batch-size", "16", "--epochs", "1", "--erasing", "0")
+
+
+@pytest.fixture
+def line(capsys, tmp_path):
+    """Runs a command and returns the one line of its complaint."""
+
+    number = count()
+
+    def run(*arguments):
+        out = str(tmp_path / f"run{next(number)}")
+        with pytest.raises(SystemExit) as left:
+            main("cream", VERBS, [*arguments, "--device", "cpu", "--out", out])
+        assert left.value.code == 2
+        complaint = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error")]
+        assert len(complaint) == 1
+        return complaint[0]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*SMALL, "--start-epoch", "5"), "the board is empty"),
+        ((*SMALL, "--lr", "1e30"), "diverged; lower --lr"),
+        (("--macs-min", "600", "--macs-max", "1000"), "no supernet fits the window 600 to 1000"),
+        (("--macs-min", "9", "--macs-max", "3"), "impossible window"),
+        (("--resolution", "64"), "images of 32 pixels are smaller than --resolution 64"),
+        (("--resolution", "16"), "resolution 16 is too small"),
+        (("--subset-classes", "20"), "the subset needs 20 classes"),
+        (("--subset-classes", "5", "--subset-images", "9999"), "with 9999 pictures each"),
+        (("--pick", "top1"), "--pick top1 makes the meta value a constant"),
+        (("--acc-gap", "wide"), "acc-gap"),
+    ],
+)
+def test_search(line, arguments, message):
+    assert message in line("search", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("23", "network 23: only its accuracy was published"),
+        ("72", "network 72: only its accuracy was published"),
+        ("[[0],[3],[3],[3],[3],[0]]", "list of 7 lists"),
+        ("[[0],[3],[3],[6],[3],[3],[0]]", "stage 3: unknown choice 6"),
+        ("[[0],[],[3],[3],[3],[3],[0]]", "stage 1 has no first block"),
+        ("nowhere.json", "unknown architecture 'nowhere.json'"),
+        ("", "no architecture given"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "evaluate", "describe"])
+def test_architectures(line, verb, arch, message):
+    assert message in line(verb, *(["--arch", arch] if verb != "describe" else [arch]))
+
+
+def test_checkpoints(line, tmp_path):
+    with torch.device("meta"):
+        shapes = derive(PUBLISHED["43"], 10).state_dict()
+    torch.save({"state_dict_ema": {k: torch.zeros(v.shape) for k, v in shapes.items()}}, tmp_path / "43.pth.tar")
+    complaint = line("evaluate", "--arch", "14", "--checkpoint", str(tmp_path / "43.pth.tar"))
+    assert "does not fit this architecture" in complaint or "another network" in complaint
+    save_weights(derive([[0]] * 7, 7), tmp_path / "seven.safetensors")
+    complaint = line("evaluate", "--arch", PATH, "--checkpoint", str(tmp_path / "seven.safetensors"))
+    assert "a head of 7 classes, the data set has 10" in complaint
+    (tmp_path / "text.pth").write_text("no weights")
+    assert "text.pth" in line("evaluate", "--arch", PATH, "--checkpoint", str(tmp_path / "text.pth"))
+    assert "absent.pth" in line("evaluate", "--arch", PATH, "--checkpoint", str(tmp_path / "absent.pth"))
+
+
+def test_selection(line, tmp_path):
+    assert "no search given" in line("select")
+    assert "result.json" in line("select", "--search", str(tmp_path / "absent"))
