@@ -3,9 +3,14 @@ folding, memory in NCHW), timed in the same process. Run with --benchmark-enable
 
 W1 supernet step (4 paths)   W2 generator step, all operations on   W3 scratch step, SGNAS-C   W4 evaluation, SGNAS-A
 W5 build SGNAS-A from a target
+
+What bounds the supernet step, on this machine's GPU where it has one:
+    pytest tests/benchmarks/test_sgnas.py -k bounds -s --benchmark-enable
 """
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 import pytest
@@ -247,3 +252,73 @@ def test_w5(benchmark, way):
             Network(macro, PUBLISHED["SGNAS-A"], 1000, True, "hswish")
 
     benchmark.pedantic(build, rounds=3, warmup_rounds=1)
+
+
+def counted(step, device: torch.device) -> tuple[int, float, float]:
+    """(kernels, seconds they take, seconds of the whole step) of one call, after one to warm up.
+
+    On a GPU the kernels are the launched ones. On a CPU they are the operators that call no other one, allocations and
+    views aside: each would be at least one launch.
+    """
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    views = {"view", "as_strided", "slice", "select", "expand", "permute", "t", "transpose", "detach", "unbind"}
+    views |= {
+        "empty",
+        "empty_like",
+        "empty_strided",
+        "resize_",
+        "_local_scalar_dense",
+        "lift_fresh",
+        "unfold",
+        "reshape",
+    }
+    cuda = device.type == "cuda"
+    step()
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
+    with profile(activities=activities, acc_events=True) as record:
+        begin = time.perf_counter()
+        step()
+        if cuda:
+            torch.cuda.synchronize(device)
+        whole = time.perf_counter() - begin
+    if cuda:
+        kernels = [e for e in record.events() if e.device_type == DeviceType.CUDA]
+        return len(kernels), sum(e.device_time_total for e in kernels) / 1e6, whole
+
+    def works(event) -> bool:
+        return event.name.startswith("aten::") and event.name.removeprefix("aten::") not in views
+
+    working = [e for e in record.events() if works(e)]
+    leaves = sum(not any(map(works, e.cpu_children)) for e in working)
+    return leaves, sum(e.self_cpu_time_total for e in working) / 1e6, whole
+
+
+@pytest.mark.parametrize("way", ["plain", "ours"])
+def test_what_bounds_the_supernet_step(benchmark, way):
+    """Prints kernels per step and the share of the step in which they run: a low share means launches bound it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    macro, (x, y) = macro_for_run(benchmark), data()
+    x, y = x.to(device), y.to(device)
+    paths = sample_paths(np.random.RandomState(0), len(macro.layers), 4)
+    net = (PlainSupernet(macro, 100) if way == "plain" else Supernet(macro, 100)).to(device)
+    sgd = torch.optim.SGD(net.parameters(), 0.064, momentum=0.9, weight_decay=4e-4, foreach=False)
+    mine = PathSGD(net, 0.9, 4e-4) if way == "ours" else None
+
+    def step():
+        if mine is not None:
+            supernet_gradients(net, x, y, paths)
+            mine.step(0.064, paths)
+            return
+        sgd.zero_grad(set_to_none=False)
+        for path in paths:
+            label_smoothing_cross_entropy(net(x, path), y).backward()
+        sgd.step()
+
+    number, inside, whole = counted(step, device)
+    bound = "launches and Python" if inside < 0.7 * whole else "the kernels themselves"
+    print(f"\n{way} on {device.type}: {number} kernels, {inside:.3f} of {whole:.3f} s in them; bound by {bound}")
+    benchmark.extra_info.update(kernels=number, seconds_in_kernels=inside, seconds=whole)
+    assert number > 100
+    benchmark.pedantic(lambda: None, rounds=1)

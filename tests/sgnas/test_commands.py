@@ -28,7 +28,7 @@ FLAGS = (
 )
 SMALL = FLAGS.split()
 RANGE = "--low 0.8 --high 1.2 --target-step 0.05 --target-noise 0.01 --validation-step 0.1 --alpha 20"
-KERNELS = [[3, 5], [7, 3, 3], [5], [3, 3], [5, 7]]
+PAPER = "--profile paper --epochs 1 --batch-size 4 --workers 0 --warmup-epochs 0"
 
 
 def command(*arguments: object) -> None:
@@ -102,28 +102,8 @@ def test_latency_targets_end_to_end(tmp_path):
     measured = json.loads((tmp_path / "table" / "latency.json").read_text())
     assert measured["unit"] == "ms" and measured["device"] == "cpu"
     # times of a busy machine are noisy: the search gets a table of the same form with plain numbers
-    plain = {
-        **measured,
-        "base": 0.1,
-        "depthwise": [[0.01, 0.02, 0.04]] * 5,
-        "expand": [0.06] * 5,
-        "project": [0.06] * 5,
-    }
-    write_json(tmp_path / "plain.json", plain)
-    ranges = [
-        "--low",
-        "0.8",
-        "--high",
-        "1.2",
-        "--target-step",
-        "0.05",
-        "--target-noise",
-        "0.01",
-        "--validation-step",
-        "0.1",
-        "--alpha",
-        "20",
-    ]
+    entries = {"base": 0.1, "depthwise": [[0.01, 0.02, 0.04]] * 5, "expand": [0.06] * 5, "project": [0.06] * 5}
+    write_json(tmp_path / "plain.json", {**measured, **entries})
     command(
         "search", *SMALL, *RANGE.split(), "--prior-tolerance", 0.05, "--targets", 0.9, 1.0, 1.1, "--latency-table",
         tmp_path / "plain.json", "--out", tmp_path / "run",
@@ -143,7 +123,7 @@ def test_margin_follows_the_unit():
 
 
 def test_folders_equal_lmdbs(tree, tmp_path, capsys):
-    common = ["--profile", "paper", "--epochs", "1", "--batch-size", "4", "--workers", "0", "--warmup-epochs", "0"]
+    common = PAPER.split()
     for kind in ("tree", "lmdb"):
         out = tmp_path / kind
         command("train", *common, "--arch", "SGNAS-C", "--dataset", tree / kind, "--train-images", 4, "--out", out)
