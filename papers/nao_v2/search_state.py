@@ -281,5 +281,6 @@ def train_finalist(s: SearchState, number: int) -> float:
         if time.perf_counter() - started > 10:
             s.save()
             started = time.perf_counter()
+    distributed.broadcast(network.buffers())  # BN statistics are per process
     found = evaluate(network, all_batches(s.valid), s.device, s.precision)
     return 100.0 - found.top1_error

@@ -117,6 +117,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
                 "train_top1_error_percent": trained.top1_error,
             }
             if (epoch + 1) % c.evaluate_every == 0 or epoch + 1 == c.epochs:
+                distributed.broadcast(network.buffers())  # BN statistics are per process; process 0's are the network's
                 tested = evaluate(network, tests.epoch(0), device, options.precision)
                 best = {**best, "last": tested.top1_error}
                 if tested.top1_error < best["error"]:
