@@ -1,5 +1,6 @@
 """The search as a whole: phases, resume, distribution, selection, bad input (tiny runs on the embedded digits)."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -118,6 +119,10 @@ def test_two_processes_equal_one_with_two_parts(finished, tmp_path, in_two_proce
     assert other["processes"] == 2 and other["metrics"]["meta_updates"] == 1
     assert [row["path"] for row in other["board"]] == [row["path"] for row in result["board"]]
     assert [row["score"] for row in other["board"]] == pytest.approx([row["score"] for row in result["board"]])
+    assert other["metrics"] == result["metrics"]  # admissions, distilled steps and meta updates among them
+    for mine, its in zip(*(list(csv.DictReader((f / "history.csv").open())) for f in (folder, tmp_path)), strict=True):
+        for column in ("loss", "train_top1_percent", "board_best"):  # the loss holds m and the teacher's probabilities
+            assert float(its[column] or 0) == pytest.approx(float(mine[column] or 0), rel=1e-4)
     ours, theirs = weights(folder), weights(tmp_path)
     for name, value in ours.items():
         if "running" in name or "num_batches" in name:
