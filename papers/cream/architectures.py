@@ -100,5 +100,6 @@ def resolve(arch: str) -> tuple[str, Path, int | None, dict[str, Any]]:
 
     content = load_architecture(File(arch), "cream")
     if isinstance(content, dict):
-        return File(arch).stem, check_path(content.get("path")), content.get("resolution"), content
+        choices = len(CHOICES) + 2 * bool(content.get("dil_conv")) + bool(content.get("resunit"))  # the larger spaces
+        return File(arch).stem, check_path(content.get("path"), choices=choices), content.get("resolution"), content
     return File(arch).stem, check_path(content), None, {}

@@ -6,7 +6,7 @@ from typing import Any
 
 from common.errors import UserError
 from papers.cream.architectures import PUBLISHED, Path, resolve
-from papers.cream.layout import NetworkSpec, network_spec
+from papers.cream.layout import VARIANTS, Layout, NetworkSpec, network_spec
 from papers.cream.settings import DescribeSettings
 
 CLASSES = {
@@ -36,7 +36,8 @@ def spec_of(
     single = single_block_rule(single_block, path)
     if "single_block_default" in extra and single_block == "auto":
         single = bool(extra["single_block_default"])
-    return name, network_spec(path, classes, single_block_default=single, repeat_stage3=repeat_stage3), size, path
+    layout = Layout(**{option: extra[option] for option in VARIANTS if option in extra})
+    return name, network_spec(path, classes, layout, single, repeat_stage3), size, path
 
 
 def describe(

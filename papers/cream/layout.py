@@ -179,6 +179,13 @@ class Layout:
 
 
 PUBLISHED_LAYOUT = Layout()
+VARIANTS = ("pool", "resunit", "dil_conv")  # what a search may change, and an architecture file carries
+
+
+def variant_of(layout: Layout) -> dict[str, str | bool]:
+    """What differs from the published layout among the search's own options: ``{}`` for the published space."""
+    chosen = {name: getattr(layout, name) for name in VARIANTS}
+    return {name: value for name, value in chosen.items() if value != getattr(PUBLISHED_LAYOUT, name)}
 
 
 @dataclass(frozen=True)

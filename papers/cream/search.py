@@ -26,7 +26,7 @@ from papers.cream import data
 from papers.cream.architectures import Path
 from papers.cream.board import Board
 from papers.cream.iteration import StepRules, search_step
-from papers.cream.layout import FlopsTable, Layout, network_spec
+from papers.cream.layout import FlopsTable, Layout, network_spec, variant_of
 from papers.cream.meta import MetaRules
 from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
@@ -119,7 +119,7 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         origin = {"paper": "cream", "method": settings.method, "seed": options.seed, "dataset": settings.dataset,
                   "classes": classes,
                   "chosen_by": settings.choose if settings.method == "cream" else "rescore"}  # fmt: skip
-        architecture = {"path": chosen, "resolution": resolution}
+        architecture = {"path": chosen, "resolution": resolution, **variant_of(layout)}
         if distributed.rank() == 0:
             save_architecture(run.folder / "architecture.json", "cream", architecture, origin)
             save_weights(net, run.folder / "supernet.safetensors")

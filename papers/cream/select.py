@@ -14,7 +14,7 @@ from common.records import read_json
 from common.runs import open_run
 from common.settings import settings_from
 from papers.cream import data
-from papers.cream.layout import network_spec
+from papers.cream.layout import network_spec, variant_of
 from papers.cream.networks import Supernet
 from papers.cream.search import rescore, resolution_of, sources, space_of
 from papers.cream.settings import SearchSettings, SelectSettings
@@ -61,7 +61,7 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
                     f"or --macs-max"
                 )
         spec = network_spec(chosen, len(source.classes), layout, single_block_default=False)
-        architecture = {"path": chosen, "resolution": resolution}
+        architecture = {"path": chosen, "resolution": resolution, **variant_of(layout)}
         if distributed.rank() == 0:
             origin = {
                 "paper": "cream",

@@ -218,6 +218,31 @@ def test_folders_and_lmdb_through_every_stage(class_folders, tmp_path, packed):
         assert plain["metrics"] == result["metrics"]
 
 
+def test_a_path_of_the_larger_space_is_trained_as_it_was_searched(tmp_path):
+    settings = SearchSettings(
+        dataset="digits", train_images=48, resolution=32, workers=0, macs_max=122, epochs=2, batch_size=8, parts=1,
+        lr=0.01, schedule_images=0, start_epoch=0, update_every=2, pool_size=2, slice=3, crop="padded", flip=False,
+        jitter=0.0, resunit=True, dil_conv=True, pool="catavgmax", sampling="weighted",
+        probabilities=(0.0,) * 6 + (0.3, 0.3, 0.4),
+    )  # fmt: skip
+    found = search(settings, options(tmp_path / "search", "search"))
+    path = found["architecture"]["path"]
+    assert all(choice >= 6 for stage in path[1:6] for choice in stage)
+    file = tmp_path / "search" / "architecture.json"
+    described = describe(str(file), "digits")
+    assert described["parameters"] == found["metrics"]["parameters"] and described["architecture"] == path
+    result = train(replace(TINY, arch=str(file), epochs=1), options(tmp_path / "train"))
+    assert result["metrics"]["parameters"] == found["metrics"]["parameters"]
+    again = evaluate(
+        EvaluateSettings(arch=str(file), checkpoint=str(tmp_path / "train" / "weights.safetensors"), dataset="digits"),
+        options(tmp_path / "evaluate", "evaluate"),
+    )
+    assert again["metrics"]["loss"] == pytest.approx(result["metrics"]["loss"], abs=1e-4)
+    save_architecture(file, "cream", {"path": path, "resolution": 32}, {})
+    with pytest.raises(UserError, match="unknown choice"):
+        describe(str(file), "digits")
+
+
 def test_evaluation_in_two_processes(finished, tmp_path, in_two_processes):
     folder, result = finished
     settings = EvaluateSettings(arch=PATH, checkpoint=str(folder / "weights.safetensors"), dataset="digits",
