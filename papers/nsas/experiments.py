@@ -5,8 +5,11 @@ probes), Kendall's tau of the supernet's ranking against the tables, accuracy of
 The constraint set is the paper's archive (novelty search with the per-edge distance); loss "authors" keeps constraint
 losses as numbers, loss "paper" differentiates them.  M = 0 is RandomNAS.
 
+For one seed every form of the loss starts from the same weights and sees the same batches and the same sampled
+architectures (all are functions of seed, epoch and step), so forms are compared seed by seed.
+
 A run writes result.json, forgetting.csv, cells.csv, figure.svg and paragraph.txt; ``--summarise FOLDER`` joins all runs
-below a folder into study.csv, figure.svg and paragraph.txt.
+below a folder into study.csv, contrasts.csv, costs.csv, figure.svg, figure.png and paragraph.txt.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from common.cli import RunOptions
 
 Code = tuple[int, ...]
+WATCHED = 4  # architectures whose accuracy is followed from one probe to the next
 
 
 def run(settings: ExperimentSettings, options: RunOptions) -> dict:
@@ -66,9 +70,20 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         archive = Archive(settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot)
         probe = next(iter(valid.epoch(0)))
         probe = (probe[0][: settings.probe_images], probe[1][: settings.probe_images])
+        trained: list[Code] = []  # the last architectures that were sampled
         watched: list[tuple[Code, float]] = []
         drops: list[tuple[int, float]] = []
-        for epoch in range(settings.epochs):
+        first, spent = 0, 0.0
+        if state := work.load():
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            archive.members, archive.recent, trained = (
+                [tuple(c) for c in state[n]] for n in ("members", "recent", "trained")
+            )
+            watched = [(tuple(c), before) for c, before in state["watched"]]
+            drops = [(at, points) for at, points in state["drops"]]
+            first, spent = state["epoch"], state["spent"]
+        for epoch in range(first, settings.epochs):
             lr = cosine(epoch, settings.learning_rate, settings.learning_rate_min, settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
             for step, (x, y) in enumerate(train.epoch(epoch)):
@@ -84,16 +99,24 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
                 zero_fill_grads([p for p in model.parameters() if p in optimizer.state])
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
-                if (step + 1) % settings.probe_every == 0:
+                trained = [*trained, current][-WATCHED:]
+                at = epoch * len(train) + step + 1
+                if at % settings.probe_every == 0:
                     # how the architectures noted at the last probe fare after the updates since
-                    at = epoch * len(train) + step + 1
                     drops += [(at, before - accuracy(model, code, *probe)) for code, before in watched]
-                    watched = [(c, accuracy(model, c, *probe)) for c in [current, *archive.recent[-3:]]][:4]
+                    watched = [(code, accuracy(model, code, *probe)) for code in trained]
             forgetting = mean_drop(drops)
             work.log(epoch=epoch + 1, lr=lr, loss=float(loss), forgetting_points=forgetting)
+            work.save({
+                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
+                "members": [list(c) for c in archive.members], "recent": [list(c) for c in archive.recent],
+                "trained": [list(c) for c in trained], "watched": [[list(c), before] for c, before in watched],
+                "drops": [list(d) for d in drops], "spent": spent + time.process_time() - started,
+            })  # fmt: skip
         metrics = {"forgetting_points": mean_drop(drops)}
         codes, scores, truth = ranking(model, train, valid, settings, options)
         metrics["chosen_supernet_accuracy_percent"] = max(scores)
+        metrics["mean_supernet_accuracy_percent"] = float(np.mean(scores))
         if truth is not None:
             metrics["tau"] = float(kendalltau(scores, truth).statistic)
             metrics["chosen_test_accuracy_percent"] = truth[int(np.argmax(scores))]
@@ -106,7 +129,7 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         study.figure_of_run(work.folder / "figure.svg", title, drops, scores, truth)
         text = study.sentence_of_run(settings.loss, settings.constraints, metrics)
         (work.folder / "paragraph.txt").write_text(text)
-        work.log("timing", process_seconds=time.process_time() - started)
+        work.log("cost", process_seconds=spent + time.process_time() - started)
         return work.finish({"metrics": metrics, "note": note, "paragraph": text})
 
 
@@ -118,9 +141,11 @@ def summary(settings: ExperimentSettings, options: RunOptions) -> dict:
         if work.result is not None:
             return work.result
         text = study.paragraph(rows)
-        (work.folder / "study.csv").write_text(study.table(rows))
+        (work.folder / "study.csv").write_text(study.table(rows, study.COLUMNS))
+        (work.folder / "contrasts.csv").write_text(study.table(study.contrasts(rows), study.CONTRAST))
+        (work.folder / "costs.csv").write_text(study.table(rows, study.COSTS))
         (work.folder / "paragraph.txt").write_text(text)
-        study.figure(work.folder / "figure.svg", rows)
+        study.figure([work.folder / "figure.svg", work.folder / "figure.png"], rows)
         return work.finish({"metrics": {"runs": len(rows)}, "paragraph": text})
 
 

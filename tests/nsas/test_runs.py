@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 from dataclasses import replace
@@ -188,25 +189,65 @@ def test_experiment(loss, constraints, tmp_path):
     result = module_of("experiments:run")[1](settings, options(tmp_path, "experiments"))
     assert {"forgetting_points", "chosen_supernet_accuracy_percent"} <= set(result["metrics"])
     assert json.loads((tmp_path / "result.json").read_text())["metrics"] == result["metrics"]
-    for name in ("figure.svg", "paragraph.txt", "forgetting.csv", "cells.csv"):
+    for name in ("figure.svg", "paragraph.txt", "forgetting.csv", "cells.csv", "cost.csv"):
         assert (tmp_path / name).stat().st_size > 0, name
 
 
-def test_summary_of_experiments(tmp_path):
-    run = module_of("experiments:run")[1]
-    runs = [("authors", 0, 0), ("authors", 0, 1), ("paper", 4, 0), ("paper", 4, 1)]
-    for loss, constraints, seed in runs:
-        folder = tmp_path / "runs" / f"{loss}-{constraints}-{seed}"
-        folder.mkdir(parents=True)
-        metrics = {"forgetting_points": constraints + 0.1 * seed, "chosen_supernet_accuracy_percent": 50.0}
+def fake_experiments(folder, runs, **more):
+    for loss, constraints, seed, forgetting in runs:
+        path = folder / f"{loss}-{constraints}-{seed}"
+        path.mkdir(parents=True)
+        metrics = {"forgetting_points": forgetting, "chosen_supernet_accuracy_percent": 50.0,
+                   "mean_supernet_accuracy_percent": 40.0}  # fmt: skip
         found = {"paper": "nsas", "stage": "experiments", "seed": seed, "metrics": metrics}
-        found["settings"] = {"loss": loss, "constraints": constraints, "summarise": ""}
-        (folder / "result.json").write_text(json.dumps(found))
+        found["settings"] = {"loss": loss, "constraints": constraints, "summarise": "", **more}
+        (path / "result.json").write_text(json.dumps(found))
+
+
+def test_summary_of_experiments(tmp_path):
+    """Seeds 0 and 1 differ a lot, the paired differences (4.0 and 4.2) hardly: the interval is that of the pairs."""
+    run = module_of("experiments:run")[1]
+    runs = [("authors", 0, 0, 1.0), ("authors", 0, 1, 31.0), ("paper", 4, 0, 5.0), ("paper", 4, 1, 35.2)]
+    runs += [("authors", constraints, seed, value) for constraints in (4, 8) for seed, value in ((0, 7.0), (1, 30.0))]
+    fake_experiments(tmp_path / "runs", runs, epochs=3)
     settings = ExperimentSettings(summarise=str(tmp_path / "runs"))
     result = run(settings, options(tmp_path / "study", "experiments"))
-    assert result["metrics"]["runs"] == 4
-    assert len((tmp_path / "study" / "study.csv").read_text().splitlines()) == 5
-    assert "paper, M = 4 differs from RandomNAS" in (tmp_path / "study" / "paragraph.txt").read_text()
-    assert (tmp_path / "study" / "figure.svg").exists()
+    assert result["metrics"]["runs"] == 8
+    assert len((tmp_path / "study" / "study.csv").read_text().splitlines()) == 9
+    with (tmp_path / "study" / "contrasts.csv").open() as lines:
+        rows = {row["contrast"]: row for row in csv.DictReader(lines) if row["measure"] == "forgetting_points"}
+    gap = rows["paper, M = 4 minus RandomNAS"]
+    half = 12.706204736 * 0.1  # Student's t at 0.975 with one degree of freedom, standard error 0.1
+    assert [float(gap[k]) for k in ("mean", "low", "high")] == pytest.approx([4.1, 4.1 - half, 4.1 + half])
+    assert "paper, M = 4 minus authors, M = 4" in rows
+    text = (tmp_path / "study" / "paragraph.txt").read_text()
+    assert "paper, M = 4 minus RandomNAS +4.100" in text and "epochs 3" in text and "seed by seed" in text
+    for name in ("figure.svg", "figure.png", "costs.csv"):
+        assert (tmp_path / "study" / name).exists(), name
     with pytest.raises(UserError, match="no finished experiments"):
         run(ExperimentSettings(summarise=str(tmp_path / "nothing")), options(tmp_path / "x", "experiments"))
+
+
+def test_a_summary_refuses_two_scales(tmp_path):
+    fake_experiments(tmp_path / "runs" / "a", [("paper", 2, 0, 1.0)], epochs=3)
+    fake_experiments(tmp_path / "runs" / "b", [("paper", 4, 0, 1.0)], epochs=4)
+    with pytest.raises(UserError, match="other settings"):
+        module_of("experiments:run")[1](
+            ExperimentSettings(summarise=str(tmp_path / "runs")), options(tmp_path / "x", "experiments")
+        )
+
+
+def test_forms_of_the_experiment_are_paired(tmp_path):
+    """With equal seeds every form sees the same batches and architectures; so the authors' loss, whose constraints have
+    no gradient, gives the same supernet for every M.
+    """
+    found = {}
+    for constraints in (2, 3):
+        settings = ExperimentSettings(
+            dataset="digits", train_images=32, loss="authors", constraints=constraints, channels=2, cells=1, epochs=2,
+            batch_size=8, probe_every=1, probe_images=8, rank_cells=3, rank_images=8, recalibrate_batches=1,
+        )  # fmt: skip
+        folder = tmp_path / str(constraints)
+        module_of("experiments:run")[1](settings, options(folder, "experiments"))
+        found[constraints] = [(folder / f"{name}.csv").read_text() for name in ("forgetting", "cells")]
+    assert found[2] == found[3]
