@@ -102,7 +102,8 @@ def state(name: str, root: Path) -> tuple[str, str]:
     except UserError as error:
         message = str(error)
     folder = root / (name if name == "imagenet" else pins_of(name)["folder"])
-    if not folder.is_dir():
+    files = () if name == "imagenet" else pins_of(name).get("files", ())
+    if not folder.is_dir() or (files and not any((folder / file).exists() for file in files)):
         return "missing", IMAGENET_HELP if name == "imagenet" else fetch_command(name, root)
     return ("incomplete" if "is missing" in message else "not the pinned files"), message
 
@@ -199,6 +200,9 @@ def run_prepare(arguments: argparse.Namespace, root: Path) -> str:
     if task == "nasbench201":
         origin = prepare.nasbench201_tables(root, source)
         return f"tables made from {origin}; they are not the pinned ones, results are marked unpinned"
+    if task == "nasbench201-v1.0":
+        origin = prepare.nasbench201_first_release(root, _given(source, "--source"))
+        return f"made from {origin}; {_words(verify(task, root))}"
     if task == "sgnas":
         return prepare.sgnas_generator(root, _given(source, "--source"))
     if task == "tiny-imagenet-20":
@@ -256,7 +260,8 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--allow-unpinned", action="store_true", help="accept files that differ from their pins")
     sub = verbs.add_parser("prepare", help="make a set from what its official source gives")
     sub.add_argument(
-        "task", choices=("nasbench201", "sgnas", "tiny-imagenet-20", "imagenet", "subset", "split", "lmdb"),
+        "task", choices=("nasbench201", "nasbench201-v1.0", "sgnas", "tiny-imagenet-20", "imagenet",
+                         "subset", "split", "lmdb"),
         help="subset: the first classes and pictures of a folder; split: a search split of a folder; lmdb: of a folder",
     )  # fmt: skip
     sub.add_argument("--data", type=Path, help="data root (default: NAS_DATA or data)")

@@ -5,7 +5,9 @@ Everything is written under a temporary name and moved into place when complete.
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import os
 import re
 import shutil
@@ -119,6 +121,52 @@ def _tables_from_benchmark(source: Path) -> tuple[dict[str, np.ndarray], str]:
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(f"{source} has not the layout of NAS-Bench-201 v1.1: {type(error).__name__} {error}") from None
     return arrays, f"{source.name}, sha256 {hash_file(source, 'sha256')}"
+
+
+def nasbench201_first_release(root: Path, source: Path) -> str:
+    """``nasbench201/cifar10_test_200ep.csv.gz`` from the benchmark's v1.0 file, or from the NSAS authors' extract of it
+    (a line a cell: the list of six operation numbers, a comma, the mean accuracy). Rows by code, four decimals.
+    """
+    found = _first_release_text(source) if source.suffix == ".txt" else _first_release_file(source)
+    if len(found) != nasbench201.CELLS:
+        raise UserError(f"{source} has {len(found)} cells, expected {nasbench201.CELLS}; download it anew")
+    rows = "".join(f"{code},{value:.4f}\n" for code, value in sorted(found.items()))
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as packed:
+        packed.write(f"code,cifar10_test_top1\n{rows}".encode())
+    origin = f"{source.name}, sha256 {hash_file(source, 'sha256')}"
+    _write_prepared(root / "nasbench201" / "cifar10_test_200ep.csv.gz", buffer.getvalue(), origin)
+    return origin
+
+
+def _first_release_text(source: Path) -> dict[str, float]:
+    if not source.is_file():
+        raise UserError(f"{source} is missing; give the file with --source")
+    found = {}
+    for number, line in enumerate(source.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        cell, _, value = line.strip().rpartition(",")
+        if not line.strip():
+            continue
+        try:
+            operations = json.loads(cell)
+            nasbench201.to_string(operations)
+            found["".join(str(int(op)) for op in operations)] = float(value)
+        except (ValueError, TypeError, UserError):
+            raise UserError(f"{source}:{number}: expected [six operation numbers],accuracy; download it anew") from None
+    return found
+
+
+def _first_release_file(source: Path) -> dict[str, float]:
+    content = _load(source)
+    try:
+        return {
+            "".join(map(str, nasbench201.to_operations(text))): _mean_accuracy(
+                content["arch2infos"][i]["full"], "cifar10", "ori-test", 200
+            )
+            for i, text in enumerate(content["meta_archs"])
+        }
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(f"{source} has not the layout of NAS-Bench-201 v1.0: {type(error).__name__} {error}") from None
 
 
 def _mean_accuracy(record: dict[str, Any], dataset: str, part: str, epochs: int) -> float:

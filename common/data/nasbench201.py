@@ -7,8 +7,11 @@ cell's input, node 3 its output); the architecture string groups the same order 
 
 from __future__ import annotations
 
+import csv
+import gzip
 import io
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -178,6 +181,24 @@ class Table:
         column = self.column(dataset, part, epochs)
         ordered = np.sort(column)
         return 1 + len(column) - np.searchsorted(ordered, column, side="right")
+
+
+def release_1_0(options: Any = None) -> dict[str, float]:
+    """Six digits (one an edge) -> CIFAR-10 test accuracy in percent of the benchmark's first release, v1.0: 200 epochs
+    on all training images, mean over the trials.
+
+    The tables of ``Table`` hold v1.1, where some cells have other trials and so other means. Raises UserError when the
+    file (set ``nasbench201-v1.0``) is absent, altered or unreadable.
+    """
+    checked = verified_path("nasbench201-v1.0", "cifar10_test_200ep.csv.gz", options)
+    try:
+        with gzip.open(checked.path, "rt", encoding="ascii", newline="") as lines:
+            found = {row["code"]: float(row["cifar10_test_top1"]) for row in csv.DictReader(lines)}
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{checked.path} is no readable table: {type(error).__name__} {error}") from None
+    if len(found) != CELLS:
+        raise UserError(f"{checked.path} has {len(found)} cells, expected {CELLS}")
+    return found
 
 
 def official_halves(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ RandomNAS, all terms with gradient on the same batch, live network:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from common import seeds
 from common.architecture import save_architecture
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.nasbench201 import Table, halves, to_string
+from common.data.nasbench201 import Table, halves, release_1_0, to_string
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
@@ -352,5 +353,7 @@ def finish(run, code: Code, metrics: dict, options: RunOptions, note: str) -> di
         metrics["rank_among_15625"] = table.rank(code, "cifar10", "test")
     except UserError:
         note += "; NAS-Bench-201 tables absent, no accuracy looked up"
+    with contextlib.suppress(UserError):  # the published results are looked up in release 1.0, the tables hold 1.1
+        metrics["test_accuracy_v1_0_percent"] = release_1_0(options)["".join(map(str, code))]
     save_architecture(run.folder / "architecture.json", "nasbench201", text, run.origin)
     return run.finish({"metrics": metrics, "architecture": text, "note": note})

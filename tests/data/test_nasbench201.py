@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.data import nasbench201
-from common.data.nasbench201 import Table, halves, official_halves, to_operations, to_string
+from common.data.nasbench201 import Table, halves, official_halves, release_1_0, to_operations, to_string
 from common.errors import UserError
 
 cells = st.lists(st.integers(0, 4), min_size=6, max_size=6)
@@ -127,3 +128,34 @@ def test_real_tables(real_root):
     assert table.lookup(resnet, "cifar10") == pytest.approx(93.91, abs=0.005)  # release 1.0 of the benchmark: 93.97
     assert table.pinned and table.entry(6111, "cifar10").parameters_m > 1
     assert table.lookup(6111, "cifar100", "valid", 12) == pytest.approx(60.2, abs=1e-3)
+
+
+@pytest.mark.real_data
+def test_release_1_0_differs_from_the_tables(real_root):
+    """Mean, median and best as the release is described; some cells have other means in v1.1."""
+    options = SimpleNamespace(data=real_root, allow_unpinned=False)
+    if not (real_root / "nasbench201" / "cifar10_test_200ep.csv.gz").exists():
+        pytest.skip("the data root has no table of release 1.0")
+    found = release_1_0(options)
+    values = np.array(list(found.values()))
+    assert (round(values.mean(), 4), round(float(np.median(values)), 4)) == (87.0424, 90.7067)
+    assert max(found, key=found.get) in ("333132", "333123") and found["303101"] == pytest.approx(93.97, abs=0.005)
+    assert int((values == 10.0).sum()) == 341
+    table = Table.open(options)
+    assert found["310440"] == pytest.approx(table.lookup((3, 1, 0, 4, 4, 0), "cifar10"), abs=0.006)
+    assert abs(found["330322"] - table.lookup((3, 3, 0, 3, 2, 2), "cifar10")) > 0.05
+
+
+def test_a_damaged_release_1_0_is_one_line(tmp_path):
+    options = SimpleNamespace(data=tmp_path, allow_unpinned=True)
+    with pytest.raises(UserError, match=r"data fetch nasbench201-v1\.0"):
+        release_1_0(options)
+    path = tmp_path / "nasbench201" / "cifar10_test_200ep.csv.gz"
+    path.parent.mkdir()
+    for content in (b"no gzip", gzip.compress(b"code\n1\n"), gzip.compress(b"code,cifar10_test_top1\n000000,x\n")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="no readable table"):
+            release_1_0(options)
+    path.write_bytes(gzip.compress(b"code,cifar10_test_top1\n000000,10.0\n"))
+    with pytest.raises(UserError, match="has 1 cells"):
+        release_1_0(options)

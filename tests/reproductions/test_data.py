@@ -11,6 +11,7 @@ import pickle
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,6 +222,33 @@ def test_tables_from_the_official_layout(tmp_path):
         prepare.nasbench201_tables(root, source)
     with pytest.raises(UserError, match="is missing"):
         prepare.nasbench201_tables(root, tmp_path / "absent.pth")
+
+
+def test_the_first_release_from_both_sources(tmp_path, monkeypatch, capsys):
+    """A line a cell, or the official layout: the same table; and status says missing, not damaged, before."""
+    cells = [(4, 2, 1, 2, 1, 1), (3, 3, 3, 3, 3, 3)]
+    monkeypatch.setattr(nasbench201, "CELLS", len(cells))
+    source, text, root = tmp_path / "NAS-Bench-102-v1_0-e61699.pth", tmp_path / "bench_102_num.txt", tmp_path / "root"
+    benchmark_file(source, cells)
+    text.write_text("[3, 3, 3, 3, 3, 3],8.699\n[4, 2, 1, 2, 1, 1],7.69900001\n")
+    (root / "nasbench201").mkdir(parents=True)
+    assert data.state("nasbench201-v1.0", root)[0] == "missing"
+    for given in (source, text):
+        assert run("prepare", "nasbench201-v1.0", "--source", given, "--data", root) == 0
+        assert given.name in capsys.readouterr().out
+        found = nasbench201.release_1_0(SimpleNamespace(data=root, allow_unpinned=False))
+        assert found == {"333333": 8.699, "421211": 7.699}
+    text.write_text("[3, 3, 3, 3, 3, 9],8.699\n")
+    with pytest.raises(UserError, match=":1: expected"):
+        prepare.nasbench201_first_release(root, text)
+    text.write_text("[3, 3, 3, 3, 3, 3],8.699\n")
+    with pytest.raises(UserError, match="1 cells"):
+        prepare.nasbench201_first_release(root, text)
+    torch.save({"meta_archs": [nasbench201.to_string(cells[0])]}, source)
+    with pytest.raises(UserError, match=r"layout of NAS-Bench-201 v1\.0"):
+        prepare.nasbench201_first_release(root, source)
+    with pytest.raises(UserError, match="--source"):
+        prepare.nasbench201_first_release(root, tmp_path / "absent.txt")
 
 
 def test_tables_from_the_package(tmp_path, monkeypatch):
