@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from papers.nsas.recurrent_products import deferred, linear_nll
+
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 STEPS = 8
 INIT_RANGE = 0.04
@@ -90,19 +92,18 @@ class Cell(nn.Module):
         width = self.width
         inputs = x if masks.x is None else x * masks.x
         from_input = (inputs.reshape(-1, width) @ self._W0[:width]).view(*x.shape[:2], 2 * width).unbind(0)
-        from_hidden = self._W0[width:]
+        from_hidden = deferred(self._W0[width:])
         grouped = [
-            (source, nodes, torch.cat([self._Ws[n] for n in nodes], 1) if len(nodes) > 1 else self._Ws[nodes[0]])
-            for source, nodes in self.levels
+            (source, nodes, deferred(torch.cat([self._Ws[n] for n in nodes], 1))) for source, nodes in self.levels
         ]
         h, outputs = hidden[0], []
         for first in from_input:
-            c, g = torch.addmm(first, h if masks.hidden is None else h * masks.hidden, from_hidden).split(width, -1)
+            c, g = from_hidden(h if masks.hidden is None else h * masks.hidden, first).split(width, -1)
             states: list[Tensor | None] = [None] * (len(self.recurrent) + 1)
             states[0] = torch.lerp(h, torch.tanh(g), torch.sigmoid(c))
-            for source, nodes, weight in grouped:
+            for source, nodes, multiply in grouped:
                 state = states[source]
-                product = (state if masks.hidden is None else state * masks.hidden) @ weight
+                product = multiply(state if masks.hidden is None else state * masks.hidden)
                 for node, part in zip(nodes, product.split(2 * width, -1)):
                     c, g = part.split(width, -1)
                     states[node + 1] = torch.lerp(state, activation(self.recurrent[node][0], g), torch.sigmoid(c))
@@ -143,6 +144,12 @@ class LanguageModel(nn.Module):
         self, words: Tensor, hidden: Tensor, masks: Masks | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """logits [T, B, V], hidden [1, B, H], raw outputs [T, B, H], dropped outputs [T, B, H]."""
+        hidden, raw, output = self.outputs(words, hidden, masks)
+        logits = self.decoder(output.reshape(-1, self.width)).view(*words.shape, self.words)
+        return logits, hidden, raw, output
+
+    def outputs(self, words: Tensor, hidden: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """hidden [1, B, H], raw outputs [T, B, H], dropped outputs [T, B, H]: all but the decoder."""
         masks = masks or Masks()
         # padding index V - 1, as the released look-up: the last word's row gets no gradient from here (section 5.2)
         embedded = F.embedding(words, self.encoder.weight, padding_idx=self.words - 1)
@@ -151,9 +158,12 @@ class LanguageModel(nn.Module):
         if masks.inputs is not None:
             embedded = embedded * masks.inputs
         raw, hidden = self.rnns[0](embedded, hidden, masks)
-        output = raw if masks.output is None else raw * masks.output
-        logits = self.decoder(output.reshape(-1, self.width)).view(*words.shape, self.words)
-        return logits, hidden, raw, output
+        return hidden, raw, raw if masks.output is None else raw * masks.output
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Mean negative log-likelihood of dropped outputs [T, B, H]: ``nll`` of the logits, which are not kept."""
+        flat = output.reshape(-1, self.width)
+        return linear_nll(flat, self.decoder.weight, self.decoder.bias, targets.reshape(-1))
 
     def start(self, batch: int) -> Tensor:
         """Zero hidden state [1, B, H]."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from papers.nsas.recurrent import ACTIVATIONS, INIT_RANGE, STEPS, Masks, activation
+from papers.nsas.recurrent_products import deferred
 
 EDGES = STEPS * (STEPS + 1) // 2
 SWITCHED_ON = 5.0
@@ -70,11 +71,11 @@ class SearchCell(nn.Module):
         width, drop = self.width, masks.hidden
         inputs = x if masks.x is None else x * masks.x
         from_input = (inputs.reshape(-1, width) @ self._W0[:width]).view(*x.shape[:2], 2 * width).unbind(0)
-        from_hidden = self._W0[width:]
+        from_hidden = deferred(self._W0[width:])
         node_of = self._path_nodes() if self.code is not None else self._mixture_nodes()
         h, outputs = hidden[0], []
         for first in from_input:
-            c, g = torch.addmm(first, h if drop is None else h * drop, from_hidden).split(width, -1)
+            c, g = from_hidden(h if drop is None else h * drop, first).split(width, -1)
             states = node_of(self.bn(torch.lerp(h, torch.tanh(g), torch.sigmoid(c))), drop)
             h = states.mean(0)
             outputs.append(h)
@@ -86,13 +87,14 @@ class SearchCell(nn.Module):
         table = self.table.softmax(-1) if self.mixing == "softmax" else self.table
         rows = [table[first_edge(i) : first_edge(i) + i + 1, 1:] for i in range(STEPS)]
         shares = [row.sum(-1).view(-1, 1, 1) for row in rows]
+        multiply = [deferred(weight) for weight in self._Ws]
         columns = [[row[:, k].view(-1, 1, 1) for k in range(len(ACTIVATIONS) - 1)] for row in rows]
 
         def nodes(state: Tensor, drop: Tensor | None) -> Tensor:
             states = state.unsqueeze(0)
             dropped = states if drop is None else states * drop
             for node in range(STEPS):
-                c, g = (dropped.flatten(0, 1) @ self._Ws[node]).view(node + 1, -1, 2 * self.width).split(self.width, -1)
+                c, g = multiply[node](dropped.flatten(0, 1)).view(node + 1, -1, 2 * self.width).split(self.width, -1)
                 tanh, relu, sigmoid, identity = columns[node]
                 mixed = tanh * torch.tanh(g) + relu * torch.relu(g) + sigmoid * torch.sigmoid(g) + identity * g
                 own = shares[node] * states
@@ -106,12 +108,13 @@ class SearchCell(nn.Module):
     def _path_nodes(self):
         """Only the sampled operation of each node."""
         code = self.code
+        multiply = [deferred(weight) for weight in self._Ws]
 
         def nodes(state: Tensor, drop: Tensor | None) -> Tensor:
             states = [state]
             dropped = [state if drop is None else state * drop]
             for node, (operation, source) in enumerate(code):
-                c, g = (dropped[source] @ self._Ws[node]).split(self.width, -1)
+                c, g = multiply[node](dropped[source]).split(self.width, -1)
                 fresh = self.bn(torch.lerp(states[source], activation(ACTIVATIONS[operation], g), torch.sigmoid(c)))
                 states.append(fresh)
                 dropped.append(fresh if drop is None else fresh * drop)

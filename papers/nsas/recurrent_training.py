@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from papers.nsas.recurrent import LanguageModel, nll
+from papers.nsas.recurrent import LanguageModel
 
 
 def chunk_length(uniform: float, normal: Callable[[float, float], float], base: int = 35) -> int:
@@ -94,8 +94,8 @@ def evaluate(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
     hidden, total = model.start(stream.shape[1]), 0.0
     for start in range(0, len(stream) - 1, bptt):
         words, targets = get_batch(stream, start, bptt)
-        logits, hidden, _, _ = model(words, hidden)
-        total += float(nll(logits, targets)) * len(words)
+        hidden, _, output = model.outputs(words, hidden)
+        total += float(model.loss(output, targets)) * len(words)
     return total / len(stream)
 
 

@@ -25,7 +25,7 @@ from common.errors import UserError
 from common.runs import check_finite, open_run
 from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.processes import one_process
-from papers.nsas.recurrent import Dropouts, LanguageModel, activation_penalty, nll
+from papers.nsas.recurrent import Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent_supernet import EDGES, RecurrentCode, SearchCell, genotype, sample
 from papers.nsas.recurrent_training import epoch_chunks, evaluate, get_batch, make_sgd, perplexity, scaled
 from papers.nsas.sampling import sample_free
@@ -147,8 +147,8 @@ def build(words: int, settings: SearchRecurrentSettings) -> LanguageModel:
 def pass_loss(work: Step, slot: int) -> Tensor:
     """NLL + beta penalty of the model's present cell on the chunk; advances hidden state ``slot``."""
     masks = work.model.masks(work.words.shape[1], work.generator)
-    logits, work.hidden[slot], raw, dropped = work.model(work.words, work.hidden[slot], masks)
-    return nll(logits, work.targets), activation_penalty(raw, dropped, 0.0, work.beta)
+    work.hidden[slot], raw, dropped = work.model.outputs(work.words, work.hidden[slot], masks)
+    return work.model.loss(dropped, work.targets), activation_penalty(raw, dropped, 0.0, work.beta)
 
 
 def paper_loss(work: Step, code: RecurrentCode, archive: Archive) -> tuple[Tensor, float]:
@@ -223,5 +223,5 @@ def renew_statistics(model: LanguageModel, train: Tensor, chunks: int, bptt: int
     hidden = model.start(train.shape[1])
     for i in range(min(chunks, (len(train) - 1) // bptt)):
         words, _ = get_batch(train, i * bptt, bptt)
-        _, hidden, _, _ = model(words, hidden)
+        hidden, _, _ = model.outputs(words, hidden)
     bn.momentum = momentum

@@ -20,7 +20,7 @@ from common.errors import UserError
 from common.runs import open_run
 from papers.nsas.architectures import RECURRENT, Recurrent
 from papers.nsas.processes import one_process
-from papers.nsas.recurrent import ACTIVATIONS, Cell, Dropouts, LanguageModel, activation_penalty, nll
+from papers.nsas.recurrent import ACTIVATIONS, Cell, Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent_training import (
     averaged,
     epoch_chunks,
@@ -188,8 +188,8 @@ def train_step(
     A loss that is not finite is returned before any update.
     """
     masks = model.masks(words.shape[1], generator)
-    logits, hidden, raw, dropped = model(words, hidden, masks)
-    value = nll(logits, targets)
+    hidden, raw, dropped = model.outputs(words, hidden, masks)
+    value = model.loss(dropped, targets)
     loss = value + activation_penalty(raw, dropped, settings.alpha, settings.beta)
     if not math.isfinite(loss.item()):
         return math.nan, hidden.detach()
