@@ -80,13 +80,12 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             test, c.dataset, 500 if c.network == "cifar" else batch, options.seed, device, c.workers
         )
         torch.manual_seed(seeds.integer(options.seed, "classifier bias"))
+        shape: dict[str, Any] = {
+            "kind": c.network, "channels": c.channels, "layers": c.layers, "classes": classes, "space": space,
+        }  # fmt: skip
         network = Network(
             architecture,
-            kind=c.network,
-            channels=c.channels,
-            layers=c.layers,
-            classes=classes,
-            space=space,
+            **shape,
             auxiliary=c.auxiliary,
             keep=c.keep,
             relu_in_place=c.relu_in_place,
@@ -142,15 +141,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
         if run.writes:
             save_weights(network, run.folder / "weights.safetensors")
         image = 0 if isinstance(images, Pictures) else images.size
-        size = size_of(
-            architecture,
-            kind=c.network,
-            channels=c.channels,
-            layers=c.layers,
-            classes=classes,
-            space=space,
-            image=image,
-        )
+        size = size_of(architecture, **shape, image=image)
         metrics = {
             "top1_error_percent": best["error"],
             "top5_error_percent": best["top5"],

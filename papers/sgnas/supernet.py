@@ -153,8 +153,7 @@ class Supernet(nn.Module):
         return self.head(x)
 
 
-# -- files
-# -------------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------------------------
 
 
 def save_supernet(folder: pathlib.Path, supernet: Supernet, dataset: str) -> None:
@@ -184,8 +183,7 @@ def load_supernet(path: pathlib.Path, macro: Macro | None = None, classes: int =
     return supernet
 
 
-# -- the authors' names
-# -------------------------------------------------------------------------------------------------
+# -- the authors' names ----------------------------------------------------------------------------------------------
 
 _BN = ("weight", "bias", "running_mean", "running_var")
 

@@ -1,9 +1,5 @@
 """Tiny runs on the embedded digits: a small test set, and the same verb in two gloo processes."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,22 +58,11 @@ def small_test_set():
 
 
 @pytest.fixture(scope="session")
-def in_two_processes():
+def in_two_processes(two_processes):
     """Runs a stage with given settings as two processes of one gloo job."""
 
     def run(stage, settings, folder, seed):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        jobs = []
-        for rank in range(2):
-            env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}  # fmt: skip
-            command = [sys.executable, "-c", LAUNCH, stage, str(folder), str(ROOT), repr(settings), str(seed)]
-            jobs.append(subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True))
-        for job in jobs:
-            _, errors = job.communicate(timeout=180)
-            assert job.returncode == 0, errors[-2000:]
+        two_processes(["-c", LAUNCH, stage, str(folder), str(ROOT), repr(settings), str(seed)])
 
     return run
 

@@ -1,15 +1,10 @@
-"""A search under torchrun: two processes give what one process gives that takes both their batches; bf16 runs."""
+"""A search in several processes: two give what one process gives that takes both their batches; bf16 runs."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,7 +22,6 @@ from papers.evnas.halves import augmentation, open_parts
 from papers.evnas.population import S1, S2, mixtures
 from papers.evnas.search import build, make_sgd, search
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "dataset": "digits", "generations": 1, "train_images": 48, "fitness_size": 24, "batch_size": 6,
     "fitness_batch_size": 6, "population": 3, "tournament": 2, "pad": 2, "flip": False, "cutout": 0,
@@ -48,25 +42,12 @@ def flags(name: str) -> list[str]:
     return words
 
 
-def torchrun(out: Path, name: str) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ended = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1",
-         f"--master-port={port}", "-m", "papers.evnas", "search", "--space", name, "--out", str(out),
-         "--device", "cpu", *flags(name)],
-        cwd=ROOT, capture_output=True, text=True, timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NAS_DATA": str(out.parent), "NAS_DISTRIBUTED_TIMEOUT_S": "60"},
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr[-2000:]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["s1", "s2"])
-def test_two_processes_equal_one_that_takes_both_batches(name, tmp_path):
+def test_two_processes_equal_one_that_takes_both_batches(name, tmp_path, two_processes):
     settings, space = SPACES[name]
-    torchrun(tmp_path / "two", name)
+    command = ["-m", "papers.evnas", "search", "--space", name, "--out", str(tmp_path / "two"), "--device", "cpu"]
+    two_processes([*command, *flags(name)], NAS_DATA=str(tmp_path))
     options = RunOptions(out=tmp_path / "one", device="cpu", data=tmp_path, paper="evnas", section="search")
 
     # one process: a copy of the supernet for each part, whose gradients are averaged before equal steps

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,22 +49,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def launch(arguments: list[str]) -> list[str]:
-    """Run a command in two processes; the standard errors. The machine may be busy, hence the long limit."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    jobs = []
-    for rank in range(2):
-        env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}  # fmt: skip
-        command = [sys.executable, "-m", "papers.sgnas", *arguments, "--device", "cpu", "--seed", str(SEED)]
-        jobs.append(subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE))
-    errors = []
-    for job in jobs:
-        errors.append(job.communicate(timeout=300)[1].decode())
-        assert job.returncode == 0, errors[-1][-2000:]
-    return errors
+@pytest.fixture(scope="module")
+def launch(two_processes):
+    """Run a command of this paper in two processes; the standard errors."""
+
+    def run(arguments: list[str]) -> list[str]:
+        return two_processes(["-m", "papers.sgnas", *arguments, "--device", "cpu", "--seed", str(SEED)])
+
+    return run
 
 
 def parts(images, kind: str, stream: str) -> list[list]:
@@ -87,7 +75,7 @@ def averaged(tensors: list[list[torch.Tensor]]) -> list[torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory):
+def searched(tmp_path_factory, launch):
     folder = tmp_path_factory.mktemp("two") / "search"
     launch(["search", *SEARCH.split(), "--out", str(folder)])
     return folder
@@ -147,7 +135,7 @@ def test_generator_phase(searched, sets):
         assert torch.equal(tensor, found[name]), name
 
 
-def test_training_and_evaluation(sets, tmp_path):
+def test_training_and_evaluation(sets, tmp_path, launch):
     from common.architecture import save_architecture
 
     save_architecture(tmp_path / "a.json", "sgnas", {"kernels": KERNELS, "macro": "tiny"})

@@ -72,9 +72,9 @@ def test_decoding_s2(golden, close):
         assert cell_string(torch.from_numpy(alphas)) == text
 
 
-@pytest.mark.parametrize("name", ["s1", "s2"])
-def test_one_evolution_with_recorded_draws(name, golden):
-    arrays = golden(f"ga_{name}.npz")
+@pytest.mark.parametrize(("name", "file"), [("s1", "ga_s1.npz"), ("s2", "ga_s2.npz")])
+def test_one_evolution_with_recorded_draws(name, file, golden):
+    arrays = golden(file)
     size, drawn, elites, _ = (int(v) for v in arrays["params"])
     order = ranking(arrays["fitness"].tolist())
     assert order == arrays["order"].tolist()
@@ -146,10 +146,13 @@ def cut(x: torch.Tensor, y: torch.Tensor, orders: dict[int, np.ndarray], size: i
     return SimpleNamespace(epoch=epoch)
 
 
-@pytest.mark.parametrize("name", ["s1", "s2"])
-def test_a_whole_search(name, golden, fill):
+@pytest.mark.parametrize(
+    ("name", "trace", "outcome"),
+    [("s1", "mini_search_s1.npz", "mini_search_s1.json"), ("s2", "mini_search_s2.npz", "mini_search_s2.json")],
+)
+def test_a_whole_search(name, trace, outcome, golden, fill):
     """Every learning rate, loss, fitness, order, winner and population of three generations, in float64."""
-    arrays, content = golden(f"mini_search_{name}.npz"), golden(f"mini_search_{name}.json")
+    arrays, content = golden(trace), golden(outcome)
     config, space = content["config"], SPACES[name]
     if name == "s1":
         settings, model = SearchS1(), SupernetS1(config["C"], config["num_classes"], config["L"])

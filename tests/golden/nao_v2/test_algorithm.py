@@ -229,16 +229,16 @@ def test_supernet_keys(golden, number):
 @pytest.mark.parametrize(
     ("file", "build"),
     [
-        ("cifar_naonet_v2_36", lambda a: Network(a, channels=36, layers=6, auxiliary=True)),
+        ("state_dict_cifar_naonet_v2_36.json", lambda a: Network(a, channels=36, layers=6, auxiliary=True)),
         (
-            "imagenet_naonet_v2_52",
+            "state_dict_imagenet_naonet_v2_52.json",
             lambda a: Network(a, kind="imagenet", channels=52, layers=4, classes=1000, auxiliary=True),
         ),
-        ("controller", lambda a: Controller()),
+        ("state_dict_controller.json", lambda a: Controller()),
     ],
 )
 def test_state_dict_names(golden, file, build):
-    listing = golden.json(f"state_dict_{file}.json")
+    listing = golden.json(file)
     published = parse(golden.json("meta.json")["derived"]["published"]["arch"])
     found = [[name, list(value.shape)] for name, value in build(published).state_dict().items()]
     assert found == [[name, list(shape)] for name, shape in listing["keys"]]

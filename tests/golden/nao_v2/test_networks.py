@@ -95,10 +95,11 @@ def test_shared_operations(golden):
             golden.close(module(values[f"{group}/x"], loose, batch_statistics), values[f"{group}/{key}"], what=group)
 
 
-@pytest.mark.parametrize("case", ["published", "chain", "loose", "random"])
-def test_cifar(golden, case):
+@pytest.mark.parametrize("file", ["cifar_published.npz", "cifar_chain.npz", "cifar_loose.npz", "cifar_random.npz"])
+def test_cifar(golden, file):
+    case = file.removeprefix("cifar_").removesuffix(".npz")
     meta = golden.json("meta.json")["derived"][case]
-    arrays = golden.npz(f"cifar_{case}.npz")
+    arrays = golden.npz(file)
     architecture = parse(meta["arch"])
     assert loose_ends(architecture[0]) == meta["concat_normal"]
     assert loose_ends(architecture[1]) == meta["concat_reduction"]

@@ -33,9 +33,12 @@ def cells(arch) -> tuple:
     return tuple(tuple((int(o), int(i)) for o, i in cell) for cell in arch)
 
 
-@pytest.mark.parametrize("name", ["Random_NSAS", "Random_NSAS_C"])
-def test_small_derived(golden, name):
-    a = golden.npz(f"cifar_small_{name}.npz")
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("Random_NSAS", "cifar_small_Random_NSAS.npz"), ("Random_NSAS_C", "cifar_small_Random_NSAS_C.npz")],
+)
+def test_small_derived(golden, name, file):
+    a = golden.npz(file)
     channels, layers, classes = (int(v) for v in a["meta_C_L_K"])
     x, y = T(a["x"]), T(a["y"])
 
