@@ -38,6 +38,10 @@ RECURRENT = SearchRecurrentSettings(
 )  # fmt: skip
 TRAIN_CNN = TrainSettings(**IMAGES, channels=2, layers=3, auxiliary=False, eval_batch_size=500, evaluate_every=2)
 TRAIN_TEXT = TrainRecurrentSettings(**TEXT, batch_size=64, nonmono=5)
+EXPERIMENT = ExperimentSettings(
+    dataset="digits", train_images=32, loss="paper", constraints=2, channels=2, cells=1, epochs=2, batch_size=8,
+    probe_every=1, probe_images=8, rank_cells=3, rank_images=8, recalibrate_batches=1,
+)  # fmt: skip
 
 # name: (run, settings, function that is called once a step)
 STAGES = {
@@ -50,6 +54,7 @@ STAGES = {
     "search_ptb_fixed": ("search_recurrent:search", replace(RECURRENT, path="fixed"), "check_finite"),
     "train": ("train:train", TRAIN_CNN, "train_steps"),
     "train_ptb": ("train_recurrent:train", TRAIN_TEXT, "train_step"),
+    "experiments": ("experiments:run", EXPERIMENT, "check_finite"),
 }
 
 
@@ -89,7 +94,8 @@ def stop_at(monkeypatch, module, name: str, call: int) -> None:
 
 
 def equal_folders(one: Path, other: Path) -> None:
-    names = {p.name for p in one.iterdir() if p.is_file()} - {"env.json", "timing.json", "settings.json", ".lock"}
+    own = {"env.json", "timing.json", "cost.csv", "settings.json", ".lock"}  # durations, versions, the folder's name
+    names = {p.name for p in one.iterdir() if p.is_file()} - own
     assert "result.json" in names and "history.csv" in names
     for name in sorted(names):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
@@ -182,10 +188,7 @@ def test_one_process_verbs_say_so(target, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("loss, constraints", [("paper", 2), ("authors", 2), ("paper", 0)])
 def test_experiment(loss, constraints, tmp_path):
-    settings = ExperimentSettings(
-        dataset="digits", train_images=32, loss=loss, constraints=constraints, channels=2, cells=1, epochs=2,
-        batch_size=8, probe_every=1, probe_images=8, rank_cells=3, rank_images=8, recalibrate_batches=1,
-    )  # fmt: skip
+    settings = replace(EXPERIMENT, loss=loss, constraints=constraints)
     result = module_of("experiments:run")[1](settings, options(tmp_path, "experiments"))
     assert {"forgetting_points", "chosen_supernet_accuracy_percent"} <= set(result["metrics"])
     assert json.loads((tmp_path / "result.json").read_text())["metrics"] == result["metrics"]
