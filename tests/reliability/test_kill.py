@@ -74,7 +74,10 @@ def test_outputs_taken_away_start_the_run_anew_even_with_other_settings(here, tm
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_being_stopped_is_one_line_and_resumable(name, status, tiny, one_line, here, tmp_path):
+    # a suite started in the background of a shell ignores SIGINT, and so would its children
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = tiny.start(tmp_path, "--pause", 0.05)
+    signal.signal(signal.SIGINT, before)
     while not list((tmp_path / "state").glob("*.pt")):
         time.sleep(0.02)
     process.send_signal(getattr(signal, name))
