@@ -78,8 +78,8 @@ class Run:
         known = self.folder / "settings.json"
         fresh = not self.options.resume
         if known.exists() and not fresh:
-            if self._outputs_gone():
-                fresh = True  # finished once, its outputs taken away since (dvc does so): nothing can be lost
+            if self._outputs_gone() or self._untouched():
+                fresh = True  # nothing can be lost: its outputs were taken away (dvc does so), or there were none
             else:
                 self._same_run(records.read_json(known))
                 if (self.folder / "finished.json").exists():
@@ -98,6 +98,11 @@ class Run:
         """Whether the run was finished and an output of it is missing now."""
         mark = self.folder / "finished.json"
         return mark.exists() and any(not (self.folder / name).exists() for name in records.read_json(mark)["files"])
+
+    def _untouched(self) -> bool:
+        """Whether the run ended before it wrote anything, so that a corrected command may use the folder."""
+        names = {path.name for path in self.folder.iterdir() if not path.name.startswith(".")}
+        return names <= {"settings.json", "env.json", "state"} and not self._store.numbers()
 
     def _same_run(self, known: dict[str, Any]) -> None:
         old, new = _flat(known), _flat(plain(self.identity))

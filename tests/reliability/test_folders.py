@@ -67,6 +67,18 @@ def test_a_changed_setting_is_refused_by_name(changed, words, tmp_path):
         assert run.load() == {"value": 1}  # nothing was lost by the refusal
 
 
+def test_a_mistake_found_before_any_work_leaves_the_folder_usable(tmp_path):
+    with pytest.raises(UserError, match="other weights"), open_run(options(tmp_path), Settings()) as run:
+        assert run.load() is None
+        raise UserError("other weights")
+    for rate in (0.2, 0.3):  # neither the first command nor a second wrong one binds the folder
+        with open_run(options(tmp_path), Settings(lr=rate)) as run:
+            assert run.load() is None and run.result is None
+            assert json.loads((tmp_path / "settings.json").read_text())["settings"]["lr"] == rate
+    (tmp_path / "prior_pool.json").write_text("{}")  # what a run may have written before its first state
+    refused(options(tmp_path), Settings(lr=0.4), match="lr = 0.3, now it is 0.4")
+
+
 def test_a_setting_that_bears_no_result_may_change(tmp_path):
     with open_run(options(tmp_path), Settings()) as run:
         run.save({"value": 1})
