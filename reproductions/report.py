@@ -137,8 +137,12 @@ def result_table(results: list[Result]) -> str:
         for key in keys:
             values = [float(r.metrics[key]) for r in group if isinstance(r.metrics.get(key), (int, float))]
             s = spread(values) if values else None
-            text = "–" if s is None else number(s.mean, "count" if key in ("parameters", "macs") else "")
-            cells.append(text + (f" ± {s.sd:.2g}" if s is not None and s.n > 1 and s.sd > 0 else ""))
+            if s is None:
+                cells.append("–")
+            elif key in ("parameters", "macs"):  # whole numbers, and so is their spread
+                cells.append(number(round(s.mean), "count") + (f" ± {s.sd:,.0f}" if s.sd > 0 else ""))
+            else:
+                cells.append(number(s.mean, "") + (f" ± {s.sd:.2g}" if s.sd > 0 else ""))
         marks = " (unpinned data)" if any(r.unpinned for r in group) else ""
         seeds = ", ".join(str(r.seed) for r in sorted(group, key=lambda r: r.seed))
         rows.append([html.escape(name.split("/", 2)[2]) + marks, seeds, *cells])

@@ -16,7 +16,7 @@ import torch
 from common import seeds
 from common.device import pick_device
 from common.errors import UserError
-from common.runs import Run, open_run
+from common.runs import Run, open_run, say
 from papers.nao_v2 import balanced, cost, pool, ranking
 from papers.nao_v2.architectures import SPACES, Architecture, text_of
 from papers.nao_v2.datasets import all_batches, open_set, split, train_batches, validation_batch
@@ -115,6 +115,7 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
         for number in range(len(alone), len(candidates)):
             alone.append(trainer.score(candidates[number], str(number)))
             run.log(file="alone", number=number, valid_accuracy_percent=alone[-1])
+            say(f"architecture {number + 1} of {len(candidates)} from scratch: {alone[-1]:.2f} % of validation images")
             run.save({"alone": alone, "shared": shared})
         for repeat in range(c.seeds):
             for policy in POLICIES:
