@@ -12,6 +12,8 @@ from common.data.class_folders import list_pictures
 from common.data.folder import FolderStore
 from common.data.lmdb_images import LmdbStore, write_lmdb
 from common.errors import UserError
+from common.runs import say
+from papers.sgnas.datasets import one_process
 from papers.sgnas.planning import plan_convert as plan  # noqa: F401
 from papers.sgnas.settings import ConvertSettings
 
@@ -30,6 +32,7 @@ def convert_lmdb(settings: ConvertSettings, options: Any) -> dict[str, Any]:
     """Writes <target>/train.lmdb and <target>/val.lmdb from <source>/{train,val}/CLASS/*, then reads every
     record back.
     """
+    one_process("convert-lmdb")
     source, target = source_and_target(settings)
     written = {}
     for split, part in (("train", "train"), ("test", "val")):
@@ -45,5 +48,5 @@ def convert_lmdb(settings: ConvertSettings, options: Any) -> dict[str, Any]:
             if stored[:2] != (name, label) or len(stored[2]) != (pictures.root / name).stat().st_size:
                 raise UserError(f"{path}: record {number} is not {name}; the folder changed while it was read")
         written[part] = len(check)
-        print(f"{path}: {len(check)} pictures, {len(check.classes)} classes, all records verified")
+        say(f"{path}: {len(check)} pictures, {len(check.classes)} classes, all records verified")
     return {"written": written}

@@ -2,7 +2,7 @@
 
 The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same trained
 supernet, whose training is not counted, as in the paper. Steps and scored candidates are timed here; their numbers
-are settings.
+are settings, unless the folders of finished runs are given, whose measured times then count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import torch
 from common.device import pick_device
 from common.errors import UserError
 from common.records import read_json, write_json
+from common.runs import say
 from papers.sgnas.architectures import macro_for
+from papers.sgnas.datasets import one_process
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generator import Generator, gumbel_noise
 from papers.sgnas.generator_training import build_optimizer, generate_ops, generator_loss
@@ -84,9 +86,20 @@ def generator_seconds(folder: Path) -> float:
     return float(timing["seconds"])
 
 
+def evolution_seconds(folder: Path) -> float:
+    """Measured time per constraint of an ``evolve`` run. Raises UserError for any other folder."""
+    result, timing = read_json(folder / "result.json"), read_json(folder / "timing.json")
+    if result.get("paper") != "sgnas" or result.get("stage") != "evolve":
+        raise UserError(f"{folder} is no run of evolve, whose time per constraint is wanted here")
+    return float(timing["seconds"]) / len(result["architectures"])
+
+
 def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
-    """The ``cost`` verb: hours for each N, a plot, and the ratio."""
+    """The ``cost`` verb: hours for each N, a plot, and the ratio. Raises UserError."""
     c = settings
+    one_process("cost")
+    if min(c.batch_size, c.generator_steps, c.candidates, c.candidate_batches, c.repeats) < 1:
+        raise UserError("--batch-size, --generator-steps, --candidates, --candidate-batches, --repeats: 1 or more each")
     if not c.counts or min(c.counts) < 1:
         raise UserError("--counts needs numbers of constraints of 1 or more, such as 1 3 10")
     device, macro = pick_device(options), macro_for(c.macro)
@@ -98,14 +111,14 @@ def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
     once = c.generator_steps * step
     if c.search:
         once = generator_seconds(Path(c.search))
-    each = c.candidates * c.candidate_batches * scored
+    each = evolution_seconds(Path(c.evolved)) if c.evolved else c.candidates * c.candidate_batches * scored
     rows = [
         {"constraints": n, "generator_seconds": once + n * generation, "evolution_seconds": n * each}
         for n in sorted(c.counts)
     ]
     for row in rows:
         row["ratio"] = row["evolution_seconds"] / row["generator_seconds"]
-        print(
+        say(
             f"N = {row['constraints']:3}: generator {row['generator_seconds'] / 3600:8.3f} h, a search per constraint "
             f"{row['evolution_seconds'] / 3600:8.3f} h, ratio {row['ratio']:.2f}"
         )
@@ -114,7 +127,7 @@ def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
     result = {"rows": rows, "seconds": measured, "device": str(device), "macro": macro.name, "batch_size": c.batch_size}
     write_json(folder / "cost.json", result)
     _plot(rows, folder / "cost.png", f"{macro.name} structure, {device.type}")
-    print(folder / "cost.png")
+    say(folder / "cost.png")
     return result
 
 

@@ -117,6 +117,12 @@ def per_process(batch_size: int) -> int:
     return batch_size // world
 
 
+def one_process(verb: str) -> None:
+    """Raises UserError under torchrun, for verbs that measure time or write one file after the other."""
+    if distributed.world_size() > 1:
+        raise UserError(f"{verb} runs in one process, others would only disturb it; start it without torchrun")
+
+
 def network_of(arch: str, name: str, images: Images | Pictures, macro: str) -> tuple[Kernels, Macro]:
     """(kernel lists, macro structure) to build for a set: a published name takes the set's structure, an architecture
     file brings its own unless ``macro`` names another. Raises UserError.

@@ -7,6 +7,7 @@ from typing import Any
 
 from common.architecture import load_architecture
 from common.errors import UserError
+from common.runs import say
 from papers.sgnas.architectures import (
     FIRST_CHANNELS,
     LAST_CHANNELS,
@@ -136,5 +137,5 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
         files.append(str(folder / f"architecture.{suffix}"))
         figure.savefig(files[-1], bbox_inches="tight", dpi=120)
     pyplot.close(figure)
-    print("\n".join(files))
+    say("\n".join(files))
     return {"files": files}

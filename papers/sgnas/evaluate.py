@@ -12,7 +12,7 @@ import torch
 from common.checkpoints import load_strict, load_tensors
 from common.device import pick_device
 from common.errors import UserError
-from common.runs import open_run
+from common.runs import open_run, say
 from common.training import evaluate as evaluate_model
 from papers.sgnas import datasets
 from papers.sgnas.describe import counts
@@ -70,5 +70,5 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
             "images": found.images,
             **counts(kernels, macro, classes, c.se),
         }
-        print(f"top-1 error {found.top1_error:.2f} %, top-5 error {found.top5_error:.2f} %, {found.images} images")
+        say(f"top-1 error {found.top1_error:.2f} %, top-5 error {found.top5_error:.2f} %, {found.images} images")
         return run.finish({"metrics": metrics, "architecture": {"kernels": kernels, "macro": macro.name}})

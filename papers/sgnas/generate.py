@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common import distributed
 from common.architecture import save_architecture
 from common.data.pins import verified_path
 from common.errors import UserError
@@ -189,7 +190,7 @@ def write_architectures(
 
 def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
     """Print MACs, parameters and kernels for each target and write architecture files."""
-    from common.runs import open_run
+    from common.runs import open_run, say
 
     loaded = load_generator(settings.generator, settings.prior_pool, options)
     targets = [float(t) for t in settings.target_mflops]
@@ -202,9 +203,10 @@ def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
                 f"target {target:g} is no positive number; the space reaches from {lowest:.0f} to {highest:.0f}"
             )
         if warning := range_warning(loaded, target):
-            print(f"warning: {warning}")
+            say(f"warning: {warning}")
     with open_run(options, settings) as run:
         if run.result is not None:
+            _show(run.result["architectures"], loaded.lookup.unit, options)
             return run.result
         answers = [loaded.hit(t) for t in targets] if settings.hit else loaded.kernels(targets)
         found = [(target, kernels, cost) for target, (kernels, cost) in zip(targets, answers)]
@@ -214,8 +216,13 @@ def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
         for target, kernels, cost in found:
             row = counts(kernels, loaded.macro, settings.classes, settings.se)
             rows.append({"target": target, "lookup_cost": cost, **row, "kernels": kernels})
-        print(table(rows, loaded.lookup.unit))
+        _show(rows, loaded.lookup.unit, options)
         return run.finish({"metrics": {"targets": len(rows)}, "architectures": rows})
+
+
+def _show(rows: list[dict[str, Any]], unit: str, options: Any) -> None:
+    if distributed.rank() == 0 and not options.json:
+        print(table(rows, unit))
 
 
 def table(rows: list[dict[str, Any]], unit: str) -> str:

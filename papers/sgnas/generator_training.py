@@ -100,6 +100,11 @@ class Fit:
     costs: list[float]
 
 
+def kendall(targets: list[float], costs: list[float]) -> float:
+    """Kendall's tau; 0 where it is not defined, as all targets give one cost."""
+    return float(kendalltau(targets, costs).statistic) if len(set(costs)) > 1 else 0.0
+
+
 def fit_to_targets(
     generator: Generator, lookup: Lookup, pool: PriorPool, step: float, alpha: float, penalty: float
 ) -> Fit:
@@ -110,8 +115,7 @@ def fit_to_targets(
     margin = margin_of(lookup.unit, pool.low, pool.high)
     total = hardware_loss(costs, torch.tensor(targets, device=device), alpha, penalty, margin).double().sum()
     values = costs.tolist()
-    kendall = kendalltau(targets, values).statistic if len(set(values)) > 1 else 0.0
-    return Fit(float(total), float(kendall), targets, values)
+    return Fit(float(total), kendall(targets, values), targets, values)
 
 
 @torch.no_grad()

@@ -16,7 +16,9 @@ from torch import nn
 from common.device import pick_device
 from common.errors import UserError
 from common.records import read_json, write_json
+from common.runs import say
 from papers.sgnas.architectures import FIRST_CHANNELS, KERNEL_SIZES, LAST_CHANNELS, SUB_BLOCKS, Macro, macro_for
+from papers.sgnas.datasets import one_process
 from papers.sgnas.layers import ConvBN
 from papers.sgnas.lookup import Lookup
 from papers.sgnas.network import Block
@@ -84,7 +86,10 @@ def read_table(path: Path, macro: Macro) -> Lookup:
 
 
 def latency(settings: LatencySettings, options: Any) -> dict[str, Any]:
-    """The ``latency`` verb: measure a table and write it to <out>/latency.json."""
+    """The ``latency`` verb: measure a table and write it to <out>/latency.json. Raises UserError."""
+    one_process("latency")
+    if settings.repeats < 1 or settings.batch_size < 1:
+        raise UserError("--repeats and --batch-size must be 1 or more")
     device, macro = pick_device(options), macro_for(settings.macro)
     lookup = measure_table(macro, settings.batch_size, device, settings.repeats)
     folder = options.out or Path("results") / "latency" / "sgnas"
@@ -104,5 +109,5 @@ def latency(settings: LatencySettings, options: Any) -> dict[str, Any]:
     total = lookup.base + float(
         lookup.depthwise.max(1).values.sum() * SUB_BLOCKS + lookup.expand.sum() + lookup.project.sum()
     )
-    print(f"{folder / 'latency.json'}: {macro.name}, dearest network about {total:.2f} ms on {device}")
+    say(f"{folder / 'latency.json'}: {macro.name}, dearest network about {total:.2f} ms on {device}")
     return {"file": str(folder / "latency.json"), "dearest_ms": total}

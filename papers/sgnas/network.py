@@ -177,7 +177,8 @@ def from_published(tensors: dict[str, torch.Tensor], network: Network) -> dict[s
     for prefix, row, index in _orders(network):
         for k in sorted(set(row)):
             names = [f"{prefix}depthwise.blocks.{i}.weight" for i, kernel in enumerate(row) if kernel == k]
-            if all(name in tensors for name in names):
+            # kernels of another size stay under their names, for the strict loading to refuse
+            if all(name in tensors and tensors[name].shape[-1] == k for name in names):
                 result[f"{prefix}depthwise.convs.k{k}.weight"] = torch.cat([tensors[name] for name in names])
                 done.update(names)
         for name in [name for name in tensors if name.startswith(prefix) and name not in done]:

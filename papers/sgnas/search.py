@@ -21,7 +21,7 @@ from common import distributed, seeds
 from common.device import autocast, pick_device
 from common.errors import UserError
 from common.records import write_json
-from common.runs import check_finite, open_run
+from common.runs import check_finite, open_run, say
 from common.schedules import cosine
 from papers.sgnas import datasets
 from papers.sgnas.architectures import Macro
@@ -212,7 +212,7 @@ def train_generator(
     if chosen is None:
         raise UserError("no generator epoch was run; set --generator-epochs to 1 or more")
     if best["average"] is None:
-        print(f"note: no epoch had a total hardware loss below {c.accept_loss:g}; the one with the lowest is used")
+        say(f"note: no epoch had a total hardware loss below {c.accept_loss:g}; the one with the lowest is used")
     generator.load_state_dict(chosen)
     return generator
 
@@ -301,7 +301,7 @@ def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup
     rows = [
         {"target": t, "lookup_cost": cost, **counts(k, s.macro, s.classes, False), "kernels": k} for t, k, cost in found
     ]
-    print(table(rows, lookup.unit))
+    say(table(rows, lookup.unit))
     middle = rows[len(rows) // 2]
     metrics = {
         "total_hardware_loss": fit.total,

@@ -181,7 +181,9 @@ class CostSettings:
     """Time for N constraints: one generator against one evolutionary search per constraint."""
 
     search: str = ""
-    """Folder of a finished search-generator run, whose time is used; empty: both are timed here per step."""
+    """Folder of a finished search-generator run, whose time is used; empty: the generator is timed here per step."""
+    evolved: str = ""
+    """Folder of a finished evolve run, whose time per constraint is used; empty: candidates are timed here."""
     counts: tuple[int, ...] = (1, 3, 10)
     macro: Literal["imagenet", "cifar", "tiny"] = "cifar"
     batch_size: int = 16

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import kendalltau
 
 from common.data.sources import Images
 from common.device import pick_device
 from common.errors import UserError
-from common.runs import open_run
+from common.runs import open_run, say
 from papers.sgnas import datasets
 from papers.sgnas.architectures import ops_of
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import LoadedGenerator, load_generator
-from papers.sgnas.generator_training import path_error, target_pool
+from papers.sgnas.generator_training import kendall, path_error, target_pool
 from papers.sgnas.losses import hardware_loss
 from papers.sgnas.planning import plan_sweep as plan  # noqa: F401
 from papers.sgnas.recalibration import judge
@@ -29,7 +28,7 @@ def fit_of(loaded: LoadedGenerator, step: float = 10.0) -> dict[str, float]:
     targets = target_pool(loaded.pool.low, loaded.pool.high, step)
     costs = [cost for _, cost in loaded.kernels(targets)]
     total = hardware_loss(torch.tensor(costs), torch.tensor(targets)).double().sum()
-    return {"total_hardware_loss": float(total), "kendall_tau": float(kendalltau(targets, costs).statistic)}
+    return {"total_hardware_loss": float(total), "kendall_tau": kendall(targets, costs)}
 
 
 def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
@@ -73,14 +72,14 @@ def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
             error = error_of(ops_of(kernels)) if error_of else None
             rows.append({"target": target, "obtained": cost, "supernet_top1_error_percent": error})
             run.log("sweep", **rows[-1])
-            print(
+            say(
                 f"{target:8g} -> {cost:8.2f} {loaded.lookup.unit}"
                 + (f"   error {error:.2f} %" if error is not None else "")
             )
-        tau = float(kendalltau(targets, [row["obtained"] for row in rows]).statistic)
+        tau = kendall(targets, [row["obtained"] for row in rows])
         if run.writes:
             _plot(rows, loaded.lookup.unit, run.folder / "sweep.png")
-        print(f"Kendall's tau {tau:.3f}; {run.folder / 'sweep.png'}")
+            say(f"Kendall's tau {tau:.3f}; {run.folder / 'sweep.png'}")
         return run.finish({"metrics": {"kendall_tau": tau}, "rows": rows})
 
 

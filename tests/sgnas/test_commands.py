@@ -178,7 +178,7 @@ def test_target_outside_the_range(searched, tmp_path, capsys):
         capsys, "generate", "--generator", searched, "--target-mflops", -1, "--out", tmp_path / "g"
     )
     command("generate", "--generator", searched, "--target-mflops", 9, "--out", tmp_path / "g9")
-    text = capsys.readouterr().out
+    text = capsys.readouterr().err
     given = json.loads((tmp_path / "g9" / "architecture-9.json").read_text())["origin"]["lookup_cost"]
     assert "outside the trained range 2.5 to 5 MFLOPs" in text and f"it gives {given:.1f} MFLOPs" in text
 
@@ -214,6 +214,53 @@ def test_supernets_and_times_that_do_not_belong(searched, tmp_path, capsys):
     rows = json.loads((tmp_path / "c" / "cost.json").read_text())["rows"]
     seconds = json.loads((tmp_path / "alone" / "timing.json").read_text())["seconds"]
     assert rows[0]["generator_seconds"] == pytest.approx(seconds, abs=1.0) and (tmp_path / "c" / "cost.png").exists()
+    small = ["--dataset", "digits", "--targets", 3, 4, "--population", 2, "--generations", 0, "--search-images", 32]
+    command("evolve", *small, "--supernet", searched, "--tolerance", 0.3, "--out", tmp_path / "evolved")
+    command("cost", "--evolved", tmp_path / "evolved", "--repeats", 1, "--macro", "tiny", "--out", tmp_path / "d")
+    rows = json.loads((tmp_path / "d" / "cost.json").read_text())["rows"]
+    seconds = json.loads((tmp_path / "evolved" / "timing.json").read_text())["seconds"]
+    assert [row["evolution_seconds"] for row in rows] == pytest.approx([seconds / 2 * n for n in (1, 3, 10)])
+    line = mistake(capsys, "cost", "--evolved", tmp_path / "alone", "--out", tmp_path / "e")
+    assert "no run of evolve" in line
+
+
+def test_verbs_for_one_process_refuse_torchrun(tree, tmp_path, capsys, monkeypatch):
+    from common import distributed
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "setup", lambda: None)
+    out = ("--out", tmp_path / "out")
+    for verb, *arguments in (["convert-lmdb", tree / "tree", tmp_path / "out"], ["cost", *out], ["latency", *out]):
+        assert f"{verb} runs in one process" in mistake(capsys, verb, *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_before_a_result(searched, tmp_path, capsys):
+    """Weights of another network are one line, and the folder serves the corrected command."""
+    architecture = searched / "architecture.json"
+    flags = ("--dataset", "digits", "--no-se", "--activation", "relu", "--out", tmp_path / "e")
+    own = Network(MACROS["tiny"], json.loads(architecture.read_text())["architecture"]["kernels"], 10, False, "relu")
+    torch.save(to_published(own.state_dict(), own), tmp_path / "w.pth")
+    line = mistake(capsys, "evaluate", "--arch", "SGNAS-A", "--checkpoint", tmp_path / "w.pth", *flags)
+    assert "does not fit this architecture" in line
+    command("evaluate", "--arch", architecture, "--checkpoint", tmp_path / "w.pth", *flags)
+    assert (tmp_path / "e" / "result.json").exists()
+    for verb in ("cost", "latency"):
+        assert "1 or more" in mistake(capsys, verb, "--repeats", 0, "--out", tmp_path / "c")
+
+
+def test_json_is_alone_on_the_output(searched, tmp_path, capsys):
+    calls = {
+        "generate": ["--generator", searched, "--target-mflops", 3, 9],
+        "sweep": ["--generator", searched],
+        "describe": [searched / "architecture.json"],
+    }
+    for verb, arguments in calls.items():
+        capsys.readouterr()
+        command(verb, *arguments, "--json", "--out", tmp_path / verb)
+        assert isinstance(json.loads(capsys.readouterr().out), dict), verb
+    command("generate", *calls["generate"], "--out", tmp_path / "generate")  # the finished run: its table again
+    assert "kernels per layer" in capsys.readouterr().out
 
 
 def test_sets_at_a_fraction_of_their_size(capsys):
