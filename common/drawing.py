@@ -1,12 +1,12 @@
 """Drawing a cell: a directed graph from left to right, as a picture (matplotlib) or as DOT text.
 
 Edges are (from, to, label or None), nodes are named by the edges. Inputs are the nodes nothing leads to (green),
-outputs
-those nothing leaves (yellow), all others blue, as in the field's drawings.
+outputs those nothing leaves (yellow), all others blue, as in the field's drawings.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,15 +33,100 @@ def dot_text(edges: Sequence[Edge], name: str = "cell") -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def _columns(edges: Sequence[Edge]) -> dict[str, int]:
-    """The length of the longest way from an input to each node."""
-    column = dict.fromkeys(node_colours(edges), 0)
-    for _ in column:
-        for a, b, _label in edges:
-            column[b] = max(column[b], column[a] + 1)
-    if column and max(column.values()) >= len(column):
-        raise UserError("the cell has a cycle and cannot be drawn; an edge must lead to a later node")
-    return column
+def _order(edges: Sequence[Edge]) -> list[list[str]]:
+    """Columns of the picture: all inputs, then one node each, sources before targets. Raises UserError for a cycle."""
+    names = list(node_colours(edges))
+    into: dict[str, set[str]] = {name: {a for a, b, _ in edges if b == name} for name in names}
+    columns, placed = [[n for n in names if not into[n]]], {n for n in names if not into[n]}
+    while len(placed) < len(names):
+        ready = next((n for n in names if n not in placed and into[n] <= placed), None)
+        if ready is None:
+            raise UserError("the cell has a cycle and cannot be drawn; an edge must lead to a later node")
+        columns.append([ready])
+        placed.add(ready)
+    return columns
+
+
+Point = tuple[float, float]
+LEVELS = (0.0, 1.1, -1.1, 2.2, -2.2)
+"""Heights a node can take, in the units of ``STEP``."""
+STEP = 2.3
+"""Distance of two columns."""
+
+
+def _distance(p: Point, a: Point, b: Point) -> float:
+    """From a point to a segment."""
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    t = max(0.0, min(1.0, ((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / (dx * dx + dy * dy)))
+    return math.hypot(p[0] - a[0] - t * dx, p[1] - a[1] - t * dy)
+
+
+def _cross(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Whether two segments cross inside."""
+
+    def side(p: Point, q: Point, r: Point) -> float:
+        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
+
+
+def _cost(place: dict[str, Point], pairs: list[tuple[str, str]]) -> float:
+    """Edges that run through a node weigh most, then crossings, then length."""
+    cost = 0.0
+    for i, (a, b) in enumerate(pairs):
+        through = [n for n in place if n not in (a, b) and _distance(place[n], place[a], place[b]) < 0.45]
+        crossed = [q for q in pairs[:i] if not {a, b} & set(q) and _cross(place[a], place[b], place[q[0]], place[q[1]])]
+        cost += 20 * len(through) + 2 * len(crossed) + 0.2 * math.dist(place[a], place[b])
+    return cost
+
+
+def layout(edges: Sequence[Edge]) -> dict[str, Point]:
+    """Node -> (x, y): columns from left to right, heights by descent of the cost, one node after the other."""
+    columns = _order(edges)
+    pairs = list(dict.fromkeys((a, b) for a, b, _ in edges))
+    place = {
+        node: (STEP * c, 2.2 * ((len(members) - 1) / 2 - row))
+        for c, members in enumerate(columns)
+        for row, node in enumerate(members)
+    }
+    inner = [node for members in columns[1:-1] for node in members]
+    for k, node in enumerate(inner):  # a start in which no two neighbours share a height
+        place[node] = (place[node][0], LEVELS[1 + k % 4])
+    best = _cost(place, pairs)
+    while True:
+        before = best
+        for node in inner:
+            for level in LEVELS:
+                trial = {**place, node: (place[node][0], level)}
+                if (cost := _cost(trial, pairs)) < best - 1e-9:
+                    place, best = trial, cost
+        if best == before:
+            return place
+
+
+def _labels(edges: Sequence[Edge], place: dict[str, Point]) -> list[Point]:
+    """Where each edge's label sits: the first spot on its edge that is free of nodes and of earlier labels."""
+    taken: list[tuple[Point, float]] = [(point, 0.3) for point in place.values()]
+    spots = []
+    seen: dict[tuple[str, str], int] = {}
+    for a, b, label in edges:
+        seen[(a, b)] = seen.get((a, b), 0) + 1
+        half = 0.05 * len(label or "")
+        (xa, ya), (xb, yb) = place[a], place[b]
+        shift = -0.25 * (seen[(a, b)] - 1)  # a second edge between the same nodes is bent downwards
+        tries = [(xa + (xb - xa) * t, ya + (yb - ya) * t + shift) for t in (0.5, 0.6, 0.4, 0.7, 0.3, 0.78, 0.22)]
+
+        def overlap(point: Point, half: float = half) -> float:
+            return sum(
+                max(0.0, half + other - abs(point[0] - x)) * max(0.0, 0.24 - abs(point[1] - y))
+                for (x, y), other in taken
+            )
+
+        spot = min(tries, key=overlap)  # ties: the first
+        if label:
+            taken.append((spot, half))
+        spots.append(spot)
+    return spots
 
 
 def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "") -> None:
@@ -59,30 +144,19 @@ def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "") -> None
     matplotlib.rcParams["svg.hashsalt"] = "cell"  # equal drawings are equal files
     from matplotlib import pyplot
 
-    colours, column = node_colours(edges), _columns(edges)
-    place: dict[str, tuple[float, float]] = {}
-    order = list(colours)
-    for c in range(max(column.values(), default=0) + 1):
-        members = [n for n in order if column[n] == c]
-        for row, node in enumerate(members):  # neighbours in a column are staggered, so that edges do not coincide
-            place[node] = (2.6 * c, (len(members) - 1) / 2 * 2.0 - 2.0 * row + (0.55 if c % 2 else -0.25))
-    width = 2.6 * max(column.values(), default=0) + 2.2
-    figure, axes = pyplot.subplots(figsize=(max(width * 0.75, 4), 4.2))
+    colours, place = node_colours(edges), layout(edges)
+    heights = [y for _, y in place.values()] or [0.0]
+    width, height = max((x for x, _ in place.values()), default=0.0) + 1.4, max(heights) - min(heights) + 1.2
+    figure, axes = pyplot.subplots(figsize=(max(0.75 * width, 3.0), 0.75 * height))
     seen: dict[tuple[str, str], int] = {}
-    for a, b, label in edges:
-        count = seen[(a, b)] = seen.get((a, b), 0) + 1
-        span = column[b] - column[a]
-        bend = (-0.12 * (span - 1) if span > 1 else 0.0) + 0.22 * (count - 1)
-        bend = -bend if place[a][1] < 0 else bend
+    for (a, b, label), (x, y) in zip(edges, _labels(edges, place), strict=True):
+        seen[(a, b)] = seen.get((a, b), 0) + 1
         axes.annotate(
             "", place[b], place[a],
-            arrowprops={"arrowstyle": "-|>", "color": "#444444" if label else "#999999", "shrinkA": 17, "shrinkB": 17,
-                        "connectionstyle": f"arc3,rad={bend}"},
+            arrowprops={"arrowstyle": "-|>", "color": "#444444" if label else "#aaaaaa", "shrinkA": 15, "shrinkB": 15,
+                        "connectionstyle": f"arc3,rad={0.2 * (seen[(a, b)] - 1)}"},
         )  # fmt: skip
         if label:
-            (xa, ya), (xb, yb) = place[a], place[b]
-            at = 0.42 if span == 1 else 0.5
-            x, y = xa + (xb - xa) * at + bend * (yb - ya) / 2, ya + (yb - ya) * at - bend * (xb - xa) / 2
             axes.text(x, y, label, fontsize=8, ha="center", va="center",
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85})  # fmt: skip
     for node, (x, y) in place.items():
@@ -90,9 +164,8 @@ def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "") -> None
         axes.text(x, y, text, fontsize=12, ha="center", va="center",
                   bbox={"boxstyle": "round,pad=0.35", "facecolor": COLOURS[colours[node]],
                         "edgecolor": "#333333"})  # fmt: skip
-    heights = [y for _, y in place.values()] or [0.0]
-    axes.set_xlim(-0.9, width - 1.0)
-    axes.set_ylim(min(heights) - 1.2, max(heights) + 1.2)
+    axes.set_xlim(-0.7, width - 0.7)
+    axes.set_ylim(min(heights) - 0.6, max(heights) + 0.6)
     axes.set_axis_off()
     if title:
         axes.set_title(title)

@@ -57,21 +57,20 @@ def _svg(figure: Any, alt: str) -> str:
     return image(buffer.getvalue(), "svg+xml", alt)
 
 
-def curves(group: list[Result], title: str) -> str:
-    """Up to three columns of the histories of one stage, one line a seed. Empty without a history."""
+def curves(group: list[Result], title: str) -> list[str]:
+    """Up to three columns of the histories of one stage, a picture each, one line a seed. Empty without a history."""
     histories = {r.seed: r.history() for r in group}
     first = next((rows for rows in histories.values() if len(rows) > 1), None)
     if first is None:
-        return ""
+        return []
     phase = "phase" if "phase" in first[0] else "part" if "part" in first[0] else ""
     x = next((c for c in STEP_COLUMNS if c in first[0]), "")
     columns = [c for c in first[0] if c not in STEP_COLUMNS and _numeric(first, c) and any(w in c for w in WORTH)]
     columns.sort(key=lambda c: next(i for i, w in enumerate(WORTH) if w in c))
-    columns = columns[:3]
-    if not columns:
-        return ""
-    with _figure(3.1 * len(columns) + 0.4, 2.5, len(columns)) as (figure, axes):
-        for axis, column in zip(axes, columns, strict=True):
+    pictures = []
+    for column in columns[:3]:
+        with _figure(3.4, 2.5) as (figure, axes):
+            axis = axes[0]
             for i, (seed, rows) in enumerate(sorted(histories.items())):
                 points = [(p, v) for k, row in enumerate(rows) if (v := _float(row.get(column))) is not None
                           for p in [k if phase or not x else _float(row.get(x)) or 0]]  # fmt: skip
@@ -80,9 +79,10 @@ def curves(group: list[Result], title: str) -> str:
                               label=f"seed {seed}")  # fmt: skip
             axis.set(xlabel=x if x and not phase else "row of the history", title=column.replace("_", " "))
             axis.title.set_fontsize(9)
-        if len(histories) > 1:
-            axes[0].legend()
-        return _svg(figure, f"{title}: {', '.join(columns)} over {x or 'rows'}")
+            if len(histories) > 1 and not pictures:
+                axis.legend()
+            pictures.append(_svg(figure, f"{title}: {column} over {x or 'rows'}"))
+    return pictures
 
 
 def drawing(result: Result) -> list[str]:

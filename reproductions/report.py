@@ -111,7 +111,7 @@ def section(paper: str, results: list[Result], verdicts: list[Verdict]) -> str:
         shown = []
         for name, group in groups(mine).items():
             short = name.split("/", 1)[1]
-            for picture in filter(None, [figures.curves(group, name), figures.rank_scatter(group[0])]):
+            for picture in filter(None, [*figures.curves(group, name), figures.rank_scatter(group[0])]):
                 shown.append(f"<figure>{picture}<figcaption>{html.escape(short)}</figcaption></figure>")
             for picture in figures.drawing(group[0]):
                 caption = f"{short}, seed {group[0].seed}: the architecture found"

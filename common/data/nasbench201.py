@@ -55,6 +55,17 @@ def to_operations(text: str) -> tuple[int, ...]:
     return tuple(OPERATIONS.index(name) for name in match.groups())
 
 
+def drawn_edges(text: str) -> list[tuple[str, str, str | None]]:
+    """A cell as edges (from, to, operation) for drawing, nodes 0 to 3; ``none`` edges do not exist.
+
+    Raises UserError for text that is no architecture string.
+    """
+    found: list[tuple[str, str, str | None]] = [
+        (str(i), str(j), OPERATIONS[op]) for (j, i), op in zip(EDGES, to_operations(text)) if op
+    ]
+    return found or [("0", "3", "none")]
+
+
 def code(operations: Sequence[int]) -> int:
     """The operation numbers read as a base-5 number, first edge most significant: a dense key from 0 to 15,624."""
     value = 0

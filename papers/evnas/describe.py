@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from common import drawing
+from common.architecture import read_architecture
 from common.counting import conv_macs, macs, parameters
+from common.data.nasbench201 import drawn_edges
 from common.errors import UserError
 from common.runs import run_folder
 from common.spaces import darts_supernet, nasbench201
@@ -60,14 +63,26 @@ def edges_of(pairs: Any) -> list[drawing.Edge]:
     return edges + [(str(node), "c_{k}", None) for node in range(4)]
 
 
+def graphs(arch: str) -> dict[str, list[drawing.Edge]]:
+    """File name -> edges: both cells of an S1 architecture, or the one cell of an S2 architecture file or string."""
+    text = arch if arch.startswith("|") else None
+    if arch.endswith(".json"):
+        document = read_architecture(Path(arch))
+        text = document["architecture"] if document["space"] == "nasbench201" else None
+    if text is not None:
+        return {"cell": drawn_edges(text)}
+    genotype = load_genotype(arch)
+    return {"normal cell": edges_of(genotype.normal), "reduction cell": edges_of(genotype.reduce)}
+
+
 def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     """The ``draw`` verb: one picture per cell."""
-    genotype, folder = load_genotype(settings.arch), run_folder(options)
+    cells, folder = graphs(settings.arch), run_folder(options)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for kind, pairs in (("normal", genotype.normal), ("reduction", genotype.reduce)):
-        path = folder / f"{kind}.{settings.format}"
-        drawing.draw_cells(edges_of(pairs), path, title=f"{kind} cell")
+    for title, edges in cells.items():
+        path = folder / f"{title.split()[0]}.{settings.format}"
+        drawing.draw_cells(edges, path, title=title)
         written.append(str(path))
         print(path)
     return {"files": written}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.architecture import read_architecture
+from common.data.nasbench201 import drawn_edges
 from common.runs import run_folder
 from papers.nsas.architectures import PRIMITIVES
 from papers.nsas.networks import load_cnn
@@ -36,6 +39,16 @@ def recurrent_graph(recurrent) -> tuple[list[tuple[str, str]], list[Edge]]:
     return nodes, edges
 
 
+def nasbench201_cell(arch: str) -> str | None:
+    """The architecture string, if that is what was given or what the file holds."""
+    if arch.startswith("|"):
+        return arch
+    if arch.endswith(".json"):
+        document = read_architecture(Path(arch))
+        return document["architecture"] if document["space"] == "nasbench201" else None
+    return None
+
+
 def draw(settings: DrawSettings, options: RunOptions) -> dict:
     """Write one picture a cell and its dot text."""
     from common import drawing
@@ -44,6 +57,8 @@ def draw(settings: DrawSettings, options: RunOptions) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     if settings.recurrent:
         graphs = {"recurrent": recurrent_graph(load_cell(settings.arch).recurrent)}
+    elif (cell := nasbench201_cell(settings.arch)) is not None:
+        graphs = {"cell": ([], drawn_edges(cell))}
     else:
         architecture = load_cnn(settings.arch)
         graphs = {"normal": cnn_graph(architecture.normal), "reduction": cnn_graph(architecture.reduce)}

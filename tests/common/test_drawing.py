@@ -1,0 +1,55 @@
+"""Drawn cells: columns follow the edges, no edge hides a node, no two labels share a spot."""
+
+import itertools
+import math
+
+import pytest
+
+from common import drawing
+from common.data.nasbench201 import drawn_edges
+from common.errors import UserError
+from papers.evnas.architectures import PUBLISHED
+from papers.evnas.describe import edges_of, graphs
+from papers.nsas.draw import recurrent_graph
+from papers.nsas.train_recurrent import load_cell
+
+CELLS = [edges_of(PUBLISHED[name][kind]) for name in PUBLISHED for kind in ("normal", "reduce")]
+CELLS += [recurrent_graph(load_cell("Random_NSAS").recurrent)[1]]
+CELLS += [drawn_edges("|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|")]
+
+
+@pytest.mark.parametrize("edges", CELLS)
+def test_edges_lead_to_the_right_and_past_other_nodes(edges):
+    place = drawing.layout(edges)
+    assert set(place) == {name for a, b, _ in edges for name in (a, b)}
+    for a, b, _ in edges:
+        assert place[a][0] < place[b][0]
+    hidden = [
+        (a, b, node)
+        for a, b, _ in edges
+        for node in place
+        if node not in (a, b) and drawing._distance(place[node], place[a], place[b]) < 0.3
+    ]
+    assert len(hidden) <= len(edges) // 6, hidden  # a recurrent cell of nine nodes cannot avoid every one
+
+
+@pytest.mark.parametrize("edges", CELLS)
+def test_labels_have_spots_of_their_own(edges):
+    spots = drawing._labels(edges, drawing.layout(edges))
+    labelled = [spot for spot, (_, _, label) in zip(spots, edges, strict=True) if label]
+    for one, other in itertools.combinations(labelled, 2):
+        assert math.dist(one, other) > 0.1
+
+
+def test_a_cycle_is_a_clear_error(tmp_path):
+    with pytest.raises(UserError, match="cycle"):
+        drawing.draw_cells([("a", "b", None), ("b", "c", None), ("c", "b", None)], tmp_path / "x.svg")
+
+
+def test_cells_of_nasbench201():
+    text = "|none~0|+|skip_connect~0|none~1|+|nor_conv_3x3~0|none~1|avg_pool_3x3~2|"
+    assert drawn_edges(text) == [("0", "2", "skip_connect"), ("0", "3", "nor_conv_3x3"), ("2", "3", "avg_pool_3x3")]
+    assert graphs(text) == {"cell": drawn_edges(text)}
+    assert drawn_edges("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|") == [("0", "3", "none")]
+    with pytest.raises(UserError, match="architecture string"):
+        drawn_edges("|conv~0|")
