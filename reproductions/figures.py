@@ -66,6 +66,7 @@ def curves(group: list[Result], title: str) -> list[str]:
     phase = "phase" if "phase" in first[0] else "part" if "part" in first[0] else ""
     x = next((c for c in STEP_COLUMNS if c in first[0]), "")
     columns = [c for c in first[0] if c not in STEP_COLUMNS and _numeric(first, c) and any(w in c for w in WORTH)]
+    columns = [c for c in columns if sum(_float(row.get(c)) is not None for row in first) > 1]  # a dot is no curve
     columns.sort(key=lambda c: next(i for i, w in enumerate(WORTH) if w in c))
     pictures = []
     for column in columns[:3]:
