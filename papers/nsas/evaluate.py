@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.runs import open_run
 from common.unpickling import module_tensors
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, size_of
+from papers.nsas.planning import plan_evaluate, plan_recurrent_evaluate
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent_training import evaluate as text_loss
 from papers.nsas.recurrent_training import perplexity
@@ -27,6 +28,8 @@ from papers.nsas.train import is_imagenet, test_errors
 from papers.nsas.train_recurrent import load_cell, unigram_perplexity
 
 if TYPE_CHECKING:
+    import torch
+
     from common.cli import RunOptions
 
 # what the one whole-module pickle may name; every name becomes an inert stand-in, nothing is imported for it
@@ -45,22 +48,7 @@ def evaluate(settings: EvaluateSettings, options: RunOptions) -> dict:
     need_checkpoint(settings.checkpoint)
     device, architecture = pick_device(options), load_cnn(settings.arch)
     imagenet = is_imagenet(settings.dataset)
-    if imagenet:
-        held = open_pictures(settings.dataset, "test", options)
-        test = FolderBatches(
-            held,
-            settings.batch_size,
-            EvalPictures(),
-            options.seed,
-            shuffle=False,
-            device=device,
-            workers=settings.workers,
-        )
-    else:
-        held = open_images(settings.dataset, "test", options)
-        constants = Augmentation(CIFAR_MEAN, CIFAR_STD)
-        size = min(settings.batch_size, len(held))
-        test = Batches(held, size, constants, options.seed, shuffle=False, device=device, stream="test")
+    held, test = open_test(settings, options, device)
     trained = training_settings(settings.checkpoint)
     channels, layers = size_of(
         "imagenet" if imagenet else settings.dataset, settings.arch,
@@ -76,6 +64,20 @@ def evaluate(settings: EvaluateSettings, options: RunOptions) -> dict:
         metrics = test_errors(model.to(device), test, device, options.precision)
         metrics["parameters"] = sum(p.numel() for p in model.parameters())
         return run.finish({"metrics": metrics, "architecture": architecture.as_names()})
+
+
+def open_test(settings: EvaluateSettings, options: RunOptions, device: torch.device):
+    """(test set, its batches)."""
+    if is_imagenet(settings.dataset):
+        held = open_pictures(settings.dataset, "test", options)
+        test = FolderBatches(
+            held, settings.batch_size, EvalPictures(), options.seed, shuffle=False, device=device,
+            workers=settings.workers,
+        )  # fmt: skip
+        return held, test
+    images = open_images(settings.dataset, "test", options)
+    size, constants = min(settings.batch_size, len(images)), Augmentation(CIFAR_MEAN, CIFAR_STD)
+    return images, Batches(images, size, constants, options.seed, shuffle=False, device=device, stream="test")
 
 
 def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions) -> dict:
@@ -100,6 +102,13 @@ def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions)
         }
         architecture = {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)}
         return run.finish({"metrics": metrics, "architecture": architecture})
+
+
+def plan(settings: EvaluateSettings | EvaluateRecurrentSettings, options: RunOptions) -> list[str]:
+    """What ``--plan`` prints for both kinds of network."""
+    if isinstance(settings, EvaluateRecurrentSettings):
+        return plan_recurrent_evaluate(settings, options)
+    return plan_evaluate(settings, options)
 
 
 def load_recurrent(model: LanguageModel, path: str) -> None:

@@ -35,6 +35,7 @@ from papers.nsas import study
 from papers.nsas.networks import build_nb201_supernet, code_logits, renew_statistics
 from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.paths import frozen_statistics
+from papers.nsas.planning import plan_experiment as plan  # noqa: F401
 from papers.nsas.processes import one_process
 from papers.nsas.schedules import cosine
 from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves
@@ -53,11 +54,7 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         return summary(settings, options)
     one_process("the experiment")
     device = pick_device(options)
-    fill = SearchNb201RandomSettings(
-        dataset=settings.dataset, train_images=settings.train_images, select_images=settings.rank_images,
-        batch_size=settings.batch_size,
-    )  # fmt: skip
-    train, valid, pins, note = open_halves(fill, options, device, "test")
+    train, valid, pins, note = open_batches(settings, options, device)
     step_loss = live_loss if settings.loss == "paper" else constant_loss
     shares = [1.0 - settings.mix] if settings.constraints else [1.0]
     with open_run(options, settings, {"data": pins}) as work:
@@ -131,6 +128,15 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         (work.folder / "paragraph.txt").write_text(text)
         work.log("cost", process_seconds=spent + time.process_time() - started)
         return work.finish({"metrics": metrics, "note": note, "paragraph": text})
+
+
+def open_batches(settings: ExperimentSettings, options: RunOptions, device: torch.device):
+    """(training batches, batches that rank, pins, origin of the halves)."""
+    fill = SearchNb201RandomSettings(
+        dataset=settings.dataset, train_images=settings.train_images, select_images=settings.rank_images,
+        batch_size=settings.batch_size,
+    )  # fmt: skip
+    return open_halves(fill, options, device, "test")
 
 
 def summary(settings: ExperimentSettings, options: RunOptions) -> dict:

@@ -29,6 +29,7 @@ from common.runs import check_finite, open_run
 from papers.nsas import paths
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, renew_statistics, table_logits
 from papers.nsas.novelty import Archive
+from papers.nsas.planning import plan_random as plan  # noqa: F401
 from papers.nsas.processes import one_process
 from papers.nsas.sampling import SAMPLERS, Cell
 from papers.nsas.schedules import cosine, shifted

@@ -26,6 +26,7 @@ from common.losses import TopK, label_smoothing_cross_entropy
 from common.runs import open_run
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
+from papers.nsas.planning import plan_train as plan  # noqa: F401
 from papers.nsas.schedules import drop_path, learning_rate, shifted
 from papers.nsas.settings import TrainSettings
 

@@ -1,0 +1,294 @@
+"""``--plan``: the steps of a long verb, roughly how long they take on one CPU core, and the memory. Runs nothing.
+
+Data are opened as the run opens them, so the counts are the run's and its mistakes are found. Times were measured on
+one core: seconds per image fall with the width C as multiply-adds / C (depthwise and small convolutions are bound by
+memory); another machine, threads and load make a factor of two. GPU times were not measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from common import seeds
+from common.counting import macs
+from common.data.text import Corpus, batchify
+from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
+from papers.nsas.settings import (
+    EvaluateRecurrentSettings,
+    EvaluateSettings,
+    ExperimentSettings,
+    SearchGdasSettings,
+    SearchNb201GdasSettings,
+    SearchNb201RandomSettings,
+    SearchRandomSettings,
+    SearchRecurrentSettings,
+    TrainRecurrentSettings,
+    TrainSettings,
+)
+
+if TYPE_CHECKING:
+    from common.cli import RunOptions
+
+# Seconds of an image (step: forward and backward) and GB of its activations, times C / 10^9 multiply-adds.
+STEP, FORWARD, MEMORY, FORWARD_MEMORY = 6.5, 1.5, 4.0, 0.4
+STEP_201, FORWARD_201, MEMORY_201 = 1.4, 0.6, 1.0
+# Recurrent networks: seconds per 10^9 multiply-adds, and of the small calls of a time step (one cell; the mixture).
+STEP_WORD, FORWARD_WORD = 0.09, 0.032
+CALLS, CALLS_MIXTURE, FORWARD_CALLS = 1.1e-3, 2.5e-3, 0.3
+MEMORY_WORD, MEMORY_MIXTURE = 3.5e-7, 1.3e-6  # GB of a word and unit
+BASE = 0.35  # GB of an idle process with torch
+CPU = torch.device("cpu")
+EVERY_OPERATION = (tuple((operation, operation % 2) for operation in range(8)),) * 2  # a typical path
+TYPICAL_201 = "012343"
+EXACT_EPOCHS = 100  # the random chunks of so many epochs are counted, those of longer runs scaled from the first
+
+
+def estimate(seconds: float, memory: float) -> str:
+    """The last line of every plan."""
+    hours = f"{seconds / 3600:.2g}" if seconds < 99 * 3600 else f"{round(seconds / 3600, -1):,.0f}"
+    text = f"{hours} h" if seconds > 5400 else f"{seconds / 60:.2g} min" if seconds > 90 else "1-2 min"
+    return f"about {text} on one CPU core, {BASE + memory:.1f} GB of memory (rough: a factor of two)"
+
+
+def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str]:
+    """RandomNAS-NSAS in the DARTS space."""
+    from papers.nsas.search_random import halves, sampler
+
+    c = settings
+    sampler(c)
+    train, valid, _ = halves(c, options, CPU)
+    dense, path = _darts(c, train)
+    steps, images, held = c.epochs * len(train), c.epochs * len(train.images), len(valid.images)
+    step, forward = (dense * STEP, dense * FORWARD) if c.table == "softmax" else (path * STEP, path * FORWARD)
+    if c.table == "raw" and c.unsampled_statistics:
+        step += dense * FORWARD
+    scored = c.select_rounds * c.select_candidates
+    seconds = images * (step + c.constraints * (step if c.constraint_gradient else forward))
+    seconds += scored * forward * (held + c.recalibrate_batches * c.batch_size)
+    size = dense if c.table == "softmax" else path
+    memory = size * max(c.batch_size * MEMORY, valid.batch_size * FORWARD_MEMORY)
+    return [
+        f"{train.images.name}: {len(train.images):,} images for the weights, {held:,} for the selection",
+        f"training: {c.epochs} x {len(train)} = {steps:,} steps of {c.batch_size} images, up to {c.constraints} "
+        f"constraints {'with' if c.constraint_gradient else 'without'} gradient, {c.table} table",
+        f"selection: {c.select_rounds} x {c.select_candidates} = {scored:,} cells, {held:,} images each"
+        + (f", {c.recalibrate_batches} batches to renew statistics" if c.recalibrate_batches else ""),
+        estimate(seconds, memory),
+    ]
+
+
+def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
+    """GDAS-NSAS in the DARTS space."""
+    from papers.nsas.search_random import halves
+
+    c = settings
+    train, valid, _ = halves(c, options, CPU)
+    dense, path = _darts(c, train)
+    released = c.semantics == "2019"
+    passes, constraints = (4, c.constraints) if released else (1, 0)
+    step, forward = (dense * STEP, dense * FORWARD) if c.table == "softmax" else (path * STEP, path * FORWARD)
+    seconds = passes * dense * STEP + step + constraints * (step if c.constraint_gradient else forward)
+    seconds += dense * FORWARD if c.table == "raw" else 0.0  # statistics of operations that were not sampled
+    return [
+        f"{train.images.name}: {len(train.images):,} images for the weights, {len(valid.images):,} for the tables",
+        f"training: {c.epochs} x {len(train)} = {c.epochs * len(train):,} steps of {c.batch_size} images, each "
+        f"{'an unrolled' if released else 'a plain'} table step ({passes} passes of the mixture) and a weight step with "
+        f"up to {constraints} constraints",
+        estimate(c.epochs * len(train.images) * seconds, c.batch_size * dense * MEMORY),
+    ]
+
+
+def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, options: RunOptions) -> list[str]:
+    """Both searches on NAS-Bench-201."""
+    from papers.nsas.search_nb201 import constraint_maker, open_halves
+
+    c, gdas = settings, isinstance(settings, SearchNb201GdasSettings)
+    constraint_maker(c.constraint, c.constraints, c.structure_bug)
+    train, valid, _, note = open_halves(c, options, CPU, "train" if gdas else "test")
+    constraints = {"none": 0, "low": 1, "nsas": c.constraints}.get(c.constraint, 2)
+    image, memory = _nb201(c.channels, c.cells, train)
+    seconds = STEP_201 * (2 if gdas else 1) + constraints * (STEP_201 if c.constraint_gradient else FORWARD_201)
+    seconds *= c.epochs * len(train.images)
+    lines = [
+        f"{train.images.name}: {len(train.images):,} images for the weights, {len(valid.images):,} "
+        f"{'for the tables' if gdas else 'for the selection'} ({note})",
+        f"training: {c.epochs} x {len(train)} = {c.epochs * len(train):,} steps of {c.batch_size} images, "
+        f"{constraints} constraints {'with' if c.constraint_gradient else 'without'} gradient"
+        + (", each with a table step" if gdas else ""),
+    ]
+    if isinstance(c, SearchNb201RandomSettings):
+        lines.append(f"selection: {c.select_candidates} cells, {len(valid.images):,} images each ({c.selection})")
+        renewed = c.recalibrate_batches * c.batch_size
+        seconds += c.select_candidates * (len(valid.images) + renewed) * FORWARD_201
+    return [*lines, estimate(seconds * image, c.batch_size * memory)]
+
+
+def plan_experiment(settings: ExperimentSettings, options: RunOptions) -> list[str]:
+    """One run of the study, or the summary of those that are done."""
+    from papers.nsas.experiments import open_batches
+    from papers.nsas.study import collect
+
+    c = settings
+    if c.summarise:
+        return [f"joins {len(collect(Path(c.summarise)))} finished runs below {c.summarise}; seconds"]
+    train, valid, _, note = open_batches(c, options, CPU)
+    image, memory = _nb201(c.channels, c.cells, train)
+    steps = c.epochs * len(train)
+    seconds = c.epochs * len(train.images)
+    seconds *= STEP_201 + c.constraints * (STEP_201 if c.loss == "paper" else FORWARD_201)
+    ranked = c.rank_cells * (len(valid.images) + c.recalibrate_batches * c.batch_size)
+    probed = steps // c.probe_every * 8 * min(c.probe_images, len(valid.images))
+    return [
+        f"{train.images.name}: {len(train.images):,} images for the weights, {len(valid.images):,} to rank ({note})",
+        f"training: {c.epochs} x {len(train)} = {steps:,} steps of {c.batch_size} images, loss {c.loss}, up to "
+        f"{c.constraints} constraints; {steps // c.probe_every} probes of forgetting",
+        f"ranking: {c.rank_cells} cells, {len(valid.images):,} images each",
+        estimate((seconds + (ranked + probed) * FORWARD_201) * image, c.batch_size * memory),
+    ]
+
+
+def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
+    """A derived CNN."""
+    from common import distributed
+    from papers.nsas.train import is_imagenet, open_data
+
+    c = settings
+    architecture = load_cnn(c.arch)
+    batches, test, classes, _ = open_data(c, options, CPU)
+    count, size = _derived(architecture, is_imagenet(c.dataset), classes, c.channels, c.layers)
+    world, tests = distributed.world_size(), len(range(c.evaluate_every, c.epochs, c.evaluate_every)) + 1
+    images, held = c.epochs * len(batches) * c.batch_size, len(test) * c.eval_batch_size
+    seconds = size * (images * STEP + tests * held * FORWARD) / world
+    memory = size * max(c.batch_size // world * MEMORY, c.eval_batch_size * FORWARD_MEMORY)
+    return [
+        f"{c.arch}: {count:,} parameters, {size * c.channels * 1e3:.1f} M multiply-adds",
+        f"{c.dataset}: {c.epochs} x {len(batches)} = {c.epochs * len(batches):,} steps of {c.batch_size} images, "
+        f"{c.schedule} schedule; {tests} tests of {len(test)} batches of {c.eval_batch_size}",
+        estimate(seconds, memory),
+    ]
+
+
+def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
+    """One pass over the test set."""
+    from papers.nsas.evaluate import open_test, training_settings
+    from papers.nsas.train import is_imagenet
+
+    c, imagenet = settings, is_imagenet(settings.dataset)
+    architecture, trained = load_cnn(c.arch), training_settings(c.checkpoint)
+    held, test = open_test(c, options, CPU)
+    channels, layers = size_of(
+        "imagenet" if imagenet else c.dataset, c.arch,
+        c.channels or trained.get("channels", 0), c.layers or trained.get("layers", 0),
+    )  # fmt: skip
+    count, size = _derived(architecture, imagenet, len(held.classes), channels, layers)
+    return [
+        f"{c.arch}, C = {channels}, {layers} cells: {count:,} parameters, {len(test)} batches of {c.batch_size}",
+        estimate(len(test) * c.batch_size * size * FORWARD, c.batch_size * size * FORWARD_MEMORY),
+    ]
+
+
+def plan_recurrent_search(settings: SearchRecurrentSettings, options: RunOptions) -> list[str]:
+    """RandomNAS-NSAS for recurrent cells."""
+    c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
+    train, valid = batchify(corpus.train, c.batch_size), batchify(corpus.valid, c.eval_batch_size)
+    rows, sampled = len(valid[: c.select_rows or None]), c.path == "sampled"
+    chunks, about = _chunks(c, len(train), options.seed, fixed=True)
+    columns = c.batch_size
+    step, calls = _word(corpus.types, c.width, 8 if sampled else 36), CALLS if sampled else CALLS_MIXTURE
+    passes = (1 + c.constraints) * c.epochs * len(train)
+    seconds = passes * (columns * step * STEP_WORD + calls)
+    scored = c.epochs + (c.select_candidates if sampled else 0)
+    renewed = c.recalibrate_chunks * c.bptt if sampled else 0
+    forward = (c.eval_batch_size * rows + columns * renewed) * step * FORWARD_WORD
+    seconds += scored * (forward + (rows + renewed) * calls * FORWARD_CALLS)
+    # as released the passes of a step hang together by their hidden state, so all their graphs live until its end
+    held = (1 if sampled else 1 + c.constraints) * columns * c.bptt * c.width
+    lines = [
+        f"{corpus.name}: {len(corpus.train):,} training words in {columns} columns, {corpus.types:,} types",
+        f"training: {c.epochs} epochs, {about}{chunks:,} chunks of up to {c.bptt} in all, up to {c.constraints} "
+        f"constraints; path {c.path}",
+    ]
+    if sampled:
+        lines.append(f"selection: {c.select_candidates} cells, {rows:,} rows of {c.eval_batch_size} each")
+    return [*lines, estimate(seconds, held * (MEMORY_WORD if sampled else MEMORY_MIXTURE))]
+
+
+def plan_recurrent_train(settings: TrainRecurrentSettings, options: RunOptions) -> list[str]:
+    """A recurrent cell from scratch."""
+    from papers.nsas.train_recurrent import build, load_cell
+
+    c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
+    cell = load_cell(c.arch)
+    train, valid = batchify(corpus.train, c.batch_size), batchify(corpus.valid, c.eval_batch_size)
+    with torch.device("meta"):
+        weights = sum(p.numel() for p in build(corpus.types, cell, c).parameters())
+    chunks, about = _chunks(c, len(train), options.seed)
+    word = _word(corpus.types, c.width, 8)
+    seconds = c.epochs * len(train) * (c.batch_size * word * STEP_WORD + CALLS)
+    seconds += c.epochs * len(valid) * (c.eval_batch_size * word * FORWARD_WORD + CALLS * FORWARD_CALLS)
+    seconds += len(corpus.test) * (word * FORWARD_WORD + CALLS * FORWARD_CALLS)
+    return [
+        f"{c.arch}: {weights:,} parameters",
+        f"{corpus.name}: {len(corpus.train):,} training words in {c.batch_size} columns, {corpus.types:,} types",
+        f"training: {c.epochs} epochs, {about}{chunks:,} chunks of about {c.bptt} in all; then {len(corpus.test):,} "
+        "test words one by one",
+        estimate(seconds, c.batch_size * c.bptt * c.width * MEMORY_WORD + weights * 2e-8),
+    ]
+
+
+def plan_recurrent_evaluate(settings: EvaluateRecurrentSettings, options: RunOptions) -> list[str]:
+    """Validation and test text once."""
+    from papers.nsas.evaluate import training_settings
+
+    c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
+    width = c.width or training_settings(c.checkpoint).get("width", 0) or 850
+    words, calls = len(corpus.valid) + len(corpus.test), len(corpus.valid) // c.eval_batch_size + len(corpus.test)
+    seconds = words * _word(corpus.types, width, 8) * FORWARD_WORD + calls * CALLS * FORWARD_CALLS
+    return [
+        f"{c.arch}, {width} units: {len(corpus.valid):,} validation words in {c.eval_batch_size} columns, "
+        f"{len(corpus.test):,} test words in one",
+        estimate(seconds, corpus.types * width * 1e-8),
+    ]
+
+
+def _darts(c: Any, train) -> tuple[float, float]:
+    """10^9 multiply-adds / C of all operations, and of a path with every operation once a cell."""
+    classes, size = len(train.images.classes), train.images.pixels.shape[-1]
+    with torch.device("meta"):
+        supernet = build_supernet(c.channels, classes, c.layers)
+    dense = macs(supernet, (3, size, size), ([[1.0] * 8] * 14,) * 2)
+    return dense / 1e9 / c.channels, _derived(EVERY_OPERATION, False, classes, c.channels, c.layers, size)[1]
+
+
+def _derived(architecture, imagenet: bool, classes: int, channels: int, layers: int, size: int = 0):
+    """Parameters, 10^9 multiply-adds / C."""
+    size = size or (224 if imagenet else 32)
+    with torch.device("meta"):
+        model = build_derived(architecture, "imagenet" if imagenet else "cifar10", classes, channels, layers, False)
+    return sum(p.numel() for p in model.parameters()), macs(model, (3, size, size)) / 1e9 / channels
+
+
+def _nb201(channels: int, cells: int, train) -> tuple[float, float]:
+    """10^9 multiply-adds / C of a cell with five operations, and GB of an image."""
+    size = train.images.pixels.shape[-1]
+    with torch.device("meta"):
+        model = build_nb201(TYPICAL_201, channels, cells, len(train.images.classes))
+    image = macs(model, (3, size, size)) / 1e9 / channels
+    return image, image * MEMORY_201
+
+
+def _word(types: int, width: int, products: int) -> float:
+    """10^9 multiply-adds of a word: W0, the nodes' products, the decoder."""
+    return (4 * width**2 + 2 * products * width**2 + types * width) / 1e9
+
+
+def _chunks(c: Any, rows: int, seed: int, fixed: bool = False) -> tuple[int, str]:
+    """Chunks of all epochs as the run draws them, or, for long runs, as many times those of the first."""
+    from papers.nsas.recurrent_training import epoch_chunks
+
+    exact = c.epochs if c.epochs <= EXACT_EPOCHS else 1
+    counted = sum(len(epoch_chunks(rows, c.bptt, seeds.numpy_rng(seed, "chunks", e), fixed)) for e in range(exact))
+    return counted * c.epochs // max(1, exact), "" if exact == c.epochs else "about "
