@@ -95,8 +95,8 @@ def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
     return [
         f"{train.images.name}: {len(train.images):,} images for the weights, {len(valid.images):,} for the tables",
         f"training: {c.epochs} x {len(train)} = {c.epochs * len(train):,} steps of {c.batch_size} images, each "
-        f"{'an unrolled' if released else 'a plain'} table step ({passes} passes of the mixture) and a weight step with "
-        f"up to {constraints} constraints",
+        f"{'an unrolled' if released else 'a plain'} table step ({passes} passes of the mixture) and a weight step "
+        f"with up to {constraints} constraints",
         estimate(c.epochs * len(train.images) * seconds, c.batch_size * dense * MEMORY),
     ]
 
