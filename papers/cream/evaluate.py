@@ -15,6 +15,7 @@ from papers.cream.checkpoints import load_weights
 from papers.cream.describe import spec_of
 from papers.cream.folding import folded
 from papers.cream.networks import DerivedNetwork
+from papers.cream.planning import seconds_per_image
 from papers.cream.settings import EvaluateSettings
 
 
@@ -51,6 +52,12 @@ def plan(settings: EvaluateSettings, options: Any) -> list[str]:
     _, spec, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     test = data.open_source(settings.dataset, "test", size, options)
     macs = spec.count("macs", size)
+    elements = max(layer.cout * layer.out**2 for layer in spec.layers(size) if layer.kind == "conv")
+    memory = 4 * (spec.count("parameters") + 4 * elements * settings.batch_size)
+    seconds = len(test) * seconds_per_image(spec, size) / 3 / distributed.world_size()
     return [
-        f"{len(test)} images at {size}, {macs / 1e6:.1f}M multiply-adds each: {len(test) * macs / 1e12:.1f}T in all"
+        f"{len(test)} images at {size}, {macs / 1e6:.1f}M multiply-adds each: {len(test) * macs / 1e9:.1f}G in all",
+        f"estimated time on this CPU: {seconds / 60:.1f} minutes, from one small batch timed just now, reading the "
+        f"pictures not counted",
+        f"estimated memory: {memory / 2**30:.2f} GiB beside torch and the data",
     ]

@@ -150,6 +150,11 @@ def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
         raise UserError("--pool-size, --slice and --update-every must be at least 1")
     if settings.batch_size < 2 * settings.slice:
         raise UserError(f"--batch-size {settings.batch_size} must be at least 2 x --slice {settings.slice}")
+    if settings.method == "cream" and settings.epochs <= settings.start_epoch + 1:
+        raise UserError(
+            f"the board would stay empty: paths are admitted in epochs after --start-epoch {settings.start_epoch} "
+            f"(counted from 0), and the search has {settings.epochs}; lower --start-epoch or raise --epochs"
+        )
     if settings.pick == "top1" and settings.start_epoch + 1 < settings.epochs and settings.update_every < 10**6:
         raise UserError(
             "--pick top1 makes the meta value a constant, so there is no meta gradient (the release fails there); "
@@ -200,15 +205,7 @@ def choose(
     settings: SearchSettings, net: Supernet, board: Board, table: FlopsTable, window: Window, layout: Layout,
     source: data.Source, held_out: data.Source | None, resolution: int, options: Any, device: torch.device,
 ) -> tuple[Path, list[dict[str, Any]]]:  # fmt: skip
-    """(final path, scored candidates): the head of the board, or the best of board or random paths after re-scoring.
-
-    Raises UserError for an empty board (the search ended before anything was admitted).
-    """
-    if settings.method == "cream" and not len(board):
-        raise UserError(
-            f"the board is empty: paths are admitted in epochs after --start-epoch {settings.start_epoch}, and the "
-            f"search had {settings.epochs} epochs; lower --start-epoch or raise --epochs"
-        )
+    """(final path, scored candidates): the head of the board, or the best of board or random paths after re-scoring."""
     if settings.method == "cream" and settings.choose == "head":
         return board.entries[0].path, []
     if settings.method == "random":

@@ -21,17 +21,22 @@ from papers.cream.settings import SearchSettings, SelectSettings
 from papers.cream.window import flops_table
 
 
-def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
-    """Re-score the last board of the search in folder ``--search``; writes architecture.json. Raises UserError."""
+def finished_search(settings: SelectSettings) -> tuple[Path, dict[str, Any], SearchSettings]:
+    """(folder, result, settings) of the search in folder ``--search``. Raises UserError."""
     if not settings.search:
         raise UserError("no search given; pass --search FOLDER of a finished search")
     folder = Path(settings.search)
     found = read_json(folder / "result.json")
     if found.get("paper") != "cream" or found.get("stage") != "search":
         raise UserError(f"{folder} is not the folder of a Cream search; pass one that holds its result.json")
-    searched = settings_from(SearchSettings, found["settings"], source=str(folder / "result.json"))
     if not found["board"]:
         raise UserError(f"the board of {folder} is empty; searches by --method random have none")
+    return folder, found, settings_from(SearchSettings, found["settings"], source=str(folder / "result.json"))
+
+
+def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
+    """Re-score the last board of the search in folder ``--search``; writes architecture.json. Raises UserError."""
+    folder, found, searched = finished_search(settings)
     window, layout, _ = space_of(searched)
     table = flops_table(window, layout)
     resolution = resolution_of(searched, window)
@@ -80,3 +85,25 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
             {"paper": "cream", "stage": "select", "metrics": metrics, "scored": rows, "architecture": architecture,
              "held_out": held_out is not None}
         )  # fmt: skip
+
+
+def plan(settings: SelectSettings, options: Any) -> list[str]:
+    """What the run would do."""
+    from papers.cream.planning import seconds_per_image
+
+    _, found, searched = finished_search(settings)
+    if settings.rule == "head":
+        return ["writes the head of the board; nothing is scored"]
+    window, layout, _ = space_of(searched)
+    resolution = resolution_of(searched, window)
+    source, held_out, _ = sources(searched, resolution, options)
+    paths = [row["path"] for row in found["board"]]
+    images = min(settings.select_images or len(source), len(held_out if held_out is not None else source))
+    calibration = settings.recalibrate_batches * searched.batch_size
+    spec = network_spec(paths[0], len(source.classes), layout, single_block_default=False)
+    seconds = len(paths) * (images + calibration) * seconds_per_image(spec, resolution) / 3
+    return [
+        f"{len(paths)} paths: statistics from {calibration} images, errors on {images} "
+        + ("held-out images" if held_out is not None else "training images (the search held none out)"),
+        f"estimated time on this CPU: {seconds / 60:.1f} minutes, from one small batch timed just now",
+    ]

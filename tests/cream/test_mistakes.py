@@ -36,8 +36,8 @@ def line(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((*SMALL, "--start-epoch", "5"), "the board is empty"),
-        ((*SMALL, "--lr", "1e30"), "diverged; lower --lr"),
+        ((*SMALL, "--start-epoch", "5"), "the board would stay empty"),
+        ((*SMALL, "--start-epoch=-1", "--lr", "1e30"), "diverged; lower --lr"),
         (("--macs-min", "600", "--macs-max", "1000"), "no supernet fits the window 600 to 1000"),
         (("--macs-min", "9", "--macs-max", "3"), "impossible window"),
         (("--resolution", "64"), "images of 32 pixels are smaller than --resolution 64"),
@@ -81,6 +81,23 @@ def test_checkpoints(line, tmp_path):
     (tmp_path / "text.pth").write_text("no weights")
     assert "text.pth" in line("evaluate", "--arch", PATH, "--checkpoint", str(tmp_path / "text.pth"))
     assert "absent.pth" in line("evaluate", "--arch", PATH, "--checkpoint", str(tmp_path / "absent.pth"))
+
+
+def test_the_folder_of_a_mistake_serves_the_corrected_command(capsys, tmp_path):
+    save_weights(derive(PUBLISHED["14"], 10), tmp_path / "14.safetensors")
+    flags = ["--checkpoint", str(tmp_path / "14.safetensors"), "--device", "cpu", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        main("cream", VERBS, ["evaluate", "--arch", "43", *flags])
+    assert "another network" in (text := capsys.readouterr().err) or "does not fit this architecture" in text
+    main("cream", VERBS, ["evaluate", "--arch", "14", *flags])
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_plans_say_time_and_memory(capsys):
+    for arguments in (["search"], ["train", "--arch", "14"], ["evaluate", "--arch", "14"]):
+        main("cream", VERBS, [*arguments, "--plan"])
+        text = capsys.readouterr().out
+        assert "estimated time on this CPU" in text and "GiB" in text
 
 
 def test_selection(line, tmp_path):
