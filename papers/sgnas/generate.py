@@ -206,7 +206,7 @@ def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
             say(f"warning: {warning}")
     with open_run(options, settings) as run:
         if run.result is not None:
-            _show(run.result["architectures"], loaded.lookup.unit, options)
+            _show(run.result["architectures"], loaded.lookup.unit, settings, options)
             return run.result
         answers = [loaded.hit(t) for t in targets] if settings.hit else loaded.kernels(targets)
         found = [(target, kernels, cost) for target, (kernels, cost) in zip(targets, answers)]
@@ -216,13 +216,15 @@ def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
         for target, kernels, cost in found:
             row = counts(kernels, loaded.macro, settings.classes, settings.se)
             rows.append({"target": target, "lookup_cost": cost, **row, "kernels": kernels})
-        _show(rows, loaded.lookup.unit, options)
+        _show(rows, loaded.lookup.unit, settings, options)
         return run.finish({"metrics": {"targets": len(rows)}, "architectures": rows})
 
 
-def _show(rows: list[dict[str, Any]], unit: str, options: Any) -> None:
+def _show(rows: list[dict[str, Any]], unit: str, settings: GenerateSettings, options: Any) -> None:
     if distributed.rank() == 0 and not options.json:
         print(table(rows, unit))
+        squeeze = "with" if settings.se else "without"
+        print(f"MACs and params: {settings.classes} classes, {squeeze} squeeze-excite (--classes, --no-se)")
 
 
 def table(rows: list[dict[str, Any]], unit: str) -> str:

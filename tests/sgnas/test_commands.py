@@ -260,7 +260,8 @@ def test_json_is_alone_on_the_output(searched, tmp_path, capsys):
         command(verb, *arguments, "--json", "--out", tmp_path / verb)
         assert isinstance(json.loads(capsys.readouterr().out), dict), verb
     command("generate", *calls["generate"], "--out", tmp_path / "generate")  # the finished run: its table again
-    assert "kernels per layer" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "kernels per layer" in text and "1000 classes, with squeeze-excite" in text
 
 
 def test_sets_at_a_fraction_of_their_size(capsys):
