@@ -37,6 +37,7 @@ from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.paths import frozen_statistics
 from papers.nsas.planning import plan_experiment as plan  # noqa: F401
 from papers.nsas.processes import one_process
+from papers.nsas.ranges import check_ranges
 from papers.nsas.schedules import cosine
 from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves
 from papers.nsas.settings import ExperimentSettings, SearchNb201RandomSettings
@@ -53,6 +54,7 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
     if settings.summarise:
         return summary(settings, options)
     one_process("the experiment")
+    check_ranges(settings)
     device = pick_device(options)
     train, valid, pins, note = open_batches(settings, options, device)
     step_loss = live_loss if settings.loss == "paper" else constant_loss

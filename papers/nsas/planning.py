@@ -16,6 +16,7 @@ from common import seeds
 from common.counting import macs
 from common.data.text import Corpus, batchify
 from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
+from papers.nsas.ranges import check_ranges
 from papers.nsas.settings import (
     EvaluateRecurrentSettings,
     EvaluateSettings,
@@ -57,6 +58,7 @@ def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str
     """RandomNAS-NSAS in the DARTS space."""
     from papers.nsas.search_random import halves, sampler
 
+    check_ranges(settings)
     c = settings
     sampler(c)
     train, valid, _ = halves(c, options, CPU)
@@ -84,6 +86,7 @@ def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
     """GDAS-NSAS in the DARTS space."""
     from papers.nsas.search_random import halves
 
+    check_ranges(settings)
     c = settings
     train, valid, _ = halves(c, options, CPU)
     dense, path = _darts(c, train)
@@ -105,6 +108,7 @@ def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, opti
     """Both searches on NAS-Bench-201."""
     from papers.nsas.search_nb201 import constraint_maker, open_halves
 
+    check_ranges(settings)
     c, gdas = settings, isinstance(settings, SearchNb201GdasSettings)
     constraint_maker(c.constraint, c.constraints, c.structure_bug)
     train, valid, _, note = open_halves(c, options, CPU, "train" if gdas else "test")
@@ -134,6 +138,7 @@ def plan_experiment(settings: ExperimentSettings, options: RunOptions) -> list[s
     c = settings
     if c.summarise:
         return [f"joins {len(collect(Path(c.summarise)))} finished runs below {c.summarise}; seconds"]
+    check_ranges(settings)
     train, valid, _, note = open_batches(c, options, CPU)
     image, memory = _nb201(c.channels, c.cells, train)
     steps = c.epochs * len(train)
@@ -155,6 +160,7 @@ def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
     from common import distributed
     from papers.nsas.train import is_imagenet, open_data
 
+    check_ranges(settings)
     c = settings
     architecture = load_cnn(c.arch)
     batches, test, classes, _ = open_data(c, options, CPU)
@@ -192,6 +198,7 @@ def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
 
 def plan_recurrent_search(settings: SearchRecurrentSettings, options: RunOptions) -> list[str]:
     """RandomNAS-NSAS for recurrent cells."""
+    check_ranges(settings)
     c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     train, valid = batchify(corpus.train, c.batch_size), batchify(corpus.valid, c.eval_batch_size)
     rows, sampled = len(valid[: c.select_rows or None]), c.path == "sampled"
@@ -220,6 +227,7 @@ def plan_recurrent_train(settings: TrainRecurrentSettings, options: RunOptions) 
     """A recurrent cell from scratch."""
     from papers.nsas.train_recurrent import build, load_cell
 
+    check_ranges(settings)
     c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     cell = load_cell(c.arch)
     train, valid = batchify(corpus.train, c.batch_size), batchify(corpus.valid, c.eval_batch_size)

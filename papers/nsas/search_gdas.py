@@ -24,6 +24,7 @@ from papers.nsas.networks import build_supernet, names_of, table_logits
 from papers.nsas.novelty import Archive, similarity_weights, weighted_recursion
 from papers.nsas.planning import plan_gdas as plan  # noqa: F401
 from papers.nsas.processes import one_process
+from papers.nsas.ranges import check_ranges
 from papers.nsas.relaxation import FLOOR, darts_temperature, relaxed_one_hot
 from papers.nsas.sampling import EDGES, OPERATIONS, decode_depth, decode_top2, sample_depth_published, sample_distinct
 from papers.nsas.schedules import cosine, shifted
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
     """Alternate table and weight steps; the result is the cell decoded from the tables."""
     one_process("this search")
+    check_ranges(settings)
     device = pick_device(options)
     depth = settings.constraint == "nsas-c"
     decode, draw = (decode_depth, sample_depth_published) if depth else (decode_top2, sample_distinct)

@@ -38,6 +38,7 @@ from papers.nsas.networks import (
 )
 from papers.nsas.planning import plan_201 as plan  # noqa: F401
 from papers.nsas.processes import one_process
+from papers.nsas.ranges import check_ranges
 from papers.nsas.relaxation import gumbel, nb201_temperature, straight_through
 from papers.nsas.schedules import cosine
 from papers.nsas.settings import SearchNb201GdasSettings, SearchNb201RandomSettings
@@ -96,6 +97,7 @@ def term_weights(kind: str, number: int) -> list[float]:
 def search_random(settings: SearchNb201RandomSettings, options: RunOptions) -> dict:
     """RandomNAS with constraints; the final cell is the best of N random ones by the chosen selection rule."""
     one_process("this search")
+    check_ranges(settings)
     device = pick_device(options)
     make = constraint_maker(settings.constraint, settings.constraints, settings.structure_bug)
     weights = term_weights(settings.constraint, settings.constraints)
@@ -150,6 +152,7 @@ def search_random(settings: SearchNb201RandomSettings, options: RunOptions) -> d
 def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
     """GDAS with constraints; the final cell is the argmax of alpha after the last epoch."""
     one_process("this search")
+    check_ranges(settings)
     device = pick_device(options)
     make = constraint_maker(settings.constraint, settings.constraints, settings.structure_bug)
     weights = gdas_weights(settings)

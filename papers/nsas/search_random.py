@@ -31,6 +31,7 @@ from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of
 from papers.nsas.novelty import Archive
 from papers.nsas.planning import plan_random as plan  # noqa: F401
 from papers.nsas.processes import one_process
+from papers.nsas.ranges import check_ranges
 from papers.nsas.sampling import SAMPLERS, Cell
 from papers.nsas.schedules import cosine, shifted
 from papers.nsas.settings import SearchRandomSettings
@@ -45,6 +46,7 @@ Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]
 def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
     """Train the supernet, select; returns the result with the best cell and the winners of all rounds."""
     one_process("this search")
+    check_ranges(settings)
     device = pick_device(options)
     draw = sampler(settings)
     train, valid, pins = halves(settings, options, device)

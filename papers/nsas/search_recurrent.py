@@ -26,6 +26,7 @@ from common.runs import check_finite, open_run
 from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.planning import plan_recurrent_search as plan  # noqa: F401
 from papers.nsas.processes import one_process
+from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent import Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent_supernet import EDGES, RecurrentCode, SearchCell, genotype, sample
 from papers.nsas.recurrent_training import epoch_chunks, evaluate, get_batch, make_sgd, perplexity, scaled
@@ -52,6 +53,7 @@ class Step:
 def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
     """Run the search; returns the result (``metrics``, ``architecture``)."""
     one_process("this search")
+    check_ranges(settings)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     device = pick_device(options)
     train = batchify(corpus.train, settings.batch_size).to(device)

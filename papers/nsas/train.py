@@ -27,6 +27,7 @@ from common.runs import open_run
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
 from papers.nsas.planning import plan_train as plan  # noqa: F401
+from papers.nsas.ranges import check_ranges
 from papers.nsas.schedules import drop_path, learning_rate, shifted
 from papers.nsas.settings import TrainSettings
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 def train(settings: TrainSettings, options: RunOptions) -> dict:
     """Train and test; returns metrics of the last and the best epoch."""
+    check_ranges(settings)
     device = pick_device(options)
     architecture = load_cnn(settings.arch)
     batches, test, classes, pins = open_data(settings, options, device)

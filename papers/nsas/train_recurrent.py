@@ -21,6 +21,7 @@ from common.runs import open_run
 from papers.nsas.architectures import RECURRENT, Recurrent
 from papers.nsas.planning import plan_recurrent_train as plan  # noqa: F401
 from papers.nsas.processes import one_process
+from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent import ACTIVATIONS, Cell, Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent_training import (
     averaged,
@@ -79,6 +80,7 @@ def build(words: int, cell: Recurrent, settings: TrainRecurrentSettings) -> Lang
 def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
     """Train, keep the best validation model, test it at the end."""
     one_process("recurrent training")
+    check_ranges(settings)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     cell, device = load_cell(settings.arch), pick_device(options)
     stream = batchify(corpus.train, settings.batch_size).to(device)

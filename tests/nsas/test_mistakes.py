@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from common.architecture import save_architecture
+from common.cli import main
 from common.data.text import batchify
 from common.errors import UserError
+from papers.nsas.__main__ import VERBS
 from papers.nsas.architectures import CNN
 from papers.nsas.evaluate import load_recurrent, need_checkpoint
 from papers.nsas.networks import load_cnn, names_of
@@ -80,3 +82,82 @@ def test_constraint_numbers_and_absent_code():
         constraint_maker("nsas", 8, True)
     with pytest.raises(UserError, match="never released"):
         recurrent_gdas(None, None)
+
+
+def mistake(capsys, *arguments) -> str:
+    """The one line on standard error of a command that a user has typed wrongly."""
+    with pytest.raises(SystemExit) as left:
+        main("nsas", VERBS, [str(a) for a in arguments])
+    lines = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2 and len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+PAIRS = [["skip_connect", 0]] * 8
+COMMANDS = [
+    ("train", "darts", {"normal": PAIRS[:7], "reduce": PAIRS}, "7 pairs; it needs 8"),
+    ("draw", "darts", {"normal": PAIRS, "reduce": [["skip_connect", 3], *PAIRS[1:]]}, "comes later"),
+    ("describe", "darts", {"normal": [["conv", 0], *PAIRS[1:]], "reduce": PAIRS}, "unknown operation 'conv'"),
+    ("train", "darts-rnn", {"recurrent": [["swish", 0], *GOOD[1:]], "concat": [1]}, "unknown activation 'swish'"),
+    ("draw", "darts-rnn", {"recurrent": [["tanh", 1], *GOOD[1:]], "concat": [1]}, "can read states"),
+    ("train", "darts-rnn", {"recurrent": GOOD[:7], "concat": [1]}, "7 pairs; it needs 8"),
+]
+
+
+@pytest.mark.parametrize("verb, space, architecture, words", COMMANDS)
+def test_commands_with_a_wrong_cell(verb, space, architecture, words, tmp_path, capsys):
+    path, recurrent = written(tmp_path, space, architecture), space == "darts-rnn"
+    flags = {"train": ["--space", "ptb"] if recurrent else [], "draw": ["--recurrent"] if recurrent else []}.get(
+        verb, []
+    )
+    given = [path] if verb != "train" else ["--arch", path]
+    assert words in mistake(capsys, verb, *flags, *given, "--out", tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "search", "evaluate"])
+def test_commands_with_a_text_of_another_vocabulary(verb, tmp_path, capsys):
+    (tmp_path / "penn").mkdir()
+    for part in ("train", "valid", "test"):
+        (tmp_path / "penn" / f"{part}.txt").write_text("a b c d\n" * 50)
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"")
+    more = ["--checkpoint", weights] if verb == "evaluate" else []
+    command = [verb, "--space", "ptb", "--text", "ptb", "--max-tokens", 0, "--max-types", 0, *more]
+    command += ["--data", tmp_path, "--out", tmp_path / "run"]
+    assert "is not the pinned file" in mistake(capsys, *command)
+    assert "ptb has 5 words, 10000 expected" in mistake(capsys, *command, "--allow-unpinned")
+
+
+@pytest.mark.parametrize("verb", ["train", "search"])
+def test_commands_with_too_large_a_batch(verb, tmp_path, capsys):
+    command = [verb, "--space", "ptb", "--batch-size", 20_000, "--out", tmp_path / "run"]
+    assert "too few for 20000 columns; lower the batch size" in mistake(capsys, *command)
+
+
+@pytest.mark.parametrize("space", ["darts", "ptb"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_commands_with_a_checkpoint_that_would_run_code(space, zipped, tmp_path, capsys):
+    bad = tmp_path / "bad.pt"
+    torch.save(Evil(), bad, _use_new_zipfile_serialization=zipped)
+    sizes = ["--width", 8] if space == "ptb" else ["--channels", 2, "--layers", 3]
+    line = mistake(capsys, "evaluate", "--space", space, *sizes, "--checkpoint", bad, "--out", tmp_path / "run")
+    assert "cannot be read safely" in line and "print" in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "search --select-candidates 0", "search --select-rounds 0", "search --epochs 0", "search --constraints -1",
+        "search --mix 1.5", "search --method gdas --batch-size 0", "search --space nb201 --cells 0",
+        "search --space nb201 --method gdas --penalty 2", "search --space ptb --drop-hidden 1",
+        "train --evaluate-every 0", "train --drop-path 1", "train --space ptb --bptt 0", "experiments --probe-every 0",
+        "experiments --rank-cells 0",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_settings_out_of_range(command, plan, tmp_path, capsys):
+    line = mistake(capsys, *command.split(), *plan, "--out", tmp_path / "run")
+    flag, value = command.split()[-2:]
+    assert f"{flag} must be" in line and f"not {value}" in line
+    assert not (tmp_path / "run").exists()

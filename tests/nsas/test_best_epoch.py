@@ -1,0 +1,74 @@
+"""Which epoch a trained network reports (sections 7 and 11): CIFAR files hold the last, ImageNet files the best one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from papers.nsas import train as module
+from papers.nsas.__main__ import TRAIN
+from tests.nsas.test_runs import TRAIN_CNN, options
+
+ERRORS = [50.0, 30.0, 30.0, 40.0]  # the second epoch is the best; an equal one later does not replace it
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Errors of four test passes, and the epochs after which weights were written."""
+    left, saved = list(ERRORS), []
+
+    def errors(*_):
+        return {"loss": 1.0, "top1_error_percent": left.pop(0), "top5_error_percent": 0.0}
+
+    monkeypatch.setattr(module, "test_errors", errors)
+    monkeypatch.setattr(module, "save_weights", lambda *_: saved.append(len(ERRORS) - len(left)))
+    return saved
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """Four training and two test pictures of two classes, in a folder that takes the ImageNet recipe."""
+    draw, root = np.random.RandomState(0), tmp_path / "imagenet-tiny"
+    for split, count in (("train", 2), ("val", 1)):
+        for label in "ab":
+            (root / split / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = (255 * draw.rand(40, 50, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(root / split / label / f"{number}.png")
+    return str(root)
+
+
+def test_cifar_keeps_the_last_epoch_and_reports_the_best(scripted, tmp_path):
+    metrics = module.train(replace(TRAIN_CNN, epochs=4, evaluate_every=1), options(tmp_path / "run", "train"))[
+        "metrics"
+    ]
+    assert metrics["top1_error_percent"] == 40.0
+    assert (metrics["best_top1_error_percent"], metrics["best_epoch"]) == (30.0, 2)
+    assert scripted == [4]
+
+
+def test_imagenet_keeps_the_best_epoch(scripted, imagenet, tmp_path):
+    recipe = TRAIN[("darts",)].variants["imagenet-step"]
+    settings = replace(
+        TRAIN_CNN, **{**recipe, "dataset": imagenet, "train_images": 0, "channels": 2, "layers": 3, "epochs": 4,
+        "batch_size": 2, "eval_batch_size": 2, "workers": 0, "evaluate_every": 1},
+    )  # fmt: skip
+    metrics = module.train(settings, options(tmp_path / "run", "train", allow_unpinned=True))["metrics"]
+    assert metrics["top1_error_percent"] == 40.0
+    assert (metrics["best_top1_error_percent"], metrics["best_epoch"]) == (30.0, 2)
+    assert scripted == [1, 2]  # never after the second
+
+
+def test_claims_of_best_epochs_are_compared_with_the_best_epoch():
+    """The sheet's section 11: 16.69, 25.5 and 24.68 are best epochs; so are the numbers of the comparison logs."""
+    claims = yaml.safe_load((Path(module.__file__).parents[2] / "reproductions/claims/nsas.yaml").read_text())
+    trained = {c["id"]: c for c in claims if c["id"].endswith(".trained")}
+    best = {name for name, claim in trained.items() if claim.get("metric") == "best_top1_error_percent"}
+    said = {name for name, claim in trained.items() if "best" in claim["source"] or "at epoch" in claim["source"]}
+    assert best == said and len(best) == 7
+    assert {trained[name]["value"] for name in best} >= {16.69, 25.5, 24.68, 2.61}
