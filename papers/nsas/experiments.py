@@ -15,6 +15,7 @@ below a folder into study.csv, contrasts.csv, costs.csv, figure.svg, figure.png 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         return summary(settings, options)
     one_process("the experiment")
     check_ranges(settings)
+    if settings.loss == "both":
+        return both(settings, options)
     device = pick_device(options)
     train, valid, pins, note = open_batches(settings, options, device)
     step_loss = live_loss if settings.loss == "paper" else constant_loss
@@ -139,6 +142,23 @@ def open_batches(settings: ExperimentSettings, options: RunOptions, device: torc
         batch_size=settings.batch_size,
     )  # fmt: skip
     return open_halves(fill, options, device, "test")
+
+
+def both(settings: ExperimentSettings, options: RunOptions) -> dict:
+    """The authors' and the paper's loss one after the other, from the same weights on the same batches: what the
+    gradient through the constraints changes. Each is a run in a folder of its own; the result has both side by side.
+    """
+    pins = open_batches(settings, options, torch.device("cpu"))[2]
+    with open_run(options, settings, {"data": pins}) as work:
+        if work.result is not None:
+            return work.result
+        found = {}
+        for loss in ("authors", "paper"):
+            one = replace(options, out=work.folder / loss)
+            found[loss] = run(replace(settings, loss=loss), one)["metrics"]
+        metrics = {f"{key}_{loss}": found[loss][key] for key in found["paper"] for loss in found}
+        metrics |= {f"{key}_difference": found["paper"][key] - found["authors"][key] for key in found["paper"]}
+        return work.finish({"metrics": metrics})
 
 
 def summary(settings: ExperimentSettings, options: RunOptions) -> dict:

@@ -273,7 +273,7 @@ class ExperimentSettings:
 
     dataset: str = "cifar10"
     train_images: int = 10_000
-    loss: Literal["authors", "paper"] = "paper"  # constraint losses without or with gradient
+    loss: Literal["authors", "paper", "both"] = "paper"  # constraint losses without or with gradient; both in turn
     constraints: int = 2  # M; 0 = RandomNAS
     mix: float = 0.5
     recent: int = 50

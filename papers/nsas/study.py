@@ -75,6 +75,8 @@ def collect(folder: Path) -> list[dict[str, Any]]:
         settings = found.get("settings", {})
         if found.get("paper") != "nsas" or found.get("stage") != "experiments" or settings.get("summarise"):
             continue
+        if settings["loss"] == "both":  # its two runs lie in folders of their own
+            continue
         row = {"loss": settings["loss"], "constraints": settings["constraints"], "seed": found["seed"]}
         row |= {key: found["metrics"].get(key, "") for key in MEASURES}
         row["settings"] = {k: v for k, v in settings.items() if k not in ("loss", "constraints")}

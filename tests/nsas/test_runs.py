@@ -196,6 +196,22 @@ def test_experiment(loss, constraints, tmp_path):
         assert (tmp_path / name).stat().st_size > 0, name
 
 
+def test_one_command_shows_the_difference_of_the_losses(tmp_path):
+    """Both forms side by side equal the two single runs; another summary does not count the pair twice."""
+    run = module_of("experiments:run")[1]
+    pair = run(replace(EXPERIMENT, loss="both"), options(tmp_path / "pair", "experiments"))["metrics"]
+    for loss in ("authors", "paper"):
+        alone = run(replace(EXPERIMENT, loss=loss), options(tmp_path / loss, "experiments"))["metrics"]
+        assert {key: pair[f"{key}_{loss}"] for key in alone} == alone
+    assert pair["mean_supernet_accuracy_percent_difference"] == pytest.approx(
+        pair["mean_supernet_accuracy_percent_paper"] - pair["mean_supernet_accuracy_percent_authors"]
+    )
+    text = [(tmp_path / "pair" / loss / "history.csv").read_text() for loss in ("authors", "paper")]
+    assert text[0] != text[1]
+    joined = run(ExperimentSettings(summarise=str(tmp_path / "pair")), options(tmp_path / "study", "experiments"))
+    assert joined["metrics"]["runs"] == 2
+
+
 def fake_experiments(folder, runs, **more):
     for loss, constraints, seed, forgetting in runs:
         path = folder / f"{loss}-{constraints}-{seed}"
