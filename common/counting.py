@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(model: nn.Module, exclude: Sequence[str] = ("auxiliary",)) -> int:
@@ -17,39 +16,18 @@ def parameters(model: nn.Module, exclude: Sequence[str] = ("auxiliary",)) -> int
     return sum(p.numel() for name, p in model.named_parameters() if not any(word in name for word in exclude))
 
 
-class _Counter(TorchDispatchMode):
-    """torch's own FLOP formulas by operator, without its counter's tree of modules and decompositions (five times as
-    fast). Batch norm in eval mode and ReLU cost nothing and keep the shape, so they are passed over.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops: dict[Any, int] = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        operator = func._overloadpacket
-        if operator is torch.ops.aten.relu:
-            return args[0]
-        if operator is torch.ops.aten.native_batch_norm:
-            return args[0], args[0].new_empty(0), args[0].new_empty(0)
-        out = func(*args, **(kwargs or {}))
-        if formula := flop_registry.get(operator):
-            self.flops[operator] = self.flops.get(operator, 0) + formula(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
 def _counts(model: nn.Module, shape: Sequence[int], arguments: Sequence[Any]) -> dict[Any, int]:
-    """FLOPs by operator for one forward in eval mode on ``meta`` tensors (nothing is computed)."""
+    """torch's FLOP counts by operator for one forward in eval mode on ``meta`` tensors (nothing is computed)."""
     on_meta = all(t.is_meta for t in (*model.parameters(), *model.buffers()))
     meta = model if on_meta else copy.deepcopy(model).to("meta")
     modes = {module: module.training for module in meta.modules()}
     meta.eval()
-    counter = _Counter()
+    counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         meta(torch.zeros(1, *shape, device="meta"), *arguments)
     for module, training in modes.items():
         module.training = training
-    return counter.flops
+    return counter.get_flop_counts().get("Global", {})
 
 
 def macs(model: nn.Module, shape: Sequence[int], *arguments: Any) -> int:
