@@ -32,7 +32,7 @@ SEARCH = {
         {
             "paper": {**MEANT, "weighted": False},
             "modern": {**MEANT, "weighted": False},
-            "head": {"semantics": "head", "table": "raw", "epochs": 240},
+            "head": {"semantics": "head", "table": "raw", "epochs": 240, "train_images": 0},
         },
     ),
     ("nb201", "random"): Stage(

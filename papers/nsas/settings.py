@@ -50,7 +50,7 @@ class SearchGdasSettings:
     """GDAS-NSAS in the DARTS space (2019 semantics: weighted constant, unrolled architecture step, tables restored)."""
 
     dataset: str = "cifar10"
-    train_images: int = 0
+    train_images: int = 10_000  # a fifth of CIFAR-10, as in the 2019 notebook; 0 = all (head)
     train_portion: float = 0.5
     constraint: Literal["nsas", "nsas-c"] = "nsas"
     semantics: Literal["2019", "head"] = (
