@@ -16,11 +16,13 @@ from papers.cream.describe import spec_of
 from papers.cream.folding import folded
 from papers.cream.networks import DerivedNetwork
 from papers.cream.planning import seconds_per_image
+from papers.cream.ranges import check_ranges
 from papers.cream.settings import EvaluateSettings
 
 
 def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     """Evaluate published or own weights on the test split; writes result.json. Raises UserError."""
+    check_ranges(settings)
     name, _, size, path = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     device = pick_device(options)
     distributed.setup()

@@ -31,6 +31,7 @@ from papers.cream.meta import MetaRules
 from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
 from papers.cream.planning import due_everywhere
+from papers.cream.ranges import check_ranges
 from papers.cream.sampling import sample_path
 from papers.cream.scoring import path_error, score_paths
 from papers.cream.settings import SearchSettings
@@ -140,14 +141,13 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
 
 def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
     """Window, layout and the switches of an iteration, resolved once. Raises UserError for values that cannot work."""
+    check_ranges(settings)
     window = supernet_window(settings.macs_min, settings.macs_max)
     layout = Layout(resunit=settings.resunit, dil_conv=settings.dil_conv, pool=settings.pool)
     if settings.sampling == "weighted":
         weights = settings.probabilities
         if len(weights) != layout.choices or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
             raise UserError(f"--probabilities needs {layout.choices} values >= 0 that sum to 1, got {list(weights)}")
-    if settings.pool_size < 1 or settings.slice < 1 or settings.update_every < 1:
-        raise UserError("--pool-size, --slice and --update-every must be at least 1")
     if settings.batch_size < 2 * settings.slice:
         raise UserError(f"--batch-size {settings.batch_size} must be at least 2 x --slice {settings.slice}")
     if settings.method == "cream" and settings.epochs <= settings.start_epoch + 1:

@@ -16,6 +16,7 @@ from common.settings import settings_from
 from papers.cream import data
 from papers.cream.layout import network_spec, variant_of
 from papers.cream.networks import Supernet
+from papers.cream.ranges import check_ranges
 from papers.cream.search import rescore, resolution_of, sources, space_of
 from papers.cream.settings import SearchSettings, SelectSettings
 from papers.cream.window import flops_table
@@ -23,6 +24,7 @@ from papers.cream.window import flops_table
 
 def finished_search(settings: SelectSettings) -> tuple[Path, dict[str, Any], SearchSettings]:
     """(folder, result, settings) of the search in folder ``--search``. Raises UserError."""
+    check_ranges(settings)
     if not settings.search:
         raise UserError("no search given; pass --search FOLDER of a finished search")
     folder = Path(settings.search)

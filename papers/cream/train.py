@@ -20,6 +20,7 @@ from papers.cream.describe import spec_of
 from papers.cream.networks import DerivedNetwork
 from papers.cream.planning import due_everywhere
 from papers.cream.randaugment import RandAugment
+from papers.cream.ranges import check_ranges
 from papers.cream.recipe import learning_rate
 from papers.cream.settings import TrainSettings
 
@@ -31,6 +32,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
 
     Writes weights.safetensors (EMA), weights_raw.safetensors and result.json. Raises UserError.
     """
+    check_ranges(settings)
     name, _, size, path = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     device = pick_device(options)
     distributed.setup()

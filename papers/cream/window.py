@@ -39,7 +39,7 @@ def supernet_window(minimum: float, maximum: float) -> Window:
         f"no supernet fits the window {minimum:g} to {maximum:g} MFLOPs; the maximum must be at least about 5 and the "
         f"minimum at most about 590"
     )
-    if minimum > maximum or maximum <= 0:
+    if not (minimum <= maximum and 0 < maximum < float("inf")):  # so written, NaN is refused as well
         raise UserError(f"impossible window: --macs-min {minimum:g} and --macs-max {maximum:g}; need 0 <= min <= max")
     blocks = [1] * 5
     low = sum(first(stage, SMALLEST) for stage in range(5))

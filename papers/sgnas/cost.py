@@ -26,6 +26,7 @@ from papers.sgnas.generator_training import build_optimizer, generate_ops, gener
 from papers.sgnas.lookup import cost_range, macs_table, one_hot
 from papers.sgnas.planning import plan_cost as plan  # noqa: F401
 from papers.sgnas.prior import PriorPool, draw_candidate
+from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import CostSettings
 from papers.sgnas.supernet import Supernet
 
@@ -98,8 +99,7 @@ def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
     """The ``cost`` verb: hours for each N, a plot, and the ratio. Raises UserError."""
     c = settings
     one_process("cost")
-    if min(c.batch_size, c.generator_steps, c.candidates, c.candidate_batches, c.repeats) < 1:
-        raise UserError("--batch-size, --generator-steps, --candidates, --candidate-batches, --repeats: 1 or more each")
+    check_ranges(c)
     if not c.counts or min(c.counts) < 1:
         raise UserError("--counts needs numbers of constraints of 1 or more, such as 1 3 10")
     device, macro = pick_device(options), macro_for(c.macro)

@@ -18,6 +18,7 @@ from papers.sgnas import datasets
 from papers.sgnas.describe import counts
 from papers.sgnas.network import Network, fold, from_published
 from papers.sgnas.planning import plan_evaluate as plan  # noqa: F401
+from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import EvaluateSettings
 
 
@@ -46,6 +47,7 @@ def load_weights(network: Network, path: Path) -> None:
 def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     """The ``evaluate`` verb: top-1 and top-5 error, plain cross-entropy."""
     c = settings
+    check_ranges(c)
     if not c.checkpoint:
         raise UserError(
             "evaluate needs weights: --checkpoint FILE (weights.safetensors of a training run, or the authors' file)"

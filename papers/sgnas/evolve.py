@@ -24,6 +24,7 @@ from papers.sgnas.generator_training import path_error
 from papers.sgnas.lookup import Lookup, cost_of_ops, cost_range, macs_table
 from papers.sgnas.planning import plan_evolve as plan  # noqa: F401
 from papers.sgnas.prior import draw_candidate
+from papers.sgnas.ranges import check_ranges
 from papers.sgnas.recalibration import judge
 from papers.sgnas.settings import EvolveSettings
 from papers.sgnas.supernet import load_supernet
@@ -111,6 +112,9 @@ def evolve_one(
 def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
     """The ``evolve`` verb: one search per target; architecture files as the generator writes them."""
     c = settings
+    check_ranges(c)
+    if not c.targets:
+        raise UserError("no targets; give at least one, such as --targets 320")
     if not c.supernet:
         raise UserError("evolve needs a trained supernet: --supernet FOLDER/supernet.safetensors")
     device = pick_device(options)

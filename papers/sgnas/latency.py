@@ -23,6 +23,7 @@ from papers.sgnas.layers import ConvBN
 from papers.sgnas.lookup import Lookup
 from papers.sgnas.network import Block
 from papers.sgnas.planning import plan_latency as plan  # noqa: F401
+from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import LatencySettings
 
 
@@ -88,8 +89,7 @@ def read_table(path: Path, macro: Macro) -> Lookup:
 def latency(settings: LatencySettings, options: Any) -> dict[str, Any]:
     """The ``latency`` verb: measure a table and write it to <out>/latency.json. Raises UserError."""
     one_process("latency")
-    if settings.repeats < 1 or settings.batch_size < 1:
-        raise UserError("--repeats and --batch-size must be 1 or more")
+    check_ranges(settings)
     device, macro = pick_device(options), macro_for(settings.macro)
     lookup = measure_table(macro, settings.batch_size, device, settings.repeats)
     folder = options.out or Path("results") / "latency" / "sgnas"

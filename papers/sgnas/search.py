@@ -42,6 +42,7 @@ from papers.sgnas.lookup import Lookup, cost_range, macs_table
 from papers.sgnas.losses import temperature
 from papers.sgnas.planning import plan_search as plan  # noqa: F401
 from papers.sgnas.prior import PriorPool, make_pool, pool_from, read_pool
+from papers.sgnas.ranges import check_ranges
 from papers.sgnas.recalibration import judge
 from papers.sgnas.sampling import sample_paths
 from papers.sgnas.settings import SearchSettings
@@ -98,7 +99,10 @@ def prepare(settings: SearchSettings, options: Any) -> Setting:
 
 
 def check_targets(c: SearchSettings) -> None:
-    """Raises UserError when the architectures wanted at the end lie where the generator is not trained."""
+    """Raises UserError for a setting out of range, and when the architectures wanted at the end lie where the
+    generator is not trained.
+    """
+    check_ranges(c)
     if not c.targets:
         raise UserError("no targets; give at least one, such as --targets 320")
     for target in c.targets:
@@ -209,8 +213,6 @@ def train_generator(
         begin = 0
         run.save(_generator_state(epoch + 1, 0, sums, generator, adam, best))
     chosen = best["average"] or best["generator"]
-    if chosen is None:
-        raise UserError("no generator epoch was run; set --generator-epochs to 1 or more")
     if best["average"] is None:
         say(f"note: no epoch had a total hardware loss below {c.accept_loss:g}; the one with the lowest is used")
     generator.load_state_dict(chosen)
@@ -242,6 +244,8 @@ def search_generator(settings: SearchSettings, options: Any) -> dict[str, Any]:
 
 
 def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> dict[str, Any]:
+    if "generator" in phases and settings.generator_epochs < 1:
+        raise UserError("no generator epoch is wanted; set --generator-epochs to 1 or more, or use search-supernet")
     s = prepare(settings, options)
     with open_run(options, settings, {"phases": list(phases), "data": s.pins, "pinned": s.pinned}) as run:
         if run.result is not None:

@@ -18,6 +18,7 @@ from papers.sgnas.generate import LoadedGenerator, load_generator
 from papers.sgnas.generator_training import kendall, path_error, target_pool
 from papers.sgnas.losses import hardware_loss
 from papers.sgnas.planning import plan_sweep as plan  # noqa: F401
+from papers.sgnas.ranges import check_ranges
 from papers.sgnas.recalibration import judge
 from papers.sgnas.settings import SweepSettings
 from papers.sgnas.supernet import load_supernet
@@ -34,9 +35,8 @@ def fit_of(loaded: LoadedGenerator, step: float = 10.0) -> dict[str, float]:
 def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
     """The ``sweep`` verb: sweep.csv, sweep.png, and Kendall's tau."""
     c = settings
+    check_ranges(c)
     loaded = load_generator(c.generator, c.prior_pool, options)
-    if c.step <= 0:
-        raise UserError(f"--step {c.step:g} is not positive")
     targets = target_pool(loaded.pool.low, loaded.pool.high, c.step)
     error_of = None
     extra: dict[str, Any] = {}

@@ -19,6 +19,7 @@ from papers.sgnas import datasets
 from papers.sgnas.describe import counts
 from papers.sgnas.network import Network, to_published
 from papers.sgnas.planning import plan_train as plan  # noqa: F401
+from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import TrainSettings
 
 
@@ -50,6 +51,9 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     """The ``train`` verb. Tests after every epoch and keeps the weights (the averaged ones where EMA is on)
     that do best."""
     c = settings
+    check_ranges(c)
+    if c.epochs < 1:
+        raise UserError(f"--epochs must be at least 1, not {c.epochs}")
     distributed.setup()
     device, batch = pick_device(options), datasets.per_process(c.batch_size)
     images, test = datasets.open_set(c.dataset, "train", options), datasets.open_set(c.dataset, "test", options)

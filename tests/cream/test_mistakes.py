@@ -46,6 +46,10 @@ def line(capsys, tmp_path):
         (("--subset-classes", "5", "--subset-images", "9999"), "with 9999 pictures each"),
         (("--pick", "top1"), "--pick top1 makes the meta value a constant"),
         (("--acc-gap", "wide"), "acc-gap"),
+        (("--macs-max", "nan"), "impossible window"),
+        (("--slice", "0"), "--slice must be at least 1, not 0"),
+        (("--lr=-1",), "--lr must be 0 or more, not -1"),
+        (("--momentum", "1"), "--momentum must be between 0 and 1, 1 excluded"),
     ],
 )
 def test_search(line, arguments, message):
@@ -67,6 +71,19 @@ def test_search(line, arguments, message):
 @pytest.mark.parametrize("verb", ["train", "evaluate", "describe"])
 def test_architectures(line, verb, arch, message):
     assert message in line(verb, *(["--arch", arch] if verb != "describe" else [arch]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--eval-every", "0"), "--eval-every must be at least 1"),
+        (("--dropout", "2"), "--dropout must be between 0 and 1"),
+        (("--randaugment", "nan"), "--randaugment must be 0 or more, not nan"),
+        (("--epochs", "0"), "--epochs 0 is not positive"),
+    ],
+)
+def test_training(line, arguments, message):
+    assert message in line("train", "--arch", "14", *arguments)
 
 
 def test_checkpoints(line, tmp_path):

@@ -246,7 +246,30 @@ def test_mistakes_before_a_result(searched, tmp_path, capsys):
     command("evaluate", "--arch", architecture, "--checkpoint", tmp_path / "w.pth", *flags)
     assert (tmp_path / "e" / "result.json").exists()
     for verb in ("cost", "latency"):
-        assert "1 or more" in mistake(capsys, verb, "--repeats", 0, "--out", tmp_path / "c")
+        assert "at least 1" in mistake(capsys, verb, "--repeats", 0, "--out", tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag", "value", "message"),
+    [
+        ("search", "--paths", 0, "--paths must be at least 1"),
+        ("search", "--target-step", 0, "--target-step must be above 0"),
+        ("search", "--validation-step", "nan", "--validation-step must be above 0"),
+        ("search", "--generator-epochs", 0, "no generator epoch is wanted"),
+        ("search", "--tau", 0, "--tau must be above 0"),
+        ("search", "--targets-per-step", 0, "--targets-per-step must be at least 1"),
+        ("evolve", "--parents", 0, "--parents must be at least 1"),
+        ("evolve", "--targets", None, "no targets"),
+        ("sweep", "--step", 0, "--step must be above 0"),
+        ("train", "--epochs", 0, "--epochs must be at least 1"),
+        ("train", "--dropout", 1, "--dropout must be between 0 and 1"),
+    ],
+)
+def test_settings_out_of_range(searched, tmp_path, capsys, verb, flag, value, message):
+    own = {"evolve": ["--supernet", searched], "sweep": ["--generator", searched]}.get(verb, [])
+    values = [] if value is None else [value]
+    assert message in mistake(capsys, verb, *own, flag, *values, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_json_is_alone_on_the_output(searched, tmp_path, capsys):
