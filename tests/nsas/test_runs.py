@@ -140,7 +140,7 @@ def test_variants_of_random(variant, constraint, tmp_path):
 
 @pytest.mark.parametrize("variant", [0, 1, 3])  # "modern" is "paper" here
 def test_variants_of_gdas(variant, tmp_path):
-    overrides = {**variants(("darts", "gdas"))[variant], "epochs": 1, "constraints": 2}
+    overrides = {**variants(("darts", "gdas"))[variant], "epochs": 1, "constraints": 2, "train_images": 16}
     settings = replace(GDAS, **{**overrides, "table": overrides.get("table", "softmax")})
     result = module_of("search_gdas:search")[1](settings, options(tmp_path))
     assert all(op != "none" for op, _ in result["architecture"]["normal"])
