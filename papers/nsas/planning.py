@@ -264,7 +264,7 @@ def plan_recurrent_evaluate(settings: EvaluateRecurrentSettings, options: RunOpt
     ]
 
 
-def _darts(c: Any, train) -> tuple[float, float]:
+def _darts(c: Any, train: Any) -> tuple[float, float]:
     """10^9 multiply-adds / C of all operations, and of a path with every operation once a cell."""
     classes, size = len(train.images.classes), train.images.pixels.shape[-1]
     with torch.device("meta"):
@@ -273,7 +273,9 @@ def _darts(c: Any, train) -> tuple[float, float]:
     return dense / 1e9 / c.channels, _derived(EVERY_OPERATION, False, classes, c.channels, c.layers, size)[1]
 
 
-def _derived(architecture, imagenet: bool, classes: int, channels: int, layers: int, size: int = 0):
+def _derived(
+    architecture: Any, imagenet: bool, classes: int, channels: int, layers: int, size: int = 0
+) -> tuple[int, float]:
     """Parameters, 10^9 multiply-adds / C."""
     size = size or (224 if imagenet else 32)
     with torch.device("meta"):
@@ -281,7 +283,7 @@ def _derived(architecture, imagenet: bool, classes: int, channels: int, layers: 
     return sum(p.numel() for p in model.parameters()), macs(model, (3, size, size)) / 1e9 / channels
 
 
-def _nb201(channels: int, cells: int, train) -> tuple[float, float]:
+def _nb201(channels: int, cells: int, train: Any) -> tuple[float, float]:
     """10^9 multiply-adds / C of a cell with five operations, and GB of an image."""
     size = train.images.pixels.shape[-1]
     with torch.device("meta"):
