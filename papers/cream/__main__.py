@@ -1,10 +1,11 @@
-"""``python -m papers.cream search|select|train|evaluate|describe|figures``."""
+"""``python -m papers.cream search|select|train|evaluate|describe|draw|figures``."""
 
 from common.cli import Stage, Verb, main
 from papers.cream.settings import (
     MODERN_SEARCH,
     PAPER_SEARCH,
     DescribeSettings,
+    DrawSettings,
     EvaluateSettings,
     FiguresSettings,
     SearchSettings,
@@ -75,6 +76,17 @@ VERBS = {
             )
         ),
         about="sizes of a network",
+    ),
+    "draw": Verb(
+        only(
+            Stage(
+                settings=DrawSettings,
+                run="papers.cream.draw:draw",
+                section="draw",
+                about="one bar a block: kernel, expansion, width",
+            )
+        ),
+        about="draw a network",
     ),
     "figures": Verb(
         only(

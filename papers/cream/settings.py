@@ -169,6 +169,16 @@ class DescribeSettings:
 
 
 @dataclass(frozen=True)
+class DrawSettings:
+    """Blocks of a network: kernel, expansion, width."""
+
+    arch: tyro.conf.Positional[str] = "287"
+    """A published name, a path list, or an architecture file."""
+    single_block: Literal["auto", "default", "strict"] = "auto"
+    format: Literal["svg", "png", "pdf"] = "svg"
+
+
+@dataclass(frozen=True)
 class FiguresSettings:
     """Accuracy against MACs, redrawn from the claims."""
 
