@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.errors import UserError
+from common import ranges
 
 POSITIVE = (
     "epochs", "batch_size", "eval_batch_size", "channels", "layers", "cells", "width", "bptt", "recent", "neighbours",
@@ -20,14 +20,5 @@ DROPS = ("drop_path", "drop_output", "drop_hidden", "drop_x", "drop_input", "dro
 
 
 def check_ranges(settings: Any) -> None:
-    """Raises UserError for the first of the settings that is out of range."""
-    for names, fits, rule in (
-        (POSITIVE, lambda v: v >= 1, "at least 1"),
-        (NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
-        (SHARES, lambda v: 0 <= v <= 1, "between 0 and 1"),
-        (DROPS, lambda v: 0 <= v < 1, "between 0 and 1, 1 excluded"),
-    ):
-        for name in names:
-            value = getattr(settings, name, None)
-            if value is not None and not fits(value):
-                raise UserError(f"--{name.replace('_', '-')} must be {rule}, not {value}")
+    """Raises UserError for the first of the settings that is out of range, or no finite number."""
+    ranges.check_ranges(settings, at_least_one=POSITIVE, not_negative=NOT_NEGATIVE, shares=SHARES, rates=DROPS)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from common.errors import UserError
+from common import ranges
 
 POSITIVE = (
     "batch_size", "paths", "targets_per_step", "constraint_channels", "width", "generator_layers", "cosine_epochs",
@@ -22,14 +21,6 @@ DROPS = ("dropout", "momentum")
 
 def check_ranges(settings: Any) -> None:
     """Raises UserError for the first of the settings that is out of range, or no finite number."""
-    for names, fits, rule in (
-        (POSITIVE, lambda v: v >= 1, "at least 1"),
-        (ABOVE_ZERO, lambda v: v > 0, "above 0"),
-        (NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
-        (SHARES, lambda v: 0 <= v <= 1, "between 0 and 1"),
-        (DROPS, lambda v: 0 <= v < 1, "between 0 and 1, 1 excluded"),
-    ):
-        for name in names:
-            value = getattr(settings, name, None)
-            if value is not None and not (math.isfinite(value) and fits(value)):
-                raise UserError(f"--{name.replace('_', '-')} must be {rule}, not {value}")
+    ranges.check_ranges(
+        settings, at_least_one=POSITIVE, above_zero=ABOVE_ZERO, not_negative=NOT_NEGATIVE, shares=SHARES, rates=DROPS
+    )
