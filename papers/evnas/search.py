@@ -36,6 +36,7 @@ from papers.evnas.evolution import Draws, Rules, check_rules, ranking, successor
 from papers.evnas.halves import batches, open_parts
 from papers.evnas.lookup import Lookup
 from papers.evnas.population import S1, S2, mixtures
+from papers.evnas.ranges import check_ranges
 from papers.evnas.settings import SearchS1, SearchSettings
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def search(settings: SearchSettings, options: RunOptions) -> dict:
 
 def check(settings: SearchSettings, rules: Rules) -> None:
     """Raises UserError for settings that no search can run with."""
+    check_ranges(settings)
     check_rules(settings.population, rules)
     if settings.generations < 1:
         raise UserError(f"--generations {settings.generations}: at least one is needed")

@@ -25,6 +25,7 @@ from common.runs import open_run
 from common.schedules import cosine, linear_then_slow, warm_up_factor
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.evnas.networks import build, constants, is_imagenet, load_genotype
+from papers.evnas.ranges import check_ranges
 from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
 
 
@@ -50,6 +51,7 @@ def drop_path_probability(final: float, epoch: int, epochs: int) -> float:
 
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     """The ``train`` verb on CIFAR-like sets."""
+    check_ranges(settings)
     c, device, world = settings, pick_device(options), distributed.world_size()
     genotype = load_genotype(c.arch)
     if is_imagenet(c.dataset):
@@ -73,6 +75,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
 
 def train_imagenet(settings: TrainImageNetSettings, options: Any) -> dict[str, Any]:
     """The ``train --recipe imagenet`` verb: 224-pixel pictures from class folders or LMDB."""
+    check_ranges(settings)
     c, device, world = settings, pick_device(options), distributed.world_size()
     genotype = load_genotype(c.arch)
     pictures, test = (open_pictures(c.dataset, split, options) for split in ("train", "test"))

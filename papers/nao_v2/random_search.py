@@ -16,6 +16,7 @@ from papers.nao_v2 import cost, pool
 from papers.nao_v2.architectures import SPACE, SPACES, Architecture, as_file, text_of
 from papers.nao_v2.datasets import all_batches, open_set, split, train_batches
 from papers.nao_v2.network import Network
+from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
 from papers.nao_v2.settings import RandomSettings
 from papers.nao_v2.size import size_of
@@ -56,6 +57,7 @@ class Alone:
 def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
     """The ``random-search`` verb; resumable between architectures."""
     c, seed = settings, int(options.seed)
+    check_ranges(c)
     device = pick_device(options)
     images = open_set(c.dataset, "train", "cifar", options)
     with open_run(options, c, {"data": images.pins, "pinned": images.pinned}) as run:

@@ -22,6 +22,7 @@ from papers.nao_v2.architectures import SPACES, Architecture, text_of
 from papers.nao_v2.datasets import all_batches, open_set, split, train_batches, validation_batch
 from papers.nao_v2.operations import DropPath
 from papers.nao_v2.random_search import Alone
+from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe
 from papers.nao_v2.settings import RankStudySettings
 from papers.nao_v2.supernet import Supernet, identity_operations
@@ -88,6 +89,7 @@ def write_ranks(
 def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
     """The ``rank-study`` verb; resumable between architectures and between supernets."""
     c, seed = settings, int(options.seed)
+    check_ranges(c)
     if c.architectures < 2 or c.seeds < 1:
         raise UserError("a rank study needs at least 2 architectures and 1 seed")
     device = pick_device(options)

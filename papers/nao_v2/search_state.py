@@ -19,6 +19,7 @@ from papers.nao_v2.controller import Controller
 from papers.nao_v2.datasets import all_batches, train_batches, validation_batch
 from papers.nao_v2.network import Network
 from papers.nao_v2.operations import DropPath
+from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
 from papers.nao_v2.settings import SearchSettings
 from papers.nao_v2.supernet import Supernet, identity_operations
@@ -26,10 +27,11 @@ from papers.nao_v2.supernet_training import build_optimizer, score
 
 
 def check_settings(c: SearchSettings) -> None:
-    """Raises UserError for counts that make no search."""
-    for name in ("iterations", "seed_architectures", "epochs", "final", "final_epochs", "layers", "channels"):
+    """Raises UserError for settings that make no search."""
+    for name in ("iterations", "seed_architectures", "final", "final_epochs"):
         if getattr(c, name) < 1:
             raise UserError(f"{name} is {getattr(c, name)}; it must be 1 or more")
+    check_ranges(c)
     for name in ("batch_size", "final_batch_size"):
         if getattr(c, name) % distributed.world_size():
             raise UserError(f"{name} {getattr(c, name)} is not divisible by {distributed.world_size()} processes")

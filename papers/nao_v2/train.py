@@ -16,6 +16,7 @@ from common.training import evaluate
 from papers.nao_v2 import cost, datasets
 from papers.nao_v2.architectures import load, space_of, text_of
 from papers.nao_v2.network import Network
+from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
 from papers.nao_v2.settings import TrainSettings
 from papers.nao_v2.size import size_of
@@ -51,8 +52,7 @@ def per_process_batch(c: TrainSettings, world: int) -> int:
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     """The ``train`` verb. Tests after every epoch; keeps the best test epoch's weights, as the published number."""
     c = settings
-    if c.epochs < 1 or c.evaluate_every < 1:
-        raise UserError("epochs and evaluate_every must be 1 or more")
+    check_ranges(c)
     space = space_of(c.arch, c.space)
     architecture = load(c.arch, space)
     world, device = distributed.world_size(), pick_device(options)

@@ -120,8 +120,9 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         metrics["chosen_supernet_accuracy_percent"] = max(scores)
         metrics["mean_supernet_accuracy_percent"] = float(np.mean(scores))
         if truth is not None:
-            metrics["tau"] = float(kendalltau(scores, truth).statistic)
             metrics["chosen_test_accuracy_percent"] = truth[int(np.argmax(scores))]
+            if len(set(scores)) > 1:  # tau has no value where all scores are alike
+                metrics["tau"] = float(kendalltau(scores, truth).statistic)
         for at, points in drops:
             work.log("forgetting", step=at, points=points)
         for number, code in enumerate(codes):
@@ -156,8 +157,9 @@ def both(settings: ExperimentSettings, options: RunOptions) -> dict:
         for loss in ("authors", "paper"):
             one = replace(options, out=work.folder / loss)
             found[loss] = run(replace(settings, loss=loss), one)["metrics"]
-        metrics = {f"{key}_{loss}": found[loss][key] for key in found["paper"] for loss in found}
-        metrics |= {f"{key}_difference": found["paper"][key] - found["authors"][key] for key in found["paper"]}
+        metrics = {f"{key}_{loss}": value for loss in found for key, value in found[loss].items()}
+        shared = [key for key in found["paper"] if key in found["authors"]]  # tau may be undefined in one of them
+        metrics |= {f"{key}_difference": found["paper"][key] - found["authors"][key] for key in shared}
         return work.finish({"metrics": metrics})
 
 

@@ -58,10 +58,9 @@ def sentence_of_run(loss: str, constraints: int, metrics: dict[str, float]) -> s
     )
     text += f" between two probes; the chosen cell has {metrics['chosen_supernet_accuracy_percent']:.2f} % with shared"
     text += " weights"
-    if "tau" in metrics:
-        text += (
-            f" and {metrics['chosen_test_accuracy_percent']:.2f} % trained alone (table); tau is {metrics['tau']:.3f}"
-        )
+    if "chosen_test_accuracy_percent" in metrics:
+        tau = f"{metrics['tau']:.3f}" if "tau" in metrics else "undefined (all scores alike)"
+        text += f" and {metrics['chosen_test_accuracy_percent']:.2f} % trained alone (table); tau is {tau}"
     return text + ".\n"
 
 

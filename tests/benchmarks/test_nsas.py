@@ -31,12 +31,8 @@ WORDS, WIDTH, BATCH, BPTT = 10_000, 200, 16, 35
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """The sheet's figures are of one CPU thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread):
+    """Every test here."""
 
 
 def images(batch: int, classes: int = 10):

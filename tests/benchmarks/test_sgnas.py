@@ -129,11 +129,8 @@ class PlainNetwork(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread):
+    """Every test here."""
 
 
 def macro_for_run(benchmark):

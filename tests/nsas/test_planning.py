@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from common.cli import main
-from common.errors import UserError
 from papers.nsas import recurrent_training
 from papers.nsas.__main__ import VERBS
 from papers.nsas.settings import ExperimentSettings
@@ -56,10 +55,7 @@ def counted(monkeypatch, stage: str, settings, folder) -> int:
             yield done
 
     monkeypatch.setattr(module, each, steps if each == "train_steps" else once)
-    try:
-        run(settings, options(folder, stage))
-    except UserError as error:  # a supernet this small may score all cells alike, and tau is then undefined
-        assert "tau is nan" in str(error)
+    run(settings, options(folder, stage))
     return len(calls)
 
 

@@ -270,3 +270,12 @@ def test_forms_of_the_experiment_are_paired(tmp_path):
         module_of("experiments:run")[1](settings, options(folder, "experiments"))
         found[constraints] = [(folder / f"{name}.csv").read_text() for name in ("forgetting", "cells")]
     assert found[2] == found[3]
+
+
+def test_tau_of_equal_scores_is_undefined_and_no_failure(tmp_path, monkeypatch):
+    module, run = module_of("experiments:run")
+    codes = [(0, 1, 2, 3, 4, 0), (1, 1, 2, 3, 4, 0), (2, 1, 2, 3, 4, 0)]
+    monkeypatch.setattr(module, "ranking", lambda *args: (codes, [10.0] * 3, [90.0, 91.0, 92.0]))
+    result = run(EXPERIMENT, options(tmp_path, "experiments"))
+    assert "tau" not in result["metrics"] and "tau is undefined" in result["paragraph"]
+    assert result["metrics"]["chosen_test_accuracy_percent"] == 90.0

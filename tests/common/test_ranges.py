@@ -1,0 +1,27 @@
+"""A setting out of range is one line, before any folder is made, in the papers whose tests of mistakes lack it."""
+
+import pytest
+
+from common import cli
+from papers.evnas.__main__ import VERBS as EVNAS
+from papers.nao_v2.__main__ import VERBS as NAO_V2
+
+WRONG = [
+    ("evnas", "search --channels 0"), ("evnas", "search --learning-rate nan"), ("evnas", "train --layers 0"),
+    ("evnas", "train --drop-path 1.5"), ("evnas", "train --evaluate-every 0"), ("evnas", "train --lr nan"),
+    ("evnas", "train --recipe imagenet --label-smoothing 1"), ("nao_v2", "search --generation-seeds 0"),
+    ("nao_v2", "search --new-architectures 0"), ("nao_v2", "search --score-images -1"),
+    ("nao_v2", "search --learning-rate nan"), ("nao_v2", "train --channels 0"), ("nao_v2", "train --keep 0"),
+    ("nao_v2", "random-search --epochs 0"), ("nao_v2", "rank-study --alone-epochs 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("paper, command", WRONG)
+def test_one_line_and_no_folder(paper, command, tmp_path, capsys):
+    verbs = {"evnas": EVNAS, "nao_v2": NAO_V2}[paper]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(paper, verbs, [*command.split(), "--out", str(tmp_path / "run")])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert command.split()[-2] in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
