@@ -1,7 +1,8 @@
 """The claim "4N times faster for N constraints", as a measurement on this device.
 
 The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same trained
-supernet, whose training is not counted, as in the paper. Steps and scored candidates are timed here; their numbers
+supernet, whose training is not counted, as in the paper (six normalisations or one: folded, the work is the same, and
+the look-up counts none). Steps and scored candidates are timed here; their numbers
 are settings, unless the folders of finished runs are given, whose measured times then count.
 """
 

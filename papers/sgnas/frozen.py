@@ -37,9 +37,10 @@ class FrozenBlock:
 
         self.expand = folded(block.expand, block.expand_bn)
         self.depthwise = [folded(weight, bn) for weight, bn in zip(block.depthwise, block.depthwise_bn)]
-        scale, shift = _scale_shift(block.switchable_bn)  # [6, out]
+        scale, shift = _scale_shift(block.switchable_bn)  # [6 or 1, out]
         weight = block.project.detach()
-        self.project = [(weight * scale[n].view(-1, 1, 1, 1), shift[n]) for n in range(SUB_BLOCKS)]
+        norms = [(weight * scale[n].view(-1, 1, 1, 1), shift[n]) for n in range(block.norms)]
+        self.project = [norms[block.norm(skipped)] for skipped in range(SUB_BLOCKS)]
         self.project.append((weight, torch.zeros_like(shift[0])))  # all six skipped: no normalisation
 
     def _depthwise(self, y: torch.Tensor, k: int, rows: torch.Tensor | None) -> torch.Tensor:

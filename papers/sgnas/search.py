@@ -116,7 +116,8 @@ def check_targets(c: SearchSettings) -> None:
 def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
     """Phase 1. Writes supernet.safetensors after every epoch (the last one counts, not the best)."""
     c = s.settings
-    supernet = Supernet(s.macro, s.classes, c.bn_momentum, seeds.generator(s.seed, "supernet weights")).to(s.device)
+    weights = seeds.generator(s.seed, "supernet weights")
+    supernet = Supernet(s.macro, s.classes, c.bn_momentum, weights, c.switchable_bn).to(s.device)
     optimizer = PathSGD(supernet, c.momentum, c.weight_decay, c.gradients)
     if state:
         supernet.load_state_dict(state["supernet"])
@@ -262,7 +263,7 @@ def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> 
             supernet = train_supernet(s, run, state)
         else:
             file = Path(settings.supernet) if "supernet" not in phases else run.folder / "supernet.safetensors"
-            supernet = load_supernet(file, s.macro, s.classes).to(s.device)
+            supernet = load_supernet(file, s.macro, s.classes, settings.switchable_bn).to(s.device)
         if pool is None:
             return run.finish({"metrics": {"supernet_parameters": sum(p.numel() for p in supernet.parameters())}})
         generator = train_generator(s, run, state if in_generator else {}, supernet, pool, lookup)

@@ -34,6 +34,9 @@ class SearchSettings:
     """Paths per batch, whose gradients are added up."""
     active: Literal["random", "prefix", "sorted"] = "random"
     """Which sub-blocks a path switches on: random ones (released code), the first ones, or one sorted code."""
+    switchable_bn: bool = True
+    """Six normalisations behind a block's projection, chosen by how many sub-blocks are skipped; off: one for all
+    (ablation; the paper's own form of it is unpublished)."""
     gradients: Literal["zero", "none"] = "zero"
     """Whether an operation used earlier but not now is moved by momentum and decay (PyTorch before 2.0) or not."""
     learning_rate: float = 0.064

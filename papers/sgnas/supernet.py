@@ -3,6 +3,8 @@
 Block: 1x1 expansion c -> 6c, BN, ReLU6; six sub-blocks on consecutive groups of c channels, each with three depthwise
 convolutions of its own (3x3, 5x5, 7x7) or skip (zero); 1x1 projection 6c -> c'; one of six "switchable" normalisations,
 chosen by the number of skipped sub-blocks; residual. The expansion rate is the number of sub-blocks that are on.
+Ablation (sheet section 13): one normalisation in place of the six, whatever is skipped. That is the natural form; the
+paper's own is unpublished.
 
 The six sub-blocks' convolutions of one kernel size are stored as one tensor, so that equal kernels run as one
 convolution. The authors' dense convolution behind skip, multiplied by zero, is left out.
@@ -67,7 +69,7 @@ class RowBatchNorm(nn.Module):
 class UnifiedBlock(nn.Module):
     """One searched layer of the supernet."""
 
-    def __init__(self, channels: int, out: int, stride: int, momentum: float) -> None:
+    def __init__(self, channels: int, out: int, stride: int, momentum: float, switchable: bool = True) -> None:
         super().__init__()
         hidden = SUB_BLOCKS * channels
         self.channels, self.stride = channels, stride
@@ -77,7 +79,8 @@ class UnifiedBlock(nn.Module):
         self.depthwise = nn.ParameterList([nn.Parameter(torch.empty(hidden, 1, k, k)) for k in KERNEL_SIZES])
         self.depthwise_bn = nn.ModuleList([RowBatchNorm(hidden, momentum=momentum) for _ in KERNEL_SIZES])
         self.project = nn.Parameter(torch.empty(out, hidden, 1, 1))
-        self.switchable_bn = RowBatchNorm(SUB_BLOCKS, out, momentum=momentum)  # row n: n sub-blocks skipped
+        self.norms = SUB_BLOCKS if switchable else 1
+        self.switchable_bn = RowBatchNorm(self.norms, out, momentum=momentum)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         init_conv(self.expand, generator)
@@ -90,6 +93,10 @@ class UnifiedBlock(nn.Module):
         """Hidden channels of the given sub-blocks, in that order."""
         start = torch.tensor(blocks, device=self.expand.device)[:, None] * self.channels
         return (start + torch.arange(self.channels, device=self.expand.device)).flatten()
+
+    def norm(self, skipped: int) -> int:
+        """Row of ``switchable_bn`` for a number of skipped sub-blocks: that number, or the only one."""
+        return skipped if self.norms > 1 else 0
 
     def forward(self, x: torch.Tensor, ops: Sequence[int]) -> torch.Tensor:
         """Single path: each sub-block runs one operation; only what contributes to the output is computed.
@@ -114,7 +121,7 @@ class UnifiedBlock(nn.Module):
                 self.expand_bn.observe(functional.conv2d(x, self.expand[rows]), rows)
         y = hidden[0] if len(hidden) == 1 else torch.cat(hidden, 1)
         y = functional.conv2d(y, self.project[:, torch.cat(columns)])
-        y = self.switchable_bn(y, len(skipped))
+        y = self.switchable_bn(y, self.norm(len(skipped)))
         return x + y if self.residual else y
 
 
@@ -122,15 +129,20 @@ class Supernet(nn.Module):
     """Images [N, 3, H, W] and a path (operation index per layer and sub-block) -> logits [N, classes]."""
 
     def __init__(
-        self, macro: Macro, classes: int, momentum: float = 0.1, generator: torch.Generator | None = None
+        self,
+        macro: Macro,
+        classes: int,
+        momentum: float = 0.1,
+        generator: torch.Generator | None = None,
+        switchable_bn: bool = True,
     ) -> None:
         super().__init__()
         generator = generator or torch.Generator().manual_seed(0)
-        self.macro, self.classes = macro, classes
+        self.macro, self.classes, self.switchable_bn = macro, classes, switchable_bn
         self.first = ConvBN(3, STEM_CHANNELS, 3, macro.stem_stride, momentum)
         self.first_mb = Block(STEM_CHANNELS, FIRST_CHANNELS, [3], 1, False, "relu", momentum)
         self.stages = nn.ModuleList(
-            UnifiedBlock(channels, out, stride, momentum)
+            UnifiedBlock(channels, out, stride, momentum, switchable_bn)
             for channels, (out, stride) in zip(macro.in_channels, macro.layers)
         )
         self.last_stage = ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, momentum)
@@ -161,12 +173,16 @@ def save_supernet(folder: pathlib.Path, supernet: Supernet, dataset: str) -> Non
     macro = supernet.macro
     about = {"schema": 1, "space": "sgnas", "macro": macro.name, "input_size": macro.input_size}
     save_weights(supernet, folder / "supernet.safetensors")
-    write_json(folder / "supernet.json", {**about, "classes": supernet.classes, "dataset": dataset})
+    form = {"classes": supernet.classes, "switchable_bn": supernet.switchable_bn}
+    write_json(folder / "supernet.json", {**about, **form, "dataset": dataset})
 
 
-def load_supernet(path: pathlib.Path, macro: Macro | None = None, classes: int = 0) -> Supernet:
-    """A supernet written by ``save_supernet`` (file or its folder). Raises UserError when it belongs to another space
-    or data set.
+def load_supernet(
+    path: pathlib.Path, macro: Macro | None = None, classes: int = 0, switchable_bn: bool | None = None
+) -> Supernet:
+    """A supernet written by ``save_supernet`` (file or its folder), of the form that the file says (without a word on
+    it: six normalisations). Raises UserError when it belongs to another space or data set, or is of the other form
+    than ``switchable_bn`` where that is given.
     """
     path = path / "supernet.safetensors" if path.is_dir() else path
     about = read_json(path.with_suffix(".json"))
@@ -178,7 +194,14 @@ def load_supernet(path: pathlib.Path, macro: Macro | None = None, classes: int =
             f"{path} is a supernet of the {own.name} structure at {own.input_size} pixels, {about['classes']} classes; "
             f"this run needs {macro.name} at {macro.input_size} pixels with {classes}"
         )
-    supernet = Supernet(own, about["classes"])
+    switchable = about.get("switchable_bn", True)
+    if switchable_bn is not None and switchable != switchable_bn:
+        forms = {True: "six switchable normalisations", False: "one normalisation for all expansion rates"}
+        raise UserError(
+            f"{path} is a supernet with {forms[switchable]} per block; this run needs {forms[switchable_bn]} "
+            f"(--{'' if switchable else 'no-'}switchable-bn takes this one)"
+        )
+    supernet = Supernet(own, about["classes"], switchable_bn=switchable)
     load_strict(supernet, load_tensors(path))
     return supernet
 
@@ -189,7 +212,11 @@ _BN = ("weight", "bias", "running_mean", "running_var")
 
 
 def _places(supernet: Supernet) -> dict[str, tuple[str, tuple[slice | int, ...]]]:
-    """The authors' name -> our name and the part of our tensor, for everything inside the searched layers."""
+    """The authors' name -> our name and the part of our tensor, for everything inside the searched layers. Raises
+    UserError for a supernet with one normalisation per block, which the authors' code has not.
+    """
+    if not supernet.switchable_bn:
+        raise UserError("the authors' code knows no supernet with one normalisation for all expansion rates")
     places: dict[str, tuple[str, tuple[slice | int, ...]]] = {}
     for number, stage in enumerate(supernet.stages):
         s = f"stages.{number}."

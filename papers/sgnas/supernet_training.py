@@ -54,9 +54,9 @@ class PathSGD:
         self.parameters = list(supernet.parameters())
         self.buffers = [torch.zeros_like(p) for p in self.parameters]
         layers = len(supernet.stages)
-        # used[l, k, i]: sub-block i ran kernel k; switched[l, n]: normalisation n was used
+        # used[l, k, i]: sub-block i ran kernel k; switched[l, n]: normalisation n (the only one: 0) was used
         self.used = torch.zeros(layers, len(KERNEL_SIZES), SUB_BLOCKS, dtype=torch.bool)
-        self.switched = torch.zeros(layers, SUB_BLOCKS, dtype=torch.bool)
+        self.switched = torch.zeros(layers, SUB_BLOCKS if supernet.switchable_bn else 1, dtype=torch.bool)
         position = {id(p): n for n, p in enumerate(self.parameters)}
         self.parts = []  # (parameter number, layer, kernel number, or -1 for the switchable normalisation)
         for layer, stage in enumerate(supernet.stages):
@@ -70,8 +70,9 @@ class PathSGD:
         ops = torch.as_tensor(paths)  # [paths, L, 6]
         for k in range(len(KERNEL_SIZES)):
             used[:, k] = (ops == k).any(0)
-        for counts in (ops == SKIP).sum(-1):
-            switched[torch.arange(len(counts)), counts] = True
+        norms = (ops == SKIP).sum(-1)  # [paths, L]
+        for numbers in norms if self.supernet.switchable_bn else torch.zeros_like(norms):
+            switched[torch.arange(len(numbers)), numbers] = True
         return used, switched
 
     @torch.no_grad()
@@ -90,7 +91,7 @@ class PathSGD:
             row = switched[layer] if k < 0 else used[layer, k]
             if not bool(row.all()):
                 parameter = self.parameters[number]
-                repeated = row.repeat_interleave(parameter.shape[0] // SUB_BLOCKS)
+                repeated = row.repeat_interleave(parameter.shape[0] // len(row))
                 masks[number] = repeated.view(-1, *[1] * (parameter.dim() - 1)).to(parameter)
         kept = {number: self.buffers[number].clone() for number in masks} if not zero else {}
         torch._foreach_mul_(self.buffers, self.momentum)
