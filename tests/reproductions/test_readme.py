@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from reproductions import readme
-from reproductions.claims import PAPERS, command_problem
+from reproductions.claims import PAPERS, command_problem, load_all
 from reproductions.results import resolve
+from reproductions.verdicts import NOT_RUN, Verdict, judged
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "papers" / p / "README.md" for p in PAPERS)]
@@ -83,3 +85,53 @@ def run(module: str, arguments: list[str]) -> None:
 def test_filled_replaces_only_between_the_markers():
     text = f"before\n{readme.START}\nold\n{readme.END}\nafter\n"
     assert readme.filled(text, "new") == f"before\n{readme.START}\nnew\n{readme.END}\nafter\n"
+
+
+@pytest.fixture
+def small_house(tmp_path, monkeypatch):
+    """A house of one paper with one claim whose data file is here or not: returns a function that says which."""
+    claim = next(c for c in load_all("evnas") if c.id == "evnas.nb201.optimum.cifar10.test")
+    for page in (tmp_path / "README.md", tmp_path / "papers" / "evnas" / "README.md"):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(f"{readme.START}\n{readme.END}\n")
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "RECORD", tmp_path / "data_claims.json")
+    monkeypatch.setattr(readme, "PAPERS", ("evnas",))
+
+    def measured(value):
+        verdict = Verdict(claim, NOT_RUN) if value is None else judged(claim, value)
+        monkeypatch.setattr(readme, "decided", lambda paper: [verdict])
+
+    return measured
+
+
+def test_tables_stay_current_where_a_data_file_is_absent(small_house, capsys):
+    small_house(94.37333)
+    assert readme.main([]) == 0
+    assert "1 reproduced" in (readme.ROOT / "papers" / "evnas" / "README.md").read_text()
+    small_house(None)
+    assert readme.main(["--check"]) == 0
+    assert "1 values need data that are not here (nasbench201)" in capsys.readouterr().out
+
+
+def test_a_record_that_differs_from_the_data_is_stale(small_house):
+    small_house(94.37333)
+    readme.main([])
+    small_house(94.37334)
+    with pytest.raises(UserError, match=r"stale tables in data_claims\.json"):
+        readme.main(["--check"])
+
+
+def test_a_recorded_value_is_judged_like_any_other(small_house):
+    small_house(90.0)
+    readme.main([])
+    small_house(None)
+    readme.main(["--check"])
+    assert "1 not reproduced" in (readme.ROOT / "papers" / "evnas" / "README.md").read_text()
+
+
+def test_a_damaged_record_is_named(small_house):
+    small_house(None)
+    readme.RECORD.write_text("{")
+    with pytest.raises(UserError, match=r"data_claims\.json: .*git checkout"):
+        readme.main(["--check"])
