@@ -50,20 +50,26 @@ class RowBatchNorm(nn.Module):
 
     def forward(self, x: torch.Tensor, rows: torch.Tensor | int) -> torch.Tensor:
         """Normalise x [N, C, H, W] with the rows (index tensor [C]; an int picks one row of a 2-d set)."""
-        mean, var = self.running_mean[rows].clone(), self.running_var[rows].clone()
-        out = functional.batch_norm(
-            x, mean, var, self.weight[rows], self.bias[rows], self.training, self.momentum, BN_EPS
-        )
+        if isinstance(rows, int):
+            return functional.batch_norm(
+                x, self.running_mean[rows], self.running_var[rows], self.weight[rows], self.bias[rows], self.training,
+                self.momentum, BN_EPS,
+            )  # fmt: skip
+        # index_select and index_copy_ where t[rows] reads shorter: on a GPU the gradient of t[rows] sorts the indices
+        mean, var = self.running_mean.index_select(0, rows), self.running_var.index_select(0, rows)
+        weight, bias = self.weight.index_select(0, rows), self.bias.index_select(0, rows)
+        out = functional.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, BN_EPS)
         if self.training:
-            self.running_mean[rows], self.running_var[rows] = mean, var
+            self.running_mean.index_copy_(0, rows, mean)
+            self.running_var.index_copy_(0, rows, var)
         return out
 
     @torch.no_grad()
     def observe(self, x: torch.Tensor, rows: torch.Tensor) -> None:
         """Update the running statistics of some rows, as normalising x with them would."""
         var, mean = torch.var_mean(x, (0, 2, 3), unbiased=True)
-        self.running_mean[rows] = torch.lerp(self.running_mean[rows], mean, self.momentum)
-        self.running_var[rows] = torch.lerp(self.running_var[rows], var, self.momentum)
+        for kept, new in ((self.running_mean, mean), (self.running_var, var)):
+            kept.index_copy_(0, rows, torch.lerp(kept.index_select(0, rows), new, self.momentum))
 
 
 class UnifiedBlock(nn.Module):
@@ -81,6 +87,7 @@ class UnifiedBlock(nn.Module):
         self.project = nn.Parameter(torch.empty(out, hidden, 1, 1))
         self.norms = SUB_BLOCKS if switchable else 1
         self.switchable_bn = RowBatchNorm(self.norms, out, momentum=momentum)
+        self.known_rows: dict[tuple[int | torch.device, ...], torch.Tensor] = {}
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         init_conv(self.expand, generator)
@@ -91,8 +98,11 @@ class UnifiedBlock(nn.Module):
 
     def rows(self, blocks: Sequence[int]) -> torch.Tensor:
         """Hidden channels of the given sub-blocks, in that order."""
-        start = torch.tensor(blocks, device=self.expand.device)[:, None] * self.channels
-        return (start + torch.arange(self.channels, device=self.expand.device)).flatten()
+        key = (*blocks, self.expand.device)
+        if key not in self.known_rows:  # at most 63 sets: each goes to the device once
+            start = torch.tensor(blocks)[:, None] * self.channels
+            self.known_rows[key] = (start + torch.arange(self.channels)).flatten().to(self.expand.device)
+        return self.known_rows[key]
 
     def norm(self, skipped: int) -> int:
         """Row of ``switchable_bn`` for a number of skipped sub-blocks: that number, or the only one."""
@@ -109,8 +119,8 @@ class UnifiedBlock(nn.Module):
             blocks = [i for i, op in enumerate(ops) if op == k]
             if blocks:
                 rows = self.rows(blocks)
-                y = relu6_(self.expand_bn(functional.conv2d(x, self.expand[rows]), rows))
-                weight = self.depthwise[k][rows]
+                y = relu6_(self.expand_bn(functional.conv2d(x, self.expand.index_select(0, rows)), rows))
+                weight = self.depthwise[k].index_select(0, rows)
                 y = functional.conv2d(y, weight, None, self.stride, KERNEL_SIZES[k] // 2, groups=len(rows))
                 hidden.append(relu6_(self.depthwise_bn[k](y, rows)))
                 columns.append(rows)
@@ -118,9 +128,9 @@ class UnifiedBlock(nn.Module):
         if skipped and self.training:
             with torch.no_grad():
                 rows = self.rows(skipped)
-                self.expand_bn.observe(functional.conv2d(x, self.expand[rows]), rows)
+                self.expand_bn.observe(functional.conv2d(x, self.expand.index_select(0, rows)), rows)
         y = hidden[0] if len(hidden) == 1 else torch.cat(hidden, 1)
-        y = functional.conv2d(y, self.project[:, torch.cat(columns)])
+        y = functional.conv2d(y, self.project.index_select(1, torch.cat(columns)))
         y = self.switchable_bn(y, self.norm(len(skipped)))
         return x + y if self.residual else y
 

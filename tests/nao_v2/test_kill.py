@@ -34,7 +34,7 @@ main("nao_v2", VERBS, sys.argv[2:])
 
 
 def run(place: str, out: Path) -> int:
-    environment = {**os.environ, "NAS_SAVE_EVERY_S": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "NAS_SAVE_EVERY_S": "0", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM, place, *FLAGS.split(), "--out", str(out)]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, timeout=300, check=False).returncode
 
