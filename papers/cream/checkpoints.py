@@ -65,3 +65,10 @@ def load_weights(model: nn.Module, file: str, which: str = "ema") -> str:
         return "own" if path.suffix == ".safetensors" else "authors"
     load_strict(model, in_order(state, model, path))
     return "nni"
+
+
+def stored_epoch(file: str) -> dict[str, int]:
+    """``checkpoint_epoch`` where the file is a container that says at which epoch it was written, else nothing."""
+    content = load_tensors(Path(file))
+    epoch = content.get("epoch") if isinstance(content, dict) else None
+    return {"checkpoint_epoch": epoch} if isinstance(epoch, int) else {}

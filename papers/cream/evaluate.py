@@ -11,7 +11,7 @@ from common.device import pick_device
 from common.runs import open_run
 from common.training import evaluate as test_error
 from papers.cream import data
-from papers.cream.checkpoints import load_weights
+from papers.cream.checkpoints import load_weights, stored_epoch
 from papers.cream.describe import spec_of
 from papers.cream.folding import folded
 from papers.cream.networks import DerivedNetwork
@@ -42,6 +42,7 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         sizes = {
             "parameters": spec.count("parameters"), "macs": spec.count("macs", size),
             "macs_published": spec.count("thop2020", size), "images": metrics.images,
+            **stored_epoch(settings.checkpoint),
         }  # fmt: skip
         return run.finish(
             {"paper": "cream", "stage": "evaluate", "metrics": {**metrics.as_dict(), **sizes}, "network": name,

@@ -1,0 +1,102 @@
+"""Claims that code decides: the FLOPs window and its table, and the steps and rates of search and training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.errors import UserError
+from papers.cream.window import supernet_window
+
+
+def window(minimum: float, maximum: float) -> str:
+    """Blocks of stages 1 to 5 and the resolution of a FLOPs window, or ``invalid``."""
+    try:
+        found = supernet_window(float(minimum), float(maximum))
+    except UserError:
+        return "invalid"
+    return f"{','.join(map(str, found.sampled))} at {found.resolution}"
+
+
+def fixed_mflops() -> float:
+    """Stem convolution, global pool and head convolution by the search's table."""
+    return _table().fixed
+
+
+def path_mflops(choice: int) -> float:
+    """The path that takes one choice at every position of the supernet for 0 to 600 MFLOPs, the search's table."""
+    built = supernet_window(0.0, 600.0).built
+    return _table().flops([[0], *([choice] * count for count in built), [0]])
+
+
+def state_entries() -> int:
+    """Tensors in the state of the supernet for 0 to 600 MFLOPs and 1000 classes."""
+    import torch
+
+    from papers.cream.networks import Supernet
+
+    with torch.device("meta"):
+        return len(Supernet(supernet_window(0.0, 600.0).built, 1000).state_dict())
+
+
+def search_steps(what: str) -> float:
+    """Of the published search on ImageNet: ``horizon`` of the rate, steps per ``epoch``, ``total``, and ``idle`` ones
+    of the last epoch, at rate 0.
+    """
+    from papers.cream.settings import SearchSettings
+
+    c = SearchSettings()
+    if what == "horizon":
+        return c.epochs * c.schedule_images / (c.parts * c.batch_size)
+    epoch = len(_batches(c)) // c.parts
+    if what == "idle":
+        return sum(search_rate(step) == 0 for step in range((c.epochs - 1) * epoch, c.epochs * epoch))
+    return {"epoch": epoch, "total": c.epochs * epoch}[what]
+
+
+def search_rate(step: int, group: int = 0) -> float:
+    """Learning rate of the published search; group 0: network, 3: meta layer. A negative step counts from the end."""
+    from papers.cream.path_sgd import learning_rates
+    from papers.cream.settings import SearchSettings
+
+    c = SearchSettings()
+    at = step if step >= 0 else int(search_steps("total")) + step
+    return learning_rates(at, search_steps("horizon"), c.lr, c.meta_lr, c.lr_rule)[group]
+
+
+def training_rate(name: str | int, epoch: int) -> float:
+    """Learning rate of the published training of a network; a negative epoch counts from the end."""
+    rate, epochs = _training(name)
+    return rate(epoch if epoch >= 0 else epochs + epoch)
+
+
+def training_epochs(name: str | int) -> int:
+    """Epochs of the published training of a network, cool-down included."""
+    return _training(name)[1]
+
+
+def _training(name: str | int) -> Any:
+    from papers.cream.recipe import learning_rate
+    from papers.cream.settings import TrainSettings
+
+    return learning_rate(TrainSettings(arch=str(name)), str(name))
+
+
+def _table() -> Any:
+    from papers.cream.layout import PUBLISHED_LAYOUT
+    from papers.cream.window import flops_table
+
+    return flops_table(supernet_window(0.0, 600.0), PUBLISHED_LAYOUT)
+
+
+def _batches(c: Any) -> Any:
+    """The search's batches over a stand-in of as many pictures as ImageNet has; none is ever read."""
+    import numpy as np
+    import torch
+
+    from common.data.folder import IMAGENET_COUNTS, Pictures
+    from papers.cream.data import train_batches
+
+    classes, images = IMAGENET_COUNTS["train"]
+    none = np.broadcast_to(np.int64(0), images)
+    source = Pictures(None, none, none, tuple(map(str, range(classes))), "imagenet")  # type: ignore[arg-type]
+    return train_batches(source, c, c.resolution, 0, torch.device("cpu"), c.parts, c.jitter)
