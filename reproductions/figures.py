@@ -144,8 +144,10 @@ def rank_scatter(result: Result) -> str:
         with _figure(3.6, 3.0) as (figure, axes):
             axes[0].plot(xs, ys, "o", color=SERIES[0], ms=4, alpha=0.6)
             axes[0].set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
-            axes[0].set_title(f"tau {tau:.2f} [{low:.2f}, {high:.2f}], n = {len(known)}", fontsize=9)
-            return _svg(figure, f"{result.name}: {x} against {y}, Kendall's tau {tau:.2f}")
+            measured = "undefined" if math.isnan(tau) else f"{tau:.2f}"
+            between = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+            axes[0].set_title(f"tau {measured}{between}, n = {len(known)}", fontsize=9)
+            return _svg(figure, f"{result.name}: {x} against {y}, Kendall's tau {measured}")
     return ""
 
 

@@ -1,4 +1,4 @@
-"""``python -m papers.cream search|select|train|evaluate|describe|draw|figures``."""
+"""``python -m papers.cream search|select|train|evaluate|rank-study|describe|draw|figures``."""
 
 from common.cli import Stage, Verb, main
 from papers.cream.settings import (
@@ -8,6 +8,7 @@ from papers.cream.settings import (
     DrawSettings,
     EvaluateSettings,
     FiguresSettings,
+    RankStudySettings,
     SearchSettings,
     SelectSettings,
     TrainSettings,
@@ -65,6 +66,17 @@ VERBS = {
             )
         ),
         about="test error of weights",
+    ),
+    "rank-study": Verb(
+        only(
+            Stage(
+                settings=RankStudySettings,
+                run="papers.cream.rank_study:rank_study",
+                section="rank_study",
+                about="random paths by the supernet of a finished search and from scratch, and how far they agree",
+            )
+        ),
+        about="do shared weights rank paths as training from scratch does?",
     ),
     "describe": Verb(
         only(

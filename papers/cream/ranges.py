@@ -15,6 +15,7 @@ POSITIVE = (
     "eval_batch_size",
     "eval_every",
     "subset_images",
+    "paths",
 )
 ABOVE_ZERO = ("decay_epochs", "optimizer_eps")
 NOT_NEGATIVE = (

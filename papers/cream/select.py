@@ -22,23 +22,29 @@ from papers.cream.settings import SearchSettings, SelectSettings
 from papers.cream.window import flops_table
 
 
-def finished_search(settings: SelectSettings) -> tuple[Path, dict[str, Any], SearchSettings]:
+def finished_search(search: str) -> tuple[Path, dict[str, Any], SearchSettings]:
     """(folder, result, settings) of the search in folder ``--search``. Raises UserError."""
-    check_ranges(settings)
-    if not settings.search:
+    if not search:
         raise UserError("no search given; pass --search FOLDER of a finished search")
-    folder = Path(settings.search)
+    folder = Path(search)
     found = read_json(folder / "result.json")
     if found.get("paper") != "cream" or found.get("stage") != "search":
         raise UserError(f"{folder} is not the folder of a Cream search; pass one that holds its result.json")
+    return folder, found, settings_from(SearchSettings, found["settings"], source=str(folder / "result.json"))
+
+
+def board_of(settings: SelectSettings) -> tuple[Path, dict[str, Any], SearchSettings]:
+    """The same, of a search that left paths on its board. Raises UserError."""
+    check_ranges(settings)
+    folder, found, searched = finished_search(settings.search)
     if not found["board"]:
         raise UserError(f"the board of {folder} is empty; searches by --method random have none")
-    return folder, found, settings_from(SearchSettings, found["settings"], source=str(folder / "result.json"))
+    return folder, found, searched
 
 
 def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
     """Re-score the last board of the search in folder ``--search``; writes architecture.json. Raises UserError."""
-    folder, found, searched = finished_search(settings)
+    folder, found, searched = board_of(settings)
     window, layout, _ = space_of(searched)
     table = flops_table(window, layout)
     resolution = resolution_of(searched, window)
@@ -93,7 +99,7 @@ def plan(settings: SelectSettings, options: Any) -> list[str]:
     """What the run would do."""
     from papers.cream.planning import seconds_per_image
 
-    _, found, searched = finished_search(settings)
+    _, found, searched = board_of(settings)
     if settings.rule == "head":
         return ["writes the head of the board; nothing is scored"]
     window, layout, _ = space_of(searched)

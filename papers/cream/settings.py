@@ -101,15 +101,9 @@ class SelectSettings:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """Training from scratch ("retrain"); recipe auto: step for 14 and 43, cosine for everything else."""
+class Recipe:
+    """How a network is trained from scratch ("retrain"); schedule auto: step for 14 and 43, cosine otherwise."""
 
-    arch: str = ""  # 14, 43, 114, 287, 481, 604, a path list, or an architecture file
-    single_block: Literal["auto", "default", "strict"] = "auto"  # auto: default for the published paths, else strict
-    repeat_stage3: bool = False  # a fourth stage-3 entry builds two blocks (the lists of 2020)
-    dataset: str = "imagenet"
-    train_images: int = 0
-    resolution: int = 0  # 0: that of the published network, else of the architecture file, else 224
     workers: int = 4
     epochs: int = 500  # without cool-down
     cooldown: int = 10  # further epochs at the minimum rate (cosine only)
@@ -140,6 +134,33 @@ class TrainSettings:
     eval_batch_size: int = 512
     eval_every: int = 1
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of the test pictures
+
+
+@dataclass(frozen=True)
+class TrainSettings(Recipe):
+    """Training from scratch of one network."""
+
+    arch: str = ""  # 14, 43, 114, 287, 481, 604, a path list, or an architecture file
+    single_block: Literal["auto", "default", "strict"] = "auto"  # auto: default for the published paths, else strict
+    repeat_stage3: bool = False  # a fourth stage-3 entry builds two blocks (the lists of 2020)
+    dataset: str = "imagenet"
+    train_images: int = 0
+    resolution: int = 0  # 0: that of the published network, else of the architecture file, else 224
+
+
+@dataclass(frozen=True)
+class RankStudySettings(Recipe):
+    """Do shared weights rank paths as training from scratch does? The published words fix 30 paths and the subset;
+    epochs, rate of the average and what is scored are unpublished, so these are our own choice.
+    """
+
+    search: str = ""  # folder of a finished search (of either method); its data set, subset and resolution are used
+    paths: int = 30
+    macs_min: float = 0.0
+    macs_max: float = 0.0  # window of the paths in millions, by the search's table at 224; 0: any path of the supernet
+    recalibrate_batches: int = 8  # of the search's batch size; 0: statistics as the search left them
+    epochs: int = 100
+    ema_decay: float = 0.99
 
 
 @dataclass(frozen=True)

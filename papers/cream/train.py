@@ -33,12 +33,18 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     Writes weights.safetensors (EMA), weights_raw.safetensors and result.json. Raises UserError.
     """
     check_ranges(settings)
+    _, _, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
+    source = data.limited(data.open_source(settings.dataset, "train", size, options), settings.train_images)
+    test = data.open_source(settings.dataset, "test", size, options)
+    return train_on(source, test, settings, options)
+
+
+def train_on(source: data.Source, test: data.Source, settings: TrainSettings, options: Any) -> dict[str, Any]:
+    """``train`` with the given images, whatever set and part of it the settings name."""
     name, _, size, path = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     device = pick_device(options)
     distributed.setup()
     parts = data.parts_here(settings.parts)
-    source = data.limited(data.open_source(settings.dataset, "train", size, options), settings.train_images)
-    test = data.open_source(settings.dataset, "test", size, options)
     classes = len(source.classes)
     _, spec, _, _ = spec_of(
         settings.arch, classes, settings.resolution, settings.single_block, settings.repeat_stage3, settings.dataset
@@ -87,12 +93,12 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             net.train()
             stream = batches.epoch(epoch, start * parts)
             for step in run.progress(range(start, iterations), f"epoch {epoch}"):
-                _train_step(net, optimizer, ema, list(islice(stream, parts)), counter, settings, options, device,
+                train_step(net, optimizer, ema, list(islice(stream, parts)), counter, settings, options, device,
                             epoch * iterations + step)  # fmt: skip
                 start = step + 1
                 if due_everywhere(run, step):
                     save()
-            _average_statistics(net, ema)
+            average_statistics(net, ema)
             training = read(counter)
             row = {
                 "epoch": epoch, "lr": rate(epoch), "train_loss": training.loss,
@@ -126,7 +132,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
         )
 
 
-def _train_step(
+def train_step(
     net: DerivedNetwork, optimizer: RMSpropTF, ema: EMA, group: list[tuple[torch.Tensor, torch.Tensor]], counter: TopK,
     settings: TrainSettings, options: Any, device: torch.device, step: int,
 ) -> None:  # fmt: skip
@@ -147,7 +153,7 @@ def _train_step(
     ema.update(net)
 
 
-def _average_statistics(net: DerivedNetwork, ema: EMA) -> None:
+def average_statistics(net: DerivedNetwork, ema: EMA) -> None:
     """Every process has seen its own batches; afterwards all have the mean running statistics."""
     names = [name for name, buffer in net.named_buffers() if buffer.is_floating_point()]
     buffers = dict(net.named_buffers())

@@ -53,7 +53,7 @@ def test_resuming_inside_an_epoch_changes_nothing(finished, tmp_path, monkeypatc
 
     folder, _ = finished
     monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
-    real, calls = module._train_step, []
+    real, calls = module.train_step, []
 
     def stops(*args):
         calls.append(1)
@@ -61,7 +61,7 @@ def test_resuming_inside_an_epoch_changes_nothing(finished, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(module, "_train_step", stops)
+    monkeypatch.setattr(module, "train_step", stops)
     with pytest.raises(KeyboardInterrupt):
         train(TINY, options(tmp_path))
     train(TINY, options(tmp_path))

@@ -1,0 +1,143 @@
+"""The rank study: both sides on the same images, resume inside a training, paths, agreement, mistakes."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.checkpoints import load_strict, load_tensors
+from common.cli import RunOptions
+from common.errors import UserError
+from papers.cream import data
+from papers.cream.correlation import agreement
+from papers.cream.networks import Supernet
+from papers.cream.rank_study import draw_paths, rank_study
+from papers.cream.scoring import norms_of
+from papers.cream.search import search, sources, space_of
+from papers.cream.settings import RankStudySettings, SearchSettings
+from papers.cream.window import flops_table
+
+SEARCH = SearchSettings(
+    method="random", dataset="digits", train_images=80, holdout=20, resolution=32, workers=0, macs_max=122, epochs=1,
+    batch_size=8, parts=1, lr=0.02, schedule_images=0, slice=3, crop="padded", pad=2, flip=False, jitter=0.0,
+    erasing=0.0, recalibrate_batches=1, select_images=20, candidates=2,
+)  # fmt: skip
+STUDY = RankStudySettings(
+    paths=3, recalibrate_batches=2, workers=0, epochs=2, cooldown=0, batch_size=20, parts=1, lr=0.004, warmup_epochs=0,
+    ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0, erasing=0.0, eval_batch_size=20, eval_every=2,
+)  # fmt: skip
+
+
+def options(folder, section="rank_study", **changes):
+    return RunOptions(**{"out": folder, "device": "cpu", "paper": "cream", "section": section, "seed": 3, **changes})
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, small_test_set):
+    folder = tmp_path_factory.mktemp("search")
+    search(SEARCH, options(folder, "search"))
+    return replace(STUDY, search=str(folder))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, searched):
+    folder = tmp_path_factory.mktemp("study")
+    return folder, rank_study(searched, options(folder))
+
+
+def test_a_study_of_a_random_search(finished):
+    folder, result = finished
+    with (folder / "rank.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == result["metrics"]["paths"] == 3
+    assert len({row["path"] for row in rows}) == 3
+    assert all(
+        0 <= float(row[side]) <= 100 and float(row[side]) % 5 == 0 for row in rows for side in ("score", "accuracy")
+    )
+    shared, alone = ([float(row[side]) for row in rows] for side in ("score", "accuracy"))
+    again = agreement("shared", shared, alone)
+    assert {name: result["metrics"][name] for name in again} == again
+    assert not list(folder.glob("path-*"))
+
+
+def test_resuming_inside_a_training_changes_nothing(finished, searched, tmp_path, monkeypatch):
+    import papers.cream.train as module
+
+    folder, _ = finished
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
+    real, calls = module.train_step, []
+
+    def stops(*args):
+        calls.append(1)
+        if len(calls) in (4, 9):  # inside the second epoch of the first path and the first of the second
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(module, "train_step", stops)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            rank_study(searched, options(tmp_path))
+    rank_study(searched, options(tmp_path))
+    assert len(calls) == 3 * 2 * 3 + 2  # nothing was trained twice
+    for name in ("result.json", "rank.csv"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_the_shared_side_is_the_recalibrated_supernet(finished, searched):
+    folder, _ = finished
+    with (folder / "rank.csv").open() as lines:
+        row = next(csv.DictReader(lines))
+    window, layout, _ = space_of(SEARCH)
+    net = Supernet(window.built, 10, SEARCH.slice, layout)
+    load_strict(net, load_tensors(Path(searched.search) / "supernet.safetensors"))
+    source, held_out, _ = sources(SEARCH, 32, options(folder))
+    path = json.loads(row["path"])
+    for norm in norms_of(net, path):
+        norm.reset_running_stats()
+        norm.momentum = None
+    first = data.limited(source, 16, "calibration")
+    net.train()
+    with torch.no_grad():
+        for x, _ in data.test_batches(first, 8, 32, "cpu", 0).epoch(0):
+            net(x, path)
+        net.eval()
+        right = sum(
+            int((net(x, path).argmax(1) == y).sum()) for x, y in data.test_batches(held_out, 20, 32, "cpu", 0).epoch(0)
+        )
+    assert float(row["score"]) == pytest.approx(100 * right / 20)
+
+
+def test_paths():
+    window, layout, _ = space_of(SEARCH)
+    table = flops_table(window, layout)
+    c = replace(STUDY, paths=12, macs_min=95.0, macs_max=105.0)
+    paths = draw_paths(c, window, layout, 0)
+    assert all(95 <= table.flops(path) <= 105 for path in paths) and len({str(path) for path in paths}) == 12
+    assert draw_paths(c, window, layout, 0) == paths != draw_paths(c, window, layout, 1)
+    with pytest.raises(UserError, match="0 different paths in 10000 draws, --paths asks for 12"):
+        draw_paths(replace(c, macs_min=1.0, macs_max=2.0), window, layout, 0)
+
+
+def test_agreement():
+    rising = agreement("a", [1, 2, 3, 4], [10, 20, 30, 50])
+    assert rising["a_kendall_tau"] == rising["a_spearman"] == rising["a_kendall_tau_low"] == 1
+    assert 0.9 < rising["a_pearson"] < 1
+    assert agreement("a", [1, 2, 3], [3, 2, 1])["a_kendall_tau"] == -1
+    # tau-b by hand: 4 concordant, 1 discordant, one tie in x: 3 / sqrt(5 * 6)
+    assert agreement("a", [1, 1, 2, 3], [1, 2, 4, 3])["a_kendall_tau"] == pytest.approx(3 / 30**0.5)
+    assert set(agreement("a", [1, 1, 1], [1, 2, 3]).values()) == {None}
+
+
+def test_mistakes(searched, tmp_path):
+    with pytest.raises(UserError, match="no search given"):
+        rank_study(STUDY, options(tmp_path / "a"))
+    with pytest.raises(UserError, match="paths"):
+        rank_study(replace(searched, paths=0), options(tmp_path / "b"))
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    (folder / "result.json").write_bytes((Path(searched.search) / "result.json").read_bytes())
+    with pytest.raises(UserError, match=r"supernet\.safetensors is missing"):
+        rank_study(replace(searched, search=str(folder)), options(tmp_path / "c"))
