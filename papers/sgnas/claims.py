@@ -1,16 +1,132 @@
-"""Claims that need no training: sizes of the published networks and what the published generator gives."""
+"""Claims that need no training: sizes of space and networks, steps, rates, and what the published generator gives."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
-from papers.sgnas.architectures import PUBLISHED, kernels_of
+from papers.sgnas.architectures import MACROS, OPS, PUBLISHED, SKIP, SUB_BLOCKS, kernels_of
 from papers.sgnas.describe import counts, describe
 
 
 def millions(name: str, key: str) -> float:
     """A count of a published network in millions, for the rounded figures of the model zoo."""
     return describe(name, "imagenet")[key] / 1e6
+
+
+def plain(name: str, structure: str, key: str) -> float:
+    """parameters, or mflops, of a published network without squeeze-excite; 1000 classes on imagenet, 100 on cifar."""
+    found = counts(PUBLISHED[name], MACROS[structure], 1000 if structure == "imagenet" else 100, se=False)
+    return found["macs_published"] / 1e6 if key == "mflops" else found[key]
+
+
+def table_mflops(structure: str, kernel: int = 0, count: int = 0) -> float:
+    """Cost by the look-up table of ``count`` sub-blocks of one kernel size in every layer; 0 sub-blocks: its base."""
+    from papers.sgnas.lookup import cost_of_ops, macs_table
+
+    lookup = macs_table(MACROS[structure])
+    if not count:
+        return lookup.base
+    row = [(kernel - 3) // 2] * count + [SKIP] * (SUB_BLOCKS - count)
+    return cost_of_ops(lookup, [row] * len(lookup.expand))
+
+
+def space_size(what: str) -> Any:
+    """``codes`` of a layer; distinct networks of a ``layer``, and (to one digit) of the 19 layers: ``networks``."""
+    codes = [row for row in product(range(OPS), repeat=SUB_BLOCKS) if row[0] != SKIP]
+    if what == "codes":
+        return len(codes)
+    distinct = len({tuple(sorted(kernels)) for kernels in kernels_of(codes)})
+    return distinct if what == "layer" else f"{distinct ** len(MACROS['imagenet'].layers):.0e}"
+
+
+def supernet_size(structure: str, classes: int, what: str) -> int:
+    """parameters, or state entries, of the supernet as the authors store it: with one convolution per skip, which ours
+    leaves out, and a counter per normalisation.
+    """
+    from papers.sgnas.supernet import Supernet, supernet_to_published
+
+    supernet = Supernet(MACROS[structure], classes)
+    skips = [c * c for c in supernet.macro.in_channels for _ in range(SUB_BLOCKS)]
+    if what == "parameters":
+        return sum(p.numel() for p in supernet.parameters()) + sum(skips)
+    names = set(supernet_to_published(supernet.state_dict(), supernet))
+    counters = {name.replace("running_mean", "num_batches_tracked") for name in names if "running_mean" in name}
+    return len(names | counters) + len(skips)
+
+
+def generator_parameters() -> int:
+    """Parameters of the architecture generator."""
+    from papers.sgnas.generator import Generator
+
+    return sum(p.numel() for p in Generator().parameters())
+
+
+def target_count(low: float, high: float) -> int:
+    """Targets that the generator is trained with."""
+    from papers.sgnas.generator_training import target_pool
+    from papers.sgnas.settings import SearchSettings
+
+    return len(target_pool(low, high, SearchSettings().target_step))
+
+
+def generator_steps(epochs: int) -> int:
+    """Steps of so many epochs over the generator's images on ImageNet."""
+    import torch
+
+    from common.data.folder import IMAGENET_COUNTS
+    from papers.sgnas import datasets
+    from papers.sgnas.settings import SearchSettings
+
+    c = SearchSettings()
+    split = (c.train_portion, c.train_images, c.search_images, 0)
+    _, held = datasets.split_indices(c.dataset, IMAGENET_COUNTS["train"][1], *split)
+    images = _stand_in(len(held), c.dataset)
+    return epochs * len(
+        datasets.loader(c.dataset, images, c.batch_size, 0, torch.device("cpu"), "validation", "generator")
+    )
+
+
+def training_steps(dataset: str, epochs: int = 1) -> int:
+    """Steps of so many epochs of the published training from scratch."""
+    import torch
+
+    from common.data.folder import IMAGENET_COUNTS
+    from papers.sgnas import datasets
+
+    c = _training(dataset)
+    images = _stand_in(IMAGENET_COUNTS["train"][1] if dataset == "imagenet" else 50_000, dataset)
+    last = not datasets.in_file_order(dataset)
+    loader = datasets.loader(dataset, images, c.batch_size, 0, torch.device("cpu"), "scratch", "train", c.workers, last)
+    return epochs * len(loader)
+
+
+def training_rate(dataset: str, epoch: int) -> float:
+    """Learning rate at an epoch's first step; a negative epoch counts from the end."""
+    from papers.sgnas.train import learning_rate
+
+    c = _training(dataset)
+    return learning_rate(c, epoch if epoch >= 0 else c.epochs + epoch, 0, training_steps(dataset))
+
+
+def _training(dataset: str) -> Any:
+    from papers.sgnas.settings import CIFAR_TRAIN, TrainSettings
+
+    return TrainSettings() if dataset == "imagenet" else TrainSettings(**CIFAR_TRAIN)
+
+
+def _stand_in(count: int, dataset: str) -> Any:
+    """A set of so many images of which none can be read: enough to count batches."""
+    import numpy as np
+    import torch
+
+    from common.data.folder import Pictures
+    from common.data.sources import Images
+
+    if dataset == "imagenet":
+        none = np.broadcast_to(np.int64(0), count)
+        return Pictures(None, none, none, (), dataset)  # type: ignore[arg-type]
+    return Images(torch.zeros(1, 3, 32, 32).expand(count, -1, -1, -1), torch.zeros(count), (), dataset, True)
 
 
 def generated(target: float, key: str) -> float:
@@ -49,3 +165,11 @@ def prior_is_first_draw() -> float:
     drawn = draw_prior(loaded.lookup, 360.0, np.random.RandomState(42))
     stored = loaded.pool.nearest(360.0).view(-1, 6, 4).argmax(-1)
     return float(kernels_of(drawn) == kernels_of(stored.tolist()) and one_hot(stored).sum() == 19 * 6)
+
+
+def prior_cost() -> float:
+    """MFLOPs of the published prior by the look-up table."""
+    from papers.sgnas.generate import load_generator
+
+    loaded: Any = load_generator("published")
+    return float(loaded.lookup.cost(loaded.pool.nearest(360.0).view(-1, SUB_BLOCKS, OPS)))
