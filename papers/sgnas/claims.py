@@ -112,7 +112,8 @@ def training_rate(dataset: str, epoch: int) -> float:
 def _training(dataset: str) -> Any:
     from papers.sgnas.settings import CIFAR_TRAIN, TrainSettings
 
-    return TrainSettings() if dataset == "imagenet" else TrainSettings(**CIFAR_TRAIN)
+    preset: dict[str, Any] = {} if dataset == "imagenet" else dict(CIFAR_TRAIN)
+    return TrainSettings(**preset)
 
 
 def _stand_in(count: int, dataset: str) -> Any:

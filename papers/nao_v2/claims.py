@@ -1,0 +1,109 @@
+"""Claims that code decides: sizes, the pool of seed 0, and the steps and rates of search and trainings."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from papers.nao_v2.describe import describe
+from papers.nao_v2.settings import IMAGENET, SearchSettings, TrainSettings
+
+
+def macs_millions(name: str, dataset: str) -> float:
+    """Multiply-adds of a derived network in millions, for rounded figures."""
+    return describe(name, dataset)["macs"] / 1e6
+
+
+def supernet_tensors() -> int:
+    """Parameter tensors of the search's supernet."""
+    from papers.nao_v2.supernet import Supernet
+
+    return len(list(Supernet().parameters()))
+
+
+def first_controller_parameters() -> int:
+    """Parameters of version 1's controller: 96 hidden, 48 embedded, predictor of 3 layers of 200."""
+    from papers.nao_v2.controller import Controller
+
+    return sum(p.numel() for p in Controller(embedding=48, hidden=96, mlp_layers=3, mlp_hidden=200).parameters())
+
+
+def pool_size(what: str) -> float:
+    """Parameters of the 1,000 architectures that a search with seed 0 starts from: least, most, mean; ``ratio`` of the
+    largest architecture's probability to the smallest's.
+    """
+    from papers.nao_v2.balanced import sampler
+
+    found = _pool()
+    p = sampler(SearchSettings().sampling, found)
+    assert p is not None
+    return float({"least": found.min(), "most": found.max(), "mean": found.mean(), "ratio": p.max() / p.min()}[what])
+
+
+def search_steps(epochs: int = 1) -> int:
+    """Steps of so many epochs of the supernet's training on CIFAR-10."""
+    import torch
+
+    from papers.nao_v2.datasets import train_batches
+
+    c = SearchSettings()
+    return epochs * len(train_batches(_split()[1], c.dataset, c.batch_size, 0, torch.device("cpu"), "supernet"))
+
+
+def training_steps(epochs: int = 1) -> int:
+    """Steps of so many epochs of the training from scratch on CIFAR-10."""
+    import torch
+
+    from papers.nao_v2.datasets import train_batches
+
+    c = TrainSettings()
+    return epochs * len(train_batches(_cifar10(), c.dataset, c.batch_size, 0, torch.device("cpu"), "train"))
+
+
+def search_rate(epoch: int) -> float:
+    """Supernet's learning rate in an epoch of an iteration; a negative epoch counts from the end."""
+    from papers.nao_v2.supernet_training import learning_rate
+
+    c = SearchSettings()
+    return learning_rate(c.restart, 0, epoch % c.epochs, c.epochs, c.learning_rate, c.minimum_learning_rate)
+
+
+def training_rate(dataset: str, epoch: int) -> float:
+    """Learning rate in an epoch of the training from scratch, one GPU; a negative epoch counts from the end."""
+    from papers.nao_v2.train import recipe_of
+
+    c = TrainSettings(**IMAGENET) if dataset == "imagenet" else TrainSettings()
+    return recipe_of(c, 1, 1).rate(epoch % c.epochs)
+
+
+@cache
+def _pool() -> Any:
+    """Sizes of seed 0's pool, drawn as the search draws it: the split first, from the same stream."""
+    from papers.nao_v2.architectures import SPACES
+    from papers.nao_v2.balanced import sizes
+    from papers.nao_v2.pool import random_pool
+
+    c = SearchSettings()
+    rng, _ = _split()
+    architectures = random_pool(rng, c.seed_architectures, len(SPACES[c.space]))
+    return sizes(architectures, c.channels, c.layers, 10, c.space)
+
+
+def _split() -> tuple[Any, Any]:
+    """(the search's numpy stream behind the split, the supernet's images)."""
+    import numpy as np
+
+    from papers.nao_v2.datasets import split
+
+    c, rng = SearchSettings(), np.random.RandomState(0)
+    return rng, split(rng, _cifar10(), c.train_images, c.valid_images)[0]
+
+
+def _cifar10() -> Any:
+    """A set of as many images as CIFAR-10 has for training, empty ones: enough to count batches and to split."""
+    import torch
+
+    from common.data.sources import CIFAR10_CLASSES, Images
+
+    pixels = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(50_000, -1, -1, -1)
+    return Images(pixels, torch.zeros(50_000, dtype=torch.int64), CIFAR10_CLASSES, "cifar10", True)
