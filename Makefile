@@ -2,6 +2,7 @@
 # make test        set up, run the whole test-suite
 # make proxy       set up, the proxy pipeline on real data (needs a data root, see README.md)
 # make lint        style, types, import layers, generated tables
+# make lock        bring the locks up to date with pyproject.toml (needs uv)
 SHELL := /bin/bash
 .SHELLFLAGS := -uo pipefail -c
 PYTHON ?= python3
@@ -18,7 +19,7 @@ export MPLBACKEND := Agg
 # one thread per process: small networks gain nothing from two, and two contending processes lose a lot
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: reproduce test proxy lint venv report clean
+.PHONY: reproduce test proxy lint lock venv report clean
 .DEFAULT_GOAL := reproduce
 
 reproduce: venv
@@ -56,6 +57,22 @@ venv:
 	$(PIP) -r requirements.lock 2> >(grep -v "is ignored: it is neither" >&2); \
 	if $(PY) -c '$(IS_CUDA)'; then $(PIP) -r requirements-cuda.lock 2> >(grep -v "is ignored: it is neither" >&2); fi; \
 	cat $(LOCKS) > $(VENV)/installed.lock
+
+# Versions stay as they are where pyproject.toml allows them; make lock UPGRADE="--upgrade-package dvc" moves one, UPGRADE=--upgrade all.
+# torch 2.13.0 is the version the golden values were checked with; another one also needs its hash in requirements-cpu.lock.
+UPGRADE ?=
+lock:
+	@set -e; command -v uv >/dev/null || { echo "error: make lock needs uv: pip install uv" >&2; exit 2; }; \
+	new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
+	cat requirements.lock requirements-cuda.lock > "$$new/all"; \
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --quiet $(UPGRADE) -o "$$new/all"; \
+	torch=$$(sed -n 's/^torch==\([^ +]*\).*/\1/p' requirements-cpu.lock); \
+	grep -q "^torch==$$torch " "$$new/all" || \
+	  { echo "error: requirements-cpu.lock has torch $$torch; put the new version and the hash of its CPU-only wheel there first" >&2; exit 2; }; \
+	for lock in requirements requirements-cuda; do sed '/^[^#]/,$$d' $$lock.lock > "$$new/$$lock.lock"; done; \
+	awk -v new="$$new/" '/^[^ ]/ { lock = /^(cuda-|nvidia-|triton)/ ? "requirements-cuda.lock" : "requirements.lock" } { print >> (new lock) }' "$$new/all"; \
+	cp "$$new/requirements.lock" "$$new/requirements-cuda.lock" .; git --no-pager diff --stat -- $(LOCKS)
 
 clean:
 	rm -rf results/smoke results/scratch results/report.html
