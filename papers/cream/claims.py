@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.errors import UserError
+from papers.cream import window as window_rule
 from papers.cream.window import supernet_window
 
 
@@ -20,6 +21,16 @@ def window(minimum: float, maximum: float) -> str:
 def fixed_mflops() -> float:
     """Stem convolution, global pool and head convolution by the search's table."""
     return _table().fixed
+
+
+def stage_mflops(stage: int) -> float:
+    """The one block of stage 0 or 6 by the search's table."""
+    return _table().table[stage][0][0]
+
+
+def one_block_mflops(end: int) -> float:
+    """Stages 1 to 5 with one block each by the search's table, 0: the cheapest, 1: the dearest."""
+    return window_rule.one_block_mflops()[end]
 
 
 def path_mflops(choice: int) -> float:

@@ -25,6 +25,12 @@ class Window:
         return [count + (stage == 2 and count == DEEPEST) for stage, count in enumerate(self.sampled)]
 
 
+def one_block_mflops() -> tuple[float, float]:
+    """MFLOPs of the cheapest and the dearest path through stages 1 to 5 with one block each: lo and hi of the rule."""
+    stages = [rows[0] for rows in FlopsTable([1] * 5, PUBLISHED_LAYOUT).table[1:6]]
+    return sum(row[SMALLEST] for row in stages), sum(row[LARGEST] for row in stages)
+
+
 def supernet_window(minimum: float, maximum: float) -> Window:
     """Blocks per stage and resolution for paths of ``minimum`` to ``maximum`` MFLOPs.
 
@@ -33,7 +39,6 @@ def supernet_window(minimum: float, maximum: float) -> Window:
     layout at 224. Raises UserError for a window no supernet can serve.
     """
     table = FlopsTable([2] * 5, PUBLISHED_LAYOUT).table
-    first = lambda stage, choice: table[stage + 1][0][choice]  # noqa: E731
     later = lambda stage, choice: table[stage + 1][1][choice]  # noqa: E731
     impossible = UserError(
         f"no supernet fits the window {minimum:g} to {maximum:g} MFLOPs; the maximum must be at least about 5 and the "
@@ -42,8 +47,7 @@ def supernet_window(minimum: float, maximum: float) -> Window:
     if not (minimum <= maximum and 0 < maximum < float("inf")):  # so written, NaN is refused as well
         raise UserError(f"impossible window: --macs-min {minimum:g} and --macs-max {maximum:g}; need 0 <= min <= max")
     blocks = [1] * 5
-    low = sum(first(stage, SMALLEST) for stage in range(5))
-    high = sum(first(stage, LARGEST) for stage in range(5))
+    low, high = one_block_mflops()
     factor, pointer = 7, 0
     if low > maximum:
         while low > maximum and factor >= 2:

@@ -68,12 +68,12 @@ def search_rate(epoch: int) -> float:
     return learning_rate(c.restart, 0, epoch % c.epochs, c.epochs, c.learning_rate, c.minimum_learning_rate)
 
 
-def training_rate(dataset: str, epoch: int) -> float:
-    """Learning rate in an epoch of the training from scratch, one GPU; a negative epoch counts from the end."""
+def training_rate(dataset: str, epoch: int, gpus: int = 1) -> float:
+    """Learning rate in an epoch of the training from scratch; a negative epoch counts from the end."""
     from papers.nao_v2.train import recipe_of
 
     c = TrainSettings(**IMAGENET) if dataset == "imagenet" else TrainSettings()
-    return recipe_of(c, 1, 1).rate(epoch % c.epochs)
+    return recipe_of(c, gpus, 1).rate(epoch % c.epochs)
 
 
 @cache
