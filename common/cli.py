@@ -237,9 +237,8 @@ def parse(
     if variant not in variants:
         raise UserError(f"unknown variant {variant!r}{suggestion(variant, variants)} (one of {', '.join(variants)})")
     defaults: Any = settings_from(stage.settings, variants[variant])
-    defaults = _changed(
-        defaults, profile_section(profile, paper, stage.section), str(settings_module.PROFILES[profile])
-    )
+    section = profile_section(profile, paper, stage.section)
+    preset, defaults = defaults, _changed(defaults, section, str(settings_module.PROFILES[profile]))
     if file := _peek(arguments, "settings"):
         defaults = _changed(defaults, file_section(Path(file), paper, stage.section), file)
 
@@ -272,7 +271,23 @@ def parse(
     settings = parsed.stage
     for setting, kind in field_types(stage.settings).items():
         settings_module.coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
+    if _peek(arguments, "variant"):
+        _say_what_profile_sets(section, preset, settings, profile, variant)
     return settings, RunOptions(**values, profile=profile, variant=variant, paper=paper, section=stage.section)
+
+
+def _say_what_profile_sets(section: dict[str, Any], preset: Any, settings: Any, profile: str, variant: str) -> None:
+    """A profile is for scale, but some also choose between methods: whoever asks for a variant is told, on stderr."""
+    names = [str(name).replace("-", "_") for name in section]
+    switched = [
+        f"--{name.replace('_', '-')} {getattr(settings, name)} (variant: {getattr(preset, name)})"
+        for name in names
+        if name not in ("dataset", "text")
+        and isinstance(getattr(preset, name), str | bool)
+        and getattr(settings, name) != getattr(preset, name)
+    ]
+    if switched:
+        print(f"note: profile {profile} departs from --variant {variant}: {', '.join(switched)}", file=sys.stderr)
 
 
 def _changed(defaults: Any, overrides: dict[str, Any], source: str) -> Any:

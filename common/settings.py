@@ -5,10 +5,12 @@ No torch here: ``--help`` must be instant. YAML files hold data only (``yaml.saf
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -109,14 +111,15 @@ def coerce(value: Any, kind: Any, name: str, where: str = "") -> Any:
 
 
 def _coerce_float(value: Any, kind: Any, name: str, where: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    raise _wrong(value, kind, name, where)
+    number: float | None = None
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+    if number is None:
+        raise _wrong(value, kind, name, where)
+    if not math.isfinite(number):
+        raise UserError(f"{name}{where} must be a finite number, not {value!r}")
+    return number
 
 
 def _coerce_tuple(value: Any, kind: Any, name: str, where: str) -> tuple:

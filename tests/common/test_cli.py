@@ -97,6 +97,17 @@ def test_precedence(run, tmp_path):
     assert settings[4] == Search(learning_rate=3e-3, epochs=7, clip=False, limit=4, shape=(5, 6, 7))
 
 
+def test_a_profile_that_departs_from_the_variant_says_so(run, tmp_path, monkeypatch):
+    params = tmp_path / "params.yaml"
+    params.write_text("p:\n  search: {epochs: 7, kind: a}\n")
+    monkeypatch.setitem(settings_module.PROFILES, "smoke", params)
+    assert "note: profile smoke departs from --variant paper: --kind a (variant: b)" in run(
+        "search", "--variant", "paper"
+    )[2]  # fmt: skip
+    assert "note" not in run("search", "--variant", "paper", "--kind", "b")[2]
+    assert "note" not in run("search", "--variant", "authors")[2] + run("search")[2]
+
+
 def test_options_and_selectors(run, tmp_path):
     status, out, _ = run("search", "--space=s2", "--seed", 3, "--out", tmp_path, "--no-resume", "--device", "cpu")
     settings, options = CALLS[0]
