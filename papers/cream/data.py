@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from papers.cream.subset import subset_indices
 from papers.cream.transforms import MEAN, STD, Erasing, TestTransform, TrainTransform
 
 IN_MEMORY = ("digits", "cifar10", "cifar100", "imagenet16-120")
+SAMPLED = 8  # pictures looked at when a set is opened
 SMALLEST = 32  # the networks halve the picture five times
 Source = Images | Pictures
 
@@ -62,7 +64,19 @@ def open_source(dataset: str, split: str, resolution: int, options: Any) -> Sour
         if images.size > resolution:
             raise UserError(f"{dataset}: images of {images.size} pixels are not scaled; use --resolution {images.size}")
         return images
-    return open_pictures(dataset, split, options)
+    pictures = open_pictures(dataset, split, options)
+    _check_sizes(pictures, resolution)
+    return pictures
+
+
+def _check_sizes(pictures: Pictures, resolution: int) -> None:
+    """A few pictures, spread over the set, tell a set of small ones from one with a small one among large ones."""
+    at = np.linspace(0, len(pictures) - 1, min(len(pictures), SAMPLED)).astype(int)
+    largest = max((min(pictures.picture(i).size) for i in at), default=resolution)
+    if largest < resolution:
+        raise UserError(
+            f"{pictures.name}: pictures of {largest} pixels are smaller than --resolution {resolution}; lower it"
+        )
 
 
 def labels_of(source: Source) -> Tensor:
@@ -119,7 +133,7 @@ def train_batches(
 
 def test_batches(
     source: Source, batch_size: int, resolution: int, device: torch.device, workers: int,
-    interpolation: str = "bicubic", resize: int = 0,
+    interpolation: str = "bicubic",
 ) -> Epochs:  # fmt: skip
     """This process's share of a set, in order, with the test transform; no image is dropped or counted twice."""
     if distributed.world_size() > 1:
@@ -127,7 +141,7 @@ def test_batches(
     if isinstance(source, Images):
         plain = Augmentation(MEAN, STD)
         return Batches(source, batch_size, plain, 0, shuffle=False, device=device, stream="test")
-    transform = TestTransform(resolution, interpolation, resize)
+    transform = TestTransform(resolution, interpolation)
     return FolderBatches(
         source,
         batch_size,

@@ -7,6 +7,7 @@ from typing import Any
 from common import ranges
 
 POSITIVE = (
+    "epochs",
     "batch_size",
     "parts",
     "slice",
@@ -21,9 +22,9 @@ ABOVE_ZERO = ("decay_epochs", "optimizer_eps")
 NOT_NEGATIVE = (
     "train_images", "holdout", "subset_classes", "select_images", "recalibrate_batches", "candidates", "workers",
     "cooldown", "schedule_images", "lr", "meta_lr", "weight_decay", "warmup_epochs", "pad", "jitter", "randaugment",
-    "randaugment_operations", "randaugment_std",
+    "randaugment_operations", "randaugment_std", "macs_min", "min_lr", "warmup_lr",
 )  # fmt: skip
-SHARES = ("smoothing", "erasing", "ema_decay", "scale_min")
+SHARES = ("decay_rate", "smoothing", "erasing", "ema_decay", "scale_min")
 DROPS = ("dropout", "momentum", "alpha")
 
 

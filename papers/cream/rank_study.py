@@ -29,16 +29,16 @@ from common.runs import open_run, say
 from papers.cream import data
 from papers.cream.architectures import Path
 from papers.cream.correlation import agreement
-from papers.cream.layout import Layout, network_spec, variant_of
+from papers.cream.layout import FlopsTable, Layout, network_spec, variant_of
 from papers.cream.networks import Supernet
 from papers.cream.ranges import check_ranges
 from papers.cream.sampling import sample_path
 from papers.cream.scoring import path_error, recalibrated
-from papers.cream.search import REDRAWS, resolution_of, sources, space_of
+from papers.cream.search import REDRAWS, resolution_of, sources, space_of, table_of
 from papers.cream.select import finished_search
 from papers.cream.settings import RankStudySettings, Recipe, SearchSettings, TrainSettings
 from papers.cream.train import train_on
-from papers.cream.window import Window, flops_table
+from papers.cream.window import Window
 
 
 def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
@@ -47,9 +47,9 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
     check_ranges(c)
     folder, found, searched = finished_search(c.search)
     window, layout, _ = space_of(searched)
-    table = flops_table(window, layout)
+    table = table_of(searched, window, layout)
     resolution = resolution_of(searched, window)
-    paths = draw_paths(c, window, layout, options.seed)
+    paths = draw_paths(c, window, table, layout, options.seed)
     device = pick_device(options)
     distributed.setup()
     source, held_out, test = sources(searched, resolution, options)
@@ -94,14 +94,13 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
         )  # fmt: skip
 
 
-def draw_paths(c: RankStudySettings, window: Window, layout: Layout, seed: int) -> list[Path]:
+def draw_paths(c: RankStudySettings, window: Window, table: FlopsTable, layout: Layout, seed: int) -> list[Path]:
     """Different paths, uniform among the supernet's (inside the window, where one is given). Raises UserError."""
-    table = flops_table(window, layout)
     rng = seeds.numpy_rng(seed, "rank study")
     paths: list[Path] = []
     for _ in range(REDRAWS):
         path = sample_path(rng, window.sampled, layout.choices)
-        inside = not c.macs_max or c.macs_min <= table.flops(path) <= c.macs_max
+        inside = c.macs_min <= table.flops(path) <= (c.macs_max or float("inf"))
         if inside and path not in paths:
             paths.append(path)
         if len(paths) == c.paths:
@@ -153,7 +152,7 @@ def plan(settings: RankStudySettings, options: Any) -> list[str]:
     window, layout, _ = space_of(searched)
     resolution = resolution_of(searched, window)
     source, held_out, _ = sources(searched, resolution, options)
-    paths = draw_paths(settings, window, layout, options.seed)
+    paths = draw_paths(settings, window, table_of(searched, window, layout), layout, options.seed)
     spec = network_spec(paths[0], len(source.classes), layout, single_block_default=False)
     recipe = settings.epochs + settings.cooldown
     lines = plan_lines(

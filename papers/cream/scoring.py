@@ -17,6 +17,11 @@ from papers.cream.layout import FlopsTable
 from papers.cream.networks import Supernet
 
 
+def outside(minimum: float, maximum: float) -> str:
+    """What is said when the best of ``score_paths`` is not ``inside``."""
+    return f"no scored path lies within {minimum:g} to {maximum:g} MFLOPs"
+
+
 def norms_of(net: Supernet, path: Path) -> list[nn.BatchNorm2d]:
     """The batch-normalisation layers a path runs through."""
     modules = [net.bn1, *(m for block in net.path_blocks(path) for m in block.modules())]

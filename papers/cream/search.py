@@ -21,7 +21,7 @@ from common.architecture import save_architecture
 from common.checkpoints import save_weights
 from common.device import autocast, pick_device
 from common.errors import UserError
-from common.runs import open_run
+from common.runs import open_run, say
 from papers.cream import data
 from papers.cream.architectures import Path
 from papers.cream.board import Board
@@ -33,7 +33,7 @@ from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
 from papers.cream.planning import due_everywhere
 from papers.cream.ranges import check_ranges
 from papers.cream.sampling import sample_path
-from papers.cream.scoring import path_error, score_paths
+from papers.cream.scoring import outside, path_error, score_paths
 from papers.cream.settings import SearchSettings
 from papers.cream.sharing import board_state, restore_board
 from papers.cream.window import Window, flops_table, supernet_window
@@ -64,7 +64,7 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         board = Board(settings.pool_size, settings.acc_gap, settings.start_epoch)
         if settings.method == "random":
             board.start_epoch = settings.epochs  # nothing is ever admitted, so nothing is ever distilled
-        table = flops_table(window, layout)
+        table = table_of(settings, window, layout)
         counts = {"iterations": 0, "distilled": 0, "meta_updates": 0, "admitted": 0}
         epoch, start, sums = 0, 0, [0.0, 0.0]
         state = run.load()
@@ -116,6 +116,8 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         chosen, rows = choose(
             settings, net, board, table, window, layout, source, held_out, resolution, options, device
         )
+        if rows and not rows[0]["inside"]:
+            say(f"note: {outside(settings.macs_min, settings.macs_max)}; the best of those outside was chosen")
         spec = network_spec(chosen, classes, layout, single_block_default=False)
         origin = {"paper": "cream", "method": settings.method, "seed": options.seed, "dataset": settings.dataset,
                   "classes": classes,
@@ -170,9 +172,27 @@ def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
     return window, layout, rules
 
 
+def table_of(settings: SearchSettings, window: Window, layout: Layout) -> FlopsTable:
+    """Costs that paths are ranked and held to the window by: at 224 as released; with ``apply_resolution`` at the
+    window's own resolution, without which no path fits a window below 80 MFLOPs.
+    """
+    return flops_table(window, layout, window.resolution if settings.apply_resolution else 224)
+
+
 def resolution_of(settings: SearchSettings, window: Window) -> int:
-    """Training resolution; with ``apply_resolution`` in the window's proportion to 224 (the window's own at 224)."""
-    return settings.resolution * window.resolution // 224 if settings.apply_resolution else settings.resolution
+    """Training resolution; with ``apply_resolution`` in the window's proportion to 224 (the window's own at 224).
+
+    Raises UserError when that proportion leaves too little.
+    """
+    if not settings.apply_resolution:
+        return settings.resolution
+    resolution = settings.resolution * window.resolution // 224
+    if resolution < data.SMALLEST:
+        raise UserError(
+            f"--apply-resolution makes {resolution} pixels of --resolution {settings.resolution} in this window "
+            f"({window.resolution} of 224), the least is {data.SMALLEST}; raise --resolution or --macs-max"
+        )
+    return resolution
 
 
 def sources(
@@ -195,9 +215,10 @@ def draw_path(
         path = sample_path(rng, window.sampled, layout.choices, weights)
         if not settings.enforce_window or settings.macs_min <= table.flops(path) <= settings.macs_max:
             return path
+    counted = "counted at the resolution of the window" if settings.apply_resolution else "counted at 224"
     raise UserError(
-        f"no path with {settings.macs_min:g} to {settings.macs_max:g} MFLOPs in {REDRAWS} draws (counts are at 224); "
-        f"widen the window or drop --enforce-window"
+        f"no path with {settings.macs_min:g} to {settings.macs_max:g} MFLOPs in {REDRAWS} draws ({counted}); "
+        f"widen the window or use --no-enforce-window"
     )
 
 
@@ -241,6 +262,7 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     from papers.cream.planning import plan_lines
 
     window, layout, _ = space_of(settings)
+    draw_path(settings, window, table_of(settings, window, layout), layout, options.seed, 0)  # raises where none fits
     resolution = resolution_of(settings, window)
     source, _, _ = sources(settings, resolution, options)
     typical = [[0], *([3] * count for count in window.sampled), [0]]

@@ -17,9 +17,9 @@ from papers.cream import data
 from papers.cream.layout import network_spec, variant_of
 from papers.cream.networks import Supernet
 from papers.cream.ranges import check_ranges
-from papers.cream.search import rescore, resolution_of, sources, space_of
+from papers.cream.scoring import outside
+from papers.cream.search import rescore, resolution_of, sources, space_of, table_of
 from papers.cream.settings import SearchSettings, SelectSettings
-from papers.cream.window import flops_table
 
 
 def finished_search(search: str) -> tuple[Path, dict[str, Any], SearchSettings]:
@@ -46,9 +46,9 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
     """Re-score the last board of the search in folder ``--search``; writes architecture.json. Raises UserError."""
     folder, found, searched = board_of(settings)
     window, layout, _ = space_of(searched)
-    table = flops_table(window, layout)
+    table = table_of(searched, window, layout)
     resolution = resolution_of(searched, window)
-    bounds = (settings.macs_min, settings.macs_max) if settings.macs_max else (searched.macs_min, searched.macs_max)
+    bounds = (settings.macs_min or searched.macs_min, settings.macs_max or searched.macs_max)
     device = pick_device(options)
     distributed.setup()
     source, held_out, test = sources(searched, resolution, options)
@@ -69,10 +69,7 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
             )  # fmt: skip
             chosen = rows[0]["path"]
             if not rows[0]["inside"]:
-                raise UserError(
-                    f"no path of the board lies within {bounds[0]:g} to {bounds[1]:g} MFLOPs; widen --macs-min "
-                    f"or --macs-max"
-                )
+                raise UserError(f"{outside(*bounds)}; widen --macs-min or --macs-max")
         spec = network_spec(chosen, len(source.classes), layout, single_block_default=False)
         architecture = {"path": chosen, "resolution": resolution, **variant_of(layout)}
         if distributed.rank() == 0:

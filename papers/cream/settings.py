@@ -96,8 +96,8 @@ class SelectSettings:
     rule: Literal["head", "rescore"] = "rescore"
     recalibrate_batches: int = 8
     select_images: int = 5000
-    macs_min: float = 0.0
-    macs_max: float = 0.0  # 0: the search's own window
+    macs_min: float = 0.0  # 0: as the search
+    macs_max: float = 0.0  # 0: as the search
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import torch
 from common import distributed, seeds
 from common.checkpoints import save_weights
 from common.device import autocast, pick_device
-from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.optim import EMA, RMSpropTF, without_decay
 from common.runs import check_finite, open_run
@@ -56,8 +55,6 @@ def train_on(source: data.Source, test: data.Source, settings: TrainSettings, op
     tested = data.test_batches(test, settings.eval_batch_size, size, device, settings.workers, settings.interpolation)
     rate, epochs = learning_rate(settings, name)
     iterations = len(batches) // parts
-    if epochs < 1:
-        raise UserError(f"--epochs {settings.epochs} is not positive")
 
     with open_run(options, settings, {**data.data_pins(source, test), "path": path}) as run:
         if run.result is not None:

@@ -16,7 +16,6 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from common.errors import UserError
 from papers.cream.randaugment import RESAMPLES, RandAugment
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -109,20 +108,15 @@ def colour_jitter(picture: Image.Image, strength: float, rng: random.Random) -> 
 
 @dataclass(frozen=True)
 class TestTransform:
-    """Resize the short side to floor(size / 0.875), crop the centre. Raises UserError for too small a picture."""
+    """Resize the short side to floor(size / 0.875), crop the centre."""
 
     __test__ = False
 
     size: int = 224
     interpolation: str = "bicubic"
-    resize: int = 0  # 0: floor(size / 0.875)
 
     def __call__(self, picture: Image.Image, rng: random.Random | None = None) -> Image.Image:
-        short = self.resize or int(self.size / 0.875)
-        if short < self.size:
-            raise UserError(
-                f"pictures resized to {short} are smaller than the resolution {self.size}; lower --resolution"
-            )
+        short = int(self.size / 0.875)
         width, height = picture.size
         if width <= height:
             target = (short, int(short * height / width))

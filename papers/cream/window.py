@@ -79,6 +79,6 @@ def supernet_window(minimum: float, maximum: float) -> Window:
     return Window(tuple(blocks), 32 * factor)
 
 
-def flops_table(window: Window, layout: Layout) -> FlopsTable:
-    """The look-up table of the supernet built for a window."""
-    return FlopsTable(window.built, layout)
+def flops_table(window: Window, layout: Layout, size: int = 224) -> FlopsTable:
+    """The look-up table of the supernet built for a window; the released one is measured at 224 whatever the window."""
+    return FlopsTable(window.built, layout, size)

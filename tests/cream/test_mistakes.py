@@ -4,6 +4,7 @@ from itertools import count
 
 import pytest
 import torch
+from PIL import Image
 
 from common.checkpoints import save_weights
 from common.cli import main
@@ -46,7 +47,10 @@ def line(capsys, tmp_path):
         (("--subset-classes", "5", "--subset-images", "9999"), "with 9999 pictures each"),
         (("--pick", "top1"), "--pick top1 makes the meta value a constant"),
         (("--acc-gap", "wide"), "acc-gap"),
-        (("--macs-max", "nan"), "impossible window"),
+        (("--macs-max", "nan"), "finite number"),
+        (("--macs-min=-5",), "--macs-min must be 0 or more"),
+        (("--variant", "modern", "--macs-max", "40", "--resolution", "224", "--plan"), "no path with 0 to 40 MFLOPs"),
+        (("--variant", "modern", "--macs-max", "60", "--plan"), "--apply-resolution makes 27 pixels"),
         (("--slice", "0"), "--slice must be at least 1, not 0"),
         (("--lr=-1",), "--lr must be 0 or more, not -1"),
         (("--momentum", "1"), "--momentum must be between 0 and 1, 1 excluded"),
@@ -78,8 +82,10 @@ def test_architectures(line, verb, arch, message):
     [
         (("--eval-every", "0"), "--eval-every must be at least 1"),
         (("--dropout", "2"), "--dropout must be between 0 and 1"),
-        (("--randaugment", "nan"), "--randaugment must be 0 or more, not nan"),
-        (("--epochs", "0"), "--epochs 0 is not positive"),
+        (("--randaugment", "nan"), "--randaugment must be a finite number, not nan"),
+        (("--epochs", "0"), "--epochs must be at least 1"),
+        (("--min-lr=-1",), "--min-lr must be 0 or more"),
+        (("--decay-rate=-1",), "--decay-rate must be between 0 and 1"),
     ],
 )
 def test_training(line, arguments, message):
@@ -120,3 +126,13 @@ def test_plans_say_time_and_memory(capsys):
 def test_selection(line, tmp_path):
     assert "no search given" in line("select")
     assert "result.json" in line("select", "--search", str(tmp_path / "absent"))
+
+
+def test_small_pictures(line, tmp_path):
+    for split, name in (("train", "a"), ("train", "b"), ("val", "a"), ("val", "b")):
+        folder = tmp_path / "set" / split / name
+        folder.mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (40, 44)).save(folder / f"{i}.png")
+    complaint = line("train", "--arch", PATH, "--dataset", str(tmp_path / "set"), "--resolution", "64")
+    assert "pictures of 40 pixels are smaller than --resolution 64" in complaint

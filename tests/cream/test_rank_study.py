@@ -114,11 +114,11 @@ def test_paths():
     window, layout, _ = space_of(SEARCH)
     table = flops_table(window, layout)
     c = replace(STUDY, paths=12, macs_min=95.0, macs_max=105.0)
-    paths = draw_paths(c, window, layout, 0)
+    paths = draw_paths(c, window, table, layout, 0)
     assert all(95 <= table.flops(path) <= 105 for path in paths) and len({str(path) for path in paths}) == 12
-    assert draw_paths(c, window, layout, 0) == paths != draw_paths(c, window, layout, 1)
+    assert draw_paths(c, window, table, layout, 0) == paths != draw_paths(c, window, table, layout, 1)
     with pytest.raises(UserError, match="0 different paths in 10000 draws, --paths asks for 12"):
-        draw_paths(replace(c, macs_min=1.0, macs_max=2.0), window, layout, 0)
+        draw_paths(replace(c, macs_min=1.0, macs_max=2.0), window, table, layout, 0)
 
 
 def test_agreement():

@@ -10,7 +10,7 @@ import torch
 
 from common.cli import RunOptions
 from common.errors import UserError
-from papers.cream.search import search
+from papers.cream.search import draw_path, search, space_of, table_of
 from papers.cream.select import select
 from papers.cream.settings import SearchSettings, SelectSettings
 
@@ -91,7 +91,7 @@ def test_select_rescores_the_board(finished, tmp_path):
     assert chosen["held_out"] and (tmp_path / "architecture.json").exists()
     errors = [row["top1_error_percent"] for row in chosen["scored"]]
     assert errors == sorted(errors)
-    with pytest.raises(UserError, match="no path of the board lies within 1 to 2"):
+    with pytest.raises(UserError, match="no scored path lies within 1 to 2"):
         select(
             SelectSettings(search=str(folder), macs_min=1, macs_max=2, recalibrate_batches=1, select_images=16),
             options(tmp_path / "none", section="select"),
@@ -169,3 +169,26 @@ def test_a_board_of_nans_is_named(finished):
         choose_teacher(net, path, board, 1, MetaRules(), lambda tensors: None)
     with pytest.raises(UserError, match="diverged"):
         board.add(Entry(float("nan"), 60.0, path))
+
+
+def test_window_of_a_small_resolution():
+    """Below 80 MFLOPs the window shrinks the resolution; paths are then counted there, or at 224 as released."""
+    small = replace(TINY, macs_max=60.0, enforce_window=True)
+    window, layout, _ = space_of(small)
+    assert window.resolution == 192
+    with pytest.raises(UserError, match=r"no path with 0 to 60 MFLOPs in 10000 draws \(counted at 224"):
+        draw_path(small, window, table_of(small, window, layout), layout, 0, 0)
+    applied = replace(small, apply_resolution=True)
+    table = table_of(applied, window, layout)
+    path = draw_path(applied, window, table, layout, 0, 0)
+    assert table.flops(path) <= 60 < table_of(small, window, layout).flops(path)
+
+
+def test_nothing_inside_the_window_is_said(tmp_path, small_test_set, capsys):
+    """The release never looks at the window: the search goes on with a path outside it, but says so; select refuses."""
+    done = search(replace(TINY, macs_max=80.0, choose="rescore"), options(tmp_path / "a"))
+    assert "no scored path lies within 0 to 80 MFLOPs" in "".join(capsys.readouterr())
+    assert not done["scored"][0]["inside"]
+    with pytest.raises(UserError, match="no scored path lies within 0 to 80 MFLOPs; widen"):
+        select(SelectSettings(search=str(tmp_path / "a"), recalibrate_batches=1, select_images=16),
+               options(tmp_path / "b", section="select"))  # fmt: skip
