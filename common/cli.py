@@ -38,7 +38,7 @@ class CommonFlags:
     out: Path | None = None  # folder of the run; default results/<profile>/<paper>/<stage>-seed<seed>
     seed: int = 0  # seed of everything random
     device: DEVICES = "auto"  # auto takes a GPU where there is one
-    precision: PRECISIONS = "fp32"  # bf16 is faster on GPUs and leaves golden tolerance
+    precision: PRECISIONS = "fp32"  # bf16 is faster on GPUs and leaves golden tolerance; refused by what computes in fp32 only
     data: Path | None = None  # data root; default $NAS_DATA, else data/
     allow_unpinned: bool = False  # read data that do not match their pins; results are marked
     plan: bool = False  # print steps, estimated time and memory; run nothing
@@ -68,7 +68,8 @@ class Stage:
     """One thing a paper can run.
 
     settings: frozen dataclass; run: "module:function", imported when needed, called with (settings, options); section:
-    key in the params files; variants: name -> overrides ("authors", the defaults, is always there).
+    key in the params files; variants: name -> overrides ("authors", the defaults, is always there); bf16: whether
+    ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored).
     """
 
     settings: type
@@ -76,6 +77,7 @@ class Stage:
     section: str
     about: str
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,6 +270,10 @@ def parse(
     types = {**field_types(CommonFlags), **field_types(stage.settings)}
     parsed = _tyro(top, f"python -m papers.{paper} {name}", stage.about, arguments, types)
     values = {n: getattr(parsed.common, n) for n in common}
+    if parsed.common.precision != "fp32" and not stage.bf16:
+        raise UserError(
+            f"--precision {parsed.common.precision}: this command computes in fp32 only; leave the flag out"
+        )
     settings = parsed.stage
     for setting, kind in field_types(stage.settings).items():
         settings_module.coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))

@@ -28,6 +28,7 @@ VERBS = {
                 section="search",
                 about="train the supernet with prioritized paths; the board's head is the architecture",
                 variants={"paper": PAPER_SEARCH, "modern": MODERN_SEARCH},
+                bf16=True,
             )
         ),
         about="find an architecture",
@@ -51,6 +52,7 @@ VERBS = {
                 section="train",
                 about="train 14, 43, 114, 287, 481, 604, a path list or a found architecture from scratch",
                 variants={"paper": {}, "modern": {"single_block": "strict"}},
+                bf16=True,
             )
         ),
         about="train an architecture from scratch",
@@ -63,6 +65,7 @@ VERBS = {
                 section="evaluate",
                 about="test error of published or own weights",
                 variants={"paper": {}, "modern": {}},
+                bf16=True,
             )
         ),
         about="test error of weights",
@@ -74,6 +77,7 @@ VERBS = {
                 run="papers.cream.rank_study:rank_study",
                 section="rank_study",
                 about="random paths by the supernet of a finished search and from scratch, and how far they agree",
+                bf16=True,
             )
         ),
         about="do shared weights rank paths as training from scratch does?",

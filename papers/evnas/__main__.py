@@ -7,18 +7,28 @@ from papers.evnas import settings as s
 from papers.evnas import settings_train as t
 
 
-def _verb(settings: type, run: str, section: str, about: str) -> Verb:
-    return Verb({(): Stage(settings, f"papers.evnas.{run}", section, about)}, about=about)
+def _verb(settings: type, run: str, section: str, about: str, bf16: bool = False) -> Verb:
+    return Verb({(): Stage(settings, f"papers.evnas.{run}", section, about, bf16=bf16)}, about=about)
 
 
 VERBS = {
     "search": Verb(
         {
             ("s1",): Stage(
-                s.SearchS1, "papers.evnas.search:search", "search", "Evolution in the DARTS cell space", s.S1_VARIANTS
+                s.SearchS1,
+                "papers.evnas.search:search",
+                "search",
+                "Evolution in the DARTS cell space",
+                s.S1_VARIANTS,
+                bf16=True,
             ),
             ("s2",): Stage(
-                s.SearchS2, "papers.evnas.search:search", "search_s2", "Evolution in NAS-Bench-201", s.S2_VARIANTS
+                s.SearchS2,
+                "papers.evnas.search:search",
+                "search_s2",
+                "Evolution in NAS-Bench-201",
+                s.S2_VARIANTS,
+                bf16=True,
             ),
         },
         selectors={"space": ("s1", "s2")},
@@ -26,15 +36,19 @@ VERBS = {
     ),
     "train": Verb(
         {
-            ("cifar",): Stage(t.TrainSettings, "papers.evnas.train:train", "train", "The CIFAR recipe"),
+            ("cifar",): Stage(t.TrainSettings, "papers.evnas.train:train", "train", "The CIFAR recipe", bf16=True),
             ("imagenet",): Stage(
-                t.TrainImageNetSettings, "papers.evnas.train:train_imagenet", "train_imagenet", "The ImageNet recipe"
+                t.TrainImageNetSettings,
+                "papers.evnas.train:train_imagenet",
+                "train_imagenet",
+                "The ImageNet recipe",
+                bf16=True,
             ),
         },
         selectors={"recipe": ("cifar", "imagenet")},
         about="Train an architecture from scratch",
     ),
-    "evaluate": _verb(t.EvaluateSettings, "evaluate:evaluate", "evaluate", "Test error of trained weights"),
+    "evaluate": _verb(t.EvaluateSettings, "evaluate:evaluate", "evaluate", "Test error of trained weights", bf16=True),
     "describe": _verb(t.DescribeSettings, "describe:run", "describe", "Counts of an architecture"),
     "draw": _verb(t.DrawSettings, "describe:draw", "draw", "Draw the cells"),
 }

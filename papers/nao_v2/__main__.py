@@ -10,17 +10,22 @@ SEARCH = {
 TRAIN = {"imagenet": s.IMAGENET, "modern": {"relu_in_place": False}}
 
 
-def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None) -> Verb:
-    return Verb({(): Stage(settings, f"papers.nao_v2.{run}", section, about, variants or {})}, about=about)
+def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, bf16: bool = False) -> Verb:
+    stage = Stage(settings, f"papers.nao_v2.{run}", section, about, variants or {}, bf16)
+    return Verb({(): stage}, about=about)
 
 
 VERBS = {
-    "search": _verb(s.SearchSettings, "search:search", "search", "balanced one-shot search with a controller", SEARCH),
-    "random-search": _verb(s.RandomSettings, "random_search:random_search", "random_search", "baseline, same budget"),
-    "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN),
-    "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights"),
+    "search": _verb(
+        s.SearchSettings, "search:search", "search", "balanced one-shot search with a controller", SEARCH, bf16=True
+    ),
+    "random-search": _verb(
+        s.RandomSettings, "random_search:random_search", "random_search", "baseline, same budget", bf16=True
+    ),
+    "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN, bf16=True),
+    "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
     "rank-study": _verb(
-        s.RankStudySettings, "rank_study:rank_study", "rank_study", "balanced against uniform sampling"
+        s.RankStudySettings, "rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True
     ),
     "describe": _verb(s.DescribeSettings, "describe:run_describe", "describe", "size and multiply-adds"),
     "draw": _verb(s.DrawSettings, "draw:run_draw", "draw", "draw both cells"),

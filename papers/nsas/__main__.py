@@ -79,6 +79,7 @@ TRAIN = {
             "imagenet-step": {**IMAGENET, "schedule": "step", "learning_rate": 0.1, "batch_size": 128},
             "imagenet-linear": {**IMAGENET, "schedule": "linear", "learning_rate": 0.2, "batch_size": 256},
         },
+        bf16=True,
     ),
     ("ptb",): Stage(
         s.TrainRecurrentSettings,
@@ -96,6 +97,7 @@ EVALUATE = {
         "evaluate",
         "A trained CNN on its test set",
         {"paper": {}, "modern": {}},
+        bf16=True,
     ),
     ("ptb",): Stage(
         s.EvaluateRecurrentSettings,

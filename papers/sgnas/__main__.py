@@ -7,22 +7,28 @@ SEARCH = {"cifar": s.CIFAR_SEARCH, "paper": {"active": "prefix"}}
 TRAIN = {"cifar": s.CIFAR_TRAIN}
 
 
-def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None) -> Verb:
-    return Verb({(): Stage(settings, f"papers.sgnas.{run}", section, about, variants or {})}, about=about)
+def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, bf16: bool = False) -> Verb:
+    stage = Stage(settings, f"papers.sgnas.{run}", section, about, variants or {}, bf16)
+    return Verb({(): stage}, about=about)
 
 
 VERBS = {
-    "search": _verb(s.SearchSettings, "search:search", "search", "train supernet and generator", SEARCH),
+    "search": _verb(s.SearchSettings, "search:search", "search", "train supernet and generator", SEARCH, bf16=True),
     "search-supernet": _verb(
-        s.SearchSettings, "search:search_supernet", "search_supernet", "train the supernet alone", SEARCH
+        s.SearchSettings, "search:search_supernet", "search_supernet", "train the supernet alone", SEARCH, bf16=True
     ),
     "search-generator": _verb(
-        s.SearchSettings, "search:search_generator", "search_generator", "train the generator on a supernet", SEARCH
+        s.SearchSettings,
+        "search:search_generator",
+        "search_generator",
+        "train the generator on a supernet",
+        SEARCH,
+        bf16=True,
     ),
     "generate": _verb(s.GenerateSettings, "generate:generate", "generate", "architectures for any number of targets"),
     "sweep": _verb(s.SweepSettings, "sweep:sweep", "sweep", "target against obtained MACs and error, with a plot"),
-    "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN),
-    "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights"),
+    "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN, bf16=True),
+    "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
     "evolve": _verb(
         s.EvolveSettings, "evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)"
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.cli import main, parse
+from common.errors import UserError
 from common.settings import PROFILES, load_yaml
 
 PAPERS = sorted(p.parent.name for p in (Path(__file__).resolve().parents[2] / "papers").glob("*/__main__.py"))
@@ -27,6 +28,21 @@ def test_every_profile_and_variant_gives_settings(paper):
                 flags += [word for flag, value in selected.items() for word in (f"--{flag.replace('_', '-')}", value)]
                 settings, options = parse(paper, name, verb, stage, selected, flags)
                 assert isinstance(settings, stage.settings) and options.section == stage.section
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_bf16_is_refused_where_it_would_be_ignored(paper):
+    taken = set()
+    for name, verb, selected, stage in stages(paper):
+        flags = [word for flag, value in selected.items() for word in (f"--{flag.replace('_', '-')}", value)]
+        flags += ["--precision", "bf16"]
+        if stage.bf16:
+            taken.add(name)
+            assert parse(paper, name, verb, stage, selected, flags)[1].precision == "bf16"
+        else:
+            with pytest.raises(UserError, match="--precision bf16: this command computes in fp32 only"):
+                parse(paper, name, verb, stage, selected, flags)
+    assert {"train", "evaluate"} <= taken
 
 
 @pytest.mark.parametrize("paper", PAPERS)
