@@ -38,7 +38,7 @@ class CommonFlags:
     out: Path | None = None  # folder of the run; default results/<profile>/<paper>/<stage>-seed<seed>
     seed: int = 0  # seed of everything random
     device: DEVICES = "auto"  # auto takes a GPU where there is one
-    precision: PRECISIONS = "fp32"  # bf16 is faster on GPUs and leaves golden tolerance; refused by what computes in fp32 only
+    precision: PRECISIONS = "fp32"  # bf16 is faster on GPUs and leaves golden tolerance; not every command has it
     data: Path | None = None  # data root; default $NAS_DATA, else data/
     allow_unpinned: bool = False  # read data that do not match their pins; results are marked
     plan: bool = False  # print steps, estimated time and memory; run nothing

@@ -1,13 +1,14 @@
 """Drawing a cell: a directed graph from left to right, as a picture (matplotlib) or as DOT text.
 
 Edges are (from, to, label or None), nodes are named by the edges. Inputs are the nodes nothing leads to (green),
-outputs those nothing leaves (yellow), all others blue, as in the field's drawings.
+outputs those nothing leaves (yellow), all others blue, as in the field's drawings; ``inputs`` are drawn even where no
+edge names them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.errors import UserError
@@ -18,24 +19,39 @@ COLOURS = {INPUT: "#b4eeb4", NODE: "#add8e6", OUTPUT: "#eee8aa"}
 FORMATS = ("svg", "png", "pdf", "dot")
 
 
-def node_colours(edges: Sequence[Edge]) -> dict[str, str]:
-    """Node -> X11 colour name, in order of first appearance."""
+def node_colours(edges: Sequence[Edge], inputs: Sequence[str] = ()) -> dict[str, str]:
+    """Node -> X11 colour name: the inputs, then the others in order of first appearance."""
     sources, targets = {a for a, _, _ in edges}, {b for _, b, _ in edges}
-    names = dict.fromkeys(name for a, b, _ in edges for name in (a, b))
+    names = dict.fromkeys([*inputs, *(name for a, b, _ in edges for name in (a, b))])
     return {n: INPUT if n not in targets else OUTPUT if n not in sources else NODE for n in names}
 
 
-def dot_text(edges: Sequence[Edge], name: str = "cell") -> str:
-    """The graph in the DOT language."""
-    lines = [f'digraph "{name}" {{', "  rankdir=LR;", "  node [shape=rect, style=filled, fontsize=20, penwidth=2];"]
-    lines += [f'  "{node}" [fillcolor={colour}];' for node, colour in node_colours(edges).items()]
-    lines += [f'  "{a}" -> "{b}"' + (f' [label="{label}"];' if label else ";") for a, b, label in edges]
+GRAPH = {"rankdir": "LR"}
+NODES = {
+    "style": "filled", "shape": "rect", "align": "center", "fontsize": "20", "height": "0.5", "width": "0.5",
+    "penwidth": "2", "fontname": "times",
+}  # fmt: skip
+EDGES = {"fontsize": "20", "fontname": "times"}
+EACH_EDGE = {"fillcolor": "gray"}
+
+
+def _attributes(values: Mapping[str, str]) -> str:
+    return "[" + ", ".join(f'{name}="{value}"' for name, value in values.items()) + "]"
+
+
+def dot_text(edges: Sequence[Edge], name: str = "cell", inputs: Sequence[str] = ()) -> str:
+    """The graph in the DOT language, in the style of the field's ``visualize.py``."""
+    lines = [f'digraph "{name}" {{', f"  graph {_attributes(GRAPH)};", f"  node {_attributes(NODES)};"]
+    lines += [f"  edge {_attributes(EDGES)};"]
+    lines += [f'  "{node}" [fillcolor={colour}];' for node, colour in node_colours(edges, inputs).items()]
+    for a, b, label in edges:
+        lines += [f'  "{a}" -> "{b}" {_attributes(({"label": label} if label else {}) | EACH_EDGE)};']
     return "\n".join([*lines, "}", ""])
 
 
-def _order(edges: Sequence[Edge]) -> list[list[str]]:
+def _order(edges: Sequence[Edge], inputs: Sequence[str]) -> list[list[str]]:
     """Columns of the picture: all inputs, then one node each, sources before targets. Raises UserError for a cycle."""
-    names = list(node_colours(edges))
+    names = list(node_colours(edges, inputs))
     into: dict[str, set[str]] = {name: {a for a, b, _ in edges if b == name} for name in names}
     columns, placed = [[n for n in names if not into[n]]], {n for n in names if not into[n]}
     while len(placed) < len(names):
@@ -80,9 +96,9 @@ def _cost(place: dict[str, Point], pairs: list[tuple[str, str]]) -> float:
     return cost
 
 
-def layout(edges: Sequence[Edge]) -> dict[str, Point]:
+def layout(edges: Sequence[Edge], inputs: Sequence[str] = ()) -> dict[str, Point]:
     """Node -> (x, y): columns from left to right, heights by descent of the cost, one node after the other."""
-    columns = _order(edges)
+    columns = _order(edges, inputs)
     pairs = list(dict.fromkeys((a, b) for a, b, _ in edges))
     place = {
         node: (STEP * c, 2.2 * ((len(members) - 1) / 2 - row))
@@ -129,14 +145,14 @@ def _labels(edges: Sequence[Edge], place: dict[str, Point]) -> list[Point]:
     return spots
 
 
-def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "") -> None:
+def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "", inputs: Sequence[str] = ()) -> None:
     """Write the graph to ``path`` (svg, png, pdf by matplotlib; dot as text). Raises UserError for other formats."""
     path = Path(path)
     kind = path.suffix.lstrip(".")
     if kind not in FORMATS:
         raise UserError(f"cannot draw to {path.name!r}; use one of {', '.join(FORMATS)}")
     if kind == "dot":
-        path.write_text(dot_text(edges, path.stem))
+        path.write_text(dot_text(edges, path.stem, inputs))
         return
     import matplotlib
 
@@ -144,7 +160,7 @@ def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "") -> None
     matplotlib.rcParams["svg.hashsalt"] = "cell"  # equal drawings are equal files
     from matplotlib import pyplot
 
-    colours, place = node_colours(edges), layout(edges)
+    colours, place = node_colours(edges, inputs), layout(edges, inputs)
     heights = [y for _, y in place.values()] or [0.0]
     width, height = max((x for x, _ in place.values()), default=0.0) + 1.4, max(heights) - min(heights) + 1.2
     figure, axes = pyplot.subplots(figsize=(max(0.75 * width, 3.0), 0.75 * height))

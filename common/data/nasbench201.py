@@ -194,6 +194,11 @@ class Table:
         return 1 + len(column) - np.searchsorted(ordered, column, side="right")
 
 
+def looked_up(dataset: str) -> str:
+    """The data set of the tables on which a cell found on ``dataset`` is looked up: CIFAR-10 where they lack it."""
+    return dataset if dataset in DATASETS else "cifar10"
+
+
 def release_1_0(options: Any = None) -> dict[str, float]:
     """Six digits (one an edge) -> CIFAR-10 test accuracy in percent of the benchmark's first release, v1.0: 200 epochs
     on all training images, mean over the trials.

@@ -56,9 +56,12 @@ def run(settings: DescribeSettings, options: Any) -> dict[str, Any]:
     return describe(settings.arch, settings.dataset)
 
 
+INPUTS = ("c_{k-2}", "c_{k-1}")
+
+
 def edges_of(pairs: Any) -> list[drawing.Edge]:
     """Labelled edges of a cell in the field's drawing: c_{k-2}, c_{k-1}, nodes 0 to 3, c_{k}."""
-    names = ["c_{k-2}", "c_{k-1}", "0", "1", "2", "3"]
+    names = [*INPUTS, "0", "1", "2", "3"]
     edges: list[drawing.Edge] = [(names[state], str(slot // 2), op) for slot, (op, state) in enumerate(pairs)]
     return edges + [(str(node), "c_{k}", None) for node in range(4)]
 
@@ -82,7 +85,7 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     written = []
     for title, edges in cells.items():
         path = folder / f"{title.split()[0]}.{settings.format}"
-        drawing.draw_cells(edges, path, title=title)
+        drawing.draw_cells(edges, path, title=title, inputs=() if title == "cell" else INPUTS)
         written.append(str(path))
         print(path)
     return {"files": written}

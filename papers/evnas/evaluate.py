@@ -19,6 +19,7 @@ from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
+from common.spaces.sizes import check_pixels
 from common.training import evaluate as test_metrics
 from papers.evnas.networks import build, constants, is_imagenet, load_genotype
 from papers.evnas.settings_train import EvaluateSettings
@@ -54,6 +55,7 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         )
     else:
         test = open_images(c.dataset, "test", options)
+        check_pixels(c.dataset, test.size)
         plain = Augmentation(*constants(test.name))
         tests = Batches(test, c.batch_size or 96, plain, options.seed, shuffle=False, device=device, stream="test")
     channels, layers = shape_of(tensors, imagenet)

@@ -12,7 +12,7 @@ from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.nasbench201 import SPLIT_SIZES, halves, split_pins
 from common.data.sources import Images, open_images
-from common.errors import UserError
+from common.spaces.sizes import check_pixels
 from papers.evnas.settings import SearchS1, SearchSettings
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def open_parts(settings: SearchSettings, options: RunOptions) -> tuple[Images, I
     test set. Raises UserError for absent data or images whose size is no multiple of 4.
     """
     images = open_images(settings.dataset, "train", options)
-    if images.size % 4:
-        raise UserError(f"{images.name}: images of {images.size} pixels; the supernet needs a multiple of 4")
+    check_pixels(settings.dataset, images.size)
     count, pins = len(images), {}
     if settings.split == "official" and f"{images.name}-test" in SPLIT_SIZES:
         held_out = open_images(settings.dataset, "test", options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from common.data.nasbench201 import DATASETS, Table
+from common.data.nasbench201 import DATASETS, Table, looked_up
 from common.data.pins import data_root
 from common.runs import say
 from papers.evnas.settings import SearchS1, SearchSettings
@@ -22,7 +22,7 @@ class Lookup:
     def __init__(self, settings: SearchSettings, options: RunOptions, dataset: str) -> None:
         self.applies = not isinstance(settings, SearchS1)
         self.transfer = dataset not in DATASETS
-        self.dataset = "cifar10" if self.transfer else dataset
+        self.dataset = looked_up(dataset)
         self.table: Table | None = None
         if self.applies:
             if (data_root(options) / "nasbench201" / "nasbench201_tables.npz").exists():

@@ -23,6 +23,7 @@ from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.runs import open_run
 from common.schedules import cosine, linear_then_slow, warm_up_factor
+from common.spaces.sizes import check_depth, check_pixels
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.evnas.networks import build, constants, is_imagenet, load_genotype
 from papers.evnas.ranges import check_ranges
@@ -57,6 +58,8 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     if is_imagenet(c.dataset):
         raise UserError(f"{c.dataset} takes the ImageNet recipe; add --recipe imagenet")
     images, test = (open_images(c.dataset, split, options) for split in ("train", "test"))
+    check_pixels(c.dataset, images.size, c.auxiliary)
+    check_depth(c.layers, c.auxiliary)
     if c.train_images:
         images = images.subset(range(min(c.train_images, len(images))))
     mean, std = constants(images.name)

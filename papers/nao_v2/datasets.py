@@ -96,7 +96,8 @@ def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images |
     images = open_images(dataset, split_name, options)
     if not 32 <= images.size <= 40:
         raise UserError(
-            f"{dataset}: {images.size} x {images.size} images; this network takes 32 to 40, try {dataset}@32"
+            f"{dataset}: {images.size} x {images.size} images; this network takes 32 to 40, try "
+            f"{dataset.partition('@')[0]}@32"
         )
     return images
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import torch
 
+from common.architecture import read_architecture
 from common.counting import macs, parameters
+from common.data.nasbench201 import to_operations, to_string
 from common.errors import UserError
 from papers.nsas.architectures import NB201, RECURRENT
 from papers.nsas.networks import (
@@ -19,15 +22,20 @@ from papers.nsas.networks import (
 )
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 
+NB201_INPUT = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet16-120": (120, 16)}  # classes, pixels
+
 
 def describe(name: str, dataset: str | None = None, channels: int = 0, layers: int = 0) -> dict:
-    """Counts of ``name`` (published name or architecture file) for ``dataset`` (default cifar10;
-    "ptb" for recurrent).
+    """Counts of ``name`` (published name, or architecture file of any of the three spaces) for ``dataset`` (default
+    cifar10; "ptb" for recurrent).
     """
-    if name.startswith("PTB_") or dataset == "ptb":
+    file = read_architecture(Path(name)) if name.endswith(".json") else {"space": ""}
+    if name.startswith("PTB_") or dataset == "ptb" or file["space"] == "darts-rnn":
         return describe_recurrent(name.removeprefix("PTB_"))
+    if file["space"] == "nasbench201":
+        return describe_nb201("".join(map(str, to_operations(file["architecture"]))), dataset or "cifar10")
     if name in NB201 or (len(name) == 6 and name.isdigit()):
-        return describe_nb201(NB201.get(name, name))
+        return describe_nb201(NB201.get(name, name), dataset or "cifar10")
     dataset = dataset or "cifar10"
     if dataset not in CLASSES:
         raise UserError(f"no counts for data set {dataset!r}; use one of {', '.join(CLASSES)} or ptb")
@@ -62,15 +70,16 @@ def describe_recurrent(name: str, words: int = 10_000, width: int = 850) -> dict
     }  # fmt: skip
 
 
-def describe_nb201(code: str) -> dict:
-    """A NAS-Bench-201 cell in its macro network (C = 16, N = 5, ten classes)."""
-    from common.data.nasbench201 import to_string
-
+def describe_nb201(code: str, dataset: str = "cifar10") -> dict:
+    """A NAS-Bench-201 cell in its macro network (C = 16, N = 5)."""
+    if dataset not in NB201_INPUT:
+        raise UserError(f"no counts of NAS-Bench-201 cells for {dataset!r}; use one of {', '.join(NB201_INPUT)}")
+    classes, size = NB201_INPUT[dataset]
     with torch.device("meta"):
-        model = build_nb201(code)
-    count, multiply_adds = parameters(model), macs(model, (3, 32, 32))
+        model = build_nb201(code, classes=classes)
+    count, multiply_adds = parameters(model), macs(model, (3, size, size))
     return {
-        "name": code, "dataset": "cifar10", "parameters": count, "parameters_with_auxiliary": count,
+        "name": code, "dataset": dataset, "parameters": count, "parameters_with_auxiliary": count,
         "macs": multiply_adds, "macs_published": multiply_adds, "architecture": to_string([int(c) for c in code]),
     }  # fmt: skip
 

@@ -50,7 +50,7 @@ def nasbench201_cell(arch: str) -> str | None:
 
 
 def draw(settings: DrawSettings, options: RunOptions) -> dict:
-    """Write one picture a cell and its dot text."""
+    """Write one picture a cell, and its DOT text beside it."""
     from common import drawing
 
     folder = run_folder(options)
@@ -63,8 +63,10 @@ def draw(settings: DrawSettings, options: RunOptions) -> dict:
         architecture = load_cnn(settings.arch)
         graphs = {"normal": cnn_graph(architecture.normal), "reduction": cnn_graph(architecture.reduce)}
     written = []
-    for name, (_, edges) in graphs.items():
-        path = folder / f"{name}.{settings.format}"
-        drawing.draw_cells(edges, path)
-        written.append(str(path))
+    for name, (nodes, edges) in graphs.items():
+        inputs = [node for node, colour in nodes if colour == INPUT]
+        for kind in dict.fromkeys((settings.format, "dot")):
+            path = folder / f"{name}.{kind}"
+            drawing.draw_cells(edges, path, inputs=inputs)
+            written.append(str(path))
     return {"files": written}

@@ -17,9 +17,11 @@ from common.data.text import Corpus, batchify
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
+from common.spaces.sizes import check_pixels
 from common.unpickling import module_tensors
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, size_of
 from papers.nsas.planning import plan_evaluate, plan_recurrent_evaluate
+from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent_training import evaluate as text_loss
 from papers.nsas.recurrent_training import perplexity
@@ -45,6 +47,7 @@ PICKLED_CLASSES = {
 
 def evaluate(settings: EvaluateSettings, options: RunOptions) -> dict:
     """Top-1 and top-5 error of a derived CNN."""
+    check_ranges(settings, defaults=("channels", "layers"))
     need_checkpoint(settings.checkpoint)
     device, architecture = pick_device(options), load_cnn(settings.arch)
     imagenet = is_imagenet(settings.dataset)
@@ -76,12 +79,14 @@ def open_test(settings: EvaluateSettings, options: RunOptions, device: torch.dev
         )  # fmt: skip
         return held, test
     images = open_images(settings.dataset, "test", options)
+    check_pixels(settings.dataset, images.size)
     size, constants = min(settings.batch_size, len(images)), Augmentation(CIFAR_MEAN, CIFAR_STD)
     return images, Batches(images, size, constants, options.seed, shuffle=False, device=device, stream="test")
 
 
 def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions) -> dict:
     """Validation (batch 10) and test (batch 1) perplexity of a recurrent network."""
+    check_ranges(settings, defaults=("width",))
     need_checkpoint(settings.checkpoint)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     device, cell = pick_device(options), load_cell(settings.arch)
@@ -116,6 +121,8 @@ def load_recurrent(model: LanguageModel, path: str) -> None:
     try:
         tensors = strip_prefix(load_tensors(path))
     except UserError:
+        if path.endswith(".safetensors"):
+            raise
         tensors = module_tensors(load_legacy_module(path, PICKLED_CLASSES))
     tensors.setdefault("decoder.weight", tensors.get("encoder.weight"))  # tied
     load_strict(model, tensors)

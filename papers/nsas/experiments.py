@@ -26,7 +26,7 @@ from scipy.stats import kendalltau
 from torch import nn
 
 from common import seeds
-from common.data.nasbench201 import Table
+from common.data.nasbench201 import Table, looked_up
 from common.device import pick_device
 from common.errors import UserError
 from common.optim import zero_fill_grads
@@ -212,4 +212,4 @@ def ranking(
         table = Table.open(options)
     except UserError:
         return codes, scores, None
-    return codes, scores, [table.lookup(code, "cifar10", "test") for code in codes]
+    return codes, scores, [table.lookup(code, looked_up(train.images.name), "test") for code in codes]

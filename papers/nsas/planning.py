@@ -160,9 +160,9 @@ def plan_experiment(settings: ExperimentSettings, options: RunOptions) -> list[s
 def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
     """A derived CNN."""
     from common import distributed
-    from papers.nsas.train import is_imagenet, open_data
+    from papers.nsas.train import check, is_imagenet, open_data
 
-    check_ranges(settings)
+    check(settings)
     c = settings
     architecture = load_cnn(c.arch)
     batches, test, classes, _ = open_data(c, options, CPU)
@@ -184,6 +184,7 @@ def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
     from papers.nsas.evaluate import open_test, training_settings
     from papers.nsas.train import is_imagenet
 
+    check_ranges(settings, defaults=("channels", "layers"))
     c, imagenet = settings, is_imagenet(settings.dataset)
     architecture, trained = load_cnn(c.arch), training_settings(c.checkpoint)
     held, test = open_test(c, options, CPU)
@@ -253,6 +254,7 @@ def plan_recurrent_evaluate(settings: EvaluateRecurrentSettings, options: RunOpt
     """Validation and test text once."""
     from papers.nsas.evaluate import training_settings
 
+    check_ranges(settings, defaults=("width",))
     c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     width = c.width or training_settings(c.checkpoint).get("width", 0) or 850
     words, calls = len(corpus.valid) + len(corpus.test), len(corpus.valid) // c.eval_batch_size + len(corpus.test)

@@ -16,7 +16,7 @@ def step_decay(epoch: int, base: float = 0.1, gamma: float = 0.97) -> float:
 
 
 def imagenet_linear(epoch: int, base: float = 0.2, epochs: int = 250, batch_size: int = 256) -> float:
-    """Linear to epoch ``epochs - 5``, then five epochs at a fifth of that slope.
+    """Linear to epoch ``epochs - 5``, then five epochs at a fifth of that slope; more than five epochs in all.
 
     base (E - 5 - e)/(E - 5) while E - e > 5, else base (E - e)/((E - 5) 5).  The warm-up of five epochs,
     factor (e + 1)/5, applies only to batches above 256, so the published run had none.

@@ -21,12 +21,13 @@ from common import seeds
 from common.architecture import save_architecture
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.nasbench201 import Table, halves, release_1_0, to_string
+from common.data.nasbench201 import Table, halves, looked_up, release_1_0, to_string
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
+from common.spaces.sizes import check_pixels
 from papers.nsas import constraints201 as c201
 from papers.nsas.networks import (
     NB201_MEAN,
@@ -146,7 +147,7 @@ def search_random(settings: SearchNb201RandomSettings, options: RunOptions) -> d
             total = 0.0
             run.save(snapshot(epoch, 0))
         code, accuracy = select(model, train, valid, settings, options.seed)
-        return finish(run, code, {"supernet_accuracy_percent": accuracy}, options, note)
+        return finish(run, code, {"supernet_accuracy_percent": accuracy}, options, note, train.images.name)
 
 
 def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
@@ -223,7 +224,7 @@ def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
             run.log(epoch=epoch, lr=lr, tau=tau, loss=total / len(train), cell="".join(map(str, cell)))
             total = 0.0
             run.save(snapshot(epoch, 0))
-        return finish(run, tuple(int(i) for i in alphas.detach().argmax(-1)), {}, options, note)
+        return finish(run, tuple(int(i) for i in alphas.detach().argmax(-1)), {}, options, note, train.images.name)
 
 
 def gdas_weights(settings: SearchNb201GdasSettings) -> list[float]:
@@ -324,6 +325,7 @@ def fill_once_used(optimizer: torch.optim.Optimizer) -> None:
 def open_halves(settings, options: RunOptions, device: torch.device, valid_transform: str):
     """Two halves of the training set (the benchmark's split on CIFAR-10), flip then crop, this space's constants."""
     images = open_images(settings.dataset, "train", options)
+    check_pixels(settings.dataset, images.size)
     if settings.train_images:
         images = images.subset(range(min(settings.train_images, len(images))))
     first, second, origin = halves(settings.dataset, len(images), options.seed)
@@ -348,16 +350,18 @@ def open_halves(settings, options: RunOptions, device: torch.device, valid_trans
     return train, valid, images.pins, f"halves: {origin}"
 
 
-def finish(run, code: Code, metrics: dict, options: RunOptions, note: str) -> dict:
-    """Write the cell and, where the tables are at hand, its accuracies after 200 epochs."""
-    text = to_string(code)
+def finish(run, code: Code, metrics: dict, options: RunOptions, note: str, name: str) -> dict:
+    """Write the cell and, where the tables are at hand, its accuracies after 200 epochs on the data set ``name``."""
+    text, dataset = to_string(code), looked_up(name)
     try:
         table = Table.open(options)
-        metrics["test_accuracy_percent"] = table.lookup(code, "cifar10", "test")
-        metrics["rank_among_15625"] = table.rank(code, "cifar10", "test")
+        metrics["test_accuracy_percent"] = table.lookup(code, dataset, "test")
+        metrics["rank_among_15625"] = table.rank(code, dataset, "test")
+        note += f"; looked up on {dataset}"
     except UserError:
         note += "; NAS-Bench-201 tables absent, no accuracy looked up"
-    with contextlib.suppress(UserError):  # the published results are looked up in release 1.0, the tables hold 1.1
-        metrics["test_accuracy_v1_0_percent"] = release_1_0(options)["".join(map(str, code))]
+    if dataset == "cifar10":  # the published results are looked up in release 1.0, the tables hold 1.1
+        with contextlib.suppress(UserError):
+            metrics["test_accuracy_v1_0_percent"] = release_1_0(options)["".join(map(str, code))]
     save_architecture(run.folder / "architecture.json", "nasbench201", text, run.origin)
     return run.finish({"metrics": metrics, "architecture": text, "note": note})

@@ -26,6 +26,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
+from common.spaces.sizes import check_pixels
 from papers.nsas import paths
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, renew_statistics, table_logits
 from papers.nsas.novelty import Archive
@@ -133,6 +134,7 @@ def halves(settings, options: RunOptions, device: torch.device) -> tuple[Batches
     the latter augmented as released.
     """
     images = open_images(settings.dataset, "train", options)
+    check_pixels(settings.dataset, images.size)
     if settings.train_images:
         images = images.subset(range(min(settings.train_images, len(images))))
     cut = int(len(images) * settings.train_portion)

@@ -264,7 +264,7 @@ class DrawSettings:
 
     arch: tyro.conf.Positional[str] = "Random_NSAS"
     recurrent: bool = False
-    format: Literal["pdf", "png", "svg"] = "pdf"
+    format: Literal["pdf", "png", "svg", "dot"] = "pdf"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.runs import open_run
+from common.spaces.sizes import check_depth, check_pixels
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
 from papers.nsas.planning import plan_train as plan  # noqa: F401
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 def train(settings: TrainSettings, options: RunOptions) -> dict:
     """Train and test; returns metrics of the last and the best epoch."""
-    check_ranges(settings)
+    check(settings)
     device = pick_device(options)
     architecture = load_cnn(settings.arch)
     batches, test, classes, pins = open_data(settings, options, device)
@@ -105,6 +106,19 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
         return run.finish({"metrics": metrics, "architecture": architecture.as_names()})
 
 
+def check(settings: TrainSettings) -> None:
+    """Raises UserError for settings out of range and for a recipe that is not one of its data set's."""
+    check_ranges(settings)
+    check_depth(settings.layers, settings.auxiliary)
+    if settings.schedule == "linear" and settings.epochs <= 5:
+        raise UserError(f"--schedule linear ends with five epochs of their own: --epochs {settings.epochs} is too few")
+    if is_imagenet(settings.dataset) and settings.schedule == "cosine":
+        raise UserError(
+            f"--dataset {settings.dataset}: the default is the CIFAR recipe; choose --variant imagenet-step or "
+            f"imagenet-linear"
+        )
+
+
 def seeded(batches, epoch: int, start: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of an epoch; before each the generator of drop-path is set, differently in every process."""
     for step, batch in enumerate(batches.epoch(epoch, start), start=start):
@@ -135,6 +149,7 @@ def open_data(settings: TrainSettings, options: RunOptions, device: torch.device
     if is_imagenet(settings.dataset):
         return open_imagenet(settings, options, device)
     images = open_images(settings.dataset, "train", options)
+    check_pixels(settings.dataset, images.size, settings.auxiliary)
     test = open_images(settings.dataset, "test", options)
     if settings.train_images:
         images = images.subset(range(min(settings.train_images, len(images))))

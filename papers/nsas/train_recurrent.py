@@ -44,6 +44,8 @@ def load_cell(name: str) -> Recurrent:
     """A published recurrent cell by name, or an architecture file of space "darts-rnn".  UserError when malformed."""
     if name in RECURRENT:
         return RECURRENT[name]
+    if not name.endswith(".json"):
+        raise UserError(f"unknown recurrent cell {name!r}; use a file or one of {', '.join(RECURRENT)}")
     found = load_architecture(name, "darts-rnn")
     try:
         nodes = tuple((str(f), int(p)) for f, p in found["recurrent"])

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from common.data.augment import cutout_mask
+from common.losses import TopK
 from papers.nsas import relaxation, sampling
 from papers.nsas.novelty import Archive, distance, nearest, novelty, similarity_weights, weighted_recursion
+from papers.nsas.settings import TrainSettings
+from papers.nsas.train import loss_function
 
 
 def cell(pairs) -> tuple:
@@ -112,3 +116,26 @@ def test_relaxed_samples(golden):
         drawn = sample.numpy()
         assert sampling.decode_top2(drawn) == cell(case["top2"])
         assert sampling.decode_depth(drawn) == cell(case["depth_fixed"])
+
+
+def test_cutout(golden):
+    """The hole's rows and columns, clipped at the border."""
+    for case in golden.json("algorithm.json")["cutout"]:
+        y, x = torch.tensor([case["y"]]), torch.tensor([case["x"]])
+        hole = cutout_mask(y, x, case["h"], case["w"], case["length"])[0, 0] == 0
+        rows, columns = hole.any(1).nonzero().flatten(), hole.any(0).nonzero().flatten()
+        assert [int(rows[0]), int(rows[-1])] == case["rows"] and [int(columns[0]), int(columns[-1])] == case["cols"]
+        assert 3 * int(hole.sum()) == case["zeros"]  # all channels
+
+
+def test_label_smoothing_and_accuracy(golden):
+    cases = golden.json("algorithm.json")
+    case = cases["label_smooth"]
+    logits, targets = torch.tensor(case["logits"]), torch.tensor(case["targets"])
+    smoothed, plain = (loss_function(TrainSettings(label_smoothing=eps)) for eps in (case["eps"], 0.0))
+    assert float(smoothed(logits, targets)) == pytest.approx(case["value"], rel=1e-6)
+    assert float(plain(logits, targets)) == pytest.approx(case["ce"], rel=1e-6)
+    case, counter = cases["accuracy"], TopK()
+    counter.add(torch.tensor(case["logits"]), torch.tensor(case["targets"]))
+    _, top1_error, top5_error, _ = counter.read()
+    assert [100 - top1_error, 100 - top5_error] == pytest.approx([case["top1"], case["top5"]], rel=1e-6)

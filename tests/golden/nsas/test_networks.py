@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common import drawing
 from common.counting import macs, parameters
 from papers.nsas import architect, constraints201, paths
 from papers.nsas.architectures import CNN
@@ -25,6 +26,7 @@ from papers.nsas.relaxation import straight_through
 from papers.nsas.search_gdas import similarity_weights
 from papers.nsas.search_nb201 import live_loss, term_weights
 from papers.nsas.search_random import logits_function, paper_loss, released_loss
+from papers.nsas.settings import DrawSettings
 
 T = torch.from_numpy
 
@@ -149,33 +151,46 @@ def test_steps(golden, kind):
     assert len(similarity_weights(archs[0], archs[1:])) == 3
 
 
+def architecture_gradients(a, model, kind, form, batches):
+    """(tables, gradients) of one form of the architecture step, in the precision of the model."""
+    model, dtype = model.train(), next(model.parameters()).dtype
+    tables = [T(a[f"alphas_{c}"].copy()).to(dtype).requires_grad_() for c in ("normal", "reduce")]
+    loss = architect.table_loss(model, kind)
+    if form == "first":
+        return tables, architect.first_order(loss, tables, batches[1])
+    buffers = {}
+    if form.endswith("momentum"):
+        weights = list(model.parameters())
+        grads = torch.autograd.grad(loss(None, tables, batches[0]), weights, allow_unused=True)
+        buffers = {w: (torch.zeros_like(w) if g is None else g) + 3e-4 * w.detach() for w, g in zip(weights, grads)}
+    return tables, architect.second_order(loss, model, tables, *batches, 0.025, 0.9, 3e-4, buffers)
+
+
 @pytest.mark.parametrize("kind", ["raw", "softmax"])
 def test_architecture_step(golden, kind):
     a = golden.npz("architect.npz")
     batches = [(T(a["x_train"]), T(a["y_train"])), (T(a["x_valid"]), T(a["y_valid"]))]
     for form in ("first", "second", "second_with_momentum"):
-        model = supernet(golden, a).train()
-        tables = [T(a[f"alphas_{c}"].copy()).requires_grad_() for c in ("normal", "reduce")]
-        loss = architect.table_loss(model, kind)
-        if form == "first":
-            found = architect.first_order(loss, tables, batches[1])
-        else:
-            buffers = {}
-            if form.endswith("momentum"):
-                weights = list(model.parameters())
-                grads = torch.autograd.grad(loss(None, tables, batches[0]), weights, allow_unused=True)
-                buffers = {
-                    w: (torch.zeros_like(w) if g is None else g) + 3e-4 * w.detach() for w, g in zip(weights, grads)
-                }
-            found = architect.second_order(loss, model, tables, *batches, 0.025, 0.9, 3e-4, buffers)
+        tables, found = architecture_gradients(a, supernet(golden, a), kind, form, batches)
         adam = torch.optim.Adam(tables, 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
         for t, g in zip(tables, found):
             t.grad = g
         for name, t in zip(("normal", "reduce"), tables):
-            golden.close(t.grad, a[f"{kind}_{form}_grad_{name}"], 1e-2)
+            golden.close(t.grad, a[f"{kind}_{form}_grad_{name}"], 1e-3)
         adam.step()
         for name, t in zip(("normal", "reduce"), tables):
             golden.close(t, a[f"{kind}_{form}_after_{name}"], 1e-3)
+
+
+@pytest.mark.parametrize("kind", ["raw", "softmax"])
+def test_architecture_step_in_float64(golden, kind):
+    """The same gradients without rounding noise."""
+    a = golden.npz("architect.npz")
+    batches = [(T(a[f"x_{part}"]).double(), T(a[f"y_{part}"])) for part in ("train", "valid")]
+    for form in ("first", "second", "second_with_momentum"):
+        found = architecture_gradients(a, supernet(golden, a).double(), kind, form, batches)[1]
+        for name, gradient in zip(("normal", "reduce"), found):
+            golden.close(gradient, a[f"{kind}_{form}_grad_{name}_f64"], 1e-6)
 
 
 def nb201(golden, a) -> torch.nn.Module:
@@ -296,6 +311,11 @@ def test_drawings(golden):
             nodes, edges = cnn_graph(CNN[rest[0]].normal if rest[1] == "normal" else CNN[rest[0]].reduce)
         assert [list(n) for n in nodes] == want["nodes"]
         assert [list(e) for e in edges] == want["edges"]
+        inputs = [name for name, colour in nodes if colour == drawing.INPUT]
+        assert drawing.node_colours(edges, inputs) == dict(want["nodes"])
+    style = golden.json("drawings.json")["attributes"]
+    found = {"graph": drawing.GRAPH, "node": drawing.NODES, "edge": drawing.EDGES, "edge_each": drawing.EACH_EDGE}
+    assert found == {key: style[key] for key in found} and DrawSettings().format == style["format"]
 
 
 @pytest.mark.parametrize("clearing", ["zero", "none"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.data.text import Corpus, batchify
 from papers.nsas import recurrent_training as rules
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel, Masks, activation_penalty, nll
 from papers.nsas.recurrent_supernet import SearchCell, encode
@@ -141,6 +142,18 @@ def test_chunk_lengths_and_batches(golden):
         data, target = rules.get_batch(stream, row["i"], row["seq_len"] or 35 if row["seq_len"] else 3)
         assert data.tolist() == row["data"] and target.tolist() == row["target"]
     assert case["evaluation_rule"]["rows_test"] == 82430
+
+
+def test_vocabulary(golden, tmp_path):
+    """Words in order of first appearance over train, valid, test; every line, an empty one too, ends with <eos>."""
+    case = golden.json("rnn_rules.json")["corpus"]
+    for part, text in case["text"].items():
+        (tmp_path / f"{part}.txt").write_text(text)
+    corpus = Corpus.open(str(tmp_path))
+    assert list(corpus.vocabulary) == case["vocab"]
+    for part in ("train", "valid", "test"):
+        assert getattr(corpus, part).tolist() == case[part]
+    assert batchify(corpus.train, 2).tolist() == case["batchify_train_2"]
 
 
 def test_evaluation_divides_by_rows(derived):

@@ -1,0 +1,29 @@
+"""Which pictures the cell networks (DARTS space, NAS-Bench-201) take; asked before anything is built."""
+
+from __future__ import annotations
+
+from common.errors import UserError
+
+
+def check_pixels(name: str, pixels: int, auxiliary: bool = False) -> None:
+    """The networks halve a picture twice, and the CIFAR auxiliary classifier needs 8 to 10 pixels after that.
+
+    name: the data set as the user wrote it; pixels: side of its images. Raises UserError.
+    """
+    folder = name.partition("@")[0]
+    if pixels % 4:
+        raise UserError(
+            f"{folder}: images of {pixels} pixels; the network needs a multiple of 4 (a folder of pictures is resized "
+            f"by {folder}@{max(4, round(pixels / 4) * 4)})"
+        )
+    if auxiliary and not 32 <= pixels <= 40:
+        raise UserError(
+            f"{folder}: images of {pixels} pixels; the auxiliary classifier takes 32 to 40, use --no-auxiliary "
+            f"(or, for a folder of pictures, {folder}@32)"
+        )
+
+
+def check_depth(layers: int, auxiliary: bool) -> None:
+    """The auxiliary classifier follows the second reduction, and one layer has only one. Raises UserError."""
+    if auxiliary and layers < 2:
+        raise UserError(f"--layers {layers} has one reduction; the auxiliary classifier needs two, use --no-auxiliary")
