@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.spaces.norm import BatchNorm2d
+from common.spaces.norm import sharpen
 from common.spaces.operations import OPERATIONS, FactorizedReduce, Identity, ReLUConvBN, drop_path
 
 PRIMITIVES = (
@@ -109,12 +109,12 @@ class AuxiliaryHead(nn.Module):
             nn.ReLU(),
             nn.AvgPool2d(5, stride=2 if imagenet else 3, padding=0, count_include_pad=False),
             nn.Conv2d(channels, 128, 1, bias=False),
-            BatchNorm2d(128),
+            nn.BatchNorm2d(128),
             nn.ReLU(),
             nn.Conv2d(128, 768, 2, bias=False),
         ]
         if not imagenet:
-            layers.append(BatchNorm2d(768))
+            layers.append(nn.BatchNorm2d(768))
         self.features = nn.Sequential(*layers, nn.ReLU())
         self.classifier = nn.Linear(768, classes)
 
@@ -151,6 +151,7 @@ class _Derived(nn.Module):
             self.auxiliary_head = None
         self.global_pooling: nn.Module = nn.AvgPool2d(7) if imagenet else nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(last, classes)
+        sharpen(self)  # 14 to 20 layers of batch norm magnify rounding; search networks are not as deep
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _run(self, before: Tensor, last: Tensor, masks: Sequence[Tensor] | None) -> tuple[Tensor, Tensor | None]:
@@ -169,7 +170,7 @@ class NetworkCIFAR(_Derived):
 
     def __init__(self, genotype: Genotype, c: int = 36, classes: int = 10, layers: int = 20, auxiliary: bool = False):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 3 * c, 3, padding=1, bias=False), BatchNorm2d(3 * c))
+        self.stem = nn.Sequential(nn.Conv2d(3, 3 * c, 3, padding=1, bias=False), nn.BatchNorm2d(3 * c))
         self._build(genotype, c, classes, layers, auxiliary, (3 * c, 3 * c), False, imagenet=False)
 
     def forward(self, x: Tensor, masks: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
@@ -184,10 +185,10 @@ class NetworkImageNet(_Derived):
     def __init__(self, genotype: Genotype, c: int = 48, classes: int = 1000, layers: int = 14, auxiliary: bool = False):
         super().__init__()
         self.stem0 = nn.Sequential(
-            nn.Conv2d(3, c // 2, 3, stride=2, padding=1, bias=False), BatchNorm2d(c // 2), nn.ReLU(),
-            nn.Conv2d(c // 2, c, 3, stride=2, padding=1, bias=False), BatchNorm2d(c),
+            nn.Conv2d(3, c // 2, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c // 2), nn.ReLU(),
+            nn.Conv2d(c // 2, c, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c),
         )  # fmt: skip
-        self.stem1 = nn.Sequential(nn.ReLU(), nn.Conv2d(c, c, 3, stride=2, padding=1, bias=False), BatchNorm2d(c))
+        self.stem1 = nn.Sequential(nn.ReLU(), nn.Conv2d(c, c, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c))
         self._build(genotype, c, classes, layers, auxiliary, (c, c), True, imagenet=True)
 
     def forward(self, x: Tensor, masks: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor | None]:

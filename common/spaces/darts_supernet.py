@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.spaces.darts import EDGES, NODES, PRIMITIVES, preprocess, reductions
-from common.spaces.norm import BatchNorm2d, batch_norm
 from common.spaces.operations import OPERATIONS
 
 NONE, MAX_POOL, AVG_POOL, SKIP = range(4)
@@ -31,7 +30,7 @@ class MixedOp(nn.Module):
         self._ops = nn.ModuleList()
         for name in PRIMITIVES:
             op = OPERATIONS[name](c, stride, False)
-            self._ops.append(nn.Sequential(op, BatchNorm2d(c, affine=False)) if "pool" in name else op)
+            self._ops.append(nn.Sequential(op, nn.BatchNorm2d(c, affine=False)) if "pool" in name else op)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """sum_p w_p op_p(x) in the plain form, nothing shared (the reference for tests)."""
@@ -127,9 +126,9 @@ def shared_norm(norms: Sequence[nn.BatchNorm2d], x: Tensor) -> Tensor:
     """
     first = norms[0]
     if first.running_mean is None or not first.track_running_stats:
-        return batch_norm(x, None, None, None, None, True, 0.0, first.eps)
+        return functional.batch_norm(x, None, None, None, None, True, 0.0, first.eps)
     mean, var = torch.zeros_like(first.running_mean), torch.zeros_like(first.running_mean)
-    out = batch_norm(x, mean, var, None, None, True, 1.0, first.eps)  # momentum 1: the batch's own values
+    out = functional.batch_norm(x, mean, var, None, None, True, 1.0, first.eps)  # momentum 1: the batch's own values
     with torch.no_grad():
         momentum: Any = first.momentum
         running: list[Any] = [b for n in norms for b in (n.running_mean, n.running_var)]
@@ -158,7 +157,7 @@ class Supernet(nn.Module):
     def __init__(self, c: int = 16, classes: int = 10, layers: int = 8, stem_multiplier: int = 3) -> None:
         super().__init__()
         width = stem_multiplier * c
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), BatchNorm2d(width))
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
         before, last, after = width, width, False
         self.cells = nn.ModuleList()
         for i in range(layers):

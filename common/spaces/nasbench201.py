@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.spaces.darts_supernet import Table, add_weighted, plain_numbers
-from common.spaces.norm import BatchNorm2d
 from common.spaces.operations import Zero
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -34,7 +33,7 @@ class ReLUConvBN(nn.Module):
         self.op = nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(c_in, c_out, kernel, stride, padding, bias=False),
-            BatchNorm2d(c_out, affine=affine, track_running_stats=track),
+            nn.BatchNorm2d(c_out, affine=affine, track_running_stats=track),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,7 +150,7 @@ class _Macro(nn.Module):
 
     def __init__(self, channels: int, cells_per_stage: int, classes: int, cell: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), BatchNorm2d(channels))
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
         self.cells = nn.ModuleList()
         c = channels
         for stage in range(3):
@@ -159,7 +158,7 @@ class _Macro(nn.Module):
                 self.cells.append(ResidualBlock(c, 2 * c))
                 c *= 2
             self.cells.extend(cell(c) for _ in range(cells_per_stage))
-        self.lastact = nn.Sequential(BatchNorm2d(c), nn.ReLU(inplace=True))
+        self.lastact = nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(c, classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.spaces.norm import BatchNorm2d
-
 
 def drop_path(x: Tensor, probability: float, mask: Tensor | None = None) -> Tensor:
     """x / (1 - p) * m with one keep-bit m ~ Bernoulli(1 - p) per sample; ``mask`` [B] gives the bits."""
@@ -32,7 +30,7 @@ class ReLUConvBN(nn.Module):
         self.op = nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=padding, bias=False),
-            BatchNorm2d(c_out, affine=affine, track_running_stats=track),
+            nn.BatchNorm2d(c_out, affine=affine, track_running_stats=track),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,7 +57,7 @@ class FactorizedReduce(nn.Module):
         super().__init__()
         self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.conv_2 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.bn = BatchNorm2d(c_out, affine=affine)
+        self.bn = nn.BatchNorm2d(c_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, c_in, H, W] -> [B, c_out, H / 2, W / 2]."""
@@ -90,8 +88,8 @@ class SepConv(nn.Module):
         def pointwise() -> nn.Conv2d:
             return nn.Conv2d(channels, channels, 1, bias=False)
 
-        def norm() -> BatchNorm2d:
-            return BatchNorm2d(channels, affine=affine)
+        def norm() -> nn.BatchNorm2d:
+            return nn.BatchNorm2d(channels, affine=affine)
 
         self.op = nn.Sequential(
             nn.ReLU(), depthwise(stride), pointwise(), norm(), nn.ReLU(), depthwise(1), pointwise(), norm()
@@ -119,7 +117,7 @@ class DilConv(nn.Module):
                 channels, channels, kernel, stride=stride, padding=kernel - 1, dilation=2, groups=channels, bias=False
             ),
             nn.Conv2d(channels, channels, 1, bias=False),
-            BatchNorm2d(channels, affine=affine),
+            nn.BatchNorm2d(channels, affine=affine),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,7 +155,7 @@ def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> nn.Sequential:
         nn.ReLU(),
         nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False),
         nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
-        BatchNorm2d(channels, affine=affine),
+        nn.BatchNorm2d(channels, affine=affine),
     )
 
 
