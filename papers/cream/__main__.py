@@ -2,6 +2,7 @@
 
 from common.cli import Stage, Verb, main
 from papers.cream.settings import (
+    GENERIC_TRAIN,
     MODERN_SEARCH,
     PAPER_SEARCH,
     DescribeSettings,
@@ -51,7 +52,7 @@ VERBS = {
                 run="papers.cream.train:train",
                 section="train",
                 about="train 14, 43, 114, 287, 481, 604, a path list or a found architecture from scratch",
-                variants={"paper": {}, "modern": {"single_block": "strict"}},
+                variants={"paper": {}, "modern": {"single_block": "strict"}, "generic": GENERIC_TRAIN},
                 bf16=True,
             )
         ),

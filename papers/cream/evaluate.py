@@ -52,6 +52,7 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
 
 def plan(settings: EvaluateSettings, options: Any) -> list[str]:
     """What the run would do."""
+    check_ranges(settings)
     _, spec, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     test = data.open_source(settings.dataset, "test", size, options)
     macs = spec.count("macs", size)

@@ -148,6 +148,7 @@ def plan(settings: RankStudySettings, options: Any) -> list[str]:
     """What the study would do."""
     from papers.cream.planning import plan_lines
 
+    check_ranges(settings)
     _, _, searched = finished_search(settings.search)
     window, layout, _ = space_of(searched)
     resolution = resolution_of(searched, window)

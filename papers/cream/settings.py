@@ -148,6 +148,12 @@ class TrainSettings(Recipe):
     resolution: int = 0  # 0: that of the published network, else of the architecture file, else 224
 
 
+GENERIC_TRAIN = {  # the original's retrain.yaml, which none of the published networks was trained with
+    "lr": 1e-2, "optimizer_eps": 1e-2, "weight_decay": 1e-4, "schedule": "none", "warmup_epochs": 0, "epochs": 200,
+    "cooldown": 0, "dropout": 0.0, "ema_decay": 0.9998, "parts": 2,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class RankStudySettings(Recipe):
     """Do shared weights rank paths as training from scratch does? The published words fix 30 paths and the subset;

@@ -162,6 +162,7 @@ def plan(settings: TrainSettings, options: Any) -> list[str]:
     """What the run would do."""
     from papers.cream.planning import plan_lines
 
+    check_ranges(settings)
     name, spec, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     source = data.limited(data.open_source(settings.dataset, "train", size, options), settings.train_images)
     _, epochs = learning_rate(settings, name)

@@ -16,8 +16,9 @@ from papers.cream.checkpoints import load_weights
 from papers.cream.describe import describe
 from papers.cream.evaluate import evaluate
 from papers.cream.networks import derive
+from papers.cream.recipe import learning_rate
 from papers.cream.search import search
-from papers.cream.settings import EvaluateSettings, SearchSettings, TrainSettings
+from papers.cream.settings import GENERIC_TRAIN, EvaluateSettings, SearchSettings, TrainSettings
 from papers.cream.train import train
 from reproductions.__main__ import main as reproductions
 
@@ -253,3 +254,10 @@ def test_evaluation_in_two_processes(finished, tmp_path, in_two_processes):
     for name in ("top1_error_percent", "top5_error_percent"):
         assert written["metrics"][name] == pytest.approx(result["metrics"][name])
     assert written["metrics"]["loss"] == pytest.approx(result["metrics"]["loss"], abs=1e-4)
+
+
+def test_generic_recipe():
+    """retrain.yaml: constant rate, no warm-up, no cool-down."""
+    settings = TrainSettings(arch="14", **GENERIC_TRAIN)
+    rate, epochs = learning_rate(settings, "14")
+    assert epochs == 200 and {rate(epoch) for epoch in range(epochs)} == {1e-2}

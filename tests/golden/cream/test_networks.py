@@ -78,39 +78,40 @@ def test_published_networks_full_size(golden, name):
         features = net.head_features(net.trunk(x))
         logits = net.classifier(features)
         fast = net(x.contiguous(memory_format=torch.channels_last))
-        double = net.double()(x.double()) if name in ("14", "43") else None
-    assert torch.allclose(logits, torch.from_numpy(arrays[f"{name}/logits"]), atol=1e-5)
-    assert torch.allclose(fast, torch.from_numpy(arrays[f"{name}/logits"]), atol=1e-5)
-    assert torch.allclose(features[:, ::16], torch.from_numpy(arrays[f"{name}/features_mean"]), atol=1e-5)
-    if double is not None:
-        assert torch.allclose(double, torch.from_numpy(arrays[f"{name}/logits64"]), atol=1e-8)
+        double = net.double()(x.double())
+    assert torch.allclose(logits, torch.from_numpy(arrays[f"{name}/logits"]), rtol=0, atol=1e-5)
+    assert torch.allclose(fast, torch.from_numpy(arrays[f"{name}/logits"]), rtol=0, atol=1e-5)
+    assert torch.allclose(features[:, ::16], torch.from_numpy(arrays[f"{name}/features_mean"]), rtol=0, atol=1e-5)
+    assert torch.allclose(double, torch.from_numpy(arrays[f"{name}/logits64"]), rtol=0, atol=1e-8)
 
 
 def test_tiny_child(golden):
     info, arrays = golden.load("child_tiny.json"), golden.load("child_tiny.npz")
     net = tiny_child(golden)
-    assert [{k: r[k] for k in want} for r, want in zip(described(net.spec), info["blocks"])] == info["blocks"]
+    assert [{k: r[k] for k in want} for r, want in zip(described(net.spec), info["blocks"], strict=True)] == info[
+        "blocks"
+    ]
     assert [name for name, _ in net.named_parameters()] == info["param_order"]
     assert [[k, list(v.shape)] for k, v in net.state_dict().items()] == [row[:2] for row in info["keys"]]
     x, target = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["target"])
     with torch.no_grad():
         net.eval()
-        assert torch.allclose(net(x.float()), torch.from_numpy(arrays["eval/logits"]), atol=1e-5)
-        assert torch.allclose(net.stem(x.float()[:1]), torch.from_numpy(arrays["eval/stem"]), atol=1e-5)
+        assert torch.allclose(net(x.float()), torch.from_numpy(arrays["eval/logits"]), rtol=0, atol=1e-5)
+        assert torch.allclose(net.stem(x.float()[:1]), torch.from_numpy(arrays["eval/stem"]), rtol=0, atol=1e-5)
     net = tiny_child(golden, torch.float64).train()
     logits = net(x.double())
     loss = label_smoothing_cross_entropy(logits, target)
     loss.backward()
-    assert np.allclose(logits.detach(), arrays["train/logits"], atol=1e-8)
-    assert np.allclose(loss.detach(), arrays["train/loss"], atol=1e-10)
+    assert np.allclose(logits.detach(), arrays["train/logits"], rtol=0, atol=1e-8)
+    assert np.allclose(loss.detach(), arrays["train/loss"], rtol=0, atol=1e-10)
     grads = {name: p.grad for name, p in net.named_parameters()}
     norms = torch.stack([g.norm() for g in grads.values()])
-    assert np.allclose(norms, arrays["train/grad_norms"], atol=1e-8 * float(norms.max()))
+    assert np.allclose(norms, arrays["train/grad_norms"], rtol=0, atol=1e-8 * float(norms.max()))
     for key, value in arrays.items():
         if key.startswith("train/grad/"):
-            assert np.allclose(grads[key.removeprefix("train/grad/")], value, atol=1e-8 * np.abs(value).max())
+            assert np.allclose(grads[key.removeprefix("train/grad/")], value, rtol=0, atol=1e-8 * np.abs(value).max())
         if key.startswith("train/after/"):
-            assert np.allclose(net.state_dict()[key.removeprefix("train/after/")], value, atol=1e-8)
+            assert np.allclose(net.state_dict()[key.removeprefix("train/after/")], value, rtol=0, atol=1e-8)
 
 
 def test_tiny_supernet(golden):
@@ -119,9 +120,9 @@ def test_tiny_supernet(golden):
     x = torch.from_numpy(arrays["x"])
     with torch.no_grad():
         for number, path in enumerate(info["paths"]):
-            assert torch.allclose(net(x.float(), path), torch.from_numpy(arrays[f"eval/{number}"]), atol=1e-5)
+            assert torch.allclose(net(x.float(), path), torch.from_numpy(arrays[f"eval/{number}"]), rtol=0, atol=1e-5)
         score = net.meta_score(torch.from_numpy(arrays["meta/in"]))
-    assert torch.allclose(score, torch.from_numpy(arrays["meta/out"]).squeeze(), atol=1e-5)
+    assert torch.allclose(score, torch.from_numpy(arrays["meta/out"]).squeeze(), rtol=0, atol=1e-5)
     assert sum(p.numel() for p in net.parameters()) == info["params"]
     assert [[k, list(v.shape)] for k, v in net.state_dict().items()] == [row[:2] for row in info["keys"]]
     names = {id(p): name for name, p in net.named_parameters()}
@@ -142,15 +143,15 @@ def test_tiny_supernet(golden):
     assert table.fixed == pytest.approx(info["flops_fixed"]) and table.params_fixed == pytest.approx(
         info["params_fixed"]
     )
-    for path, flops, params in zip(info["paths"], info["path_flops"], info["path_params"]):
+    for path, flops, params in zip(info["paths"], info["path_flops"], info["path_params"], strict=True):
         assert table.flops(path) == pytest.approx(flops) and table.parameters(path) == pytest.approx(params)
 
     net = golden.tiny_supernet(torch.float64).train()
     logits = net(x.double(), info["paths"][0])
     (logits**2).mean().backward()
-    assert np.allclose(logits.detach(), arrays["train/0"], atol=1e-8)
+    assert np.allclose(logits.detach(), arrays["train/0"], rtol=0, atol=1e-8)
     scale = np.abs(arrays["train/grad_conv_stem"]).max()
-    assert np.allclose(net.conv_stem.weight.grad, arrays["train/grad_conv_stem"], atol=1e-8 * scale)
+    assert np.allclose(net.conv_stem.weight.grad, arrays["train/grad_conv_stem"], rtol=0, atol=1e-8 * scale)
 
 
 def check_table(table, expected):
@@ -215,4 +216,4 @@ def test_full_size_supernet(golden):
     with torch.no_grad():
         for number, example in enumerate(space["path_examples"][6:9]):
             logits = net(x, example["path"])
-            assert torch.allclose(logits, torch.from_numpy(arrays[f"logits/{number}"]), atol=1e-5)
+            assert torch.allclose(logits, torch.from_numpy(arrays[f"logits/{number}"]), rtol=0, atol=1e-5)

@@ -33,7 +33,7 @@ def meta(golden):
     net = golden.tiny_supernet(torch.float64).train()
     board = Board(info["pool_size"], info["acc_gap"], 20)
     scores, flops = (30.0, 20.0, 25.0), (300.0, 250.0, 400.0)
-    for path, score, cost in zip(info["board_paths"], scores, flops):
+    for path, score, cost in zip(info["board_paths"], scores, flops, strict=True):
         place = info["board_order"].index(path)
         images = torch.from_numpy(arrays[f"board/{place}/images"]).double()
         soft = torch.from_numpy(arrays[f"board/{place}/soft"])
@@ -135,7 +135,7 @@ def test_schedule_of_the_supernet(golden):
         row = golden.load("schedules.json")[case]
         total = row["epochs"] * 1_280_000 / (row["gpus"] * row["batch"])
         assert total == row["total_iters"]
-        for step, net, meta in zip(row["steps"], row["lr_net"], row["lr_meta"]):
+        for step, net, meta in zip(row["steps"], row["lr_net"], row["lr_meta"], strict=True):
             got = learning_rates(step, total, row["lr"], row["meta_lr"], "released")
             assert got[0] == pytest.approx(net, abs=1e-15) and got[3] == pytest.approx(meta, abs=1e-18)
             if row["lr"] == 1.0:
