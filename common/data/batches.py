@@ -77,11 +77,17 @@ class Batches:
         for step in range(start, len(self)):
             number = step * self.world + self.rank
             index = order[number * self.batch_size : (number + 1) * self.batch_size]
-            pixels = self.images.pixels[index]
-            if self.augment:
-                inputs = apply(
-                    pixels, self.augmentation, seeds.generator(self.seed, self.stream, "augment", epoch, number)
-                )
-            else:
-                inputs = plain(pixels, self.augmentation)
-            yield inputs, self.images.labels[index]
+            yield self._batch(index, epoch, number)
+
+    def drawn(self, number: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """``count`` images drawn uniformly with replacement, as in ``epoch``; a function of ``number``."""
+        generator = seeds.generator(self.seed, self.stream, "drawn", number)
+        index = torch.randint(len(self.images), (count,), generator=generator)
+        return self._batch(index.to(self.images.labels.device), "drawn", number)
+
+    def _batch(self, index: torch.Tensor, epoch: int | str, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = self.images.pixels[index]
+        if self.augment:
+            generator = seeds.generator(self.seed, self.stream, "augment", epoch, number)
+            return apply(pixels, self.augmentation, generator), self.images.labels[index]
+        return plain(pixels, self.augmentation), self.images.labels[index]

@@ -208,8 +208,7 @@ def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
                 nn.utils.clip_grad_norm_(clipped, settings.clip)
                 optimizer.step()
                 # 2. alphas: a fresh draw on a batch of the other half
-                turn, place = divmod(epoch * len(train) + step, len(valid))
-                held_x, held_y = next(iter(valid.epoch(turn, place)))
+                held_x, held_y = valid.drawn(epoch * len(train) + step, len(y))  # with replacement, as released
                 noise = gumbel(alphas.shape, seeds.generator(options.seed, "gumbel-alpha", epoch, step)).to(device)
                 mixture, index, _ = straight_through(alphas, noise, tau)
                 arch_loss = nn.functional.cross_entropy(weighted_logits(model, held_x, mixture, index), held_y)

@@ -53,3 +53,14 @@ def test_cells_of_nasbench201():
     assert drawn_edges("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|") == [("0", "3", "none")]
     with pytest.raises(UserError, match="architecture string"):
         drawn_edges("|conv~0|")
+
+
+def test_an_input_that_nothing_reads_is_drawn(tmp_path):
+    edges = [("c_{k-1}", "0", "skip_connect"), ("0", "c_{k}", None)]
+    inputs = ("c_{k-2}", "c_{k-1}")
+    assert drawing.node_colours(edges, inputs)["c_{k-2}"] == drawing.INPUT
+    assert "c_{k-2}" in drawing.layout(edges, inputs) and "c_{k-2}" not in drawing.layout(edges)
+    assert '"c_{k-2}" [fillcolor=' in drawing.dot_text(edges, inputs=inputs)
+    drawing.draw_cells(edges, tmp_path / "cell.svg", inputs=inputs)
+    drawing.draw_cells(edges, tmp_path / "without.svg")
+    assert (tmp_path / "cell.svg").read_text().count("<path") > (tmp_path / "without.svg").read_text().count("<path")

@@ -74,3 +74,12 @@ def test_too_few_images(images):
         Batches(images, 8, AUGMENTATION, seed=1, world=8)
     with pytest.raises(UserError, match="not positive"):
         Batches(images, 0, AUGMENTATION, seed=1)
+
+
+def test_images_drawn_with_replacement(images):
+    batches = Batches(images, 10, Augmentation((0.5,) * 3, (0.5,) * 3), seed=3, stream="held")
+    x, y = batches.drawn(4, 400)
+    assert len(y) == 400 and len(x) == 400  # more than there are images
+    again = Batches(images, 10, Augmentation((0.5,) * 3, (0.5,) * 3), seed=3, stream="held").drawn(4, 400)
+    assert torch.equal(x, again[0]) and torch.equal(y, again[1])
+    assert not torch.equal(y, batches.drawn(5, 400)[1])

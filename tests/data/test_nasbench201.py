@@ -159,3 +159,9 @@ def test_a_damaged_release_1_0_is_one_line(tmp_path):
     path.write_bytes(gzip.compress(b"code,cifar10_test_top1\n000000,10.0\n"))
     with pytest.raises(UserError, match="has 1 cells"):
         release_1_0(options)
+
+
+def test_where_a_cell_is_looked_up():
+    for name in nasbench201.DATASETS:
+        assert nasbench201.looked_up(name) == name
+    assert nasbench201.looked_up("digits") == "cifar10"

@@ -11,6 +11,7 @@ from common.data.text import batchify
 from common.errors import UserError
 from papers.nsas.__main__ import VERBS
 from papers.nsas.architectures import CNN
+from papers.nsas.describe import describe
 from papers.nsas.evaluate import load_recurrent, need_checkpoint
 from papers.nsas.networks import load_cnn, names_of
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
@@ -152,7 +153,11 @@ def test_commands_with_a_checkpoint_that_would_run_code(space, zipped, tmp_path,
         "search --mix 1.5", "search --method gdas --batch-size 0", "search --space nb201 --cells 0",
         "search --space nb201 --method gdas --penalty 2", "search --space ptb --drop-hidden 1",
         "train --evaluate-every 0", "train --drop-path 1", "train --space ptb --bptt 0", "experiments --probe-every 0",
-        "experiments --rank-cells 0",
+        "experiments --rank-cells 0", "search --momentum -1", "search --clip 0", "search --clip -1",
+        "train --momentum 1.5",
+        "train --space ptb --nonmono -1", "train --learning-rate-min -1",
+        "search --method gdas --arch-learning-rate -1",
+        "evaluate --channels -3", "evaluate --space ptb --bptt 0", "evaluate --space ptb --width -1",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("plan", [[], ["--plan"]])
@@ -161,3 +166,63 @@ def test_settings_out_of_range(command, plan, tmp_path, capsys):
     flag, value = command.split()[-2:]
     assert f"{flag} must be" in line and f"not {value}" in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train --layers 1 --auxiliary", "--layers 1 has one reduction"),
+        ("train --schedule linear --epochs 5", "--epochs 5 is too few"),
+        ("train --dataset imagenet", "choose --variant imagenet-step or imagenet-linear"),
+        ("train --space ptb --arch foo", "unknown recurrent cell 'foo'"),
+        ("search --precision bf16", "computes in fp32 only"),
+    ],
+)
+def test_what_does_not_fit_together(command, words, plan, tmp_path, capsys):
+    assert words in mistake(capsys, *command.split(), *plan, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "pixels", "words"),
+    [
+        ("train --no-auxiliary", 30, "images of 30 pixels; the network needs a multiple of 4"),
+        ("train --auxiliary", 24, "the auxiliary classifier takes 32 to 40"),
+        ("search", 33, "multiple of 4"),
+        ("search --space nb201", 34, "multiple of 4"),
+    ],
+)
+def test_pictures_of_a_wrong_size(command, pixels, words, tmp_path, capsys):
+    from PIL import Image
+
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "set" / part / name).mkdir(parents=True)
+            for number in range(2):
+                picture = Image.new("RGB", (40, 40), (number, 0, 0))
+                picture.save(tmp_path / "set" / part / name / f"{number}.png")
+    line = mistake(capsys, *command.split(), "--dataset", f"{tmp_path / 'set'}@{pixels}", "--out", tmp_path / "run")
+    assert words in line and f"{tmp_path / 'set'}@32" in line
+
+
+def test_a_truncated_file(tmp_path, capsys):
+    """What is wrong with the file is said, not that it is no pickle."""
+    broken = tmp_path / "w.safetensors"
+    broken.write_bytes(b"\x00" * 20)
+    for space in ("ptb", "darts"):
+        line = mistake(capsys, "evaluate", "--space", space, "--checkpoint", broken, "--out", tmp_path / "run")
+        assert "is not a whole safetensors file" in line
+
+
+def test_describe_reads_files_of_all_three_spaces(tmp_path, capsys):
+    cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|nor_conv_3x3~0|nor_conv_1x1~1|nor_conv_1x1~2|"
+    found = describe(written(tmp_path, "nasbench201", cell))
+    assert found["parameters"] == describe("GDAS_NSAS")["parameters"] and found["architecture"] == cell
+    assert describe("330322", "cifar100")["parameters"] > found["parameters"]  # more classes
+    published = load_cell("Random_NSAS")
+    recurrent = {"recurrent": [list(p) for p in published.recurrent], "concat": list(published.concat)}
+    assert describe(written(tmp_path, "darts-rnn", recurrent))["parameters"] == 22_960_000
+    names = names_of(CNN["Random_NSAS"])
+    assert describe(written(tmp_path, "darts", names))["parameters"] == 3_083_014
+    assert "no counts of NAS-Bench-201 cells" in mistake(capsys, "describe", "330322", "--dataset", "imagenet")

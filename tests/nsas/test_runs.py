@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli import RunOptions
+from common.cli import RunOptions, main
 from common.errors import UserError
 from papers.nsas.__main__ import SEARCH, TRAIN
 from papers.nsas.settings import (
@@ -279,3 +279,9 @@ def test_tau_of_equal_scores_is_undefined_and_no_failure(tmp_path, monkeypatch):
     result = run(EXPERIMENT, options(tmp_path, "experiments"))
     assert "tau" not in result["metrics"] and "tau is undefined" in result["paragraph"]
     assert result["metrics"]["chosen_test_accuracy_percent"] == 90.0
+
+
+@pytest.mark.parametrize(("flags", "cells"), [([], ["normal", "reduction"]), (["--recurrent"], ["recurrent"])])
+def test_draw(flags, cells, tmp_path):
+    main("nsas", VERBS, ["draw", "Random_NSAS", *flags, "--format", "svg", "--out", str(tmp_path)])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{c}.{k}" for c in cells for k in ("dot", "svg"))
