@@ -12,7 +12,7 @@ import pytest
 
 from common.cli import RunOptions, main
 from common.errors import UserError
-from papers.nsas.__main__ import SEARCH, TRAIN
+from papers.nsas.__main__ import SEARCH, TRAIN, VERBS
 from papers.nsas.settings import (
     ExperimentSettings,
     SearchGdasSettings,
