@@ -69,7 +69,8 @@ class Stage:
 
     settings: frozen dataclass; run: "module:function", imported when needed, called with (settings, options); section:
     key in the params files; variants: name -> overrides ("authors", the defaults, is always there); bf16: whether
-    ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored).
+    ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored); plan: what ``--plan``
+    calls, ``plan`` in the module of ``run`` unless said otherwise.
     """
 
     settings: type
@@ -78,6 +79,7 @@ class Stage:
     about: str
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     bf16: bool = False
+    plan: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,20 +138,24 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
         raise UserError(f"unknown {what} {name!r}{suggestion(name, verbs)} (python -m papers.{paper} --help)")
     stage, selected = _select(name, verbs[name], rest)
     settings, options = parse(paper, name, verbs[name], stage, selected, rest)
-    module_name, _, function = stage.run.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"module {error.name!r} is missing; install the locked requirements (make venv)") from error
     if options.plan:
-        plan = getattr(module, "plan", None)
+        plan = _target(stage.plan or stage.run.partition(":")[0] + ":plan")
         print(f"{paper} {name} ({options.profile}, {options.variant}) would write {options.folder}")
         for line in plan(settings, options) if plan else (f"{stage.about}", "no estimate for this stage"):
             print(line)
         return
-    result = _execute(getattr(module, function), settings, options)
+    result = _execute(_target(stage.run), settings, options)
     if int(os.environ.get("RANK", "0")) == 0:
         show(result, options)
+
+
+def _target(name: str) -> Any:
+    """The function "module:function", or None where the module has none of that name. Raises UserError."""
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function, None)
+    except ModuleNotFoundError as error:
+        raise UserError(f"module {error.name!r} is missing; install the locked requirements (make venv)") from error
 
 
 def _execute(function: Any, settings: Any, options: RunOptions) -> Any:

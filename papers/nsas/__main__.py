@@ -23,6 +23,7 @@ SEARCH = {
             "modern": {**MEANT, "select_augment": False, "recalibrate_batches": 20},
             "head": {"table": "raw", "constraints": 8, "select_candidates": 10, "epochs": 2},
         },
+        plan="papers.nsas.planning:plan_random",
     ),
     ("darts", "gdas"): Stage(
         s.SearchGdasSettings,
@@ -34,6 +35,7 @@ SEARCH = {
             "modern": {**MEANT, "weighted": False},
             "head": {"semantics": "head", "table": "raw", "epochs": 240, "train_images": 0},
         },
+        plan="papers.nsas.planning:plan_gdas",
     ),
     ("nb201", "random"): Stage(
         s.SearchNb201RandomSettings,
@@ -41,6 +43,7 @@ SEARCH = {
         "search_nb201_random",
         "RandomNAS variants on NAS-Bench-201",
         {"paper": PROPER, "modern": PROPER},
+        plan="papers.nsas.planning:plan_201",
     ),
     ("nb201", "gdas"): Stage(
         s.SearchNb201GdasSettings,
@@ -51,6 +54,7 @@ SEARCH = {
             "paper": {"constraint_gradient": True, "structure_bug": False, "stale_clip": False},
             "modern": {"constraint_gradient": True, "structure_bug": False, "stale_clip": False},
         },
+        plan="papers.nsas.planning:plan_201",
     ),
     ("ptb", "random"): Stage(
         s.SearchRecurrentSettings,
@@ -58,6 +62,7 @@ SEARCH = {
         "search_ptb",
         "RandomNAS-NSAS for recurrent cells",
         {"paper": {"path": "sampled"}, "modern": {"path": "sampled"}},
+        plan="papers.nsas.planning:plan_recurrent_search",
     ),
     ("ptb", "gdas"): Stage(
         s.NotReleasedSettings,
@@ -80,6 +85,7 @@ TRAIN = {
             "imagenet-linear": {**IMAGENET, "schedule": "linear", "learning_rate": 0.2, "batch_size": 256},
         },
         bf16=True,
+        plan="papers.nsas.planning:plan_train",
     ),
     ("ptb",): Stage(
         s.TrainRecurrentSettings,
@@ -87,6 +93,7 @@ TRAIN = {
         "train_ptb",
         "A recurrent cell from scratch",
         {"paper": {}, "modern": {}},
+        plan="papers.nsas.planning:plan_recurrent_train",
     ),
 }
 
@@ -98,6 +105,7 @@ EVALUATE = {
         "A trained CNN on its test set",
         {"paper": {}, "modern": {}},
         bf16=True,
+        plan="papers.nsas.planning:plan_evaluate",
     ),
     ("ptb",): Stage(
         s.EvaluateRecurrentSettings,
@@ -105,6 +113,7 @@ EVALUATE = {
         "evaluate_ptb",
         "Perplexities of a trained recurrent network",
         {"paper": {}, "modern": {}},
+        plan="papers.nsas.planning:plan_recurrent_evaluate",
     ),
 }
 
@@ -131,6 +140,7 @@ VERBS = {
                 "experiments",
                 "Does the constraint matter?",
                 {"paper": {"loss": "paper"}, "modern": {"loss": "paper"}},
+                plan="papers.nsas.planning:plan_experiment",
             )
         },
         about="Forgetting, ranking and the chosen cell with and without constraints",

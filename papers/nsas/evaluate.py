@@ -20,7 +20,6 @@ from common.runs import open_run
 from common.spaces.sizes import check_pixels
 from common.unpickling import module_tensors
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, size_of
-from papers.nsas.planning import plan_evaluate, plan_recurrent_evaluate
 from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent_training import evaluate as text_loss
@@ -107,13 +106,6 @@ def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions)
         }
         architecture = {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)}
         return run.finish({"metrics": metrics, "architecture": architecture})
-
-
-def plan(settings: EvaluateSettings | EvaluateRecurrentSettings, options: RunOptions) -> list[str]:
-    """What ``--plan`` prints for both kinds of network."""
-    if isinstance(settings, EvaluateRecurrentSettings):
-        return plan_recurrent_evaluate(settings, options)
-    return plan_evaluate(settings, options)
 
 
 def load_recurrent(model: LanguageModel, path: str) -> None:

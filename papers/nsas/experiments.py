@@ -36,7 +36,6 @@ from papers.nsas import study
 from papers.nsas.networks import build_nb201_supernet, code_logits, renew_statistics
 from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.paths import frozen_statistics
-from papers.nsas.planning import plan_experiment as plan  # noqa: F401
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
 from papers.nsas.schedules import cosine

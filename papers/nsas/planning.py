@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common import seeds
+from common import distributed, seeds
 from common.counting import macs
 from common.data.text import Corpus, batchify
+from papers.nsas.evaluate import open_test, training_settings
+from papers.nsas.experiments import open_batches
 from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
 from papers.nsas.ranges import check_ranges
+from papers.nsas.recurrent_training import epoch_chunks
+from papers.nsas.search_nb201 import constraint_maker, open_halves
+from papers.nsas.search_random import halves, sampler
 from papers.nsas.settings import (
     EvaluateRecurrentSettings,
     EvaluateSettings,
@@ -29,6 +34,9 @@ from papers.nsas.settings import (
     TrainRecurrentSettings,
     TrainSettings,
 )
+from papers.nsas.study import collect
+from papers.nsas.train import check, is_imagenet, open_data
+from papers.nsas.train_recurrent import build, load_cell
 
 if TYPE_CHECKING:
     from common.cli import RunOptions
@@ -56,8 +64,6 @@ def estimate(seconds: float, memory: float) -> str:
 
 def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str]:
     """RandomNAS-NSAS in the DARTS space."""
-    from papers.nsas.search_random import halves, sampler
-
     check_ranges(settings)
     c = settings
     sampler(c)
@@ -84,8 +90,6 @@ def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str
 
 def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
     """GDAS-NSAS in the DARTS space."""
-    from papers.nsas.search_random import halves
-
     check_ranges(settings)
     c = settings
     train, valid, _ = halves(c, options, CPU)
@@ -106,8 +110,6 @@ def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
 
 def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, options: RunOptions) -> list[str]:
     """Both searches on NAS-Bench-201."""
-    from papers.nsas.search_nb201 import constraint_maker, open_halves
-
     check_ranges(settings)
     c, gdas = settings, isinstance(settings, SearchNb201GdasSettings)
     constraint_maker(c.constraint, c.constraints, c.structure_bug)
@@ -132,9 +134,6 @@ def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, opti
 
 def plan_experiment(settings: ExperimentSettings, options: RunOptions) -> list[str]:
     """One run of the study, or the summary of those that are done."""
-    from papers.nsas.experiments import open_batches
-    from papers.nsas.study import collect
-
     c = settings
     if c.summarise:
         return [f"joins {len(collect(Path(c.summarise)))} finished runs below {c.summarise}; seconds"]
@@ -159,9 +158,6 @@ def plan_experiment(settings: ExperimentSettings, options: RunOptions) -> list[s
 
 def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
     """A derived CNN."""
-    from common import distributed
-    from papers.nsas.train import check, is_imagenet, open_data
-
     check(settings)
     c = settings
     architecture = load_cnn(c.arch)
@@ -181,9 +177,6 @@ def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
 
 def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
     """One pass over the test set."""
-    from papers.nsas.evaluate import open_test, training_settings
-    from papers.nsas.train import is_imagenet
-
     check_ranges(settings, defaults=("channels", "layers"))
     c, imagenet = settings, is_imagenet(settings.dataset)
     architecture, trained = load_cnn(c.arch), training_settings(c.checkpoint)
@@ -228,8 +221,6 @@ def plan_recurrent_search(settings: SearchRecurrentSettings, options: RunOptions
 
 def plan_recurrent_train(settings: TrainRecurrentSettings, options: RunOptions) -> list[str]:
     """A recurrent cell from scratch."""
-    from papers.nsas.train_recurrent import build, load_cell
-
     check_ranges(settings)
     c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     cell = load_cell(c.arch)
@@ -252,8 +243,6 @@ def plan_recurrent_train(settings: TrainRecurrentSettings, options: RunOptions) 
 
 def plan_recurrent_evaluate(settings: EvaluateRecurrentSettings, options: RunOptions) -> list[str]:
     """Validation and test text once."""
-    from papers.nsas.evaluate import training_settings
-
     check_ranges(settings, defaults=("width",))
     c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     width = c.width or training_settings(c.checkpoint).get("width", 0) or 850
@@ -301,7 +290,6 @@ def _word(types: int, width: int, products: int) -> float:
 
 def _chunks(c: Any, rows: int, seed: int, fixed: bool = False) -> tuple[int, str]:
     """Chunks of all epochs as the run draws them, or, for long runs, as many times those of the first."""
-    from papers.nsas.recurrent_training import epoch_chunks
 
     exact = c.epochs if c.epochs <= EXACT_EPOCHS else 1
     counted = sum(len(epoch_chunks(rows, c.bptt, seeds.numpy_rng(seed, "chunks", e), fixed)) for e in range(exact))

@@ -22,7 +22,6 @@ from common.runs import check_finite, open_run
 from papers.nsas import architect, paths
 from papers.nsas.networks import build_supernet, names_of, table_logits
 from papers.nsas.novelty import Archive, similarity_weights, weighted_recursion
-from papers.nsas.planning import plan_gdas as plan  # noqa: F401
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
 from papers.nsas.relaxation import FLOOR, darts_temperature, relaxed_one_hot

@@ -37,7 +37,6 @@ from papers.nsas.networks import (
     renew_statistics,
     weighted_logits,
 )
-from papers.nsas.planning import plan_201 as plan  # noqa: F401
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
 from papers.nsas.relaxation import gumbel, nb201_temperature, straight_through

@@ -30,7 +30,6 @@ from common.spaces.sizes import check_pixels
 from papers.nsas import paths
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, renew_statistics, table_logits
 from papers.nsas.novelty import Archive
-from papers.nsas.planning import plan_random as plan  # noqa: F401
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
 from papers.nsas.sampling import SAMPLERS, Cell

@@ -24,7 +24,6 @@ from common.device import pick_device
 from common.errors import UserError
 from common.runs import check_finite, open_run
 from papers.nsas.novelty import Archive, distance_by_slot
-from papers.nsas.planning import plan_recurrent_search as plan  # noqa: F401
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent import Dropouts, LanguageModel, activation_penalty

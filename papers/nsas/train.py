@@ -27,7 +27,6 @@ from common.runs import open_run
 from common.spaces.sizes import check_depth, check_pixels
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
-from papers.nsas.planning import plan_train as plan  # noqa: F401
 from papers.nsas.ranges import check_ranges
 from papers.nsas.schedules import drop_path, learning_rate, shifted
 from papers.nsas.settings import TrainSettings

@@ -19,7 +19,6 @@ from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
 from papers.nsas.architectures import RECURRENT, Recurrent
-from papers.nsas.planning import plan_recurrent_train as plan  # noqa: F401
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent import ACTIVATIONS, Cell, Dropouts, LanguageModel, activation_penalty

@@ -8,7 +8,8 @@ TRAIN = {"cifar": s.CIFAR_TRAIN}
 
 
 def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, bf16: bool = False) -> Verb:
-    stage = Stage(settings, f"papers.sgnas.{run}", section, about, variants or {}, bf16)
+    plan = f"papers.sgnas.planning:plan_{run.partition(':')[0]}"
+    stage = Stage(settings, f"papers.sgnas.{run}", section, about, variants or {}, bf16, plan)
     return Verb({(): stage}, about=about)
 
 

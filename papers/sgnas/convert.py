@@ -14,7 +14,6 @@ from common.data.lmdb_images import LmdbStore, write_lmdb
 from common.errors import UserError
 from common.runs import say
 from papers.sgnas.datasets import one_process
-from papers.sgnas.planning import plan_convert as plan  # noqa: F401
 from papers.sgnas.settings import ConvertSettings
 
 

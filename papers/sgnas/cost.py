@@ -25,7 +25,6 @@ from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generator import Generator, gumbel_noise
 from papers.sgnas.generator_training import build_optimizer, generate_ops, generator_loss
 from papers.sgnas.lookup import cost_range, macs_table, one_hot
-from papers.sgnas.planning import plan_cost as plan  # noqa: F401
 from papers.sgnas.prior import PriorPool, draw_candidate
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import CostSettings

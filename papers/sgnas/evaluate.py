@@ -17,7 +17,6 @@ from common.training import evaluate as evaluate_model
 from papers.sgnas import datasets
 from papers.sgnas.describe import counts
 from papers.sgnas.network import Network, fold, from_published
-from papers.sgnas.planning import plan_evaluate as plan  # noqa: F401
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import EvaluateSettings
 

@@ -22,7 +22,6 @@ from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import write_architectures
 from papers.sgnas.generator_training import path_error
 from papers.sgnas.lookup import Lookup, cost_of_ops, cost_range, macs_table
-from papers.sgnas.planning import plan_evolve as plan  # noqa: F401
 from papers.sgnas.prior import draw_candidate
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.recalibration import judge

@@ -22,7 +22,6 @@ from papers.sgnas.datasets import one_process
 from papers.sgnas.layers import ConvBN
 from papers.sgnas.lookup import Lookup
 from papers.sgnas.network import Block
-from papers.sgnas.planning import plan_latency as plan  # noqa: F401
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import LatencySettings
 

@@ -16,8 +16,11 @@ from common import distributed
 from common.data.class_folders import list_pictures
 from papers.sgnas import datasets
 from papers.sgnas.architectures import Macro, macro_for
+from papers.sgnas.convert import source_and_target
 from papers.sgnas.describe import counts
+from papers.sgnas.generate import load_generator
 from papers.sgnas.lookup import cost_range, macs_table, one_hot
+from papers.sgnas.search import check_targets
 from papers.sgnas.settings import (
     ConvertSettings,
     CostSettings,
@@ -61,7 +64,6 @@ def _memory(macro: Macro, images: int, gmacs: float, pixels: int = 0) -> float:
 
 def plan_search(settings: SearchSettings, options: Any) -> list[str]:
     """Both phases, or the one that the verb names."""
-    from papers.sgnas.search import check_targets
 
     c, phases = settings, ("supernet", "generator")
     if options.section.startswith("search_"):
@@ -144,7 +146,6 @@ def plan_evolve(settings: EvolveSettings, options: Any) -> list[str]:
 
 def plan_sweep(settings: SweepSettings, options: Any) -> list[str]:
     """One pass of the generator; a supernet makes it longer."""
-    from papers.sgnas.generate import load_generator
 
     c = settings
     loaded = load_generator(c.generator, c.prior_pool, options)
@@ -182,7 +183,6 @@ def plan_latency(settings: LatencySettings, options: Any) -> list[str]:
 
 def plan_convert(settings: ConvertSettings, options: Any) -> list[str]:
     """Pictures and bytes to copy."""
-    from papers.sgnas.convert import source_and_target
 
     source, target = source_and_target(settings)
     lines = []

@@ -40,7 +40,6 @@ from papers.sgnas.generator_training import (
 from papers.sgnas.latency import read_table
 from papers.sgnas.lookup import Lookup, cost_range, macs_table
 from papers.sgnas.losses import temperature
-from papers.sgnas.planning import plan_search as plan  # noqa: F401
 from papers.sgnas.prior import PriorPool, make_pool, pool_from, read_pool
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.recalibration import judge

@@ -17,7 +17,6 @@ from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import LoadedGenerator, load_generator
 from papers.sgnas.generator_training import kendall, path_error, target_pool
 from papers.sgnas.losses import hardware_loss
-from papers.sgnas.planning import plan_sweep as plan  # noqa: F401
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.recalibration import judge
 from papers.sgnas.settings import SweepSettings

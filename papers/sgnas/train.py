@@ -18,7 +18,6 @@ from common.training import evaluate, read, train_steps
 from papers.sgnas import datasets
 from papers.sgnas.describe import counts
 from papers.sgnas.network import Network, to_published
-from papers.sgnas.planning import plan_train as plan  # noqa: F401
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import TrainSettings
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from common.cli import main
-from papers.nsas import recurrent_training
+from papers.nsas import planning, recurrent_training
 from papers.nsas.__main__ import VERBS
 from papers.nsas.settings import ExperimentSettings
 from tests.nsas.test_runs import EXPERIMENT, STAGES, fake_experiments, module_of, options
@@ -28,6 +28,13 @@ COMMANDS = {
     "evaluate --space ptb": [*TEXT[:6], "--width", "16"],
     "experiments": [*TINY, "--cells", "1"],
 }
+
+
+def plan_of(target: str):
+    """The plan of the stage that runs ``target``."""
+    stages = [stage for verb in VERBS.values() for stage in verb.stages.values()]
+    name = next(stage.plan for stage in stages if stage.run == f"papers.nsas.{target}")
+    return getattr(planning, name.partition(":")[2])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -64,7 +71,7 @@ def test_steps_are_those_of_the_run(stage, tmp_path, monkeypatch):
     target, settings, _ = STAGES[stage]
     if hasattr(settings, "train_images"):
         settings = replace(settings, train_images=22 if stage != "experiments" else 38)  # a last batch that is not full
-    lines = module_of(target)[0].plan(settings, options(tmp_path / "run", stage))
+    lines = plan_of(target)(settings, options(tmp_path / "run", stage))
     assert not (tmp_path / "run").exists()
     planned = re.search(r"(?:= |, )([\d,]+) (?:steps|chunks)", "\n".join(lines))
     assert int(planned[1].replace(",", "")) == counted(monkeypatch, stage, settings, tmp_path / "run")
@@ -72,7 +79,7 @@ def test_steps_are_those_of_the_run(stage, tmp_path, monkeypatch):
 
 def seconds(stage: str, folder, **changes) -> float:
     target, settings, _ = STAGES[stage]
-    last = module_of(target)[0].plan(replace(settings, **changes), options(folder, stage))[-1]
+    last = plan_of(target)(replace(settings, **changes), options(folder, stage))[-1]
     number, unit = re.match(r"about (\S+) (h|min)", last).groups()
     return float(number.replace(",", "")) * (3600 if unit == "h" else 60)
 
@@ -94,7 +101,7 @@ def test_constraints_cost_time_and_their_gradient_more(tmp_path):
 
 def test_long_recurrent_runs_are_scaled_from_the_first_epoch(tmp_path):
     target, settings, _ = STAGES["train_ptb"]
-    lines = module_of(target)[0].plan(replace(settings, epochs=1000), options(tmp_path))
+    lines = plan_of(target)(replace(settings, epochs=1000), options(tmp_path))
     first = len(recurrent_training.epoch_chunks(*_rows_and_draws(settings)))
     assert f"about {1000 * first:,} chunks" in "\n".join(lines)
 
@@ -112,5 +119,5 @@ def test_a_plan_finds_mistakes_and_counts_finished_runs(tmp_path, capsys):
         main("nsas", VERBS, ["search", *TINY, "--inputs", "published", "--plan"])
     assert "has no inputs 'published'" in capsys.readouterr().err
     fake_experiments(tmp_path, [("paper", 2, 0, 1.0), ("paper", 2, 1, 1.0)], **{"epochs": EXPERIMENT.epochs})
-    lines = module_of("experiments:run")[0].plan(ExperimentSettings(summarise=str(tmp_path)), options(tmp_path / "x"))
+    lines = plan_of("experiments:run")(ExperimentSettings(summarise=str(tmp_path)), options(tmp_path / "x"))
     assert "joins 2 finished runs" in lines[0]
