@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from common.cli import Stage, Verb, main
 from papers.evnas import settings as s
 from papers.evnas import settings_train as t
 
 
-def _verb(settings: type, run: str, section: str, about: str, bf16: bool = False) -> Verb:
-    return Verb({(): Stage(settings, f"papers.evnas.{run}", section, about, bf16=bf16)}, about=about)
+def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
+    return Verb({(): Stage(settings, f"papers.evnas.{run}", section, about, **more)}, about=about)
 
 
 VERBS = {
@@ -36,19 +38,34 @@ VERBS = {
     ),
     "train": Verb(
         {
-            ("cifar",): Stage(t.TrainSettings, "papers.evnas.train:train", "train", "The CIFAR recipe", bf16=True),
+            ("cifar",): Stage(
+                t.TrainSettings,
+                "papers.evnas.train:train",
+                "train",
+                "The CIFAR recipe",
+                bf16=True,
+                plan="papers.evnas.planning:plan_train",
+            ),
             ("imagenet",): Stage(
                 t.TrainImageNetSettings,
                 "papers.evnas.train:train_imagenet",
                 "train_imagenet",
                 "The ImageNet recipe",
                 bf16=True,
+                plan="papers.evnas.planning:plan_train",
             ),
         },
         selectors={"recipe": ("cifar", "imagenet")},
         about="Train an architecture from scratch",
     ),
-    "evaluate": _verb(t.EvaluateSettings, "evaluate:evaluate", "evaluate", "Test error of trained weights", bf16=True),
+    "evaluate": _verb(
+        t.EvaluateSettings,
+        "evaluate:evaluate",
+        "evaluate",
+        "Test error of trained weights",
+        bf16=True,
+        plan="papers.evnas.planning:plan_evaluate",
+    ),
     "describe": _verb(t.DescribeSettings, "describe:run", "describe", "Counts of an architecture"),
     "draw": _verb(t.DrawSettings, "describe:draw", "draw", "Draw the cells"),
 }

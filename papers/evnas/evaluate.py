@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common.checkpoints import load_strict, load_tensors, strip_prefix
 from common.counting import parameters
 from common.data.augment import Augmentation
@@ -48,16 +50,7 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     c, device = settings, pick_device(options)
     genotype, imagenet = load_genotype(c.arch), is_imagenet(c.dataset)
     tensors = read_checkpoint(c.checkpoint)
-    if imagenet:
-        test: Any = open_pictures(c.dataset, "test", options)
-        tests: Any = FolderBatches(
-            test, c.batch_size or 128, EvalPictures(), options.seed, shuffle=False, device=device, workers=c.workers
-        )
-    else:
-        test = open_images(c.dataset, "test", options)
-        check_pixels(c.dataset, test.size)
-        plain = Augmentation(*constants(test.name))
-        tests = Batches(test, c.batch_size or 96, plain, options.seed, shuffle=False, device=device, stream="test")
+    test, tests = open_test(c, options, device)
     channels, layers = shape_of(tensors, imagenet)
     model = build(genotype, imagenet, len(test.classes), c.channels or channels, c.layers or layers)
     load_strict(model, tensors, drop=("auxiliary_head.",), source=c.checkpoint)
@@ -68,3 +61,16 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         found = test_metrics(model, tests.epoch(0), device, options.precision)
         metrics = {**found.as_dict(), "images": found.images, "parameters": parameters(model)}
         return run.finish({"metrics": metrics, "architecture": genotype.as_dict()})
+
+
+def open_test(c: EvaluateSettings, options: Any, device: torch.device) -> tuple[Any, Any]:
+    """(test set, its batches). Raises UserError."""
+    if is_imagenet(c.dataset):
+        test = open_pictures(c.dataset, "test", options)
+        return test, FolderBatches(
+            test, c.batch_size or 128, EvalPictures(), options.seed, shuffle=False, device=device, workers=c.workers
+        )
+    images = open_images(c.dataset, "test", options)
+    check_pixels(c.dataset, images.size)
+    plain = Augmentation(*constants(images.name))
+    return images, Batches(images, c.batch_size or 96, plain, options.seed, shuffle=False, device=device, stream="test")

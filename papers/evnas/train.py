@@ -53,8 +53,38 @@ def drop_path_probability(final: float, epoch: int, epochs: int) -> float:
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     """The ``train`` verb on CIFAR-like sets."""
     check_ranges(settings)
-    c, device, world = settings, pick_device(options), distributed.world_size()
+    c, device = settings, pick_device(options)
     genotype = load_genotype(c.arch)
+    batches, tests, classes, pins = open_cifar(c, options, device)
+    network = lambda: build(genotype, False, classes, c.channels, c.layers, c.auxiliary)  # noqa: E731
+    return _run(
+        c, options, device, network, batches, tests, lambda epoch: cifar_lr(c, epoch),
+        torch.nn.functional.cross_entropy, {"data": pins}, keep_best=False,
+    )  # fmt: skip
+
+
+def train_imagenet(settings: TrainImageNetSettings, options: Any) -> dict[str, Any]:
+    """The ``train --recipe imagenet`` verb: 224-pixel pictures from class folders or LMDB."""
+    check_ranges(settings)
+    c, device = settings, pick_device(options)
+    genotype = load_genotype(c.arch)
+    batches, tests, classes, pins = open_imagenet(c, options, device)
+
+    def criterion(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return label_smoothing_cross_entropy(logits, target, c.label_smoothing)
+
+    network = lambda: build(genotype, True, classes, c.channels, c.layers, c.auxiliary)  # noqa: E731
+    return _run(
+        c, options, device, network, batches, tests, lambda epoch: imagenet_lr(c, epoch), criterion,
+        {"data": pins}, keep_best=True,
+    )  # fmt: skip
+
+
+Opened = tuple[Any, Any, int, dict[str, str]]
+
+
+def open_cifar(c: TrainSettings, options: Any, device: torch.device) -> Opened:
+    """(training batches, test batches, classes, pins) of images in memory. Raises UserError."""
     if is_imagenet(c.dataset):
         raise UserError(f"{c.dataset} takes the ImageNet recipe; add --recipe imagenet")
     images, test = (open_images(c.dataset, split, options) for split in ("train", "test"))
@@ -62,26 +92,21 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     check_depth(c.layers, c.auxiliary)
     if c.train_images:
         images = images.subset(range(min(c.train_images, len(images))))
-    mean, std = constants(images.name)
+    world, (mean, std) = distributed.world_size(), constants(images.name)
     augmentation = Augmentation(mean, std, pad=c.pad, flip=c.flip, cutout=c.cutout)
     batches = Batches(
         images, per_process(c.batch_size, world), augmentation, options.seed, device=device, rank=distributed.rank(),
         world=world,
     )  # fmt: skip
     tests = Batches(test, c.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test")
-    network = lambda: build(genotype, False, len(images.classes), c.channels, c.layers, c.auxiliary)  # noqa: E731
-    return _run(
-        c, options, device, network, batches, tests, lambda epoch: cifar_lr(c, epoch),
-        torch.nn.functional.cross_entropy, {"data": {**images.pins, **test.pins}}, keep_best=False,
-    )  # fmt: skip
+    return batches, tests, len(images.classes), {**images.pins, **test.pins}
 
 
-def train_imagenet(settings: TrainImageNetSettings, options: Any) -> dict[str, Any]:
-    """The ``train --recipe imagenet`` verb: 224-pixel pictures from class folders or LMDB."""
-    check_ranges(settings)
-    c, device, world = settings, pick_device(options), distributed.world_size()
-    genotype = load_genotype(c.arch)
+def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) -> Opened:
+    """The same of pictures: random resized crop, flip, colour jitter; for testing the centre of 256."""
+    check_depth(c.layers, c.auxiliary)
     pictures, test = (open_pictures(c.dataset, split, options) for split in ("train", "test"))
+    world = distributed.world_size()
     batches = FolderBatches(
         pictures, per_process(c.batch_size, world), TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed,
         device=device, workers=c.workers, rank=distributed.rank(), world=world,
@@ -90,15 +115,7 @@ def train_imagenet(settings: TrainImageNetSettings, options: Any) -> dict[str, A
         test, c.eval_batch_size, EvalPictures(), options.seed, shuffle=False, device=device, stream="test",
         workers=c.workers,
     )  # fmt: skip
-
-    def criterion(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return label_smoothing_cross_entropy(logits, target, c.label_smoothing)
-
-    network = lambda: build(genotype, True, len(pictures.classes), c.channels, c.layers, c.auxiliary)  # noqa: E731
-    return _run(
-        c, options, device, network, batches, tests, lambda epoch: imagenet_lr(c, epoch), criterion,
-        {"data": {**pictures.pins, **test.pins}}, keep_best=True,
-    )  # fmt: skip
+    return batches, tests, len(pictures.classes), {**pictures.pins, **test.pins}
 
 
 def per_process(batch_size: int, world: int) -> int:

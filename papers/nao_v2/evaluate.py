@@ -14,7 +14,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
 from common.training import evaluate as evaluate_model
-from papers.nao_v2 import datasets
+from papers.nao_v2 import cost, datasets
 from papers.nao_v2.architectures import PUBLISHED_TEXT, Architecture, load, parse, space_of, text_of
 from papers.nao_v2.network import Network
 from papers.nao_v2.settings import EvaluateSettings
@@ -126,9 +126,8 @@ def build(c: EvaluateSettings, stored: Stored, classes: int, kind: str) -> tuple
     raise first
 
 
-def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
-    """The ``evaluate`` verb: eval mode, running statistics, no auxiliary head; error = 100 - top-1."""
-    c = settings
+def opened(c: EvaluateSettings, options: Any) -> tuple[Any, tuple[Any, ...], str]:
+    """(test set, what ``build`` gives, kind of network). Raises UserError."""
     if not c.checkpoint:
         raise UserError(
             "evaluate needs weights: --checkpoint FILE (weights.safetensors of a training, or the authors' file)"
@@ -137,10 +136,14 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     kind = "imagenet" if "stem0.0.weight" in stored.weights else "cifar"
     if c.dataset == "imagenet" and kind == "cifar":
         raise UserError(f"{c.checkpoint} is of a CIFAR network; --dataset imagenet needs an ImageNet one")
-    device = pick_device(options)
     test = datasets.open_set(c.dataset, "test", kind, options)
-    classes = len(test.classes)
-    network, architecture, space, channels, layers = build(c, stored, classes, kind)
+    return test, build(c, stored, len(test.classes), kind), kind
+
+
+def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
+    """The ``evaluate`` verb: eval mode, running statistics, no auxiliary head; error = 100 - top-1."""
+    c, device = settings, pick_device(options)
+    test, (network, architecture, space, channels, layers), kind = opened(c, options)
     text = text_of(architecture)
     extra = {"data": test.pins, "pinned": test.pinned, "architecture": text}
     with open_run(options, c, extra) as run:
@@ -150,7 +153,9 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         found = evaluate_model(
             network.to(device), run.progress(batches.epoch(0), "evaluate"), device, options.precision
         )
-        size = size_of(architecture, kind=kind, channels=channels, layers=layers, classes=classes, space=space)
+        size = size_of(
+            architecture, kind=kind, channels=channels, layers=layers, classes=len(test.classes), space=space
+        )
         metrics = {
             "top1_error_percent": found.top1_error,
             "top5_error_percent": found.top5_error,
@@ -162,3 +167,14 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
             "layers": layers,
         }
         return run.finish({"metrics": metrics, "architecture": text})
+
+
+def plan(settings: EvaluateSettings, options: Any) -> list[str]:
+    """What an evaluation would do."""
+    test, (_, architecture, space, channels, layers), kind = opened(settings, options)
+    size = size_of(architecture, kind=kind, channels=channels, layers=layers, classes=len(test.classes), space=space)
+    lines = [f"{len(test):,} images, {size.parameters:,} parameters, {size.macs:,} multiply-adds per image"]
+    if kind == "cifar":  # the estimate is for 32x32 images
+        seconds = cost.score_seconds(len(test), channels, layers)
+        lines.append(f"about {cost.duration(seconds)} on one CPU thread")
+    return lines

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from common.architecture import save_architecture
+from common.checkpoints import save_weights
 from common.cli import RunOptions
+from common.counting import parameters
 from common.data.folder import open_pictures
 from common.errors import UserError
 from papers.evnas import train as train_module
@@ -17,6 +20,7 @@ from papers.evnas.architectures import PUBLISHED
 from papers.evnas.describe import describe, edges_of, space_size
 from papers.evnas.evaluate import evaluate
 from papers.evnas.networks import build, load_genotype
+from papers.evnas.planning import plan_evaluate, plan_train
 from papers.evnas.settings_train import EvaluateSettings, TrainImageNetSettings, TrainSettings
 from papers.evnas.train import train, train_imagenet
 
@@ -153,3 +157,17 @@ def test_counts_of_the_space_and_the_drawing():
     assert space_size("s1") == (180 * 7**8) ** 2 and space_size("s2") == 15625
     edges = edges_of(load_genotype("EvNASA").normal)
     assert edges[0] == ("c_{k-2}", "0", "sep_conv_3x3") and len(edges) == 12
+
+
+def test_plans_of_training_and_evaluation(tmp_path):
+    """Steps are those of the run, nothing is written; evaluation reads the sizes off the weights."""
+    settings = TrainSettings(**TINY)
+    lines = plan_train(settings, options(tmp_path / "run"))
+    steps = re.search(r"2 x (\d+) = (\d+) steps of (\d+) images", lines[1])
+    assert steps and int(steps[2]) == 2 * int(steps[1]) == 2 * -(-settings.train_images // settings.batch_size)
+    assert "1 min on one CPU core" in lines[2] and not (tmp_path / "run").exists()
+    network = build(load_genotype("EvNASA"), False, 10, 4, 3)
+    save_weights(network, tmp_path / "w.safetensors")
+    evaluation = EvaluateSettings(arch="EvNASA", dataset="digits", checkpoint=str(tmp_path / "w.safetensors"))
+    assert f"{parameters(network):,} parameters" in plan_evaluate(evaluation, options(tmp_path / "run"))[0]
+    assert not (tmp_path / "run").exists()
