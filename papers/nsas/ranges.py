@@ -8,26 +8,11 @@ from typing import Any
 from common import ranges
 
 POSITIVE = (
-    "epochs",
-    "batch_size",
-    "eval_batch_size",
-    "channels",
-    "layers",
-    "cells",
-    "width",
-    "bptt",
-    "recent",
-    "neighbours",
-    "select_rounds",
-    "select_candidates",
-    "select_batch_size",
-    "evaluate_every",
-    "probe_every",
-    "probe_images",
-    "rank_cells",
-    "nonmono",
-)
-ABOVE_ZERO = ("clip", "tau_max", "tau_min")  # fmt: skip
+    "epochs", "batch_size", "eval_batch_size", "channels", "layers", "cells", "width", "bptt", "recent", "neighbours",
+    "select_rounds", "select_candidates", "select_batch_size", "evaluate_every", "probe_every", "probe_images",
+    "rank_cells", "nonmono",
+)  # fmt: skip
+ABOVE_ZERO = ("clip", "tau_max", "tau_min")
 NOT_NEGATIVE = (
     "constraints", "train_images", "select_images", "select_rows", "rank_images", "recalibrate_batches",
     "recalibrate_chunks", "max_tokens", "max_types", "workers", "learning_rate", "weight_decay", "rollbacks",
