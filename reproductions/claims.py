@@ -8,6 +8,7 @@ and line, because a claim that silently never matches would look like a number n
 from __future__ import annotations
 
 import ast
+import math
 import re
 import shlex
 from dataclasses import dataclass, field, fields
@@ -38,7 +39,7 @@ UNITS = (
     "exact",  # text or a list, compared for equality
 )
 STANDARD_VERBS = ("search", "train", "evaluate", "draw", "describe")
-HOUSE_VERBS = ("claims", "check", "compare", "report", "readme", "data", "checkpoints")
+HOUSE_VERBS = ("claims", "check", "seeds", "compare", "report", "readme", "data", "checkpoints")
 NEEDS = re.compile(r"(training|search|gpu|quoted|(data|checkpoint|unpublished):[A-Za-z0-9_.+-]+)\Z")
 IDENTIFIER = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_+-]+)+\Z")
 
@@ -178,7 +179,7 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
     if values["unit"] not in UNITS:
         raise fault("unit", f"unknown unit {values['unit']!r}; units are {', '.join(UNITS)}")
     exact = values["unit"] == "exact"
-    if exact != isinstance(values["value"], (str, list)) or isinstance(values["value"], bool):
+    if not (isinstance(values["value"], (str, list)) if exact else _is_number(values["value"])):
         raise fault("value", f"value {values['value']!r} does not fit unit {values['unit']!r}")
     if values["paper_or_code"] not in ("paper", "code", "both"):
         raise fault("paper_or_code", "paper_or_code must be paper, code or both")
@@ -192,8 +193,8 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
             )
     for key, least in (("margin", 0), ("spread", 0), ("seeds", 1)):
         number = values.get(key)
-        if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float)) or number < least):
-            raise fault(key, f"{key} must be a number of at least {least}, not {number!r}")
+        if number is not None and not (_is_number(number) and number >= least):
+            raise fault(key, f"{key} must be a finite number of at least {least}, not {number!r}")
     if not values["margin_reason"].strip():
         raise fault("margin_reason", "say why this margin")
     problem = command_problem(values["command"]) if not {"quoted"} & set(values["needs"]) or values["command"] else ""
@@ -206,6 +207,10 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
     ):
         raise fault("compute", "compute must be describe:NAME:DATASET:KEY or call:MODULE:FUNCTION:ARG…")
     return Claim(**values, file=shown, line=line)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def command_problem(command: str) -> str:

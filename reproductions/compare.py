@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, load_all
-from reproductions.results import RESULTS, Result, load, matching
+from reproductions.results import RESULTS, Result, by_seed, load, matching
 from reproductions.statistics import binomial_interval, equivalence, kendall, paired, spread
 
 PROFILES = ("smoke", "proxy", "paper")
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m reproductions compare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,7 +82,7 @@ def seeds(results: list[Result], metric: str = "") -> list[dict[str, Any]]:
         keys = {k for r in group for k, v in r.metrics.items() if isinstance(v, (int, float))}
         wanted = [metric] if metric else sorted(k for k in keys if k.endswith(("_error_percent", "perplexity")))
         for key in wanted:
-            values = {r.seed: float(r.metrics[key]) for r in group if isinstance(r.metrics.get(key), (int, float))}
+            values = by_seed(group, key)
             if not values:
                 continue
             s = spread(list(values.values()))
@@ -104,10 +105,9 @@ def against_claims(results: list[Result], paper: str | None) -> list[dict[str, A
     for claim in load_all(paper):
         if claim.kind in ("computed", "quoted") or claim.unit == "exact":
             continue
-        found = [r for r in matching(claim, results) if isinstance(r.metrics.get(claim.metric_key), (int, float))]
-        if not found:
+        values = list(by_seed(matching(claim, results), claim.metric_key).values())
+        if not values:
             continue
-        values = [float(r.metrics[claim.metric_key]) for r in found]
         tost = equivalence(values, float(claim.value), float(claim.margin))
         s = spread(values)
         rows.append({

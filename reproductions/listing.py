@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, load_all
 from reproductions.results import RESULTS, load
 from reproductions.verdicts import VERDICTS, Verdict, decide_all
@@ -16,7 +17,7 @@ KINDS = ("computed", "data", "checkpoint", "training", "search", "quoted", "unpu
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reproductions claims", description=__doc__)
+    parser = OneLineParser(prog="python -m reproductions claims", description=__doc__)
     parser.add_argument("--paper", choices=PAPERS)
     parser.add_argument("--kind", choices=KINDS, help="the hardest thing a claim needs")
     parser.add_argument("--verdict", choices=VERDICTS)
@@ -24,6 +25,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: results)")
     args = parser.parse_args(argv)
     claims = [c for c in load_all(args.paper) if args.kind in (None, c.kind)]
+    if not args.results.is_dir():
+        raise UserError(f"{args.results} is no folder; --results takes a folder of results")
     verdicts = [v for v in decide_all(claims, load(args.results)) if args.verdict in (None, v.verdict)]
     if args.json:
         print(json.dumps([v.as_dict() for v in verdicts], indent=1, sort_keys=True, ensure_ascii=False))

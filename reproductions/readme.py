@@ -9,7 +9,6 @@ that a machine without them checks the same tables; a machine that has them comp
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.records import write_json
+from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, ROOT, load_all
 from reproductions.listing import measured, published
 from reproductions.results import load
@@ -30,7 +30,7 @@ TITLES = {"cream": "Cream", "evnas": "EvNAS", "nao_v2": "NAO-V2", "nsas": "NSAS"
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reproductions readme", description=__doc__)
+    parser = OneLineParser(prog="python -m reproductions readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a table is stale")
     args = parser.parse_args(argv)
     verdicts = {paper: decided(paper) for paper in PAPERS}

@@ -6,7 +6,6 @@ scatter, seed spread, hardware and versions. Nothing is loaded from elsewhere.
 
 from __future__ import annotations
 
-import argparse
 import html
 import json
 from collections import Counter
@@ -15,11 +14,12 @@ from typing import Any
 
 from common.records import environment, write_text
 from reproductions import figures
+from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, load_all
 from reproductions.compare import groups
 from reproductions.listing import measured, number, published
 from reproductions.readme import TITLES
-from reproductions.results import RESULTS, Result, load
+from reproductions.results import RESULTS, Result, by_seed, load
 from reproductions.statistics import spread
 from reproductions.verdicts import VERDICTS, Verdict, decide_all
 
@@ -35,7 +35,7 @@ addEventListener("beforeprint", () => document.querySelectorAll("details").forEa
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reproductions report", description=__doc__)
+    parser = OneLineParser(prog="python -m reproductions report", description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: results)")
     parser.add_argument("--out", type=Path, help="default: report.html in the folder of results")
     args = parser.parse_args(argv)
@@ -135,7 +135,7 @@ def result_table(results: list[Result]) -> str:
     for name, group in groups(results).items():
         cells = []
         for key in keys:
-            values = [float(r.metrics[key]) for r in group if isinstance(r.metrics.get(key), (int, float))]
+            values = list(by_seed(group, key).values())
             s = spread(values) if values else None
             if s is None:
                 cells.append("–")
@@ -144,7 +144,7 @@ def result_table(results: list[Result]) -> str:
             else:
                 cells.append(number(s.mean, "") + (f" ± {s.sd:.2g}" if s.sd > 0 else ""))
         marks = " (unpinned data)" if any(r.unpinned for r in group) else ""
-        seeds = ", ".join(str(r.seed) for r in sorted(group, key=lambda r: r.seed))
+        seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in group}))
         rows.append([html.escape(name.split("/", 2)[2]) + marks, seeds, *cells])
     return table([("stage", ""), ("seeds", ""), *((k.replace("_", " "), "n") for k in keys)], rows)
 

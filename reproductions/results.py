@@ -19,6 +19,10 @@ from reproductions.claims import ROOT, Claim
 RESULTS = ROOT / "results"
 
 
+SUBJECT = ("dataset", "text", "arch")
+"""Settings that say what was measured; the others say at which scale."""
+
+
 @dataclass(frozen=True)
 class Result:
     """One finished run."""
@@ -86,11 +90,20 @@ def load(folder: Path = RESULTS, profile: str | None = None, paper: str | None =
     return [read(path) for path in sorted(folder.glob(pattern))]
 
 
+def by_seed(results: list[Result], key: str) -> dict[int, float]:
+    """Metric ``key`` of each seed; runs of the same seed are one value, their mean, lest they feign certainty."""
+    found: dict[int, list[float]] = {}
+    for r in results:
+        if isinstance(r.metrics.get(key), (int, float)):
+            found.setdefault(r.seed, []).append(float(r.metrics[key]))
+    return {seed: sum(values) / len(values) for seed, values in sorted(found.items())}
+
+
 def matching(claim: Claim, results: list[Result]) -> list[Result]:
     """Results that answer the claim's command (see claims/README.md).
 
-    Of the paper profile only runs whose every result-bearing setting is what the command means count; of smaller
-    profiles all runs of the same stage are named, since they never count anyway.
+    Of the paper profile only runs whose every result-bearing setting is what the command means count, in its precision;
+    smaller runs never count, and are named where stage, data set and architecture are the claim's.
     """
     if claim.result:
         return [r for r in results if r.path.match(claim.result)]
@@ -107,8 +120,8 @@ def matching(claim: Claim, results: list[Result]) -> list[Result]:
     def answers(result: Result) -> bool:
         if result.stage != options.section or (result.variant or "authors") != options.variant:
             return False
-        if result.profile != "paper":
-            return True
+        if (result.raw.get("precision") or "fp32") != options.precision:
+            return False
         if pinned:
             # one file, one test: its flags stand in checkpoints.yaml, so folder and data set say enough
             named = {
@@ -116,7 +129,8 @@ def matching(claim: Claim, results: list[Result]) -> list[Result]:
                 result.path.parent.name.removeprefix("evaluate-"),
             }
             return bool(pinned & named) and result.settings.get("dataset") == wanted.get("dataset")
-        return all(result.settings.get(name) == value for name, value in wanted.items())
+        names = wanted if result.profile == "paper" else [name for name in SUBJECT if name in wanted]
+        return all(result.settings.get(name) == wanted[name] for name in names)
 
     return [r for r in mine if answers(r)]
 

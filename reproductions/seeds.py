@@ -9,7 +9,6 @@ run is recognised and a killed one goes on, so the verb can be called again. The
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from common.errors import UserError
+from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT
 
 PIPELINES = {
@@ -30,7 +30,7 @@ _ITEM = re.compile(r"\$\{item\.(\w+)\}")
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reproductions seeds", description=__doc__)
+    parser = OneLineParser(prog="python -m reproductions seeds", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--profile", choices=sorted(PIPELINES), default="smoke")
     parser.add_argument("--paper", default="", help="only this paper's runs")

@@ -16,7 +16,7 @@ from typing import Any
 from common.errors import UserError
 from reproductions.claims import Claim
 from reproductions.computed import value_of
-from reproductions.results import Result, matching
+from reproductions.results import Result, by_seed, matching
 from reproductions.statistics import equivalence, spread
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
@@ -80,7 +80,8 @@ def decide(claim: Claim, results: list[Result]) -> Verdict:
     full = [r for r in found if r.profile == "paper"]
     if not full:
         return Verdict(claim, NOT_RUN, reason=_missing(claim, found))
-    values = [float(r.metrics[claim.metric_key]) for r in full]
+    seeds = by_seed(full, claim.metric_key)
+    values = list(seeds.values())
     s = spread(values)
     sources = tuple(str(r.path) for r in full)
     interval = None if math.isnan(s.t[0]) else s.t
@@ -92,9 +93,9 @@ def decide(claim: Claim, results: list[Result]) -> Verdict:
         return verdict(INCONCLUSIVE, "made from unpinned data")
     target, margin = float(claim.value), float(claim.margin)
     if claim.kind in ("checkpoint", "data"):
-        return verdict(REPRODUCED if all(_within(v, target, margin) for v in values) else NOT_REPRODUCED)
-    seeds = len({r.seed for r in full})
-    if seeds < 2:
+        each = [float(r.metrics[claim.metric_key]) for r in full]
+        return verdict(REPRODUCED if all(_within(v, target, margin) for v in each) else NOT_REPRODUCED)
+    if len(seeds) < 2:
         return verdict(INCONCLUSIVE, "one seed says nothing about the spread; run at least three")
     found_equal = equivalence(values, target, margin)
     if found_equal.verdict == "equivalent":
@@ -103,7 +104,7 @@ def decide(claim: Claim, results: list[Result]) -> Verdict:
         return verdict(NOT_REPRODUCED)
     low, high = found_equal.interval
     return verdict(
-        INCONCLUSIVE, f"{seeds} seeds leave [{low:.4g}, {high:.4g}] against {target:g} ± {margin:g}; run more"
+        INCONCLUSIVE, f"{len(seeds)} seeds leave [{low:.4g}, {high:.4g}] against {target:g} ± {margin:g}; run more"
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.settings import plain, result_bearing
 from reproductions.claims import Claim
-from reproductions.results import Result
+from reproductions.results import Result, by_seed, matching, resolve
 from reproductions.statistics import binomial_interval, equivalence, kendall, paired, spread
 from reproductions.verdicts import decide
 
@@ -97,3 +99,37 @@ def test_paired_and_kendall():
     tau, (low, high), p_value = kendall(list(x), list(x + 5 * np.sin(x)))
     assert low < tau < high
     assert p_value < 1e-4
+
+
+def test_runs_of_one_seed_are_one_value():
+    """Repetition is no evidence: four copies of one seed decide no more than one."""
+    different = results([2.44, 2.50])
+    copies = [replace(different[0], path=Path(f"results/paper/evnas/train-again{i}/result.json")) for i in range(3)]
+    once, again = (decide(Claim(**BASE), [*different, *more]) for more in ([], copies))
+    assert again.verdict == once.verdict == "inconclusive"
+    assert again.n == once.n == 2 and again.measured == once.measured == pytest.approx(2.47)
+    assert by_seed([*different, replace(different[1], metrics={"top1_error_percent": 2.6})], "top1_error_percent") == {
+        0: 2.44,
+        1: pytest.approx(2.55),
+    }
+
+
+TRAINED = {**BASE, "result": "", "command": "python -m papers.evnas train --arch EvNASA --dataset cifar10"}
+
+
+def answering(profile, precision="fp32", **settings):
+    """Whether a training run with these settings answers the claim above."""
+    full = plain(result_bearing(resolve(TRAINED["command"])[0]))
+    result = Result(
+        Path("results/x/evnas/train-0/result.json"), "evnas", "train", profile, 0, settings={**full, **settings},
+        metrics={"top1_error_percent": 2.5}, raw={"precision": precision, "variant": "authors"},
+    )  # fmt: skip
+    return bool(matching(Claim(**TRAINED), [result]))
+
+
+def test_which_runs_answer_a_claim():
+    assert answering("paper") and answering("proxy", channels=8)
+    assert not answering("paper", channels=8)
+    assert not answering("paper", precision="bf16")
+    for profile in ("paper", "proxy"):
+        assert not answering(profile, arch="EvNASB") and not answering(profile, dataset="cifar100")
