@@ -1,8 +1,8 @@
 """Testing trained weights: one's own, or the authors' checkpoints (README, "Evaluation").
 
 The network is built without auxiliary head; the checkpoint's head and a ``module.`` prefix are taken off, and
-everything
-else must fit exactly (the authors' programs load non-strictly and would test an untrained network without a word).
+everything else must fit exactly (the authors' programs load non-strictly and would test an untrained network without a
+word).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from common.runs import open_run
 from common.spaces.sizes import check_pixels
 from common.training import evaluate as test_metrics
 from papers.evnas.networks import build, constants, is_imagenet, load_genotype
+from papers.evnas.ranges import check_ranges
 from papers.evnas.settings_train import EvaluateSettings
 
 
@@ -33,8 +34,12 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         raise UserError(
             "no checkpoint given; add --checkpoint FILE (weights.safetensors of train, or the authors' file)"
         )
-    tensors = load_tensors(Path(path))
-    return strip_prefix(tensors.get("state_dict", tensors))
+    tensors: Any = load_tensors(Path(path))
+    if isinstance(tensors, dict):
+        tensors = tensors.get("state_dict", tensors)
+    if not isinstance(tensors, dict) or not all(isinstance(key, str) for key in tensors):
+        raise UserError(f"{path} holds no state dict (names and tensors); give the weights of a network")
+    return strip_prefix(tensors)
 
 
 def shape_of(tensors: dict[str, Any], imagenet: bool) -> tuple[int, int]:
@@ -45,12 +50,18 @@ def shape_of(tensors: dict[str, Any], imagenet: bool) -> tuple[int, int]:
     return channels, max(cells) + 1 if cells else 0
 
 
+def of_imagenet(tensors: dict[str, Any]) -> bool:
+    """Whether the weights are of the ImageNet form (two stems, 224 pixels): the folder's name need not say so."""
+    return any(key.startswith("stem0.") for key in tensors)
+
+
 def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     """The ``evaluate`` verb: top-1 and top-5 error in eval mode on the test set."""
+    check_ranges(settings, defaults=("channels", "layers"))
     c, device = settings, pick_device(options)
-    genotype, imagenet = load_genotype(c.arch), is_imagenet(c.dataset)
-    tensors = read_checkpoint(c.checkpoint)
-    test, tests = open_test(c, options, device)
+    genotype, tensors = load_genotype(c.arch), read_checkpoint(c.checkpoint)
+    imagenet = of_imagenet(tensors)
+    test, tests = open_test(c, imagenet, options, device)
     channels, layers = shape_of(tensors, imagenet)
     model = build(genotype, imagenet, len(test.classes), c.channels or channels, c.layers or layers)
     load_strict(model, tensors, drop=("auxiliary_head.",), source=c.checkpoint)
@@ -63,9 +74,11 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         return run.finish({"metrics": metrics, "architecture": genotype.as_dict()})
 
 
-def open_test(c: EvaluateSettings, options: Any, device: torch.device) -> tuple[Any, Any]:
+def open_test(c: EvaluateSettings, imagenet: bool, options: Any, device: torch.device) -> tuple[Any, Any]:
     """(test set, its batches). Raises UserError."""
-    if is_imagenet(c.dataset):
+    if is_imagenet(c.dataset) and not imagenet:
+        raise UserError(f"{c.checkpoint} is of a CIFAR network; --dataset {c.dataset} needs an ImageNet one")
+    if imagenet:
         test = open_pictures(c.dataset, "test", options)
         return test, FolderBatches(
             test, c.batch_size or 128, EvalPictures(), options.seed, shuffle=False, device=device, workers=c.workers

@@ -13,8 +13,8 @@ import torch
 
 from common import distributed
 from common.counting import macs, parameters
-from papers.evnas.evaluate import open_test, read_checkpoint, shape_of
-from papers.evnas.networks import build, is_imagenet, load_genotype
+from papers.evnas.evaluate import of_imagenet, open_test, read_checkpoint, shape_of
+from papers.evnas.networks import build, load_genotype
 from papers.evnas.ranges import check_ranges
 from papers.evnas.settings_train import EvaluateSettings, TrainImageNetSettings, TrainSettings
 from papers.evnas.train import open_cifar, open_imagenet
@@ -46,9 +46,11 @@ def plan_train(settings: TrainSettings | TrainImageNetSettings, options: Any) ->
 
 def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
     """One pass over the test set."""
-    c, imagenet = settings, is_imagenet(settings.dataset)
-    channels, layers = shape_of(read_checkpoint(c.checkpoint), imagenet)
-    test, tests = open_test(c, options, CPU)
+    check_ranges(settings, defaults=("channels", "layers"))
+    c, tensors = settings, read_checkpoint(settings.checkpoint)
+    imagenet = of_imagenet(tensors)
+    channels, layers = shape_of(tensors, imagenet)
+    test, tests = open_test(c, imagenet, options, CPU)
     count, multiply_adds, size = _sizes(
         c, imagenet, tests, len(test.classes), c.channels or channels, c.layers or layers
     )

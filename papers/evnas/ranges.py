@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from common import ranges
@@ -14,6 +15,10 @@ NOT_NEGATIVE = (
 RATES = ("momentum", "drop_path", "label_smoothing")
 
 
-def check_ranges(settings: Any) -> None:
-    """Raises UserError for the first of the settings that is out of range, or no finite number."""
-    ranges.check_ranges(settings, at_least_one=POSITIVE, not_negative=NOT_NEGATIVE, rates=RATES)
+def check_ranges(settings: Any, defaults: Sequence[str] = ()) -> None:
+    """Raises UserError for the first of the settings that is out of range, or no finite number.
+
+    defaults: sizes that may be 0, which stands for those of the checkpoint.
+    """
+    positive = [name for name in POSITIVE if name not in defaults]
+    ranges.check_ranges(settings, at_least_one=positive, not_negative=(*NOT_NEGATIVE, *defaults), rates=RATES)

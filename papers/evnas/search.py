@@ -139,6 +139,8 @@ def check(settings: SearchSettings, rules: Rules) -> None:
         raise UserError(f"--generations {settings.generations}: at least one is needed")
     if settings.beta <= 0:
         raise UserError(f"--beta {settings.beta} does not favour the chosen operations; give a positive number")
+    if settings.nesterov and not settings.momentum:
+        raise UserError("Nesterov's form needs a momentum; raise --momentum above 0 or add --no-nesterov")
     if isinstance(settings, SearchS1) and settings.layers < 3:
         raise UserError(f"--layers {settings.layers}: two reduction cells and a normal one need at least 3")
 

@@ -1,7 +1,6 @@
 """Training a network from scratch: the CIFAR recipe and the ImageNet recipe (README, "Training").
 
-Loss = CE(main) + 0.4 CE(auxiliary) (ImageNet: label-smoothed), SGD, gradients clipped at norm 5, drop-path growing
-from 0.
+Loss = CE(main) + 0.4 CE(auxiliary) (ImageNet: label-smoothed), SGD, gradients clipped at norm 5, drop-path from 0.
 The CIFAR weights kept are the last epoch's, the ImageNet weights the best epoch's, as in the authors' programs.
 """
 
@@ -92,6 +91,7 @@ def open_cifar(c: TrainSettings, options: Any, device: torch.device) -> Opened:
     check_depth(c.layers, c.auxiliary)
     if c.train_images:
         images = images.subset(range(min(c.train_images, len(images))))
+    check_last_batch(len(images), c)
     world, (mean, std) = distributed.world_size(), constants(images.name)
     augmentation = Augmentation(mean, std, pad=c.pad, flip=c.flip, cutout=c.cutout)
     batches = Batches(
@@ -106,6 +106,7 @@ def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) 
     """The same of pictures: random resized crop, flip, colour jitter; for testing the centre of 256."""
     check_depth(c.layers, c.auxiliary)
     pictures, test = (open_pictures(c.dataset, split, options) for split in ("train", "test"))
+    check_last_batch(len(pictures), c)
     world = distributed.world_size()
     batches = FolderBatches(
         pictures, per_process(c.batch_size, world), TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed,
@@ -116,6 +117,15 @@ def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) 
         workers=c.workers,
     )  # fmt: skip
     return batches, tests, len(pictures.classes), {**pictures.pins, **test.pins}
+
+
+def check_last_batch(images: int, c: TrainSettings | TrainImageNetSettings) -> None:
+    """The auxiliary classifier normalises single pixels, so a batch of one image has no variance. Raises UserError."""
+    if c.auxiliary and images % per_process(c.batch_size, distributed.world_size()) == 1:
+        raise UserError(
+            f"{images} images leave a last batch of one, which the auxiliary classifier cannot normalise; change "
+            f"--batch-size {c.batch_size} or add --no-auxiliary"
+        )
 
 
 def per_process(batch_size: int, world: int) -> int:

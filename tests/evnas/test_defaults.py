@@ -20,8 +20,9 @@ from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
 SHARED = {
     "dataset": "cifar10", "channels": 16, "generations": 50, "batch_size": 64, "fitness_batch_size": 1024,
     "learning_rate": 0.025, "learning_rate_min": 0.001, "momentum": 0.9, "weight_decay": 3e-4, "clip": 5.0,
-    "flip": True, "population": 50, "tournament": 10, "elites": 1, "mutation_rate": 0.1, "decode_train": True, "decode_fitness": True,
-    "beta": 1.0, "crossover": True, "mutation": True, "strategy": "evolution", "train_images": 0, "fitness_size": 0,
+    "flip": True, "population": 50, "tournament": 10, "elites": 1, "mutation_rate": 0.1, "decode_train": True,
+    "decode_fitness": True, "beta": 1.0, "crossover": True, "mutation": True, "strategy": "evolution",
+    "train_images": 0, "fitness_size": 0,
     "pad": -1,
 }  # fmt: skip
 PUBLISHED = {

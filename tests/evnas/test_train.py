@@ -11,11 +11,12 @@ import torch
 
 from common.architecture import save_architecture
 from common.checkpoints import save_weights
-from common.cli import RunOptions
+from common.cli import RunOptions, main
 from common.counting import parameters
 from common.data.folder import open_pictures
 from common.errors import UserError
 from papers.evnas import train as train_module
+from papers.evnas.__main__ import VERBS
 from papers.evnas.architectures import PUBLISHED
 from papers.evnas.describe import describe, edges_of, space_size
 from papers.evnas.evaluate import evaluate
@@ -171,3 +172,46 @@ def test_plans_of_training_and_evaluation(tmp_path):
     evaluation = EvaluateSettings(arch="EvNASA", dataset="digits", checkpoint=str(tmp_path / "w.safetensors"))
     assert f"{parameters(network):,} parameters" in plan_evaluate(evaluation, options(tmp_path / "run"))[0]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("search --space s2 --momentum 0", "Nesterov's form needs a momentum"),
+        ("train --auxiliary --train-images 97 --batch-size 96", "97 images leave a last batch of one"),
+        ("train --auxiliary --layers 1", "has one reduction"),
+        ("evaluate --channels -5", "--channels must be 0 or more"),
+    ],
+)
+def test_one_line_for_what_cannot_run(command, words, tmp_path, capsys):
+    assert words in mistake(capsys, *command.split(), "--out", str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(2)], torch.zeros(2), {1: torch.zeros(2)}, {"state_dict": [1]}])
+def test_a_file_without_a_state_dict(content, tmp_path, capsys):
+    torch.save(content, tmp_path / "w.pt")
+    line = mistake(capsys, "evaluate", "--checkpoint", str(tmp_path / "w.pt"), "--out", str(tmp_path / "run"))
+    assert "holds no state dict" in line
+
+
+def mistake(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        main("evnas", VERBS, list(arguments))
+    lines = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2 and len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_imagenet_weights_are_known_by_their_keys(tmp_path, capsys):
+    """Whatever the folder is called: the weights of a two-stem network are tested at 224 pixels."""
+    from PIL import Image
+
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / "pictures" / part / name).mkdir(parents=True)
+            Image.new("RGB", (30, 40), (80, 0, 0)).save(tmp_path / "pictures" / part / name / "0.png")
+    save_weights(build(load_genotype("EvNASA"), True, 2, 4, 3), tmp_path / "w.safetensors")
+    settings = EvaluateSettings(
+        dataset=str(tmp_path / "pictures"), checkpoint=str(tmp_path / "w.safetensors"), workers=0
+    )
+    assert evaluate(settings, options(tmp_path / "run", allow_unpinned=True))["metrics"]["images"] == 2
