@@ -25,7 +25,7 @@ FLOOR = {"top1_error_percent": 3.0, "test_perplexity": 15.0}
 # Beside errors, what depends on the chosen architecture or on floating point is bounded, never compared exactly.
 BANDED = ("error", "perplexity", "loss", "accuracy", "fitness", "score", "tau", "correlation", "reward")
 FOLLOWS_ARCHITECTURE = ("parameters", "macs", "flops", "arch", "novelty")
-WHEN_BEST = ("best_generation", "best_epoch")  # follows from noisy scores: any value is right
+WHEN_BEST = ("best_generation", "best_epoch")  # follows from noisy scores: any row of the history, from 0 or 1 on
 # Columns of history.csv that the settings alone decide: compared row by row, and so is the number of rows.
 SCHEDULES = ("phase", "iteration", "epoch", "generation", "lr", "drop_path", "tau", "constraints", "candidates")
 
@@ -78,7 +78,7 @@ def expectations(results: list[Result]) -> dict[str, Any]:
     for name, group in sorted(groups.items()):
         metrics: dict[str, Any] = {}
         keys = set.intersection(*[set(r.metrics) for r in group])
-        for key in sorted(keys - set(WHEN_BEST)):
+        for key in sorted(keys):
             values = [r.metrics[key] for r in group]
             how = rule(key)
             if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
@@ -88,6 +88,8 @@ def expectations(results: list[Result]) -> dict[str, Any]:
                 metrics[key] = _band(key, [float(v) for v in values])
                 if key == "test_perplexity" and "unigram_perplexity" in keys:
                     metrics[key]["below"] = "unigram_perplexity"  # a text model must have learned
+            elif key in WHEN_BEST:
+                metrics[key] = {"min": 0, "max": max(len(r.history()) for r in group)}
             elif how == "positive":
                 metrics[key] = {"min": 1}
             elif len(set(values)) == 1 and float(values[0]).is_integer():

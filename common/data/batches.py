@@ -80,7 +80,10 @@ class Batches:
             yield self._batch(index, epoch, number)
 
     def drawn(self, number: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """``count`` images drawn uniformly with replacement, as in ``epoch``; a function of ``number``."""
+        """``count`` images drawn uniformly with replacement: float32 [count, 3, H, W] channels last, int64 [count].
+
+        A function of (seed, stream, number).
+        """
         generator = seeds.generator(self.seed, self.stream, "drawn", number)
         index = torch.randint(len(self.images), (count,), generator=generator)
         return self._batch(index.to(self.images.labels.device), "drawn", number)

@@ -55,39 +55,21 @@ def applies(x: Tensor) -> bool:
     )
 
 
-def batch_norm(
-    x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None, bias: Tensor | None,
-    training: bool, momentum: float, eps: float,
-) -> Tensor:  # fmt: skip
-    """``torch.nn.functional.batch_norm``, sharper where ``applies(x)``; x float32 [B, C, H, W]."""
-    if not (training and applies(x)):
-        return functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
-    out, mean, var = _Normalise.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
-    if running_mean is not None and running_var is not None:
-        count = x.numel() // x.shape[1]
-        running_mean.lerp_(mean, momentum)
-        running_var.lerp_(var.mul_(count / max(1, count - 1)), momentum)
-    return out
-
-
 class BatchNorm2d(nn.BatchNorm2d):
-    """``torch.nn.BatchNorm2d`` with the statistics of :func:`batch_norm`; the same parameters, buffers and results."""
+    """``torch.nn.BatchNorm2d``, sharper where ``applies(x)``; the same parameters, buffers and results."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> the same shape."""
-        batch = self.training or self.running_mean is None
-        if not (batch and applies(x)):
+        """float32 [B, C, H, W] -> the same shape."""
+        if not ((self.training or self.running_mean is None) and applies(x)):
             return super().forward(x)
-        momentum = 0.0 if self.momentum is None else self.momentum
-        kept = self.training and self.track_running_stats  # else nothing is left behind
-        if kept and self.num_batches_tracked is not None:
+        out, mean, var = _Normalise.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
-        return batch_norm(
-            x, self.running_mean if kept else None, self.running_var if kept else None, self.weight, self.bias, True,
-            momentum, self.eps,
-        )  # fmt: skip
+            momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            count = x.numel() // x.shape[1]
+            self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
+            self.running_var.lerp_(var.mul_(count / (count - 1)), momentum)  # type: ignore[union-attr]
+        return out
 
 
 def sharpen(network: nn.Module) -> None:

@@ -27,3 +27,12 @@ def check_depth(layers: int, auxiliary: bool) -> None:
     """The auxiliary classifier follows the second reduction, and one layer has only one. Raises UserError."""
     if auxiliary and layers < 2:
         raise UserError(f"--layers {layers} has one reduction; the auxiliary classifier needs two, use --no-auxiliary")
+
+
+def check_last_batch(images: int, batch_size: int, auxiliary: bool) -> None:
+    """The CIFAR auxiliary classifier normalises single pixels, and one image has no variance. Raises UserError."""
+    if auxiliary and images % batch_size == 1:
+        raise UserError(
+            f"{images} images leave a last batch of one, which the auxiliary classifier cannot normalise; change the "
+            f"batch size of {batch_size} or use --no-auxiliary"
+        )

@@ -22,7 +22,7 @@ from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.runs import open_run
 from common.schedules import cosine, linear_then_slow, warm_up_factor
-from common.spaces.sizes import check_depth, check_pixels
+from common.spaces.sizes import check_depth, check_last_batch, check_pixels
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.evnas.networks import build, constants, is_imagenet, load_genotype
 from papers.evnas.ranges import check_ranges
@@ -91,8 +91,8 @@ def open_cifar(c: TrainSettings, options: Any, device: torch.device) -> Opened:
     check_depth(c.layers, c.auxiliary)
     if c.train_images:
         images = images.subset(range(min(c.train_images, len(images))))
-    check_last_batch(len(images), c)
     world, (mean, std) = distributed.world_size(), constants(images.name)
+    check_last_batch(len(images), per_process(c.batch_size, world), c.auxiliary)
     augmentation = Augmentation(mean, std, pad=c.pad, flip=c.flip, cutout=c.cutout)
     batches = Batches(
         images, per_process(c.batch_size, world), augmentation, options.seed, device=device, rank=distributed.rank(),
@@ -106,7 +106,6 @@ def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) 
     """The same of pictures: random resized crop, flip, colour jitter; for testing the centre of 256."""
     check_depth(c.layers, c.auxiliary)
     pictures, test = (open_pictures(c.dataset, split, options) for split in ("train", "test"))
-    check_last_batch(len(pictures), c)
     world = distributed.world_size()
     batches = FolderBatches(
         pictures, per_process(c.batch_size, world), TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed,
@@ -117,15 +116,6 @@ def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) 
         workers=c.workers,
     )  # fmt: skip
     return batches, tests, len(pictures.classes), {**pictures.pins, **test.pins}
-
-
-def check_last_batch(images: int, c: TrainSettings | TrainImageNetSettings) -> None:
-    """The auxiliary classifier normalises single pixels, so a batch of one image has no variance. Raises UserError."""
-    if c.auxiliary and images % per_process(c.batch_size, distributed.world_size()) == 1:
-        raise UserError(
-            f"{images} images leave a last batch of one, which the auxiliary classifier cannot normalise; change "
-            f"--batch-size {c.batch_size} or add --no-auxiliary"
-        )
 
 
 def per_process(batch_size: int, world: int) -> int:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common import distributed, seeds
+from common import seeds
 from common.counting import macs
 from common.data.text import Corpus, batchify
+from common.spaces.cost import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
 from papers.nsas.evaluate import open_test, training_settings
 from papers.nsas.experiments import open_batches
 from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
@@ -41,25 +42,16 @@ from papers.nsas.train_recurrent import build, load_cell
 if TYPE_CHECKING:
     from common.cli import RunOptions
 
-# Seconds of an image (step: forward and backward) and GB of its activations, times C / 10^9 multiply-adds.
-STEP, FORWARD, MEMORY, FORWARD_MEMORY = 6.5, 1.5, 4.0, 0.4
+# Seconds of an image and GB of its activations, times C / 10^9 multiply-adds, as in common.spaces.cost.
 STEP_201, FORWARD_201, MEMORY_201 = 1.4, 0.6, 1.0
 # Recurrent networks: seconds per 10^9 multiply-adds, and of the small calls of a time step (one cell; the mixture).
 STEP_WORD, FORWARD_WORD = 0.09, 0.032
 CALLS, CALLS_MIXTURE, FORWARD_CALLS = 1.1e-3, 2.5e-3, 0.3
 MEMORY_WORD, MEMORY_MIXTURE = 3.5e-7, 1.3e-6  # GB of a word and unit
-BASE = 0.35  # GB of an idle process with torch
 CPU = torch.device("cpu")
 EVERY_OPERATION = (tuple((operation, operation % 2) for operation in range(8)),) * 2  # a typical path
 TYPICAL_201 = "012343"
 EXACT_EPOCHS = 100  # the random chunks of so many epochs are counted, those of longer runs scaled from the first
-
-
-def estimate(seconds: float, memory: float) -> str:
-    """The last line of every plan."""
-    hours = f"{seconds / 3600:.2g}" if seconds < 99 * 3600 else f"{round(seconds / 3600, -1):,.0f}"
-    text = f"{hours} h" if seconds > 5400 else f"{seconds / 60:.2g} min" if seconds > 90 else "1-2 min"
-    return f"about {text} on one CPU core, {BASE + memory:.1f} GB of memory (rough: a factor of two)"
 
 
 def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str]:
@@ -160,19 +152,10 @@ def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
     """A derived CNN."""
     check(settings)
     c = settings
-    architecture = load_cnn(c.arch)
     batches, test, classes, _ = open_data(c, options, CPU)
-    count, size = _derived(architecture, is_imagenet(c.dataset), classes, c.channels, c.layers)
-    world, tests = distributed.world_size(), len(range(c.evaluate_every, c.epochs, c.evaluate_every)) + 1
-    images, held = c.epochs * len(batches) * c.batch_size, len(test) * c.eval_batch_size
-    seconds = size * (images * STEP + tests * held * FORWARD) / world
-    memory = size * max(c.batch_size // world * MEMORY, c.eval_batch_size * FORWARD_MEMORY)
-    return [
-        f"{c.arch}: {count:,} parameters, {size * c.channels * 1e3:.1f} M multiply-adds",
-        f"{c.dataset}: {c.epochs} x {len(batches)} = {c.epochs * len(batches):,} steps of {c.batch_size} images, "
-        f"{c.schedule} schedule; {tests} tests of {len(test)} batches of {c.eval_batch_size}",
-        estimate(seconds, memory),
-    ]
+    imagenet = is_imagenet(c.dataset)
+    network = _network(load_cnn(c.arch), imagenet, classes, c.channels, c.layers)
+    return plan_training(c, network, 224 if imagenet else test.images.size, batches, test)
 
 
 def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
@@ -180,16 +163,13 @@ def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
     check_ranges(settings, defaults=("channels", "layers"))
     c, imagenet = settings, is_imagenet(settings.dataset)
     architecture, trained = load_cnn(c.arch), training_settings(c.checkpoint)
-    held, test = open_test(c, options, CPU)
+    held, _ = open_test(c, options, CPU)
     channels, layers = size_of(
         "imagenet" if imagenet else c.dataset, c.arch,
         c.channels or trained.get("channels", 0), c.layers or trained.get("layers", 0),
     )  # fmt: skip
-    count, size = _derived(architecture, imagenet, len(held.classes), channels, layers)
-    return [
-        f"{c.arch}, C = {channels}, {layers} cells: {count:,} parameters, {len(test)} batches of {c.batch_size}",
-        estimate(len(test) * c.batch_size * size * FORWARD, c.batch_size * size * FORWARD_MEMORY),
-    ]
+    network = _network(architecture, imagenet, len(held.classes), channels, layers)
+    return plan_testing(c.arch, network, channels, 224 if imagenet else held.size, len(held), c.batch_size)
 
 
 def plan_recurrent_search(settings: SearchRecurrentSettings, options: RunOptions) -> list[str]:
@@ -261,17 +241,14 @@ def _darts(c: Any, train: Any) -> tuple[float, float]:
     with torch.device("meta"):
         supernet = build_supernet(c.channels, classes, c.layers)
     dense = macs(supernet, (3, size, size), ([[1.0] * 8] * 14,) * 2)
-    return dense / 1e9 / c.channels, _derived(EVERY_OPERATION, False, classes, c.channels, c.layers, size)[1]
+    path = macs(_network(EVERY_OPERATION, False, classes, c.channels, c.layers), (3, size, size))
+    return dense / 1e9 / c.channels, path / 1e9 / c.channels
 
 
-def _derived(
-    architecture: Any, imagenet: bool, classes: int, channels: int, layers: int, size: int = 0
-) -> tuple[int, float]:
-    """Parameters, 10^9 multiply-adds / C."""
-    size = size or (224 if imagenet else 32)
+def _network(architecture: Any, imagenet: bool, classes: int, channels: int, layers: int) -> torch.nn.Module:
+    """The derived network on the meta device: only its shapes are counted."""
     with torch.device("meta"):
-        model = build_derived(architecture, "imagenet" if imagenet else "cifar10", classes, channels, layers, False)
-    return sum(p.numel() for p in model.parameters()), macs(model, (3, size, size)) / 1e9 / channels
+        return build_derived(architecture, "imagenet" if imagenet else "cifar10", classes, channels, layers, False)
 
 
 def _nb201(channels: int, cells: int, train: Any) -> tuple[float, float]:
@@ -290,7 +267,6 @@ def _word(types: int, width: int, products: int) -> float:
 
 def _chunks(c: Any, rows: int, seed: int, fixed: bool = False) -> tuple[int, str]:
     """Chunks of all epochs as the run draws them, or, for long runs, as many times those of the first."""
-
     exact = c.epochs if c.epochs <= EXACT_EPOCHS else 1
     counted = sum(len(epoch_chunks(rows, c.bptt, seeds.numpy_rng(seed, "chunks", e), fixed)) for e in range(exact))
     return counted * c.epochs // max(1, exact), "" if exact == c.epochs else "about "

@@ -24,7 +24,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.runs import open_run
-from common.spaces.sizes import check_depth, check_pixels
+from common.spaces.sizes import check_depth, check_last_batch, check_pixels
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
 from papers.nsas.ranges import check_ranges
@@ -152,6 +152,7 @@ def open_data(settings: TrainSettings, options: RunOptions, device: torch.device
     test = open_images(settings.dataset, "test", options)
     if settings.train_images:
         images = images.subset(range(min(settings.train_images, len(images))))
+    check_last_batch(len(images), per_process(settings.batch_size), settings.auxiliary)
     digits = images.name == "digits"  # a mirrored digit is another sign, and a 16-pixel hole hides it
     augmentation = Augmentation(
         CIFAR_MEAN, CIFAR_STD, pad=2 if digits else 4, flip=not digits, cutout=settings.cutout

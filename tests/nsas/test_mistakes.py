@@ -173,6 +173,7 @@ def test_settings_out_of_range(command, plan, tmp_path, capsys):
     ("command", "words"),
     [
         ("train --layers 1 --auxiliary", "--layers 1 has one reduction"),
+        ("train --auxiliary --train-images 97 --batch-size 96", "97 images leave a last batch of one"),
         ("train --schedule linear --epochs 5", "--epochs 5 is too few"),
         ("train --dataset imagenet", "choose --variant imagenet-step or imagenet-linear"),
         ("train --space ptb --arch foo", "unknown recurrent cell 'foo'"),

@@ -88,9 +88,8 @@ def test_published_networks_full_size(golden, name):
 def test_tiny_child(golden):
     info, arrays = golden.load("child_tiny.json"), golden.load("child_tiny.npz")
     net = tiny_child(golden)
-    assert [{k: r[k] for k in want} for r, want in zip(described(net.spec), info["blocks"], strict=True)] == info[
-        "blocks"
-    ]
+    rows = zip(described(net.spec), info["blocks"], strict=True)
+    assert [{k: row[k] for k in want} for row, want in rows] == info["blocks"]
     assert [name for name, _ in net.named_parameters()] == info["param_order"]
     assert [[k, list(v.shape)] for k, v in net.state_dict().items()] == [row[:2] for row in info["keys"]]
     x, target = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["target"])

@@ -53,7 +53,8 @@ def test_test_transform(golden):
         want = arrays[f"eval{row['case']}/norm_mean_std"]
         mean, std = np.array(MEAN).reshape(3, 1, 1), np.array(STD).reshape(3, 1, 1)
         normal = (got / 255.0 - mean) / std
-        assert np.allclose(normal.mean(), want[0], atol=1e-4) and np.allclose(normal.std(), want[1], rtol=0, atol=1e-4)
+        assert np.allclose(normal.mean(), want[0], rtol=0, atol=1e-4)
+        assert np.allclose(normal.std(), want[1], rtol=0, atol=1e-4)
         assert np.allclose(normal[:, 5, 7], want[2:], rtol=0, atol=1e-4)
 
 
@@ -63,7 +64,7 @@ def test_subset(golden):
     assert wnids == info["classes"]
     listed = [f"{wnid}_{number}.JPEG" for wnid, row in zip(wnids, numbers, strict=True) for number in row]
     rng = random.Random(0)  # the rule must find the list inside a larger, shuffled set of names
-    names = {wnid: [f"{wnid}_{number}.JPEG" for number in row] for wnid, row in zip(wnids, numbers)}
+    names = {wnid: [f"{wnid}_{number}.JPEG" for number in row] for wnid, row in zip(wnids, numbers, strict=True)}
     for wnid, files in names.items():
         files += [f"{wnid}_{number}z.JPEG" for number in ("99", "999")]
         rng.shuffle(files)
