@@ -6,7 +6,9 @@ narrow allow-list of inert stand-ins; what that cannot read goes through the res
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from common.errors import UserError
 from common.unpickling import Inert, module_tensors
 
 SHOWN_KEYS = 4
+CONTENT_SHA256 = "content_sha256"  # key in the metadata of our own safetensors files
 
 
 def _nothing(*_: Any) -> dict[str, Any]:
@@ -53,7 +56,8 @@ def load_tensors(path: Path | str) -> Any:
     """Content of a weights file on the CPU: safetensors, or a torch file in either container.
 
     Dicts of tensors and plain values; a Namespace or configuration beside them is an ``Inert`` object. Raises UserError
-    when the file is absent, truncated, or asks for code.
+    when the file is absent, truncated, altered (where the file can tell: our own weights and zip containers hold sums
+    of their content), or asks for code.
     """
     path = Path(path)
     if not path.is_file():
@@ -62,6 +66,7 @@ def load_tensors(path: Path | str) -> Any:
         raise UserError(f"{path} is empty; get the file again from its source")
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
+    check_zip(path)
     try:
         with torch.serialization.safe_globals(_stand_ins()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -72,14 +77,47 @@ def load_tensors(path: Path | str) -> Any:
         return unpickling.read(path)  # knows more stand-ins, or says in one line why the file is refused
 
 
+def check_zip(path: Path) -> None:
+    """Raise UserError where a member of a zip container differs from its CRC-32, which ``torch.load`` never looks at.
+
+    Files that are no zip pass.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise UserError(f"{path} is damaged: {error}; get the file again from its source") from None
+    if damaged is not None:
+        raise UserError(f"{path} is damaged: {damaged} differs from its CRC-32; get the file again from its source")
+
+
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load
 
     try:
-        return load(path.read_bytes())
+        tensors = load(path.read_bytes())
+        with safe_open(path, "pt") as file:
+            recorded = (file.metadata() or {}).get(CONTENT_SHA256)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a whole safetensors file: {error}; make it or get it again") from None
+    if recorded is not None and (found := _content_sha256(tensors)) != recorded:
+        raise UserError(
+            f"{path} is damaged: SHA-256 of its tensors is {found}, recorded {recorded}; make it or get it again"
+        )
+    return tensors
+
+
+def _content_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes of contiguous CPU tensors, by name."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def load_legacy_module(path: Path | str, allowed: set[str]) -> Any:
@@ -142,16 +180,20 @@ def load_strict(
 
 
 def save_weights(model: nn.Module | Mapping[str, Tensor], path: Path | str) -> None:
-    """A model's (or mapping's) weights as safetensors, written atomically; shared tensors are stored once per name."""
+    """A model's (or mapping's) weights as safetensors, written atomically, with a SHA-256 of the content inside.
+
+    Shared tensors are stored once per name.
+    """
     from safetensors.torch import save
 
     tensors = model.state_dict() if isinstance(model, nn.Module) else model
     plain = {strip: v.detach().cpu().contiguous().clone() for strip, v in strip_prefix(tensors).items()}
-    records.write_bytes(Path(path), save(plain))
+    records.write_bytes(Path(path), save(plain, {CONTENT_SHA256: _content_sha256(plain)}))
 
 
 __all__ = [
     "Inert",
+    "check_zip",
     "load_legacy_module",
     "load_strict",
     "load_tensors",

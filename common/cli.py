@@ -276,6 +276,8 @@ def parse(
     types = {**field_types(CommonFlags), **field_types(stage.settings)}
     parsed = _tyro(top, f"python -m papers.{paper} {name}", stage.about, arguments, types)
     values = {n: getattr(parsed.common, n) for n in common}
+    if not 0 <= parsed.common.seed < 2**32:
+        raise UserError(f"--seed must be 0 to {2**32 - 1}, not {parsed.common.seed}")
     if parsed.common.precision != "fp32" and not stage.bf16:
         raise UserError(
             f"--precision {parsed.common.precision}: this command computes in fp32 only; leave the flag out"

@@ -51,6 +51,15 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
                 os.unlink(temporary)
 
 
+def make_folder(path: Path) -> Path:
+    """The folder, made with its parents where it is absent. Raises UserError where that cannot be."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot use {path} as a folder: {error.strerror}; choose another --out") from None
+    return Path(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     handle = os.open(folder, os.O_RDONLY)

@@ -298,8 +298,8 @@ def check_finite(loss: Any, **where: Any) -> None:
     if not math.isfinite(value):
         place = ", ".join(f"{key} {_short(val)}" for key, val in where.items())
         raise UserError(
-            f"the loss is {value} at {place or 'this step'}; nothing was updated and the saved state is intact: "
-            f"lower the learning rate, set a gradient clip, or look at the data"
+            f"the loss is {value} at {place or 'this step'}: the run has diverged and stops before this update; look "
+            f"at the data, or start over (--no-resume, or another --out) with a lower learning rate or a gradient clip"
         )
 
 

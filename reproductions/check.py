@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.records import write_json
+from common.records import read_json, write_json
 from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, ROOT, load_all
 from reproductions.results import RESULTS, Result, load
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
         return 0
     if not args.expected.exists():
         raise UserError(f"{args.expected} is missing; write it with: python -m reproductions check --regen")
-    faults, checked = compare(results, json.loads(args.expected.read_text(encoding="utf-8")))
+    faults, checked = compare(results, read_expectations(args.expected))
     if args.metrics:
         for paper in PAPERS:
             mine = [r for r in results if r.paper == paper]
@@ -53,6 +53,17 @@ def main(argv: list[str]) -> int:
         print(f"FAIL {fault}")
     print(f"{checked} values checked, {len(faults)} wrong")
     return 1 if faults else 0
+
+
+def read_expectations(path: Path) -> dict[str, Any]:
+    """What ``--regen`` wrote. Raises UserError for any other file."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
+        raise UserError(f"{path} holds no expectations; write it with: python -m reproductions check --regen")
+    for name, stage in content["stages"].items():
+        if not isinstance(stage, dict) or not all(isinstance(m, dict) for m in (stage.get("metrics") or {}).values()):
+            raise UserError(f"{path}: stage {name!r} is damaged; write it with: python -m reproductions check --regen")
+    return content
 
 
 def stage_name(result: Result) -> str:

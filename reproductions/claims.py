@@ -18,7 +18,10 @@ from typing import Any
 
 import yaml
 
+from common.data.pins import data_pins
 from common.errors import UserError
+from common.settings import suggestion
+from reproductions.checkpoint_pins import load_checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "reproductions" / "claims"
@@ -191,6 +194,10 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
                 "needs",
                 f"unknown need {need!r}; use training, search, gpu, data:NAME, checkpoint:ID, quoted, unpublished:WHAT",
             )
+        word, _, subject = need.partition(":")
+        known = known_needs().get(word)
+        if known is not None and subject not in known:
+            raise fault("needs", f"unknown {word} {subject!r}{suggestion(subject, known)}")
     for key, least in (("margin", 0), ("spread", 0), ("seeds", 1)):
         number = values.get(key)
         if number is not None and not (_is_number(number) and number >= least):
@@ -207,6 +214,12 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
     ):
         raise fault("compute", "compute must be describe:NAME:DATASET:KEY or call:MODULE:FUNCTION:ARG…")
     return Claim(**values, file=shown, line=line)
+
+
+@cache
+def known_needs() -> dict[str, tuple[str, ...]]:
+    """The names that ``data:`` and ``checkpoint:`` may stand before."""
+    return {"data": (*data_pins(), "imagenet"), "checkpoint": tuple(load_checkpoints())}
 
 
 def _is_number(value: object) -> bool:

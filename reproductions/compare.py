@@ -151,6 +151,8 @@ def rank(path: Path | None, columns: list[str] | None) -> dict[str, Any]:
         tau, interval, p = kendall(x, y)
     except KeyError as error:
         raise UserError(f"{path} has no column {error}; it has {', '.join(table[0])}") from None
+    except TypeError:
+        raise UserError(f"{path}: a row is shorter than the header; make the file again") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
     return {

@@ -13,6 +13,7 @@ from typing import Any
 
 from common import cli
 from common.errors import UserError
+from common.records import read_json
 from common.settings import plain, result_bearing
 from reproductions.claims import ROOT, Claim
 
@@ -60,7 +61,10 @@ class Result:
     def environment(self) -> dict[str, Any]:
         """env.json beside the result; {} when there is none."""
         path = self.path.parent / "env.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        content = read_json(path) if path.exists() else {}
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: not what a run writes; run that stage again")
+        return content
 
 
 def read(path: Path) -> Result:
@@ -71,15 +75,17 @@ def read(path: Path) -> Result:
         raise UserError(f"{path}: cannot be read as a result ({error}); run that stage again") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("metrics", {}), dict):
         raise UserError(f"{path}: not a result of this suite; run that stage again")
+    if type(raw.get("seed", 0)) is not int or not isinstance(raw.get("settings", {}), dict):
+        raise UserError(f"{path}: its seed or its settings are not what a run writes; run that stage again")
     parts = path.parts
     return Result(
         path=path,
         paper=str(raw.get("paper", parts[-3] if len(parts) > 2 else "")),
         stage=str(raw.get("stage", path.parent.name.rsplit("-", 1)[0])),
         profile=str(raw.get("profile", parts[-4] if len(parts) > 3 else "")),
-        seed=int(raw.get("seed") or 0),
-        settings=raw.get("settings") or {},
-        metrics=raw.get("metrics") or {},
+        seed=raw.get("seed", 0),
+        settings=raw.get("settings", {}),
+        metrics=raw.get("metrics", {}),
         raw=raw,
     )
 

@@ -42,7 +42,7 @@ class Batches:
         world: int = 1,
     ) -> None:
         if batch_size < 1:
-            raise UserError(f"batch size {batch_size} is not positive")
+            raise UserError(f"a batch of {batch_size} images holds nothing; use a batch size of 1 or more")
         count = len(images)
         if count == 0 or (count < batch_size and (shuffle or drop_last)):
             raise UserError(
@@ -59,7 +59,10 @@ class Batches:
         self.rank, self.world = rank, world
         self.total = count // batch_size if drop_last else -(-count // batch_size)
         if world > 1 and self.total < world:
-            raise UserError(f"{images.name}: {self.total} batches of {batch_size} are too few for {world} processes")
+            raise UserError(
+                f"{images.name}: {self.total} batches of {batch_size} are too few for {world} processes; use fewer "
+                f"processes, a smaller batch or more images"
+            )
 
     def __len__(self) -> int:
         """Batches per epoch and process (with several processes an incomplete round is dropped)."""

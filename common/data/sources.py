@@ -92,7 +92,7 @@ def open_images(name: str, split: str, options: Any = None) -> Images:
             f"unknown data set or missing folder {plain!r}; known sets: {', '.join(IMAGE_SETS)}, or a path to a "
             f"folder of class folders"
         )
-    return _open_folder(plain, path, split, int(size or 0))
+    return _open_folder(path, split, int(size or 0))
 
 
 def _open_digits(split: str, options: Any) -> Images:
@@ -188,9 +188,10 @@ def _open_tiny(split: str, options: Any, size: int) -> Images:
     return Images(pixels, labels, classes, "tiny-imagenet-20", digest == expected, pins)
 
 
-def _open_folder(name: str, path: Path, split: str, size: int) -> Images:
+def _open_folder(path: Path, split: str, size: int) -> Images:
     pixels, labels, classes, digest = class_folders.read_pictures(class_folders.list_pictures(path, split), size)
-    return Images(pixels, labels, classes, path.name, False, {f"{path.name}/{split}": f"sha256:{digest}"})
+    name = f"folder {path.name}" if path.name in IMAGE_SETS else path.name  # it is not that set, whatever it holds
+    return Images(pixels, labels, classes, name, False, {f"{path.name}/{split}": f"sha256:{digest}"})
 
 
 _OPENERS: dict[str, Callable[[str, Any], Images]] = {

@@ -106,6 +106,21 @@ class SepConv(nn.Module):
         return x
 
 
+class DilatedConv2d(nn.Conv2d):
+    """Conv2d that stays fp32 under autocast on the CPU.
+
+    torch 2.13 computes a wrong bf16 weight gradient for dilated depthwise convolutions there (1e30 and NaN on 32 x 32
+    inputs).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As Conv2d."""
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
+
 class DilConv(nn.Module):
     """ReLU, depthwise with dilation 2, pointwise, batch norm."""
 
@@ -113,7 +128,7 @@ class DilConv(nn.Module):
         super().__init__()
         self.op = nn.Sequential(
             nn.ReLU(),
-            nn.Conv2d(
+            DilatedConv2d(
                 channels, channels, kernel, stride=stride, padding=kernel - 1, dilation=2, groups=channels, bias=False
             ),
             nn.Conv2d(channels, channels, 1, bias=False),

@@ -29,6 +29,7 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    from common.records import make_folder
     from common.runs import run_folder, say
 
     name, spec, size, _ = spec_of(settings.arch, 1000, single_block=settings.single_block)
@@ -50,7 +51,7 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
         xticklabels=ticks, ylim=(0, 1.18 * highest),
     )  # fmt: skip
     folder = run_folder(options)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path: Path = folder / f"architecture.{settings.format}"
     figure.savefig(path, bbox_inches="tight", dpi=120)
     pyplot.close(figure)

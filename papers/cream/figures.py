@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from common.errors import UserError
+from common.records import make_folder
 from common.settings import ROOT
 from papers.cream.architectures import PUBLISHED
 from papers.cream.describe import published_millions
@@ -88,7 +89,7 @@ def figures(settings: FiguresSettings, options: Any) -> dict[str, Any]:
         raise UserError(f"{CLAIMS} is missing; the figures are drawn from the claims")
     series = {**published_points(), "reproduced here": measured_points(Path(settings.results))}
     folder = options.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     drawn: dict[str, Any] = {}
     for panel, limits in PANELS.items():
         figure, axes = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")

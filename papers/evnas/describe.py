@@ -10,6 +10,7 @@ from common.architecture import read_architecture
 from common.counting import conv_macs, macs, parameters
 from common.data.nasbench201 import drawn_edges
 from common.errors import UserError
+from common.records import make_folder
 from common.runs import run_folder
 from common.spaces import darts_supernet, nasbench201
 from papers.evnas.networks import CLASSES, build, load_genotype
@@ -81,7 +82,7 @@ def graphs(arch: str) -> dict[str, list[drawing.Edge]]:
 def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     """The ``draw`` verb: one picture per cell."""
     cells, folder = graphs(settings.arch), run_folder(options)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written = []
     for title, edges in cells.items():
         path = folder / f"{title.split()[0]}.{settings.format}"

@@ -21,9 +21,9 @@ from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
-from common.spaces.sizes import check_pixels
+from common.spaces.sizes import check_pixels, is_imagenet
 from common.training import evaluate as test_metrics
-from papers.evnas.networks import build, constants, is_imagenet, load_genotype
+from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.ranges import check_ranges
 from papers.evnas.settings_train import EvaluateSettings
 

@@ -12,6 +12,7 @@ from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.nasbench201 import SPLIT_SIZES, halves, split_pins
 from common.data.sources import Images, open_images
+from common.errors import UserError
 from common.spaces.sizes import check_pixels
 from papers.evnas.settings import SearchS1, SearchSettings
 
@@ -40,6 +41,8 @@ def augmentation(settings: SearchSettings, images: Images) -> Augmentation:
     first = isinstance(settings, SearchS1)
     constants = S1_CONSTANTS if first else S2_CONSTANTS
     mean, std = constants.get(images.name, constants["cifar10"])
+    if not -1 <= settings.pad <= images.size:
+        raise UserError(f"--pad must be -1 or 0 to the images' side of {images.size}, not {settings.pad}")
     pad = images.size // 8 if settings.pad < 0 else settings.pad
     return Augmentation(mean, std, pad, settings.flip, settings.cutout, "crop_flip" if first else "flip_crop")
 

@@ -34,11 +34,6 @@ def load_genotype(name: str) -> Genotype:
     return Genotype.from_dict(load_architecture(Path(name), "darts"))
 
 
-def is_imagenet(dataset: str) -> bool:
-    """Whether a set takes the ImageNet form of the network (two stems, 224 pixels)."""
-    return Path(dataset).name.startswith("imagenet") and dataset != "imagenet16-120"
-
-
 def build(
     genotype: Genotype, imagenet: bool, classes: int, channels: int = 0, layers: int = 0, auxiliary: bool = False
 ) -> NetworkCIFAR | NetworkImageNet:

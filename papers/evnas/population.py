@@ -2,8 +2,7 @@
 
 S1 (DARTS cells): 28 rows (normal 0-13, reduction 14-27), 8 operations. S2 (NAS-Bench-201): 6 rows, 5 operations.
 Decoding D(A) marks the discrete architecture of A; the supernet mixes its operations by the row softmax of D(A), so
-that
-every operation stays active and decoding only tilts the mixture. All of it happens on the CPU, once a generation.
+that every operation stays active and decoding only tilts the mixture. All of it happens on the CPU, once a generation.
 """
 
 from __future__ import annotations

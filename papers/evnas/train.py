@@ -22,9 +22,9 @@ from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.runs import open_run
 from common.schedules import cosine, linear_then_slow, warm_up_factor
-from common.spaces.sizes import check_depth, check_last_batch, check_pixels
+from common.spaces.sizes import check_depth, check_last_batch, check_pixels, is_imagenet
 from common.training import auxiliary_loss, evaluate, read, train_steps
-from papers.evnas.networks import build, constants, is_imagenet, load_genotype
+from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.ranges import check_ranges
 from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from common.drawing import FORMATS, Edge, draw_cells
 from common.errors import UserError
+from common.records import make_folder
 from papers.nao_v2.architectures import SPACES, Cell, edges, load, loose_ends, space_of
 
 INPUTS = ("c_{k-2}", "c_{k-1}")
@@ -31,7 +32,7 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
     space = space_of(settings.arch, settings.space)
     architecture = load(settings.arch, space)
     folder = Path(options.out) if options.out else Path("results") / "drawings" / "nao_v2"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     files = []
     for title, cell in zip(("normal", "reduction"), architecture, strict=True):
         path = folder / f"{title}.{settings.format}"

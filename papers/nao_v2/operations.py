@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.spaces.operations import DilatedConv2d
 from papers.nao_v2.architectures import SPACES
 
 
@@ -57,11 +58,11 @@ class Separable(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for step in (stride,) if dilated else (stride, 1):
-            dilation = 2 if dilated else 1
+            dilation, conv = (2, DilatedConv2d) if dilated else (1, nn.Conv2d)
             pad = dilation * (kernel // 2)
             layers += [
                 nn.ReLU(),
-                nn.Conv2d(channels, channels, kernel, step, pad, dilation, channels, bias=False),
+                conv(channels, channels, kernel, step, pad, dilation, channels, bias=False),
                 nn.Conv2d(channels, channels, 1, bias=False),
                 nn.BatchNorm2d(channels),
             ]

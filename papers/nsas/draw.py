@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from common.architecture import read_architecture
 from common.data.nasbench201 import drawn_edges
+from common.records import make_folder
 from common.runs import run_folder
 from papers.nsas.architectures import PRIMITIVES
 from papers.nsas.networks import load_cnn
@@ -54,7 +55,7 @@ def draw(settings: DrawSettings, options: RunOptions) -> dict:
     from common import drawing
 
     folder = run_folder(options)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if settings.recurrent:
         graphs = {"recurrent": recurrent_graph(load_cell(settings.arch).recurrent)}
     elif (cell := nasbench201_cell(settings.arch)) is not None:

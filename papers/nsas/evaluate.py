@@ -17,7 +17,7 @@ from common.data.text import Corpus, batchify
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run
-from common.spaces.sizes import check_pixels
+from common.spaces.sizes import check_pixels, is_imagenet
 from common.unpickling import module_tensors
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn, size_of
 from papers.nsas.ranges import check_ranges
@@ -25,7 +25,7 @@ from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent_training import evaluate as text_loss
 from papers.nsas.recurrent_training import perplexity
 from papers.nsas.settings import EvaluateRecurrentSettings, EvaluateSettings
-from papers.nsas.train import is_imagenet, test_errors
+from papers.nsas.train import test_errors
 from papers.nsas.train_recurrent import load_cell, unigram_perplexity
 
 if TYPE_CHECKING:

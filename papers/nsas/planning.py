@@ -16,6 +16,7 @@ from common import seeds
 from common.counting import macs
 from common.data.text import Corpus, batchify
 from common.spaces.cost import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
+from common.spaces.sizes import is_imagenet
 from papers.nsas.evaluate import open_test, training_settings
 from papers.nsas.experiments import open_batches
 from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
@@ -36,7 +37,7 @@ from papers.nsas.settings import (
     TrainSettings,
 )
 from papers.nsas.study import collect
-from papers.nsas.train import check, is_imagenet, open_data
+from papers.nsas.train import check, open_data
 from papers.nsas.train_recurrent import build, load_cell
 
 if TYPE_CHECKING:

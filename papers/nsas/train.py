@@ -7,7 +7,6 @@ best).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +23,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.runs import open_run
-from common.spaces.sizes import check_depth, check_last_batch, check_pixels
+from common.spaces.sizes import check_depth, check_last_batch, check_pixels, is_imagenet
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
 from papers.nsas.ranges import check_ranges
@@ -136,11 +135,6 @@ def per_process(batch_size: int) -> int:
     if batch_size % distributed.world_size():
         raise UserError(f"batch size {batch_size} is not divisible by {distributed.world_size()} processes; change it")
     return batch_size // distributed.world_size()
-
-
-def is_imagenet(dataset: str) -> bool:
-    """ImageNet networks (two stems, 224 pixels) are for the set "imagenet" and folders or files named imagenet*."""
-    return Path(dataset).name.startswith("imagenet") and dataset != "imagenet16-120"
 
 
 def open_data(settings: TrainSettings, options: RunOptions, device: torch.device):

@@ -12,6 +12,7 @@ from common.data.class_folders import list_pictures
 from common.data.folder import FolderStore
 from common.data.lmdb_images import LmdbStore, write_lmdb
 from common.errors import UserError
+from common.records import make_folder
 from common.runs import say
 from papers.sgnas.datasets import one_process
 from papers.sgnas.settings import ConvertSettings
@@ -39,7 +40,7 @@ def convert_lmdb(settings: ConvertSettings, options: Any) -> dict[str, Any]:
         store = FolderStore(pictures)
         records = ((name, label, store.read(number)) for number, (name, label) in enumerate(pictures.samples))
         path = target / f"{part}.lmdb"
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         write_lmdb(path, records, pictures.classes)
         check = LmdbStore(path)
         for number, (name, label) in enumerate(pictures.samples):  # checksums, order, labels and sizes

@@ -7,6 +7,7 @@ from typing import Any
 
 from common.architecture import load_architecture
 from common.errors import UserError
+from common.records import make_folder
 from common.runs import say
 from papers.sgnas.architectures import (
     FIRST_CHANNELS,
@@ -131,7 +132,7 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
     )
     axes.set_xlim(-0.6, len(kernels) - 0.4)
     folder = options.out or Path("results") / "drawings" / "sgnas"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     files = []
     for suffix in ("png", "svg"):
         files.append(str(folder / f"architecture.{suffix}"))

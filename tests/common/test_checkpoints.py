@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from common.checkpoints import load_strict, load_tensors, save_weights, strip_prefix
@@ -72,6 +73,29 @@ def test_damaged_or_absent_files(tmp_path):
     for name, words in (("w.safetensors", "not a whole safetensors"), ("e.pt", "is empty"), ("no.pt", "no checkpoint")):
         with pytest.raises(UserError, match=words):
             load_tensors(tmp_path / name)
+
+
+def flip(path, needle):
+    """Change one bit behind ``needle`` inside a file."""
+    content = bytearray(path.read_bytes())
+    content[content.index(needle)] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
+def test_one_flipped_bit_is_found(name, tmp_path):
+    model = Net()
+    path = tmp_path / name
+    save_weights(model, path) if name.endswith("safetensors") else torch.save(model.state_dict(), path)
+    load_tensors(path)
+    flip(path, model.stem.weight.detach().numpy().tobytes())
+    with pytest.raises(UserError, match=r"w\..* is damaged: .*SHA-256|w\.pt is damaged: .* differs from its CRC-32"):
+        load_tensors(path)
+
+
+def test_foreign_safetensors_without_a_sum_are_read(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "f.safetensors")
+    assert torch.equal(load_tensors(tmp_path / "f.safetensors")["a"], torch.ones(2))
 
 
 def test_shared_tensors_are_saved(tmp_path):

@@ -139,6 +139,8 @@ def test_plan_runs_nothing(run):
         (["search", "--kind", "c"], "'c'"),
         (["search", "--device", "tpu"], "'tpu'"),
         (["search", "--seed"], "--seed"),
+        (["search", "--seed", "99999999999"], "--seed must be 0 to 4294967295, not 99999999999"),
+        (["search", "--seed", "-1"], "--seed must be 0 to 4294967295, not -1"),
         (["search", "stray"], "stray"),
         (["search", "--profile", "smokey"], "unknown profile 'smokey'; did you mean 'smoke'?"),
         (["search", "--variant", "papers"], "unknown variant 'papers'; did you mean 'paper'?"),

@@ -79,3 +79,14 @@ def test_help_of_every_verb(paper, capsys):
             main(paper, verbs, [name, "--help"])
         assert not leaving.value.code
         assert "--seed INT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_picture_cannot_go_into_a_file(paper, tmp_path, capsys):
+    (tmp_path / "taken").touch()
+    verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
+    for name in {"draw", "figures"} & set(verbs):
+        with pytest.raises(SystemExit) as left:
+            main(paper, verbs, [name, "--out", str(tmp_path / "taken")])
+        error = capsys.readouterr().err
+        assert left.value.code == 2 and "taken as a folder" in error and error.count("\n") == 1

@@ -72,7 +72,7 @@ def test_too_few_images(images):
     assert len(Batches(images, 64, AUGMENTATION, seed=1, shuffle=False)) == 1  # an evaluation batch may be smaller
     with pytest.raises(UserError, match="too few for 8 processes"):
         Batches(images, 8, AUGMENTATION, seed=1, world=8)
-    with pytest.raises(UserError, match="not positive"):
+    with pytest.raises(UserError, match="holds nothing; use a batch size of 1 or more"):
         Batches(images, 0, AUGMENTATION, seed=1)
 
 

@@ -110,6 +110,11 @@ def test_plain_folder_is_split_by_rule(tmp_path):
     assert next(iter(train.pins.values())).startswith("sha256:")
 
 
+def test_a_folder_named_like_a_known_set_is_not_that_set(tmp_path):
+    root = make_pictures(tmp_path / "cifar100")
+    assert open_images(str(root), "train").name == "folder cifar100"
+
+
 def test_divided_folder_and_resizing(tmp_path):
     root = make_pictures(tmp_path / "own", parts=("train", "val"))
     images = open_images(f"{root}@4", "val")

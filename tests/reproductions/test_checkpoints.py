@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from common.errors import UserError
@@ -210,6 +211,22 @@ def test_from_a_browser_download(pins, tmp_path, capsys):
     assert run("fetch", "evnas-pinned", "evnas-first", "--data", root, "--from", given) == 2
     assert run("fetch", "evnas-pinned", "--data", root, "--from", tmp_path / "absent") == 2
     assert sorted(path.name for path in (root / "checkpoints").iterdir()) == ["evnas-prefix", "recorded.json"]
+
+
+@pytest.mark.parametrize("cut", [10, 400])
+def test_a_truncated_browser_download_is_not_recorded(pins, tmp_path, capsys, cut):
+    path, entries, root = pins
+    entries["evnas-first"]["evaluate"] = ["--dataset", "cifar10"]
+    path.write_text(yaml.safe_dump(entries, sort_keys=False))
+    given = tmp_path / "download.pt"
+    torch.save({"weight": torch.arange(200.0)}, given)
+    whole = given.read_bytes()
+    given.write_bytes(whole[:-cut])
+    assert run("fetch", "evnas-first", "--data", root, "--from", given) == 2
+    assert "download.pt" in capsys.readouterr().err
+    assert not list(root.glob("checkpoints/*"))
+    given.write_bytes(whole)
+    assert run("fetch", "evnas-first", "--data", root, "--from", given) == 0
 
 
 def test_next_source_and_final_hint(pins, site, monkeypatch, capsys):

@@ -43,6 +43,8 @@ def test_good_claim(tmp_path):
         ("papers.evnas train", "papers.evnas juggle", "unknown verb 'juggle'"),
         ("python -m papers.evnas", "sh run.sh", "unknown command"),
         ("needs: [training", "needs: [luck", "7: claim 'evnas.cifar10.a.trained': unknown need 'luck'"),
+        ("data:cifar10", "data:cifar1", "7: claim 'evnas.cifar10.a.trained': unknown data 'cifar1'; did you mean"),
+        ("data:cifar10", "checkpoint:evnas-cifar", "unknown checkpoint 'evnas-cifar'"),
         ("margin: 0.1", "margin: -1", "margin must be a finite number of at least 0"),
         ("margin: 0.1", "margin: .inf", "margin must be a finite number"),
         ("value: 2.47", "value: .nan", "does not fit unit"),

@@ -65,9 +65,31 @@ def test_one_line_errors(capsys, tmp_path, words, said):
 def test_damaged_result_is_named(capsys, tmp_path):
     write(tmp_path, "evnas", "search", 0, 1.0)
     path = tmp_path / "smoke" / "evnas" / "search-0" / "result.json"
-    path.write_text("{")
-    assert main(["report", "--results", str(tmp_path)]) == 2
-    assert "result.json: cannot be read as a result" in capsys.readouterr().err
+    for content, said in (
+        ("{", "result.json: cannot be read as a result"),
+        ('{"seed": "abc"}', "result.json: its seed or its settings are not what a run writes"),
+    ):
+        path.write_text(content)
+        assert main(["report", "--results", str(tmp_path)]) == 2
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_damaged_environment_is_named(content, capsys, tmp_path):
+    write(tmp_path, "evnas", "search", 0, 1.0)
+    (tmp_path / "smoke" / "evnas" / "search-0" / "env.json").write_text(content)
+    assert main(["report", "--results", str(tmp_path), "--out", str(tmp_path / "r.html")]) == 2
+    assert "env.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"stages": {"evnas/search": {"metrics": {"epochs": 4}}}}'])
+def test_damaged_expectations_are_named(content, capsys, tmp_path):
+    path = tmp_path / "expected.json"
+    path.write_text(content)
+    for given in (path, tmp_path):
+        assert main(["check", "--results", str(tmp_path), "--expected", str(given)]) == 2
+        error = capsys.readouterr().err
+        assert str(given) in error and error.count("\n") == 1
 
 
 def test_rank(capsys, tmp_path):
@@ -77,3 +99,6 @@ def test_rank(capsys, tmp_path):
     assert main([*words, "--columns", "x", "y", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["tau"] == pytest.approx(1.0)
     assert main([*words, "--columns", "x", "z"]) == 2
+    path.write_text("x,y\n1,1\n2\n3,3\n")
+    assert main([*words, "--columns", "x", "y"]) == 2
+    assert "a row is shorter than the header" in capsys.readouterr().err

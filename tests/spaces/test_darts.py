@@ -7,7 +7,8 @@ import torch
 
 from common.errors import UserError
 from common.spaces.darts import Genotype, NetworkCIFAR, NetworkImageNet, reductions
-from common.spaces.operations import Identity, drop_path
+from common.spaces.operations import OPERATIONS, Identity, drop_path
+from common.spaces.sizes import is_imagenet
 
 NORMAL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["dil_conv_5x5", 2], ["max_pool_3x3", 0]] * 2
 REDUCE = [["skip_connect", 0], ["avg_pool_3x3", 1], ["sep_conv_5x5", 0], ["skip_connect", 2]] * 2
@@ -86,3 +87,30 @@ def test_drop_path_keeps_the_mean_and_spares_identities() -> None:
 
 def test_reductions_of_the_published_depths() -> None:
     assert (reductions(8), reductions(20), reductions(14)) == ((2, 5), (6, 13), (4, 9))
+
+
+@pytest.mark.parametrize("name", ["dil_conv_3x3", "dil_conv_5x5"])
+def test_bf16_gradients_of_dilated_convolutions_on_the_cpu(name) -> None:
+    """torch's own are wrong there (1e30 and NaN)."""
+    torch.manual_seed(0)
+    op = OPERATIONS[name](4, 1, False)
+    x = torch.randn(64, 4, 32, 32).to(memory_format=torch.channels_last)
+    gradients = []
+    for enabled in (False, True):
+        op.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            out = op(x)
+        out.float().pow(3).mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in op.parameters()]))
+    assert (gradients[1] - gradients[0]).norm() < 0.1 * gradients[0].norm()
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("imagenet", True), ("/data/ImageNet", True), ("imagenet-lmdb", True), ("x/imagenet2012", True),
+        ("imagenette", False), ("imagenet16-120", False), ("cifar10", False), ("imagenet/other", False),
+    ],
+)  # fmt: skip
+def test_which_sets_take_the_imagenet_form(name, taken) -> None:
+    assert is_imagenet(name) is taken
