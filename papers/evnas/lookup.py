@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from common.data.nasbench201 import DATASETS, Table, looked_up
+from common.data.nasbench201 import DATASETS, Table, looked_up, to_operations
 from common.data.pins import data_root
 from common.runs import say
+from common.spaces.nasbench201_graph import connected
 from papers.evnas.settings import SearchS1, SearchSettings
 
 if TYPE_CHECKING:
@@ -49,12 +50,19 @@ class Lookup:
         rank = self.table.rank(cell, self.dataset, "test")
         return {"test_accuracy_percent": test, "valid_accuracy_percent": valid, "rank_among_15625": rank}
 
-    def report(self, trajectory: list[str]) -> dict[str, Any]:
-        """Where the accuracies come from, and those of every generation's best cell (entry 0: the first individual)."""
+    def report(self, cell: str, trajectory: list[str]) -> dict[str, Any]:
+        """Whether the cell's output depends on its input, where the accuracies come from, and those of every
+        generation's best cell (entry 0: the first individual).
+        """
         if not self.applies:
             return {}
+        found = {"connected": connected(to_operations(cell))}
         if self.table is None:
-            return {"lookup": "NAS-Bench-201 tables absent: no accuracy looked up"}
+            return {**found, "lookup": "NAS-Bench-201 tables absent: no accuracy looked up"}
         kind = "transfer" if self.transfer else "same data set"
         accuracies = [list(self.accuracies(cell)) for cell in trajectory]
-        return {"lookup": f"{self.dataset} after 200 epochs ({kind})", "trajectory_test_valid": accuracies}
+        return {
+            **found,
+            "lookup": f"{self.dataset} after 200 epochs ({kind})",
+            "trajectory_test_valid": accuracies,
+        }

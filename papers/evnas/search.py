@@ -276,7 +276,7 @@ def report(now: Progress, chosen: dict[str, Any], architecture: Any, text: str, 
         "last_generation_best": now.trajectory[-1],
         "best_so_far": now.trajectory[best["generation"] + 1],
         "trajectory": now.trajectory,
-        **lookup.report(now.trajectory),
+        **lookup.report(text, now.trajectory),
     }
 
 

@@ -11,6 +11,7 @@ from common.architecture import read_architecture
 from common.counting import macs, parameters
 from common.data.nasbench201 import to_operations, to_string
 from common.errors import UserError
+from common.spaces.nasbench201_graph import canonical, connected
 from papers.nsas.architectures import NB201, RECURRENT
 from papers.nsas.networks import (
     CLASSES,
@@ -71,16 +72,18 @@ def describe_recurrent(name: str, words: int = 10_000, width: int = 850) -> dict
 
 
 def describe_nb201(code: str, dataset: str = "cifar10") -> dict:
-    """A NAS-Bench-201 cell in its macro network (C = 16, N = 5)."""
+    """A NAS-Bench-201 cell in its macro network (C = 16, N = 5): counts, and what the cell is as a graph."""
     if dataset not in NB201_INPUT:
         raise UserError(f"no counts of NAS-Bench-201 cells for {dataset!r}; use one of {', '.join(NB201_INPUT)}")
     classes, size = NB201_INPUT[dataset]
     with torch.device("meta"):
         model = build_nb201(code, classes=classes)
+    operations = [int(digit) for digit in code]
     count, multiply_adds = parameters(model), macs(model, (3, size, size))
     return {
         "name": code, "dataset": dataset, "parameters": count, "parameters_with_auxiliary": count,
-        "macs": multiply_adds, "macs_published": multiply_adds, "architecture": to_string([int(c) for c in code]),
+        "macs": multiply_adds, "macs_published": multiply_adds, "architecture": to_string(operations),
+        "connected": connected(operations), "canonical": canonical(operations),
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
+from common.spaces.nasbench201_graph import connected
 from common.spaces.sizes import check_pixels
 from papers.nsas import constraints201 as c201
 from papers.nsas.networks import (
@@ -362,4 +363,6 @@ def finish(run, code: Code, metrics: dict, options: RunOptions, note: str, name:
         with contextlib.suppress(UserError):
             metrics["test_accuracy_v1_0_percent"] = release_1_0(options)["".join(map(str, code))]
     save_architecture(run.folder / "architecture.json", "nasbench201", text, run.origin)
+    if not connected(code):
+        note += "; no path leads from the cell's input to its output"
     return run.finish({"metrics": metrics, "architecture": text, "note": note})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from common.data import nasbench201 as tables
 from common.optim import zero_fill_grads
 from common.spaces.nasbench201 import EDGES, OPERATIONS, Network, Supernet, fold
+from common.spaces.nasbench201_graph import canonical, connected, incoming
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
 CELLS = [(3, 1, 2, 4, 3, 1), (0, 2, 3, 0, 1, 3), (0, 0, 0, 0, 0, 0)]
@@ -134,3 +136,27 @@ def test_network_of_one_cell_runs_what_its_code_says(batch) -> None:
     supernet.load_state_dict({k: renamed.get(k, v) for k, v in supernet.state_dict().items()})
     with torch.no_grad():
         torch.testing.assert_close(network.train()(batch[0]), supernet.train().path(batch[0], cell), **TOLERANCE)
+
+
+def test_the_space_holds_6466_distinct_cells():
+    cells = list(itertools.product(range(5), repeat=6))
+    assert len({canonical(cell) for cell in cells}) == 6_466  # Dong & Yang 2020, section 2.1
+
+
+def test_cells_of_one_canonical_text_are_one_network(batch):
+    """A convolution after a skip, and the convolution itself: one text and, with the same weights, equal logits."""
+    after_skip, alone, unconnected = (1, 0, 3, 0, 0, 1), (0, 3, 0, 0, 0, 1), (3, 3, 3, 0, 0, 0)
+    assert canonical(after_skip) == canonical(alone) == "#+#+#+(0)@nor_conv_3x3"
+    assert canonical(after_skip, fold_none=False) != canonical(alone, fold_none=False)
+    assert (connected(alone), connected(unconnected)) == (True, False)
+    assert incoming(alone) is None and incoming(after_skip) == [
+        [("skip_connect", 0)],
+        [("nor_conv_3x3", 1)],
+        [("skip_connect", 2)],
+    ]
+    first, second, blind = (Network(cell, 4, 1, 10).double().eval() for cell in (after_skip, alone, unconnected))
+    second.load_state_dict(dict(zip(second.state_dict(), first.state_dict().values(), strict=True)))
+    x = batch[0]
+    with torch.no_grad():
+        assert torch.equal(first(x), second(x))
+        assert torch.equal(blind(x), blind(x.flip(0))) and not torch.equal(first(x), first(x.flip(0)))

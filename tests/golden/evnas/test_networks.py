@@ -157,8 +157,11 @@ def test_s2_network(golden, fill, close):
         [nasbench201.OPERATIONS.index(w) for w in words], meta["C"], meta["N"], meta["num_classes"]
     )
     fill(model, meta["salt"]).eval()
+    pooled = []
+    model.classifier.register_forward_pre_hook(lambda _, inputs: pooled.append(inputs[0]))
     with torch.no_grad():
         close(model(torch.from_numpy(found["input"])), found["logits_eval"])
+    close(pooled[0], found["features_eval"])
 
 
 def test_full_size_supernets(golden, fill, rule_input, close):

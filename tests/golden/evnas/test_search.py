@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from common.data.augment import cutout_mask
+from common.data.nasbench201 import OPERATIONS, to_operations
 from common.losses import TopK
 from common.schedules import cosine
+from common.spaces.darts import PRIMITIVES
 from common.spaces.darts_supernet import Supernet as SupernetS1
 from common.spaces.nasbench201 import EDGES
 from common.spaces.nasbench201 import Supernet as SupernetS2
+from common.spaces.nasbench201_graph import canonical, connected, incoming
 from papers.evnas.evolution import Draws, Rules, evolve, ranking, tournament
 from papers.evnas.population import S1, S2, cell_string, decode_s1, decode_s2, genotype, mixtures, softmax_rows
 from papers.evnas.search import Progress, measure, scorer, train_weights
@@ -57,12 +60,22 @@ def test_decoding_s1(golden, close):
         np.testing.assert_array_equal(found.numpy(), decoded.astype(np.float32))
         close(softmax_rows(found), weights, tolerance=1e-6)
         ours = genotype(torch.from_numpy(alphas)).as_dict()
-        assert ours["normal"] == cells["normal"] and ours["reduce"] == cells["reduce"]
+        assert {k: ours[k] for k in cells} == cells
+        edges = decoded.any(1)  # the rows with a chosen operation: 8 of 14 in each cell
+        assert edges.reshape(2, 14).sum(1).tolist() == [8, 8]
+        mixed = softmax_rows(found).numpy()
+        np.testing.assert_allclose(mixed[decoded == 1], content["weight_selected"], atol=1e-7)
+        other = mixed[edges][decoded[edges] == 0]
+        np.testing.assert_allclose(other, content["weight_other_on_selected_edge"], atol=1e-6)
+        np.testing.assert_allclose(mixed[~edges], content["weight_on_unselected_edge"], atol=1e-7)
+    assert content["primitives"] == list(PRIMITIVES)
+    for cells, again in zip(content["genotypes"], content["genotype_by_supernet_method"]):
+        assert again == {**cells, "agrees": True}  # the original's two derivations find the same
 
 
 def test_decoding_s2(golden, close):
     arrays, content = golden("s2_decode.npz"), golden("s2_decode.json")
-    assert content["edge_order"] == list(EDGES)
+    assert content["edge_order"] == list(EDGES) and content["primitives"] == list(OPERATIONS)
     for alphas, decoded, weights, text in zip(
         arrays["alphas"], arrays["decoded"], arrays["weights"], content["arch_strings"]
     ):
@@ -70,6 +83,18 @@ def test_decoding_s2(golden, close):
         np.testing.assert_array_equal(found.numpy(), decoded.astype(np.float32))
         close(softmax_rows(found), weights, tolerance=1e-6)
         assert cell_string(torch.from_numpy(alphas)) == text
+        mixed = softmax_rows(found).numpy()
+        np.testing.assert_allclose(mixed[decoded == 1], content["weight_selected"], atol=1e-7)
+        np.testing.assert_allclose(mixed[decoded == 0], content["weight_other"], atol=1e-7)
+
+
+def test_cells_of_s2_as_graphs(golden):
+    for row in golden("s2_decode.json")["structures"]:
+        operations = to_operations(row["arch"])
+        assert connected(operations) == row["valid"]
+        assert (canonical(operations, fold_none=False), canonical(operations)) == (row["unique"], row["unique_zero"])
+        lists = incoming(operations)
+        assert (lists and [[list(pair) for pair in node] for node in lists]) == row["tolist_without_none"]
 
 
 @pytest.mark.parametrize(("name", "file"), [("s1", "ga_s1.npz"), ("s2", "ga_s2.npz")])
@@ -146,6 +171,18 @@ def cut(x: torch.Tensor, y: torch.Tensor, orders: dict[int, np.ndarray], size: i
     return SimpleNamespace(epoch=epoch)
 
 
+class Watched(list):
+    """Remembers which entries were asked for."""
+
+    def __init__(self, entries: list) -> None:
+        super().__init__(entries)
+        self.used: list[int] = []
+
+    def __getitem__(self, index):
+        self.used.append(index)
+        return super().__getitem__(index)
+
+
 @pytest.mark.parametrize(
     ("name", "trace", "outcome"),
     [("s1", "mini_search_s1.npz", "mini_search_s1.json"), ("s2", "mini_search_s2.npz", "mini_search_s2.json")],
@@ -177,7 +214,11 @@ def test_a_whole_search(name, trace, outcome, golden, fill):
         lr = cosine(0.025, 0.001, g, generations)
         assert lr == pytest.approx(expected["lr"], rel=1e-12)
         individuals = mixtures(space, now.population, True, 1.0)
-        train_weights(model, optimizer, train, individuals, now, lr, 5.0, "fp32", lambda: None)
+        watched = Watched(individuals)
+        train_weights(model, optimizer, train, watched, now, lr, 5.0, "fp32", lambda: None)
+        assert watched.used == expected["individual_of_step"]
+        weights = sum(float(p.detach().abs().sum()) for key, p in model.named_parameters() if "arch" not in key)
+        assert weights == pytest.approx(expected["sum_abs_weights_and_biases"], rel=1e-6)
         assert now.loss == pytest.approx(sum(expected["train_loss_per_step"]), abs=1e-5)
         measure(score_with(model), valid, individuals, now, "cpu", "fp32", lambda: None)
         np.testing.assert_allclose([s[0] for s in now.scores], expected["top1"], atol=1e-6)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from common import drawing
 from common.counting import macs, parameters
+from common.spaces.nasbench201_graph import canonical
 from papers.nsas import architect, constraints201, paths
 from papers.nsas.architectures import CNN
 from papers.nsas.describe import describe
@@ -274,6 +275,9 @@ def test_counts(golden):
             model = build_nb201(row["code"])
         assert parameters(model) == row["params"]
         assert macs(model, (3, 32, 32)) == row["macs_conv"] + row["macs_linear"]
+        found, operations = describe(row["code"]), [int(digit) for digit in row["code"]]
+        assert (found["architecture"], found["connected"]) == (row["string"], row["valid"])
+        assert canonical(operations, fold_none=False) == row["unique"]
 
 
 def test_keys(golden):
