@@ -352,6 +352,8 @@ def _flatten(boxed: str, types: dict[str, Any]) -> str:
     words = re.sub(r"\s*(Argument helptext|For full helptext|Perhaps you meant).*", "", " ".join(lines))
     words = re.sub(r"^(Value error|Invalid choice|Missing argument|Unrecognized options|Parsing error)\s*", "", words)
     words = re.sub(r"(\s|-{3,})+", " ", words).strip()
+    if extra := re.fullmatch(r"Unrecognized options?: (.*)", words):
+        return f"{extra[1]!r} follows no flag; give every value as --FLAG VALUE (--help lists the flags)"
     if bad := re.match(r"Error parsing --([\w-]+):.*?('[^']*'|\[.*\])", words):
         kind = types.get(bad[1].replace("-", "_"))
         name = kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)

@@ -22,7 +22,7 @@ from common.data.augment import Augmentation, plain
 from common.data.class_folders import PictureList, decode, list_pictures, tree_digest
 from common.data.lmdb_images import LmdbStore
 from common.data.pins import allow_unpinned, cached_tree_hash, data_root, fetch_command, pins_of
-from common.data.sources import SPLITS
+from common.data.sources import IMAGE_SETS, SPLITS
 from common.errors import UserError
 
 IMAGENET_COUNTS = {"train": (1000, 1_281_167), "test": (1000, 50_000)}
@@ -98,6 +98,11 @@ def open_pictures(name: str, split: str, options: Any = None) -> Pictures:
         remedy = how if name == "imagenet" else "give a folder of class folders or an .lmdb"
         if name == "tiny-imagenet-20":
             remedy = f"get it with: {fetch_command(name, data_root(options))}"
+        elif name in IMAGE_SETS:
+            raise UserError(
+                f"{name} holds small images, and this network takes pictures of ImageNet's size: use imagenet, a "
+                f"folder of class folders or an .lmdb"
+            )
         raise UserError(f"{path} is missing; {remedy}")
     packed = path if path.suffix == ".lmdb" else path / ("train.lmdb" if split == "train" else "val.lmdb")
     if packed.exists():

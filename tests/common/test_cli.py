@@ -133,6 +133,7 @@ def test_plan_runs_nothing(run):
     [
         (["serch"], "unknown verb 'serch'; did you mean 'search'?"),
         (["--seed", "1"], "unknown flag before the verb '--seed'"),
+        (["search", "s1", "3"], "'s1, 3' follows no flag; give every value as --FLAG VALUE"),
         (["search", "--learning-rat", "1"], "unknown flag --learning-rat of search; did you mean '--learning-rate'?"),
         (["search", "--epochs", "2.5"], "--epochs must be int, not '2.5'"),
         (["search", "--learning-rate", "fast"], "--learning-rate must be float, not 'fast'"),

@@ -196,6 +196,8 @@ def test_mistakes(root, tmp_path):
     options = SimpleNamespace(data=tmp_path, allow_unpinned=False)
     with pytest.raises(UserError, match="data prepare imagenet"):
         open_pictures("imagenet", "train", options)
+    with pytest.raises(UserError, match="cifar10 holds small images, and this network takes pictures"):
+        open_pictures("cifar10", "train", options)
     root.rename(tmp_path / "imagenet")
     with pytest.raises(UserError, match="has 2 classes and 18 pictures, ImageNet has 1000 and 1281167"):
         open_pictures("imagenet", "train", options)
