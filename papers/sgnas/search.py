@@ -246,6 +246,8 @@ def search_generator(settings: SearchSettings, options: Any) -> dict[str, Any]:
 def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> dict[str, Any]:
     if "generator" in phases and settings.generator_epochs < 1:
         raise UserError("no generator epoch is wanted; set --generator-epochs to 1 or more, or use search-supernet")
+    if "supernet" in phases and settings.supernet_epochs < 1:
+        raise UserError("no supernet epoch is wanted; set --supernet-epochs to 1 or more, or use search-generator")
     s = prepare(settings, options)
     with open_run(options, settings, {"phases": list(phases), "data": s.pins, "pinned": s.pinned}) as run:
         if run.result is not None:

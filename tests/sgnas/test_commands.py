@@ -256,6 +256,7 @@ def test_mistakes_before_a_result(searched, tmp_path, capsys):
         ("search", "--target-step", 0, "--target-step must be above 0"),
         ("search", "--validation-step", "nan", "--validation-step must be a finite number, not nan"),
         ("search", "--generator-epochs", 0, "no generator epoch is wanted"),
+        ("search-supernet", "--supernet-epochs", 0, "no supernet epoch is wanted"),
         ("search", "--tau", 0, "--tau must be above 0"),
         ("search", "--targets-per-step", 0, "--targets-per-step must be at least 1"),
         ("evolve", "--parents", 0, "--parents must be at least 1"),
