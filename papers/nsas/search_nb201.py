@@ -156,7 +156,7 @@ def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
     check_ranges(settings)
     device = pick_device(options)
     make = constraint_maker(settings.constraint, settings.constraints, settings.structure_bug)
-    weights = gdas_weights(settings)
+    weights, scale = gdas_weights(settings)
     train, valid, pins, note = open_halves(settings, options, device, "train")
     with open_run(options, settings, {"data": pins}) as run:
         if run.result is not None:
@@ -201,7 +201,8 @@ def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
                 constraints = make(draw, current, previous)
                 optimizer.zero_grad()
                 alphas.grad = None if stale is None or not settings.stale_clip else stale
-                loss = gdas_step_loss(model, x, y, mixture, current, constraints, weights, settings.constraint_gradient)
+                through = settings.constraint_gradient
+                loss = gdas_step_loss(model, x, y, mixture, current, constraints, weights, through, scale)
                 check_finite(loss, step=step, architecture=current)
                 fill_once_used(optimizer)
                 clipped = [*model.parameters(), alphas] if settings.stale_clip else list(model.parameters())
@@ -219,29 +220,34 @@ def search_gdas(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             epoch, position = epoch + 1, 0
-            cell = tuple(int(i) for i in alphas.detach().argmax(-1))
-            run.log(epoch=epoch, lr=lr, tau=tau, loss=total / len(train), cell="".join(map(str, cell)))
+            run.log(epoch=epoch, lr=lr, tau=tau, loss=total / len(train), cell="".join(map(str, decode(alphas))))
             total = 0.0
             run.save(snapshot(epoch, 0))
-        return finish(run, tuple(int(i) for i in alphas.detach().argmax(-1)), {}, options, note, train.images.name)
+        return finish(run, decode(alphas), {}, options, note, train.images.name)
 
 
-def gdas_weights(settings: SearchNb201GdasSettings) -> list[float]:
-    """What multiplies each gradient. NSAS, R, G add and subtract numbers:
-    as released the current cell keeps weight 1.
+def decode(alphas: Tensor) -> Code:
+    """The cell of alpha [6, 5]: the largest entry of each edge, the first of equals."""
+    return tuple(int(i) for i in alphas.detach().argmax(-1))
+
+
+def gdas_weights(settings: SearchNb201GdasSettings) -> tuple[list[float], float]:
+    """(weights of the current cell and of each constraint in the reported loss, what multiplies the current cell's
+    gradient). NSAS, R, G add numbers to the loss and subtract them again: as released their gradient keeps weight 1.
     """
     if settings.constraint == "none":
-        return [1.0]
+        return [1.0], 1.0
     if settings.constraint in ("compensation", "low"):
-        return term_weights(settings.constraint, 2)
+        weights = term_weights(settings.constraint, 2)
+        return weights, weights[0]
     number = settings.constraints if settings.constraint == "nsas" else 2
-    current = 1 - settings.penalty if settings.constraint_gradient else 1.0
-    return [current] + [settings.penalty / number] * number
+    weights = [1 - settings.penalty] + [settings.penalty / number] * number
+    return weights, weights[0] if settings.constraint_gradient else 1.0
 
 
-def gdas_step_loss(model, x, y, mixture, current, constraints, weights, gradient: bool) -> Tensor:
-    """Constraint forwards in train mode (no graph as released),
-    then the current cell through its straight-through weights.
+def gdas_step_loss(model, x, y, mixture, current, constraints, weights, gradient: bool, scale: float) -> Tensor:
+    """Constraint forwards in train mode (no graph as released), then the current cell through its straight-through
+    weights, whose gradient is multiplied by ``scale``. Returns the reported loss sum_i w_i CE(a_i), current first.
     """
     total = x.new_zeros(())
     for code, weight in zip(constraints, weights[1:]):
@@ -250,9 +256,9 @@ def gdas_step_loss(model, x, y, mixture, current, constraints, weights, gradient
         if gradient:
             term.backward()
         total = total + term.detach()
-    value = weights[0] * nn.functional.cross_entropy(weighted_logits(model, x, mixture, current), y)
-    value.backward()
-    return total + value.detach()
+    loss = nn.functional.cross_entropy(weighted_logits(model, x, mixture, current), y)
+    (scale * loss).backward()
+    return total + weights[0] * loss.detach()
 
 
 def live_loss(model: nn.Module, x: Tensor, y: Tensor, codes: list[Code], weights: list[float]) -> Tensor:

@@ -25,9 +25,9 @@ from papers.nsas.networks import (
 )
 from papers.nsas.relaxation import straight_through
 from papers.nsas.search_gdas import similarity_weights
-from papers.nsas.search_nb201 import live_loss, term_weights
+from papers.nsas.search_nb201 import decode, gdas_step_loss, gdas_weights, live_loss, term_weights
 from papers.nsas.search_random import logits_function, paper_loss, released_loss
-from papers.nsas.settings import DrawSettings
+from papers.nsas.settings import DrawSettings, SearchNb201GdasSettings
 
 T = torch.from_numpy
 
@@ -249,6 +249,57 @@ def test_nb201_gdas(golden):
         golden.close(alphas.grad, a[f"gdas{i}_grad_alphas"], 1e-3)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
         golden.close(norm, a[f"gdas{i}_grad_norm_w"], 1e-3)
+
+
+def test_nb201_gdas_cell(golden):
+    alphas = T(golden.npz("nb201_supernet.npz")["gdas_alphas"])
+    assert list(decode(alphas)) == golden.json("nb201.json")["gdas_genotype_from_alphas"]
+
+
+@pytest.mark.parametrize(
+    ("constraint", "number", "gradient", "values", "scale"),
+    [
+        ("nsas", 2, False, [0.8, 0.1, 0.1], 1.0),
+        ("nsas", 3, False, [0.8, 0.2 / 3, 0.2 / 3, 0.2 / 3], 1.0),
+        ("r", 2, False, [0.8, 0.1, 0.1], 1.0),
+        ("g", 2, False, [0.8, 0.1, 0.1], 1.0),
+        ("compensation", 2, False, [0.2, 0.4, 0.4], 0.2),
+        ("low", 2, False, [0.8, 0.2], 0.8),
+        ("none", 2, False, [1.0], 1.0),
+        ("nsas", 2, True, [0.8, 0.1, 0.1], 0.8),
+    ],
+)
+def test_nb201_gdas_loss_and_gradient(golden, constraint, number, gradient, values, scale):
+    """What each notebook reports and what it differentiates (sheet section 6.4)."""
+    a = golden.npz("nb201_supernet.npz")
+    settings = SearchNb201GdasSettings(constraint=constraint, constraints=number, constraint_gradient=gradient)
+    weights, factor = gdas_weights(settings)
+    assert weights == pytest.approx(values) and factor == scale
+    x, y, alphas = T(a["x"]), T(a["y"]), T(a["gdas_alphas"].copy()).requires_grad_()
+    mixture, index, _ = straight_through(alphas, T(a["gdas0_gumbel"]), float(a["gdas0_tau"]))
+    current, codes = tuple(int(i) for i in index), [digits(c) for c in a["codes"][: len(weights) - 1]]
+    model = nb201(golden, a).train()
+    loss = gdas_step_loss(model, x, y, mixture, current, codes, weights, gradient, factor)
+    plain = nb201(golden, a).train()
+    terms = [F.cross_entropy(weighted_logits(plain, x, mixture.detach(), current), y)]
+    terms += [F.cross_entropy(code_logits(plain, x, code), y) for code in codes]
+    golden.close(loss, sum(w * float(t.detach()) for w, t in zip(values, terms)), 1e-5)
+    differentiated = sum(w * t for w, t in zip(values, terms)) if gradient else scale * terms[0]
+    differentiated.backward()
+    wanted = dict(plain.named_parameters())
+    for key, parameter in model.named_parameters():
+        if wanted[key].grad is None:
+            assert parameter.grad is None, key
+        else:
+            golden.close(parameter.grad, wanted[key].grad, 1e-4)
+
+
+def test_nb201_gdas_reported_value(golden):
+    for case in golden.json("nb201.json")["gdas_base_loss"]:
+        settings = SearchNb201GdasSettings(constraints=len(case["extra"]), penalty=case["lbd"])
+        weights, scale = gdas_weights(settings)
+        assert sum(w * v for w, v in zip(weights, [case["cur"], *case["extra"]])) == pytest.approx(case["value"])
+        assert scale == case["grad_scale"]
 
 
 def test_structure_bug_in_the_network(golden):
