@@ -138,8 +138,9 @@ def evaluate(
     device: torch.device | str = "cpu",
     precision: str = "fp32",
     forward: Callable[[Any], Output] | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
 ) -> Metrics:
-    """Cross entropy, top-1 and top-5 error in eval mode; the model's mode is put back afterwards.
+    """Cross entropy (or another ``loss``), top-1 and top-5 error in eval mode; the model's mode is put back afterwards.
 
     ``forward`` replaces the plain call, e.g. to run one path of a supernet. Raises UserError for an empty set.
     """
@@ -151,7 +152,7 @@ def evaluate(
         with autocast(torch.device(device), precision):
             logits = logits_of(run(images))
         logits = logits.float()
-        counter.add(logits, target, nn.functional.cross_entropy(logits, target))
+        counter.add(logits, target, loss(logits, target))
     model.train(was_training)
     metrics = read(counter)
     if metrics.images == 0:

@@ -21,7 +21,7 @@ from papers.sgnas.architectures import (
     Kernels,
     Macro,
 )
-from papers.sgnas.layers import BN_EPS, ConvBN, SqueezeExcite, activate, fold_bn, init_module
+from papers.sgnas.layers import BN_EPS, ConvBN, SqueezeExcite, activate, fold_bn, init_conv, init_module
 
 DROPOUT = 0.2
 
@@ -31,6 +31,7 @@ class Depthwise(nn.Module):
 
     def __init__(self, channels: int, kernels: list[int], stride: int, momentum: float) -> None:
         super().__init__()
+        self.channels = channels
         self.widths = [channels * kernels.count(k) for k in KERNEL_SIZES if k in kernels]
         self.convs = nn.ModuleDict(
             {
@@ -39,6 +40,12 @@ class Depthwise(nn.Module):
             }
         )
         self.bn = nn.BatchNorm2d(channels * len(kernels), BN_EPS, momentum)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """The authors' rule for each sub-block's own convolution, whose width is ``channels``."""
+        for conv in self.convs.values():
+            for part in conv.weight.data.split(self.channels):
+                init_conv(part, generator)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         parts = [conv(part) for conv, part in zip(self.convs.values(), x.split(self.widths, 1))]
@@ -122,7 +129,10 @@ class Network(nn.Module):
         )
         self.last_stage = ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, momentum)
         self.classifier = nn.Linear(LAST_CHANNELS, classes)
-        init_module(self, generator or torch.Generator().manual_seed(0))
+        generator = generator or torch.Generator().manual_seed(0)
+        init_module(self, generator)
+        for stage in self.stages:
+            stage.depthwise.reset_parameters(generator)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

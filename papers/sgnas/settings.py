@@ -138,6 +138,8 @@ class TrainSettings:
     ema: float = 0.99995
     """Decay of the averaged weights; 0: none."""
     label_smoothing: float = 0.1
+    smoothed_test_loss: bool = False
+    """Whether the loss reported for the test set is smoothed too, as the authors do on CIFAR."""
 
 
 @dataclass(frozen=True)
@@ -254,4 +256,5 @@ CIFAR_TRAIN = {
     "schedule": "cosine",
     "warmup_epochs": 0,
     "ema": 0.0,
+    "smoothed_test_loss": True,
 }

@@ -109,6 +109,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(c, epoch, step, steps)
 
+        test_loss = loss_of if c.smoothed_test_loss else torch.nn.functional.cross_entropy
         judged = Network(*build).to(device) if ema else network
         alone = distributed.world_size() == 1  # statistics and dropout inside an epoch are each process's own
         for epoch in range(first, c.epochs):
@@ -137,7 +138,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             if ema is not None:
                 average_statistics(ema.values)
                 ema.copy_to(judged)
-            tested = evaluate(judged, tests.epoch(0), device, options.precision)
+            tested = evaluate(judged, tests.epoch(0), device, options.precision, loss=test_loss)
             if tested.top1_error < best["error"]:
                 weights = {name: tensor.clone() for name, tensor in judged.state_dict().items()}
                 best = {"error": tested.top1_error, "top5": tested.top5_error, "epoch": epoch, "weights": weights}

@@ -33,7 +33,7 @@ from papers.sgnas.network import Network, to_published
 from papers.sgnas.prior import make_pool, pool_from, prior_keys, read_pool
 from papers.sgnas.sampling import sample_paths
 from papers.sgnas.settings import ConvertSettings, CostSettings, GenerateSettings
-from papers.sgnas.supernet import Supernet
+from papers.sgnas.supernet import Supernet, supernet_to_published
 
 TINY = MACROS["tiny"]
 KERNELS = [[7, 3, 5], [3], [5, 3, 3], [3, 7], [7, 5, 3, 3]]
@@ -122,6 +122,29 @@ def test_frozen_gradient_equals_that_of_a_trainable_supernet():
             up, down = (FrozenSupernet(supernet).soft(x, s).double().square().sum() for s in shifted)
         assert float(p.grad[layer, block, op]) == pytest.approx(float(up - down) / (2 * step), rel=0.05, abs=1e-3)
     assert not p.grad[..., SKIP].any()
+
+
+def test_initialisation():
+    """Every convolution of the authors: normal, std = sqrt(2 / (k k outputs)), the groups not divided out."""
+    macro = MACROS["cifar"]
+    generator = torch.Generator().manual_seed(3)
+    network = Network(macro, PUBLISHED["SGNAS-A"], 100, se=True, generator=generator)
+    supernet = Supernet(macro, 100, generator=generator)
+    tensors = {**to_published(network.state_dict(), network)}
+    tensors |= {f"supernet.{k}": v for k, v in supernet_to_published(supernet.state_dict(), supernet).items()}
+    counted = 0
+    for name, weight in tensors.items():
+        if weight.dim() == 4:
+            k, expected = weight.shape[-1], (2 / (weight.shape[-1] ** 2 * weight.shape[0])) ** 0.5
+            slack = 5 / (2 * weight.numel()) ** 0.5  # five standard errors of a standard deviation
+            assert float(weight.std()) == pytest.approx(expected, rel=slack), (name, k)
+            assert abs(float(weight.mean())) < 5 * expected / weight.numel() ** 0.5, name
+            counted += 1
+        elif name.endswith("classifier.1.weight") or name == "supernet.classifier.weight":
+            assert float(weight.std()) == pytest.approx(0.01, rel=0.02)
+        elif name.endswith(".bias"):
+            assert not weight.any(), name
+    assert counted > 450
 
 
 def test_samplers():

@@ -4,6 +4,7 @@ search writes is what training and evaluation take.
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from papers.sgnas.evaluate import evaluate
 from papers.sgnas.evolve import evolve
 from papers.sgnas.generate import load_generator
 from papers.sgnas.search import search, search_generator, search_supernet
-from papers.sgnas.settings import EvaluateSettings, EvolveSettings, SearchSettings, TrainSettings
+from papers.sgnas.settings import CIFAR_TRAIN, EvaluateSettings, EvolveSettings, SearchSettings, TrainSettings
 from papers.sgnas.supernet import load_supernet
 from papers.sgnas.train import train
 
@@ -128,6 +129,25 @@ def test_train_and_evaluate(whole, tmp_path):
     )
     assert checked["metrics"]["top1_error_percent"] == trained["metrics"]["top1_error_percent"]
     assert checked["metrics"]["parameters"] == trained["metrics"]["parameters"]
+
+
+def test_cifar_reports_a_smoothed_test_loss(whole, tmp_path):
+    """On CIFAR the authors smooth the test loss too (0.1); nothing else changes."""
+    folder, _ = whole
+    rows = []
+    for smoothed in (False, True):
+        settings = TrainSettings(
+            **{**CIFAR_TRAIN, "dataset": "digits", "arch": str(folder / "architecture.json"), "macro": "tiny"},
+        )
+        assert settings.smoothed_test_loss and not TrainSettings().smoothed_test_loss
+        settings = replace(settings, train_images=128, epochs=1, batch_size=64, smoothed_test_loss=smoothed)
+        out = tmp_path / str(smoothed)
+        train(settings, options(out, "train"))
+        rows.append(next(csv.DictReader((out / "history.csv").open())))
+    plain, smooth = rows
+    for column in ("train_loss", "test_top1_error_percent", "test_top5_error_percent"):
+        assert plain[column] == smooth[column]
+    assert plain["test_loss"] != smooth["test_loss"]
 
 
 @pytest.mark.parametrize("random", [False, True])
