@@ -193,7 +193,12 @@ def test_counts(golden):
             assert parameters(network, exclude=()) == expected["params_with_aux"]
             assert conv_macs(network, shape) == expected["macs_conv"]
             assert macs(network, shape) == expected["macs_conv_linear"]
+            assert macs(network, shape) - conv_macs(network, shape) == expected["macs_linear"]
             assert len(network.state_dict()) == expected["state_dict_keys_with_aux"]
+            assert sum(buffer.numel() for buffer in network.buffers()) == expected["buffers_with_aux"]
+            plain = build(load_genotype(arch), dataset == "imagenet", CLASSES[dataset])
+            assert len(plain.state_dict()) == expected["state_dict_keys_no_aux"]
+            assert parameters(network, exclude=()) - parameters(plain, exclude=()) == expected["aux_params"]
     assert parameters(darts_supernet.Supernet()) == stats["supernets"]["s1_supernet_C16_L8"]["params"]
     for classes in (10, 100, 120):
         expected = stats["supernets"][f"s2_supernet_C16_N5_{classes}classes"]["params_without_alphas"]
@@ -217,6 +222,7 @@ def test_checkpoint_keys(golden):
         lines = [f"{key} {','.join(map(str, shape))}" for key, *shape in found]
         assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == summary["digest"], name
         assert len(found) == summary["keys"]
+        assert sum(key.startswith("auxiliary_head.") for key, *_ in found) == summary.get("aux_keys", 0)
 
 
 def test_published_genotypes(golden):

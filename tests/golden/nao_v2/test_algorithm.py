@@ -126,6 +126,12 @@ def test_pool_functions(golden):
     tokens = [int(constrained_argmax(scores[s : s + 1], s, 5)) for s in range(40)]
     assert tokens == case["tokens"]
     assert nested(from_tokens(tokens)) == case["arch"]
+    wishes = 10 * torch.eye(scores.shape[1])  # row t wants token t: it is taken exactly where it is allowed
+    for position in range(40):
+        taken = constrained_argmax(wishes, position, 5).tolist()
+        allowed = [token for token, got in enumerate(taken) if token == got]
+        steps = case["allowed_index_tokens_by_step"]
+        assert allowed == (case["allowed_op_tokens"] if position % 2 else steps[str(position)]), position
 
 
 def test_metrics(golden):
