@@ -70,6 +70,7 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
         )
         draw_cell = sample if sampled else sample_free  # the released archive holds convolutional cells
         archive.recent.append(draw_cell(seeds.numpy_rng(options.seed, "first")))
+        outer = list(archive.recent)  # released: the list that every epoch starts from
         hidden = [model.start(settings.batch_size) for _ in range(settings.constraints + 1)]
         total, count = 0.0, 0
         epoch, position, code = 0, 0, sample(seeds.numpy_rng(options.seed, "architecture", 0, 0))
@@ -80,6 +81,7 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
             archive.restore(state["archive"])
             hidden, epoch, position = state["hidden"], state["epoch"], state["position"]
             total, count = state["total"], state["count"]
+            outer = [tuple((int(o), int(s)) for o, s in cell) for cell in state["outer"]]
             code = tuple((int(o), int(s)) for o, s in state["code"])
 
         def snapshot(epoch: int, position: int) -> dict:
@@ -87,6 +89,7 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
                 "model": model.state_dict(), "optimizer": optimizer.state_dict(), "archive": archive.state(),
                 "hidden": hidden, "epoch": epoch, "position": position, "code": [list(p) for p in code],
                 "table": model.rnns[0].table, "total": total, "count": count,
+                "outer": [[list(p) for p in cell] for cell in outer],
             }  # fmt: skip
 
         while epoch < settings.epochs:
@@ -96,12 +99,14 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
                 total, count = 0.0, 0
                 hidden = [model.start(settings.batch_size) for _ in range(settings.constraints + 1)]
                 if not sampled:
-                    archive.recent = archive.recent[:1]  # the cut list was a local variable of the epoch
+                    archive.recent = list(outer)  # the list cut to C was a local variable of the epoch …
             for step in range(position, len(chunks)):
                 start, length = chunks[step]
                 rng = seeds.numpy_rng(options.seed, "architecture", epoch, step)
                 code = sample(rng)
                 archive.update(code if sampled else sample_free(rng), lambda: draw_cell(rng))  # noqa: B023
+                if step == 0 and not sampled:
+                    outer.append(archive.recent[-1])  # … so only the first cell of an epoch reached the outer one
                 optimizer.param_groups[0]["lr"] = scaled(settings.learning_rate, length, settings.bptt)
                 words, targets = get_batch(train, start, length)
                 generator = seeds.generator(options.seed, "dropout", epoch, step, device=device)

@@ -285,3 +285,26 @@ def test_tau_of_equal_scores_is_undefined_and_no_failure(tmp_path, monkeypatch):
 def test_draw(flags, cells, tmp_path):
     main("nsas", VERBS, ["draw", "Random_NSAS", *flags, "--format", "svg", "--out", str(tmp_path)])
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{c}.{k}" for c in cells for k in ("dot", "svg"))
+
+
+def test_released_recurrent_archive_restarts_every_epoch(tmp_path, monkeypatch):
+    """Its list of recent cells begins each epoch with the untrained cell and the first cell of every earlier epoch."""
+    module, run = module_of("search_recurrent:search")
+    starts: list[list] = []
+
+    class Watched(module.Archive):
+        def update(self, cell, draw):
+            starts.append((list(self.recent), cell))
+            return super().update(cell, draw)
+
+    monkeypatch.setattr(module, "Archive", Watched)
+    run(replace(RECURRENT, path="fixed", epochs=3), options(tmp_path, "search_ptb"))
+    steps = len(starts) // 3
+    assert steps > 1 and len(starts) == 3 * steps
+    firsts = [starts[epoch * steps] for epoch in range(3)]
+    untrained = firsts[0][0][0]
+    assert [recent for recent, _ in firsts] == [
+        [untrained],
+        [untrained, firsts[0][1]],
+        [untrained, firsts[0][1], firsts[1][1]],
+    ]
