@@ -119,9 +119,13 @@ def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, opti
         + (", each with a table step" if gdas else ""),
     ]
     if isinstance(c, SearchNb201RandomSettings):
-        lines.append(f"selection: {c.select_candidates} cells, {len(valid.images):,} images each ({c.selection})")
+        lines.append(
+            f"selection: {c.select_candidates} cells, and {c.epoch_candidates} after every epoch, "
+            f"{len(valid.images):,} images each ({c.selection})"
+        )
         renewed = c.recalibrate_batches * c.batch_size
-        seconds += c.select_candidates * (len(valid.images) + renewed) * FORWARD_201
+        cells = c.select_candidates + c.epochs * c.epoch_candidates
+        seconds += cells * (len(valid.images) + renewed) * FORWARD_201
     return [*lines, estimate(seconds * image, c.batch_size * memory)]
 
 

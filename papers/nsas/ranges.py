@@ -15,7 +15,8 @@ POSITIVE = (
 ABOVE_ZERO = ("clip", "tau_max", "tau_min")
 NOT_NEGATIVE = (
     "constraints", "train_images", "select_images", "select_rows", "rank_images", "recalibrate_batches",
-    "recalibrate_chunks", "max_tokens", "max_types", "workers", "learning_rate", "weight_decay", "rollbacks",
+    "recalibrate_chunks", "epoch_candidates",
+    "max_tokens", "max_types", "workers", "learning_rate", "weight_decay", "rollbacks",
     "learning_rate_min", "arch_learning_rate", "arch_weight_decay", "auxiliary_weight", "cutout", "alpha", "beta",
 )  # fmt: skip
 SHARES = ("mix", "train_portion", "penalty", "label_smoothing")

@@ -143,10 +143,16 @@ def search_random(settings: SearchNb201RandomSettings, options: RunOptions) -> d
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             epoch, position = epoch + 1, 0
-            run.log(epoch=epoch, lr=lr, loss=total / len(train))
+            row = {"epoch": epoch, "lr": lr, "loss": total / len(train)}
+            if settings.epoch_candidates:
+                rng = seeds.numpy_rng(options.seed, "epoch", epoch)
+                code, accuracy = select(model, train, valid, settings, rng, settings.epoch_candidates)
+                row |= {"cell": "".join(map(str, code)), "supernet_accuracy_percent": accuracy}
+            run.log(**row)
             total = 0.0
             run.save(snapshot(epoch, 0))
-        code, accuracy = select(model, train, valid, settings, options.seed)
+        rng = seeds.numpy_rng(options.seed, "select")
+        code, accuracy = select(model, train, valid, settings, rng, settings.select_candidates)
         return finish(run, code, {"supernet_accuracy_percent": accuracy}, options, note, train.images.name)
 
 
@@ -284,11 +290,12 @@ def constant_loss(model: nn.Module, x: Tensor, y: Tensor, codes: list[Code], wei
 
 
 @torch.no_grad()
-def select(model, train: Batches, valid: Batches, settings: SearchNb201RandomSettings, seed: int) -> tuple[Code, float]:
+def select(
+    model, train: Batches, valid: Batches, settings: SearchNb201RandomSettings, rng, candidates: int
+) -> tuple[Code, float]:
     """Best of N random cells. "released": a new random cell for every batch, so the number belongs to no cell."""
-    rng = seeds.numpy_rng(seed, "select")
     best = None
-    for _ in range(settings.select_candidates):
+    for _ in range(candidates):
         draw = drawer(rng)
         code = c201.random_code(draw)
         if settings.recalibrate_batches:
@@ -302,8 +309,7 @@ def select(model, train: Batches, valid: Batches, settings: SearchNb201RandomSet
         accuracy = 100.0 * float(right) / count
         if best is None or accuracy > best[1]:
             best = (code, accuracy)
-    if best is None:
-        raise UserError("select_candidates is 0; choose at least one candidate")
+    assert best is not None  # at least one candidate: checked with the settings
     return best
 
 

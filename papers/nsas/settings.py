@@ -89,6 +89,7 @@ class SearchNb201RandomSettings:
     structure_bug: bool = True  # diverse and compensation cells lose three of their six edges, as released
     selection: Literal["released", "proper"] = "released"  # a new random cell for every batch, or one fixed cell a pass
     select_candidates: int = 100
+    epoch_candidates: int = 2  # cells compared after every epoch by the same rule, for the history; 0 = none
     select_images: int = 0  # images of the other half; 0 = all
     select_batch_size: int = 256
     recalibrate_batches: int = 0
