@@ -20,6 +20,7 @@ from typing import Any
 from common.errors import UserError
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tyro", "safetensors", "dvc", "timm")
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -161,8 +162,8 @@ def environment() -> dict[str, Any]:
         "packages": versions,
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "git": _git(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git": git_state(_ROOT),
+        "command": command(),
     }
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -173,6 +174,14 @@ def environment() -> dict[str, Any]:
     return result
 
 
+def command() -> list[str]:
+    """The words of this process's command; a package started with ``python -m`` by its name."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py" and program.is_relative_to(_ROOT):
+        return ["python", "-m", ".".join(program.parent.relative_to(_ROOT).parts), *sys.argv[1:]]
+    return [program.name, *sys.argv[1:]]
+
+
 def _processor() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -181,9 +190,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _git() -> dict[str, Any]:
-    """Commit of the suite and whether tracked files were changed; nulls outside a git checkout."""
-    root = Path(__file__).resolve().parents[1]
+def git_state(root: Path) -> dict[str, Any]:
+    """Commit of the checkout at ``root`` and whether tracked files were changed; nulls outside a git checkout.
+
+    ``results`` and DVC's lock files do not count: a run and ``dvc repro`` replace them themselves.
+    """
 
     def ask(*words: str) -> str | None:
         try:
@@ -194,7 +205,8 @@ def _git() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    status = ask("status", "--porcelain", "--untracked-files=no")
+    ours = [":(exclude)results", ":(exclude,glob)**/dvc.lock"]
+    status = ask("status", "--porcelain", "--untracked-files=no", "--", *ours)
     return {"commit": ask("rev-parse", "HEAD"), "changed": None if status is None else bool(status)}
 
 

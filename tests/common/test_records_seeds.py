@@ -1,6 +1,8 @@
 """Records that are never half-written; streams that depend on their names only; architecture files; devices."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +54,34 @@ def test_environment_names_versions_and_hardware():
     assert found["packages"]["torch"].startswith(torch.__version__.split("+")[0])
     assert found["cores"] >= 1 and found["python"].startswith("3.")
     json.dumps(records.checked(found))
+
+
+def test_the_recorded_command_can_be_typed(monkeypatch):
+    root = Path(records.__file__).resolve().parents[1]
+    monkeypatch.setattr("sys.argv", [str(root / "papers" / "evnas" / "__main__.py"), "search", "--seed", "1"])
+    assert records.command() == ["python", "-m", "papers.evnas", "search", "--seed", "1"]
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/pytest", "-q"])
+    assert records.command() == ["pytest", "-q"]
+
+
+def test_commit_and_whether_the_code_was_changed(tmp_path):
+    def git(*words):
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert records.git_state(tmp_path) == {"commit": None, "changed": None}
+    names = ("common/a.py", "results/smoke/x.json", "dvc.lock", "reproductions/proxy/dvc.lock", "requirements.lock")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("as committed")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD").strip()
+    for name, changed in zip(names, (True, False, False, False, True)):
+        (tmp_path / name).write_text("changed")
+        assert records.git_state(tmp_path) == {"commit": commit, "changed": changed}, name
+        (tmp_path / name).write_text("as committed")
 
 
 def test_streams_are_functions_of_seed_and_names():
