@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from common.data.contents import content_sha256
 from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,6 +204,7 @@ def check_file(path: Path, pin: dict[str, Any], *, root: Path, remedy: str, unpi
     """Check a file against its pin.
 
     Raises UserError when the file is absent, or when its digest is not the pinned one and ``unpinned_allowed`` is off.
+    Of a container that the pin gives ``content_sha256`` for, the content alone decides (``common.data.contents``).
     A file made here by ``data prepare`` carries a record of its digest; it must still have it, and counts as unpinned.
     """
     if not path.is_file():
@@ -211,6 +213,9 @@ def check_file(path: Path, pin: dict[str, Any], *, root: Path, remedy: str, unpi
     found = cached_hash(path, algorithm or "sha256", root)
     if expected and found == expected:
         return Checked(path, f"{algorithm}:{found}", True)
+    held = pin.get("content_sha256")  # the same content, packed by another Python or zlib
+    if held and content_sha256(path) == held:
+        return Checked(path, f"content_sha256:{held}", True)
     prepared = _prepared_digest(path)
     if prepared and cached_hash(path, "sha256", root) == prepared:
         return Checked(path, f"sha256:{prepared}", False)

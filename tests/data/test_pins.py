@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from common.data import pins
+from common.data.contents import content_sha256
 from common.data.sources import open_images
 from common.errors import UserError
 
@@ -150,3 +153,42 @@ def test_embedded_files_are_checked(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="git checkout"):
         pins.embedded_file("kjv.txt.xz")
     pins.embedded_file.cache_clear()
+
+
+def test_another_packing_of_the_pinned_content_passes_and_other_content_does_not(tmp_path):
+    arrays = {"a": np.arange(50.0), "b": np.array([b"x", b"yz"])}
+    tables, text = tmp_path / "t.npz", tmp_path / "t.csv.gz"
+
+    def check(path):
+        return pins.check_file(path, pin[path.name], root=tmp_path, remedy="get it")
+
+    np.savez(tables, **arrays)
+    text.write_bytes(gzip.compress(b"a,b\n" * 500, 1))
+    pin = {
+        path.name: {"sha256": pins.hash_file(path, "sha256"), "content_sha256": content_sha256(path)}
+        for path in (tables, text)
+    }
+    assert all(check(path).digest == f"sha256:{pin[path.name]['sha256']}" for path in (tables, text))
+    np.savez_compressed(tables, **dict(reversed(arrays.items())))
+    text.write_bytes(gzip.compress(b"a,b\n" * 500, 9))
+    for path in (tables, text):
+        found = check(path)
+        assert found.pinned and found.digest == f"content_sha256:{pin[path.name]['content_sha256']}"
+    whole = tables.read_bytes()
+    changes = (
+        lambda: np.savez(tables, **{**arrays, "a": arrays["a"] + 1e-12}),
+        lambda: np.savez(tables, **{**arrays, "a": arrays["a"].reshape(5, 10)}),
+        lambda: np.savez(tables, **{**arrays, "a": arrays["a"].astype(">f8")}),
+        lambda: np.savez(tables, a=arrays["a"], c=arrays["b"]),
+        lambda: np.savez(tables, **{**arrays, "b": np.array([object()])}),
+        lambda: tables.write_bytes(whole[:-30]),
+        lambda: tables.write_bytes(b""),
+    )
+    for change in changes:
+        change()
+        with pytest.raises(UserError, match="is not the pinned file"):
+            check(tables)
+    for content in (gzip.compress(b"a,b\n" * 499), gzip.compress(b"a,b\n" * 500)[:-3], b"a,b\n" * 500):
+        text.write_bytes(content)
+        with pytest.raises(UserError, match="is not the pinned file"):
+            check(text)
