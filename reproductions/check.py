@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from common.errors import UserError
@@ -135,8 +136,8 @@ def same(found: list[str] | None, wanted: list[str]) -> bool:
 
 
 def _band(metric: str, values: list[float]) -> dict[str, Any]:
-    mean = sum(values) / len(values)
-    sd = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else 0.0
+    mean = fmean(values)
+    sd = stdev(values) if len(values) > 1 else 0.0
     floor = FLOOR.get(metric, max(0.15 * abs(mean), 1e-3))
     half = max(4 * sd, floor) if len(values) > 1 else max(0.5 * abs(mean), floor)
     low, high = mean - half, mean + half
@@ -205,7 +206,7 @@ def summary(results: list[Result]) -> dict[str, Any]:
             value = result.metrics.get(key)
             if isinstance(value, (int, float)):
                 collected.setdefault(f"{stage}.{key}", []).append(float(value))
-    flat = {key: sum(v) / len(v) for key, v in sorted(collected.items())}
+    flat = {key: fmean(v) for key, v in sorted(collected.items())}
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         stage, _, metric = key.partition(".")

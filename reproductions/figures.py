@@ -12,6 +12,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib
@@ -121,7 +122,7 @@ def seed_spread(rows: list[tuple[str, dict[int, float]]], unit: str) -> str:
         for i, (_, values) in enumerate(rows):
             y = len(rows) - 1 - i
             axis.plot(list(values.values()), [y] * len(values), "o", color=SERIES[0], ms=5, alpha=0.75)
-            mean = sum(values.values()) / len(values)
+            mean = fmean(values.values())
             axis.plot([mean, mean], [y - 0.3, y + 0.3], color=SERIES[1], lw=2)
         axis.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
         axis.set(xlabel=unit, ylim=(-0.6, len(rows) - 0.4))

@@ -9,6 +9,7 @@ import shlex
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from common import cli
@@ -102,7 +103,7 @@ def by_seed(results: list[Result], key: str) -> dict[int, float]:
     for r in results:
         if isinstance(r.metrics.get(key), (int, float)):
             found.setdefault(r.seed, []).append(float(r.metrics[key]))
-    return {seed: sum(values) / len(values) for seed, values in sorted(found.items())}
+    return {seed: fmean(values) for seed, values in sorted(found.items())}
 
 
 def matching(claim: Claim, results: list[Result]) -> list[Result]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import fsum
 
 from papers.cream.architectures import CHOICES, SKIP, Path
 
@@ -266,7 +267,7 @@ class FlopsTable:
 
     def flops(self, path: Path) -> float:
         """MFLOPs of a path, as the search ranks it."""
-        return self.fixed + sum(
+        return self.fixed + fsum(  # exact: the builtin sum rounds differently before and since Python 3.12
             self.table[stage][place][choice]
             for stage, entries in enumerate(path)
             for place, choice in enumerate(entries)
@@ -275,7 +276,7 @@ class FlopsTable:
 
     def parameters(self, path: Path) -> float:
         """Millions of parameters of a path by the same table."""
-        return self.params_fixed + sum(
+        return self.params_fixed + fsum(
             self.params[stage][place][choice]
             for stage, entries in enumerate(path)
             for place, choice in enumerate(entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import fsum
 
 from common.errors import UserError
 from papers.cream.layout import PUBLISHED_LAYOUT, FlopsTable, Layout
@@ -28,7 +29,7 @@ class Window:
 def one_block_mflops() -> tuple[float, float]:
     """MFLOPs of the cheapest and the dearest path through stages 1 to 5 with one block each: lo and hi of the rule."""
     stages = [rows[0] for rows in FlopsTable([1] * 5, PUBLISHED_LAYOUT).table[1:6]]
-    return sum(row[SMALLEST] for row in stages), sum(row[LARGEST] for row in stages)
+    return fsum(row[SMALLEST] for row in stages), fsum(row[LARGEST] for row in stages)
 
 
 def supernet_window(minimum: float, maximum: float) -> Window:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -252,7 +253,7 @@ def row(now: Progress, lr: float, steps: int, ranked: list[Score], text: str) ->
         "lr": lr,
         "train_loss": now.loss / steps,
         "fitness_best": fitness[0] if fitness else None,
-        "fitness_mean": sum(fitness) / len(fitness) if fitness else None,
+        "fitness_mean": fmean(fitness) if fitness else None,
         "fitness_worst": fitness[-1] if fitness else None,
         "top5_of_best": ranked[0][1] if ranked else None,
         "loss_of_best": ranked[0][2] if ranked else None,

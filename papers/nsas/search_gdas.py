@@ -9,6 +9,7 @@ learn and the cell freezes within a few steps (each a numbered deviation in the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
@@ -178,7 +179,7 @@ def loss_function(settings: SearchGdasSettings) -> Callable[..., Tensor]:
         if settings.weighted:
             penalty = weighted_recursion(similarity_weights(current, constraints), others)
         else:
-            penalty = sum(others) / len(others)
+            penalty = fmean(others)
         total = (1 - settings.mix) * value + settings.mix * penalty
         total.backward()
         return total.detach()

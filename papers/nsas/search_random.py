@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
@@ -110,7 +111,7 @@ def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
         save_architecture(run.folder / "architecture.json", "darts", names, run.origin)
         metrics = {
             "supernet_accuracy_percent": best[1],
-            "supernet_accuracy_mean_of_winners_percent": sum(w[1] for w in winners) / len(winners),
+            "supernet_accuracy_mean_of_winners_percent": fmean(w[1] for w in winners),
         }
         return run.finish(
             {"metrics": metrics, "architecture": names, "winners": [[names_of(a), s] for a, s in winners]}
@@ -189,7 +190,7 @@ def released_loss(mix: float, logits: Logits, table: str) -> Callable[..., Tenso
             value.backward()
             return value.detach()
         others = paths.constraint_losses(model, x, y, constraints, dense)
-        total = (1 - mix) * value + mix * sum(others) / len(others)
+        total = (1 - mix) * value + mix * fmean(others)
         total.backward()
         return total.detach()
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from common.cli import RunOptions
 from common.errors import UserError
+from papers.cream.architectures import SKIP
 from papers.cream.search import draw_path, search, space_of, table_of
 from papers.cream.select import select
 from papers.cream.settings import SearchSettings, SelectSettings
@@ -169,6 +171,20 @@ def test_a_board_of_nans_is_named(finished):
         choose_teacher(net, path, board, 1, MetaRules(), lambda tensors: None)
     with pytest.raises(UserError, match="diverged"):
         board.add(Entry(float("nan"), 60.0, path))
+
+
+def test_table_sums_are_the_same_in_every_python():
+    """Builtin ``sum`` of floats rounds differently before and since Python 3.12; the table's sums are exact ones."""
+    window, layout, _ = space_of(TINY)
+    table = table_of(TINY, window, layout)
+    for number in range(20):
+        path = draw_path(TINY, window, table, layout, 0, number)
+        places = [(s, p, c) for s, entries in enumerate(path) for p, c in enumerate(entries) if c != SKIP]
+        for found, rows, fixed in (
+            (table.flops(path), table.table, table.fixed),
+            (table.parameters(path), table.params, table.params_fixed),
+        ):
+            assert found == fixed + float(sum(Fraction(rows[s][p][c]) for s, p, c in places))
 
 
 def test_window_of_a_small_resolution():
