@@ -22,7 +22,7 @@ def content_sha256(path: Path) -> str:
             with gzip.open(path) as unpacked:
                 while block := unpacked.read(1 << 20):
                     digest.update(block)
-        elif path.suffix == ".npz":
+        elif path.suffix == ".npz" and zipfile.is_zipfile(path):
             with np.load(path, allow_pickle=False) as arrays:
                 for name in sorted(arrays.files):
                     array = np.ascontiguousarray(arrays[name])
@@ -30,6 +30,6 @@ def content_sha256(path: Path) -> str:
                     digest.update(array.tobytes())
         else:
             return ""
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile):
         return ""
     return digest.hexdigest()

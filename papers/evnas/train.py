@@ -169,8 +169,8 @@ def _run(
             trained, counter, begin = read(counter), TopK(device), 0
             row: dict[str, Any] = {
                 "epoch": epoch, "lr": lr, "drop_path": model.drop_path_prob, "train_loss": trained.loss,
-                "train_top1_error_percent": trained.top1_error, "test_loss": float("nan"),
-                "test_top1_error_percent": float("nan"), "test_top5_error_percent": float("nan"),
+                "train_top1_error_percent": trained.top1_error, "test_loss": None,
+                "test_top1_error_percent": None, "test_top5_error_percent": None,
             }  # fmt: skip
             if (epoch + 1) % c.evaluate_every == 0 or epoch + 1 == c.epochs:
                 tested = evaluate(model, tests.epoch(0), device, options.precision)

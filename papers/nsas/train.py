@@ -85,13 +85,14 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
             distributed.all_reduce_mean(b for b in model.buffers() if b.is_floating_point())
             epoch, position = epoch + 1, 0
             row = {"epoch": epoch, "lr": lr, "train_loss": trained.loss, "train_top1_error_percent": trained.top1_error}
-            if epoch % settings.evaluate_every == 0 or epoch == settings.epochs:
+            tested = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
+            if tested:
                 last = test_errors(model, test, device, options.precision)
                 if best is None or last["top1_error_percent"] < best["top1_error_percent"]:
                     best = {**last, "epoch": epoch}
                     if imagenet and run.writes:  # both ImageNet scripts keep the best epoch
                         save_weights(model, run.folder / "weights.safetensors")
-            run.log(**row, test_top1_error_percent=last.get("top1_error_percent", float("nan")))
+            run.log(**row, test_top1_error_percent=last["top1_error_percent"] if tested else None)
             run.save(snapshot(epoch, 0))
         if not last:
             last = test_errors(model, test, device, options.precision)

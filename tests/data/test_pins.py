@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import time
 from types import SimpleNamespace
@@ -174,7 +175,10 @@ def test_another_packing_of_the_pinned_content_passes_and_other_content_does_not
     for path in (tables, text):
         found = check(path)
         assert found.pinned and found.digest == f"content_sha256:{pin[path.name]['content_sha256']}"
-    whole = tables.read_bytes()
+    np.savez(tables, **arrays)
+    whole, array = tables.read_bytes(), io.BytesIO()
+    np.save(array, arrays["a"])
+    method = whole.index(b"PK\x01\x02")  # in the directory at the end: the first array's packing, then unknown
     changes = (
         lambda: np.savez(tables, **{**arrays, "a": arrays["a"] + 1e-12}),
         lambda: np.savez(tables, **{**arrays, "a": arrays["a"].reshape(5, 10)}),
@@ -183,6 +187,9 @@ def test_another_packing_of_the_pinned_content_passes_and_other_content_does_not
         lambda: np.savez(tables, **{**arrays, "b": np.array([object()])}),
         lambda: tables.write_bytes(whole[:-30]),
         lambda: tables.write_bytes(b""),
+        lambda: tables.write_bytes(array.getvalue()),
+        lambda: tables.write_bytes(whole.replace(b"(50,), }" + b" " * 17, b"(5" + b"0" * 18 + b",), }")),
+        lambda: tables.write_bytes(whole[: method + 10] + b"\x63\0" + whole[method + 12 :]),
     )
     for change in changes:
         change()

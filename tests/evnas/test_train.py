@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -45,6 +46,12 @@ def test_train_then_evaluate(tmp_path):
     rows = (tmp_path / "train" / "history.csv").read_text().splitlines()
     assert len(rows) == 3 and rows[0].startswith("epoch,lr,drop_path,train_loss")
     assert train(settings, options(tmp_path / "train")) == result  # a finished run is recognised
+
+
+def test_epochs_without_a_test_have_no_error_in_the_history(tmp_path):
+    result = train(TrainSettings(**{**TINY, "epochs": 3}, evaluate_every=2), options(tmp_path))
+    errors = [row["test_top1_error_percent"] for row in csv.DictReader((tmp_path / "history.csv").open())]
+    assert errors[0] == "" and errors[1] != "" and float(errors[2]) == result["metrics"]["last_top1_error_percent"]
 
 
 def test_an_interrupted_training_ends_the_same(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def test_cifar_keeps_the_last_epoch_and_reports_the_best(scripted, tmp_path):
     assert metrics["top1_error_percent"] == 40.0
     assert (metrics["best_top1_error_percent"], metrics["best_epoch"]) == (30.0, 2)
     assert scripted == [4]
+
+
+def test_epochs_without_a_test_have_no_error_in_the_history(scripted, tmp_path):
+    module.train(replace(TRAIN_CNN, epochs=5, evaluate_every=2), options(tmp_path / "run", "train"))
+    rows = csv.DictReader((tmp_path / "run" / "history.csv").open())
+    assert [row["test_top1_error_percent"] for row in rows] == ["", str(ERRORS[0]), "", str(ERRORS[1]), str(ERRORS[2])]
 
 
 def test_imagenet_keeps_the_best_epoch(scripted, imagenet, tmp_path):
