@@ -43,18 +43,18 @@ def search(settings, options):
         model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
         optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=0.9)
         ema = EMA(model, 0.9)
-        population, epoch, first = [(0, 1.0)], 0, 0
+        population, epoch, first, shown = [(0, 1.0)], 0, 0, 0.0
         if state := run.load():
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             ema.load_state_dict(state["ema"])
-            population, epoch, first = state["population"], state["epoch"], state["step"]
+            population, epoch, first, shown = (state[key] for key in ("population", "epoch", "step", "loss"))
         loss_of = auxiliary_loss(nn.functional.cross_entropy, 0.4)
 
         def snapshot(epoch, step):
             return {
                 "model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(),
-                "population": population, "epoch": epoch, "step": step,
+                "population": population, "epoch": epoch, "step": step, "loss": shown,
             }  # fmt: skip
 
         if settings.memory:
@@ -75,11 +75,12 @@ def search(settings, options):
                 distributed.all_reduce_mean([p.grad for p in model.parameters()])
                 optimizer.step()
                 ema.update(model)
+                shown = float(loss.detach())
                 time.sleep(settings.pause)
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             population = [*population, (epoch, random.random())][-3:]
-            run.log(epoch=epoch + 1, loss=float(loss.detach()), best=population[-1][1])
+            run.log(epoch=epoch + 1, loss=shown, best=population[-1][1])
             epoch, first = epoch + 1, 0
             run.save(snapshot(epoch, 0))
         digest = hashlib.sha256(repr(population).encode())
