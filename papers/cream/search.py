@@ -104,8 +104,10 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
             checked = draw_path(settings, window, table, layout, options.seed, -1 - epoch)
             _, top1, _ = path_error(net, checked, data.test_batches(
                 test, 4 * settings.batch_size, resolution, device, settings.workers, "bilinear"), device)  # fmt: skip
+            last = (epoch + 1) * iterations - 1  # not the loop's: that is empty after a resume at the epoch's end
+            last_rate = learning_rates(last, total, settings.lr, settings.meta_lr, settings.lr_rule)[0]
             run.log(
-                epoch=epoch, lr=lrs[0] if iterations else 0.0, loss=sums[0] / iterations,
+                epoch=epoch, lr=last_rate, loss=sums[0] / iterations,
                 train_top1_percent=sums[1] / iterations, random_path_top1_error_percent=top1, board=len(board),
                 board_best=board.entries[0].score if len(board) else None,
                 board_best_mflops=board.entries[0].flops if len(board) else None, **counts,

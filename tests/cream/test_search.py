@@ -173,6 +173,17 @@ def test_a_board_of_nans_is_named(finished):
         board.add(Entry(float("nan"), 60.0, path))
 
 
+def test_resume_after_the_last_step_of_an_epoch(finished, tmp_path, monkeypatch, small_test_set):
+    """A kill during the validation finds all steps of the epoch done."""
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr("papers.cream.search.path_error", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            search(TINY, options(tmp_path))
+    assert search(TINY, options(tmp_path)) == finished[1]
+    assert (tmp_path / "history.csv").read_text() == (finished[0] / "history.csv").read_text()
+
+
 def test_table_sums_are_the_same_in_every_python():
     """Builtin ``sum`` of floats rounds differently before and since Python 3.12; the table's sums are exact ones."""
     window, layout, _ = space_of(TINY)
