@@ -47,17 +47,24 @@ OPERATIONS: dict[str, Callable[[Picture, float, Image.Resampling], Picture]] = {
     "TranslateXRel": lambda p, v, r: _affine(p, (1, 0, v * p.size[0], 0, 1, 0), r),
     "TranslateYRel": lambda p, v, r: _affine(p, (1, 0, 0, 0, 1, v * p.size[1]), r),
 }
-SIGNED = {"Rotate": 3.0, "ShearX": 0.03, "ShearY": 0.03, "TranslateXRel": 0.045, "TranslateYRel": 0.045}
+MAX_LEVEL = 10.0
+SIGNED = {"Rotate": 30.0, "ShearX": 0.3, "ShearY": 0.3, "TranslateXRel": 0.45, "TranslateYRel": 0.45}  # at that level
+WHOLE = {"Posterize": 4, "Solarize": 256, "SolarizeAdd": 110}
 ENHANCING = ("Color", "Contrast", "Brightness", "Sharpness")
 
 
 def argument(operation: str, level: float, negative: bool) -> float:
-    """The argument of an operation at a level in 0..10 (0 for those without one)."""
+    """The argument of an operation at a level in 0..10 (0 for those without one).
+
+    Divided by the greatest level first and then multiplied, as timm does: the other order rounds differently, and a
+    translation by 10^-15 pixels more or less is another picture.
+    """
+    share = level / MAX_LEVEL
     if operation in SIGNED:
-        return SIGNED[operation] * level * (-1 if negative else 1)
+        return -(share * SIGNED[operation]) if negative else share * SIGNED[operation]
     if operation in ENHANCING:
-        return 0.18 * level + 0.1
-    return float({"Posterize": int(0.4 * level), "Solarize": int(25.6 * level), "SolarizeAdd": int(11 * level)}.get(operation, 0))  # fmt: skip  # noqa: E501
+        return share * 1.8 + 0.1
+    return float(int(share * WHOLE.get(operation, 0)))
 
 
 class RandAugment:
@@ -70,7 +77,7 @@ class RandAugment:
         for name in rng.choices(list(OPERATIONS), k=self.operations):
             if rng.random() > self.probability:
                 continue
-            level = min(10.0, max(0.0, rng.gauss(self.magnitude, self.std)))
+            level = min(MAX_LEVEL, max(0.0, rng.gauss(self.magnitude, self.std)))
             value = argument(name, level, rng.random() > 0.5)
             picture = OPERATIONS[name](picture, value, rng.choice(list(RESAMPLES.values())))
         return picture

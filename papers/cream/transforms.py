@@ -29,7 +29,7 @@ def crop_box(
 ) -> Box:  # fmt: skip
     """Random resized crop: area uniform, aspect ratio log-uniform, ten tries, else the largest central crop."""
     for _ in range(TRIES):
-        area = rng.uniform(*scale) * width * height
+        area = rng.uniform(*scale) * (width * height)
         aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if w <= width and h <= height:
@@ -48,7 +48,7 @@ def erasing_box(height: int, width: int, rng: random.Random, probability: float 
     if rng.random() > probability:
         return None
     for _ in range(TRIES):
-        area = rng.uniform(0.02, 1 / 3) * height * width
+        area = rng.uniform(0.02, 1 / 3) * (height * width)
         aspect = math.exp(rng.uniform(math.log(0.3), math.log(1 / 0.3)))
         h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if w < width and h < height:
