@@ -48,12 +48,16 @@ class CommonFlags:
 
 @dataclass(frozen=True)
 class RunOptions(CommonFlags):
-    """The common flags, and which stage of which paper they are for."""
+    """The common flags, and which stage of which paper they are for.
+
+    given: names of the settings that flags or a ``--settings`` file set; None where no command line was read.
+    """
 
     profile: str = "smoke"
     variant: str = "authors"
     paper: str = ""
     section: str = ""
+    given: frozenset[str] | None = None
 
     @property
     def folder(self) -> Path:
@@ -247,8 +251,10 @@ def parse(
     defaults: Any = settings_from(stage.settings, variants[variant])
     section = profile_section(profile, paper, stage.section)
     preset, defaults = defaults, _changed(defaults, section, str(settings_module.PROFILES[profile]))
+    in_file: dict[str, Any] = {}
     if file := _peek(arguments, "settings"):
-        defaults = _changed(defaults, file_section(Path(file), paper, stage.section), file)
+        in_file = file_section(Path(file), paper, stage.section)
+        defaults = _changed(defaults, in_file, file)
 
     fields: list[tuple[str, Any, Any]] = [
         *((flag, _choice(verb.selectors[flag], "kind of the stage"), value) for flag, value in selected.items()),
@@ -287,7 +293,16 @@ def parse(
         settings_module.coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
     if _peek(arguments, "variant"):
         _say_what_profile_sets(section, preset, settings, profile, variant)
-    return settings, RunOptions(**values, profile=profile, variant=variant, paper=paper, section=stage.section)
+    given = frozenset(str(key).replace("-", "_") for key in in_file) | _flags_of(arguments, set(own))
+    return settings, RunOptions(
+        **values, profile=profile, variant=variant, paper=paper, section=stage.section, given=given
+    )
+
+
+def _flags_of(arguments: Sequence[str], settings: set[str]) -> frozenset[str]:
+    """The settings that flags set, ``--no-NAME`` among them."""
+    words = (word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
+    return frozenset(word if word in settings else word.removeprefix("no_") for word in words) & settings
 
 
 def _say_what_profile_sets(section: dict[str, Any], preset: Any, settings: Any, profile: str, variant: str) -> None:

@@ -95,6 +95,9 @@ def test_precedence(run, tmp_path):
     assert settings[2] == Search(learning_rate=0.7, epochs=7, kind="b", clip=False)
     assert settings[3] == Search(learning_rate=0.01, epochs=7, kind="b", clip=False)
     assert settings[4] == Search(learning_rate=3e-3, epochs=7, clip=False, limit=4, shape=(5, 6, 7))
+    given = [options.given for _, options in CALLS]  # by flags and files, not by profile and variant
+    assert given[:4] == [frozenset()] * 3 + [{"learning_rate"}]
+    assert given[4] == {"learning_rate", "clip", "limit", "shape"}
 
 
 def test_a_profile_that_departs_from_the_variant_says_so(run, tmp_path, monkeypatch):

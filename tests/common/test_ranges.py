@@ -1,8 +1,12 @@
 """A setting out of range is one line, before any folder is made, in the papers whose tests of mistakes lack it."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from common import cli
+from common.errors import UserError
+from common.ranges import refuse_idle
 from papers.evnas.__main__ import VERBS as EVNAS
 from papers.nao_v2.__main__ import VERBS as NAO_V2
 
@@ -25,3 +29,18 @@ def test_one_line_and_no_folder(paper, command, tmp_path, capsys):
     error = capsys.readouterr().err
     assert command.split()[-2] in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@dataclass(frozen=True)
+class Crop:
+    crop: str = "resized"
+    pad: int = 4
+
+
+def test_a_setting_that_does_nothing_is_refused():
+    idle = {"pad": "--crop padded"}
+    refuse_idle(Crop(), idle)
+    refuse_idle(Crop(pad=2), idle, frozenset({"crop"}))  # of a profile, for the other crop
+    for settings, given in ((Crop(pad=2), None), (Crop(pad=2), frozenset({"pad"})), (Crop(), frozenset({"pad"}))):
+        with pytest.raises(UserError, match="--pad . does nothing here: it acts with --crop padded only"):
+            refuse_idle(settings, idle, given)
