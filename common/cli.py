@@ -57,7 +57,7 @@ class RunOptions(CommonFlags):
     variant: str = "authors"
     paper: str = ""
     section: str = ""
-    given: frozenset[str] | None = None
+    given: frozenset[str] | None = field(default=None, compare=False)
 
     @property
     def folder(self) -> Path:
