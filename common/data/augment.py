@@ -51,6 +51,10 @@ class Draws:
     cut_y: torch.Tensor
     cut_x: torch.Tensor
 
+    def part(self, places: slice) -> Draws:
+        """The choices for some places of the batch."""
+        return Draws(self.top[places], self.left[places], self.flip[places], self.cut_y[places], self.cut_x[places])
+
 
 def draw(augmentation: Augmentation, batch: int, height: int, width: int, generator: torch.Generator) -> Draws:
     """Draw crop corners uniform on 0..2 pad, flips with probability 1/2, cutout centres uniform over the pixels."""
@@ -104,7 +108,7 @@ def _gather(pixels: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, pad
     padded = functional.pad(pixels, (pad,) * 4) if pad else pixels.contiguous()
     tall, wide = height + 2 * pad, width + 2 * pad
     plane = torch.arange(batch * channels, device=pixels.device).view(batch, channels, 1) * tall
-    picked = padded.view(-1, wide).index_select(0, (plane + (rows + pad)[:, None, :]).view(-1))
+    picked = padded.view(batch * channels * tall, wide).index_select(0, (plane + (rows + pad)[:, None, :]).view(-1))
     index = (columns + pad)[:, None, None, :].expand(batch, channels, height, width)
     return picked.view(batch, channels, height, wide).gather(3, index)
 

@@ -19,6 +19,7 @@ from PIL import Image
 from common import seeds
 from common.data import vision
 from common.data.augment import Augmentation, plain
+from common.data.batches import Epochs
 from common.data.class_folders import PictureList, decode, list_pictures, tree_digest
 from common.data.lmdb_images import LmdbStore
 from common.data.pins import allow_unpinned, cached_tree_hash, data_root, fetch_command, pins_of
@@ -213,6 +214,16 @@ class _Items(torch.utils.data.Dataset):
         pixels = torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1)
         return pixels, int(self.pictures.labels[index])
 
+    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """A share of a batch: (uint8 [B, 3, H, W], int64 [B]); an empty one has the shape of any item."""
+        items = [self[index] for index in indices or [0]]
+        pixels, labels = torch.stack([pixels for pixels, _ in items]), torch.tensor([label for _, label in items])
+        return pixels[: len(indices)], labels[: len(indices)]
+
+
+def _as_it_is(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return batch
+
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
@@ -232,12 +243,13 @@ def _plain_errors(loader: torch.utils.data.DataLoader) -> Iterator[tuple[torch.T
         yield batch
 
 
-class FolderBatches:
+class FolderBatches(Epochs):
     """The epochs of a set of pictures, with the interface of ``Batches``.
 
     transform: ``TrainPictures``, ``EvalPictures`` or any picklable ``(picture, rng) -> picture`` with results of
-    one size. erase: applied to the normalised batch, ``(batch, generator) -> batch`` (random erasing). workers:
-    loader processes. rank, world: as in ``Batches``. Raises UserError when there are too few pictures for a batch.
+    one size. erase: applied to every normalised picture, ``(float32 [1, 3, H, W], generator) -> the same shape`` (random
+    erasing). workers: loader processes. rank, world, parts: as in ``Batches``. Raises UserError when there are too few
+    pictures for a batch.
     """
 
     def __init__(
@@ -256,49 +268,29 @@ class FolderBatches:
         erase: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
         rank: int = 0,
         world: int = 1,
+        parts: int | None = None,
     ) -> None:
-        count = len(pictures)
-        if batch_size < 1:
-            raise UserError(f"batch size {batch_size} is not positive")
-        if count == 0 or (count < batch_size and (shuffle or drop_last)):
-            raise UserError(
-                f"{pictures.name}: {count} pictures are too few for a batch of {batch_size}; lower the batch size"
-            )
-        self.pictures, self.batch_size, self.transform = pictures, batch_size, transform
-        self.seed, self.shuffle, self.stream, self.workers = seed, shuffle, stream, workers
+        super().__init__(pictures.name, len(pictures), batch_size, seed, stream, shuffle, drop_last, rank, world, parts)
+        self.pictures, self.transform, self.workers = pictures, transform, workers
         self.device, self.erase = torch.device(device), erase
         self.constants = Augmentation(mean, std)
-        self.rank, self.world = rank, world
-        self.total = count // batch_size if drop_last else -(-count // batch_size)
-        if self.total < world:
-            raise UserError(f"{pictures.name}: {self.total} batches of {batch_size} are too few for {world} processes")
-
-    def __len__(self) -> int:
-        """Batches per epoch and process."""
-        return self.total // self.world
-
-    def order(self, epoch: int) -> torch.Tensor:
-        """The pictures' order in an epoch, int64 [N]."""
-        if not self.shuffle:
-            return torch.arange(len(self.pictures))
-        return torch.randperm(len(self.pictures), generator=seeds.generator(self.seed, self.stream, "order", epoch))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield (float32 [B, 3, H, W] channels last, int64 [B]) on the device, from this process's batch ``start``
-        on.
+        """Yield (float32 [B, 3, H, W] channels last, int64 [B]) on the device: this process's pictures of every batch
+        from ``start`` on.
         """
         order = self.order(epoch).split(self.batch_size)
-        numbers = [step * self.world + self.rank for step in range(start, len(self))]
+        steps = range(start, len(self))
+        shares = [order[self._number(step)][self._mine(step)] for step in steps]
         loader = torch.utils.data.DataLoader(
             _Items(self.pictures, self.transform, self.seed, self.stream, epoch),
-            batch_sampler=[order[number].tolist() for number in numbers],
-            num_workers=min(self.workers, len(numbers)),
+            batch_sampler=[share.tolist() for share in shares],
+            collate_fn=_as_it_is,
+            num_workers=min(self.workers, len(shares)),
             pin_memory=self.device.type == "cuda",
             worker_init_fn=_one_thread,
             generator=torch.Generator(),  # else the loader would draw from, and so shift, the global stream
         )
-        for number, (pixels, labels) in zip(numbers, _plain_errors(loader), strict=True):
+        for share, (pixels, labels) in zip(shares, _plain_errors(loader), strict=True):
             batch = plain(pixels.to(self.device, non_blocking=True), self.constants)
-            if self.erase:
-                batch = self.erase(batch, seeds.generator(self.seed, self.stream, "erase", epoch, number))
-            yield batch, labels.to(self.device, non_blocking=True)
+            yield self._erased(batch, epoch, share.tolist()), labels.to(self.device, non_blocking=True)

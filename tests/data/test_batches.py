@@ -66,6 +66,46 @@ def test_ranks_share_the_batches_of_one_process(images):
             assert torch.equal(ranks[rank][step][0], one[2 * step + rank][0])
 
 
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_processes_see_the_batches_of_one_process(images, world):
+    """Joined, the processes' shares are the one process's batches, bit by bit; 50 images in batches of 8 leave two."""
+    one = Batches(images, 8, AUGMENTATION, seed=1, parts=0)
+    ranks = [Batches(images, 8, AUGMENTATION, seed=1, rank=rank, world=world, parts=0) for rank in range(world)]
+    assert [len(batches) for batches in ranks] == [len(one)] * world == [7] * world
+    for step, (whole, *shares) in enumerate(zip(one.epoch(2), *(b.epoch(2) for b in ranks), strict=True)):
+        assert torch.equal(whole[0], torch.cat([x for x, _ in shares]))
+        assert torch.equal(whole[1], torch.cat([y for _, y in shares]))
+        expected = [len(part) for part in torch.tensor_split(whole[1], world)]
+        assert [len(y) for _, y in shares] == expected == [b.share_sizes(step)[0] for b in ranks]
+        assert {b.size(step) for b in ranks} == {len(whole[1])}
+        assert all(x.shape[1:] == (3, 8, 8) for x, _ in shares)  # an empty share has its images' shape
+    assert one.size(6) == 2
+
+
+def test_one_process_in_parts_sees_what_processes_see(images):
+    two = [Batches(images, 8, AUGMENTATION, seed=1, rank=rank, world=2, parts=6) for rank in range(2)]
+    apart = list(Batches(images, 8, AUGMENTATION, seed=1, parts=6).shares(0, start=2))
+    assert [len(step) for step in apart] == [6] * 5 and [len(y) for _, y in apart[-1]] == [1, 1, 0, 0, 0, 0]
+    joined = [first + second for first, second in zip(*(b.shares(0, start=2) for b in two), strict=True)]
+    for here, there in zip(apart, joined, strict=True):
+        assert all(torch.equal(x, y) for a, b in zip(here, there, strict=True) for x, y in zip(a, b, strict=True))
+    with pytest.raises(UserError, match="3 parts cannot be shared by 2 processes; use a multiple of 2"):
+        Batches(images, 8, AUGMENTATION, seed=1, world=2, parts=3)
+    with pytest.raises(UserError, match="a batch of 8 images cannot be cut into 9 parts"):
+        Batches(images, 8, AUGMENTATION, seed=1, parts=9)
+
+
+def test_erasing_does_not_depend_on_the_share(images):
+    def erase(batch, generator):
+        assert len(batch) == 1
+        return batch * torch.rand((), generator=generator)
+
+    whole = next(Batches(images, 8, AUGMENTATION, seed=1, erase=erase).epoch(0))[0]
+    parts = next(Batches(images, 8, AUGMENTATION, seed=1, erase=erase, parts=3).shares(0))
+    assert torch.equal(whole, torch.cat([x for x, _ in parts]))
+    assert not torch.equal(whole, next(Batches(images, 8, AUGMENTATION, seed=1).epoch(0))[0])
+
+
 def test_too_few_images(images):
     with pytest.raises(UserError, match="made-up: 50 images are too few for a batch of 64"):
         Batches(images, 64, AUGMENTATION, seed=1)

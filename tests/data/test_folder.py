@@ -72,6 +72,24 @@ def test_ranks_share_the_batches(root):
         assert same(part, one[rank::2][:2])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_processes_see_the_batches_of_one_process(root, workers):
+    """18 pictures in batches of 4 leave two: the third process's share of the last batch is empty."""
+
+    def erase(batch, generator):
+        return batch * torch.rand((), generator=generator)
+
+    pictures = open_pictures(str(root), "train")
+    one = list(batches(pictures, erase=erase).epoch(0, start=2))
+    ranks = [batches(pictures, workers, erase=erase, rank=r, world=3, parts=0) for r in range(3)]
+    shares = [list(b.epoch(0, start=2)) for b in ranks]
+    assert [len(b) for b in ranks] == [5] * 3 and [len(y) for _, y in (s[-1] for s in shares)] == [1, 1, 0]
+    assert same(one, [tuple(map(torch.cat, zip(*step, strict=True))) for step in zip(*shares, strict=True)])
+    in_parts = list(batches(pictures, workers, erase=erase, parts=3).shares(0, start=2))
+    for step, parts in enumerate(in_parts):
+        assert same(parts, [s[step] for s in shares])
+
+
 def test_evaluation_transform_equals_torchvision(root):
     transforms = folder_module.vision.transforms()
     pictures = open_pictures(str(root), "val")
@@ -203,7 +221,7 @@ def test_mistakes(root, tmp_path):
         open_pictures("imagenet", "train", options)
     pictures = open_pictures("imagenet", "train", SimpleNamespace(data=tmp_path, allow_unpinned=True))
     assert not pictures.pinned and len(pictures.subset([1, 2])) == 2
-    with pytest.raises(UserError, match="18 pictures are too few for a batch of 4000"):
+    with pytest.raises(UserError, match="18 images are too few for a batch of 4000"):
         FolderBatches(pictures, 4000, JITTERED, seed=0)
     with pytest.raises(UserError, match="unknown split"):
         open_pictures("imagenet", "all", options)
