@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+BUCKET_BYTES = 2**26
 TIMEOUT_S = 600  # a rank that waits longer than this for the others gives up; NAS_DISTRIBUTED_TIMEOUT_S changes it
 
 
@@ -51,15 +52,85 @@ def barrier() -> None:
     all_reduce_mean([torch.ones(1)])
 
 
-def all_reduce_mean(tensors: Iterable[Any]) -> None:
-    """Replace each floating-point tensor by its mean over the processes, in place."""
+def all_reduce_mean(tensors: Iterable[Any], weight: float = 1.0) -> None:
+    """Replace each floating-point tensor by its weighted mean over the processes, in place.
+
+    mean = sum_r w_r t_r / sum_r w_r with ``weight`` w_r of process r: its number of images, say. A process of weight 0
+    (an empty share) takes part, whatever its tensors hold; some weight must be positive. All processes give tensors of
+    the same shapes in the same order; they travel in few buckets per type and device. Nothing for one process.
+    """
     if world_size() == 1:
         return
+    import torch
     import torch.distributed as dist
 
-    for tensor in tensors:
-        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
-        tensor.div_(world_size())
+    for bucket in _buckets(tensors):
+        first = bucket[0]
+        exact = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
+        flat = torch.zeros(sum(t.numel() for t in bucket) + 1, dtype=exact, device=first.device)
+        if weight:  # 0 * NaN would be NaN
+            flat[:-1].copy_(torch.cat([t.detach().reshape(-1) for t in bucket]))
+            flat[-1] = 1.0
+            flat *= weight
+        dist.all_reduce(flat, op=dist.ReduceOp.SUM)
+        flat /= flat[-1].clone()
+        place = 0
+        for tensor in bucket:
+            tensor.data.copy_(flat[place : place + tensor.numel()].view(tensor.shape))
+            place += tensor.numel()
+
+
+def all_reduce_sum(tensors: Iterable[Any]) -> None:
+    """Replace each tensor by its sum over the processes, in place; nothing for one process."""
+    if world_size() > 1:
+        import torch.distributed as dist
+
+        for tensor in tensors:
+            dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+
+
+def reduce_gradients(parameters: Iterable[Any], images: float = 1.0) -> None:
+    """Give all processes the gradient of the whole batch: the mean over processes, each weighted by its ``images``.
+
+    A process without a gradient that another one has (an empty share, another path) counts as zero there; a parameter
+    without a gradient in every process keeps none. A common act of all processes; nothing for one process.
+    """
+    if world_size() == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    wanted = list(parameters)
+    present = torch.tensor([int(p.grad is not None) for p in wanted], dtype=torch.int32)
+    dist.all_reduce(present, op=dist.ReduceOp.MAX)
+    used = [p for p, somewhere in zip(wanted, present.tolist()) if somewhere]
+    for p in used:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    all_reduce_mean([p.grad for p in used], weight=images)
+
+
+def agree(decision: bool) -> bool:
+    """Process 0's decision in all processes (a common act of all of them)."""
+    if world_size() == 1:
+        return decision
+    import torch
+    import torch.distributed as dist
+
+    flag = torch.tensor([int(decision)], dtype=torch.int32)
+    dist.broadcast(flag, src=0)
+    return bool(flag.item())
+
+
+def gather(value: Any) -> list[Any]:
+    """The plain values of all processes, process by process (a common act of all of them)."""
+    if world_size() == 1:
+        return [value]
+    import torch.distributed as dist
+
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def broadcast(tensors: Iterable[Any]) -> None:
@@ -71,12 +142,17 @@ def broadcast(tensors: Iterable[Any]) -> None:
             dist.broadcast(tensor, src=0)
 
 
-def wrap(model: Any, *, find_unused: bool = True) -> Any:
-    """DistributedDataParallel (paths leave parameters unused), or the model itself for one process."""
-    if world_size() == 1:
-        return model
-    from torch.nn.parallel import DistributedDataParallel
-
-    devices = {p.device for p in model.parameters()}
-    ids = [next(iter(devices)).index] if next(iter(devices)).type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=find_unused)
+def _buckets(tensors: Iterable[Any]) -> list[list[Any]]:
+    """Tensors of one type and device together, each bucket of at most BUCKET_BYTES (or one tensor)."""
+    groups: dict[Any, list[list[Any]]] = {}
+    filled: dict[Any, int] = {}
+    for tensor in tensors:
+        if not tensor.is_floating_point():
+            raise TypeError(f"a mean needs floating-point tensors, not {tensor.dtype}")
+        key, size = (tensor.dtype, tensor.device), tensor.numel() * tensor.element_size()
+        if key not in groups or filled[key] + size > BUCKET_BYTES:
+            groups.setdefault(key, []).append([])
+            filled[key] = 0
+        groups[key][-1].append(tensor)
+        filled[key] += size
+    return [bucket for buckets in groups.values() for bucket in buckets]

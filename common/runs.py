@@ -140,7 +140,7 @@ class Run:
             return None
         if package["fingerprint"] != self.fingerprint:
             raise UserError(f"the state in {self.folder} is of another run; delete the folder or choose another --out")
-        states.restore_rng(package["rng"])
+        states.restore_rng(package["rng"][distributed.rank()])
         self._earlier_s, self._sessions = package["seconds"], package["sessions"] + 1
         if self.writes:
             self._restore_histories(package["histories"])
@@ -151,16 +151,18 @@ class Run:
     def save(self, state: dict[str, Any]) -> None:
         """Write the state atomically with its hash beside it, and the RNG states; the last two are kept.
 
-        Plain values, tensors and NumPy arrays, in dicts, lists, tuples. Raises UserError where the disk is full (the
-        earlier states stay), TypeError where ``state`` holds other objects.
+        Plain values, tensors and NumPy arrays, in dicts, lists, tuples. In several processes a common act of all, at
+        any step: process 0 writes its ``state`` with the generators of every process. Raises UserError where the disk
+        is full (the earlier states stay), TypeError where ``state`` holds other objects.
         """
         self._saved_at = time.monotonic()
+        generators = distributed.gather(states.rng())
         if not self.writes:
             return
         package = {
             "fingerprint": self.fingerprint,
             "state": state,
-            "rng": states.rng(),
+            "rng": generators,
             "histories": self._histories(),
             "seconds": self.seconds(),
             "sessions": self._sessions,
@@ -169,8 +171,8 @@ class Run:
         self._saved_at = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time to save inside an epoch."""
-        return time.monotonic() - self._saved_at >= self._every
+        """Whether it is time to save inside an epoch. Process 0 decides: all processes must ask at the same steps."""
+        return distributed.agree(time.monotonic() - self._saved_at >= self._every)
 
     def seconds(self) -> float:
         """Seconds of work so far, earlier sessions included."""
@@ -211,8 +213,11 @@ class Run:
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
         """Write result.json (no times: two runs are byte-equal) and timing.json, drop the states, return the result.
 
-        Raises UserError when a metric is not finite.
+        A top-5 error of None (fewer than six classes) is left out. Raises UserError when a metric is not finite.
         """
+        if "metrics" in result:
+            said = {k: v for k, v in result["metrics"].items() if v is not None or "top5" not in k}
+            result = {**result, "metrics": said}
         for name, value in result.get("metrics", {}).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{name} is {value}: the run has diverged; lower the learning rate or set a clip")
@@ -292,9 +297,19 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def check_finite(loss: Any, **where: Any) -> None:
-    """Raise UserError for a NaN or infinite loss, saying where; call it before the update (one synchronisation)."""
+def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> None:
+    """Raise UserError for a NaN or infinite loss, saying where; call it before the update (one synchronisation).
+
+    In several processes the loss is the mean over all of them, each weighted by ``weight`` (its images; 0 for an empty
+    share), so that all raise or none: a common act of all processes.
+    """
     value = float(loss.detach() if hasattr(loss, "detach") else loss)
+    if distributed.world_size() > 1:
+        import torch
+
+        mean = torch.tensor([value], dtype=torch.float64)
+        distributed.all_reduce_mean([mean], weight=weight)
+        value = mean.item()
     if not math.isfinite(value):
         place = ", ".join(f"{key} {_short(val)}" for key, val in where.items())
         raise UserError(

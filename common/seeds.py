@@ -43,3 +43,18 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def step_chance(seed: int, epoch: int, step: int) -> None:
+    """Make what a training step draws (drop path, dropout, noise) a function of (seed, rank, epoch, step).
+
+    Called at the top of every step. In several processes torch's global generators start anew, differently in each
+    process; one process keeps its one stream, which a run's state saves. What all processes must draw alike comes from
+    ``generator`` or ``numpy_rng``, which do not know the rank.
+    """
+    from common import distributed
+
+    if distributed.world_size() > 1:
+        import torch
+
+        torch.manual_seed(integer(seed, "step", distributed.rank(), epoch, step))

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common import distributed
+from common import distributed, seeds
+from common.batchnorm import PartStatistics, average
 from common.device import autocast
 from common.errors import UserError
 from common.losses import TopK
@@ -25,16 +26,17 @@ LossOf = Callable[[Output, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Metrics:
-    """Mean loss (nats), top-1 and top-5 error in percent, number of images."""
+    """Mean loss (nats), top-1 and top-5 error in percent (None for fewer than six classes), number of images."""
 
     loss: float
     top1_error: float
-    top5_error: float
+    top5_error: float | None
     images: int
 
     def as_dict(self) -> dict[str, float]:
-        """Under the names that results use."""
-        return {"loss": self.loss, "top1_error_percent": self.top1_error, "top5_error_percent": self.top5_error}
+        """Under the names that results use; a top-5 error that says nothing is left out."""
+        found = {"loss": self.loss, "top1_error_percent": self.top1_error}
+        return found if self.top5_error is None else {**found, "top5_error_percent": self.top5_error}
 
 
 def logits_of(output: Output) -> Tensor:
@@ -57,7 +59,7 @@ def auxiliary_loss(criterion: Callable[[Tensor, Tensor], Tensor], weight: float)
 
 def train_steps(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Any],
     optimizer: torch.optim.Optimizer,
     loss_of: LossOf,
     *,
@@ -68,39 +70,58 @@ def train_steps(
     start_step: int = 0,
     counter: TopK | None = None,
     every_check: int = 1,
+    seed: int | None = None,
+    epoch: int = 0,
 ) -> Iterator[int]:
     """One epoch, one step per ``next``: yields the number of steps done, so that the caller can save in between.
 
-    ``batches`` starts at batch ``start_step``. Gradients are averaged over the processes of the job. A non-finite loss
-    raises UserError before the update (looked at every ``every_check`` steps).
+    ``batches`` starts at batch ``start_step`` and gives what this process holds of a batch: (images, labels), or a list
+    of such shares, which are computed one after another. Gradients are the mean over the images of the whole batch, of
+    all shares and processes; running statistics follow the rule of ``common.batchnorm``; a share may be empty. With
+    ``seed``, what a step draws in several processes is a function of (seed, rank, epoch, step). A non-finite loss of
+    the whole batch raises UserError before the update, in all processes (looked at every ``every_check`` steps).
     """
     device = torch.device(device)
     params = [p for group in optimizer.param_groups for p in group["params"]]
-    bare = model.module if hasattr(model, "module") and isinstance(model.module, nn.Module) else model
-    reduce_by_hand = distributed.world_size() > 1 and bare is model
-    for step, (images, target) in enumerate(batches, start_step):
+    for step, batch in enumerate(batches, start_step):
+        if seed is not None:
+            seeds.step_chance(seed, epoch, step)
         optimizer.zero_grad(set_to_none=True)
-        with autocast(device, precision):
-            output = model(images)
-        output = tuple(o if o is None else o.float() for o in output) if isinstance(output, tuple) else output
-        loss = loss_of(output if isinstance(output, tuple) or precision == "fp32" else output.float(), target)
+        shares = batch if isinstance(batch, list) else [tuple(batch)]
+        images = sum(len(target) for _, target in shares)
+        together = PartStatistics(model) if len(shares) > 1 else None
+        total = torch.zeros((), device=device)
+        for inputs, target in shares:
+            if not len(target):
+                continue
+            with autocast(device, precision):
+                output = model(inputs)
+            output = tuple(o if o is None else o.float() for o in output) if isinstance(output, tuple) else output
+            loss = loss_of(output if isinstance(output, tuple) or precision == "fp32" else output.float(), target)
+            share = loss if len(shares) == 1 else loss * (len(target) / images)
+            share.backward()
+            total = total + share.detach()
+            if counter is not None:
+                counter.add(logits_of(output), target, loss)
+            if together is not None:
+                together.collect(len(target))
         if every_check and step % every_check == 0:
-            check_finite(loss, step=step)
-        loss.backward()
-        if reduce_by_hand:
-            distributed.all_reduce_mean([p.grad for p in params if p.grad is not None])
+            check_finite(total, weight=images, step=step)
+        if together is not None:
+            together.finish()
+        else:
+            average(model, images)
+        distributed.reduce_gradients(params, images)
         clip(params, clip_norm)
         optimizer.step()
         if ema is not None:
-            ema.update(bare)
-        if counter is not None:
-            counter.add(logits_of(output), target, loss)
+            ema.update(model)
         yield step + 1
 
 
 def train_epoch(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Any],
     optimizer: torch.optim.Optimizer,
     loss_of: LossOf,
     *,
@@ -125,9 +146,7 @@ def train_epoch(
 
 def read(counter: TopK) -> Metrics:
     """Metrics over all processes of the job (one synchronisation)."""
-    if distributed.world_size() > 1:
-        distributed.all_reduce_mean([counter.totals])
-        counter.totals *= distributed.world_size()
+    distributed.all_reduce_sum([counter.totals])
     return Metrics(*counter.read())
 
 
@@ -149,6 +168,8 @@ def evaluate(
     counter = TopK(device)
     run = forward or model
     for images, target in batches:
+        if not len(target):
+            continue
         with autocast(torch.device(device), precision):
             logits = logits_of(run(images))
         logits = logits.float()

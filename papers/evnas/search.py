@@ -227,7 +227,8 @@ def measure(
             now.batch, now.totals = number + 1, counter.totals
             save_if_due()
         metrics = read(counter)
-        now.scores.append([100 - metrics.top1_error, 100 - metrics.top5_error, metrics.loss])
+        top5 = None if metrics.top5_error is None else 100 - metrics.top5_error
+        now.scores.append([100 - metrics.top1_error, top5, metrics.loss])
         now.batch, now.totals = 0, torch.zeros(4, dtype=torch.float64)
 
 

@@ -71,5 +71,6 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
             "images": found.images,
             **counts(kernels, macro, classes, c.se),
         }
-        say(f"top-1 error {found.top1_error:.2f} %, top-5 error {found.top5_error:.2f} %, {found.images} images")
+        top5 = "" if found.top5_error is None else f", top-5 error {found.top5_error:.2f} %"
+        say(f"top-1 error {found.top1_error:.2f} %{top5}, {found.images} images")
         return run.finish({"metrics": metrics, "architecture": {"kernels": kernels, "macro": macro.name}})

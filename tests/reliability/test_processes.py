@@ -6,34 +6,72 @@ import sys
 
 import pytest
 import torch
-from torch import nn
+
+from common.losses import TopK
 
 TWO_RANKS = """
-import os, sys
+import sys
 sys.path.insert(0, sys.argv[2])
 import torch
-from torch import nn
-from common import distributed
+from common import batchnorm, distributed, seeds
+from common.errors import UserError
 from common.losses import TopK
-from common.optim import EMA
-from common.training import evaluate, read, train_steps
+from common.runs import check_finite
+from common.training import evaluate, read
 distributed.setup()
 rank = distributed.rank()
-torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).double()
-wrapped = distributed.wrap(model) if sys.argv[3] == "ddp" else model
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-batches = torch.load(sys.argv[1], weights_only=True)
+given = torch.load(sys.argv[1], weights_only=True)
+exec(given["train"])
+mine = [(x.tensor_split(2)[rank], y.tensor_split(2)[rank]) for x, y in given["batches"]]
 counter = TopK()
-mine = [(x, y) for x, y in batches[rank::2]]
-for _ in train_steps(wrapped, mine, optimizer, nn.functional.cross_entropy, clip_norm=5.0, counter=counter):
-    pass
-train = read(counter)
-metrics = evaluate(model.eval(), mine)
-if rank == 0:
-    out = {"model": dict(model.named_parameters()), "images": metrics.images, "train": train.loss}
-    torch.save(out, sys.argv[1] + ".out")
+model, weights = train(mine, counter)
+# counts of a state are those of all processes, and going on from them counts nothing twice
+again = TopK()
+again.restore(counter.state())
+metrics, train_metrics = evaluate(model, mine), read(again)
+drawn = []
+for epoch, step in ((0, 0), (0, 1), (1, 0), (0, 0)):
+    seeds.step_chance(5, epoch, step)
+    drawn.append(torch.rand(1).item())
+refusals = []
+for loss, weight in ((float("nan") if rank else 1.0, 1.0), (float("nan") if rank else 1.0, 1.0 - rank)):
+    try:
+        check_finite(loss, weight=weight, step=3)
+        refusals.append("")
+    except UserError as error:
+        refusals.append(str(error))
+unused = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]
+unused[rank].grad = torch.full((2,), 6.0)
+distributed.reduce_gradients(unused, images=1 + 2 * rank)
+half = torch.full((3,), float(rank), dtype=torch.bfloat16)
+distributed.all_reduce_mean([half, torch.zeros(())], weight=1)
+out = {
+    "model": model.state_dict(), "images": metrics.images, "train": train_metrics.loss, "drawn": drawn,
+    "refusals": refusals, "agree": distributed.agree(rank == 0), "weights": weights, "half": half,
+    "unused": [None if p.grad is None else p.grad[0].item() for p in unused],
+}
+torch.save(out, sys.argv[1] + f".{rank}")
 distributed.close()
+"""
+
+# The same text trains one process: shares of a batch are then computed one after another.
+TRAIN = """
+def train(batches, counter):
+    import torch
+    from torch import nn
+    from common.optim import EMA
+    from common.training import train_steps
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(5, 6, 1), nn.BatchNorm1d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)).double()
+    model[1].register_buffer("running_third", torch.full((1,), 1 / 3))  # no share changes it: it must not move
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    ema = EMA(model, 0.9)
+    for _ in train_steps(
+        model, batches, optimizer, nn.functional.cross_entropy, clip_norm=5.0, ema=ema, counter=counter, seed=0
+    ):
+        pass
+    return model, ema.state_dict()
 """
 
 
@@ -55,32 +93,39 @@ def environ():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["ddp", "by_hand"])
-def test_two_ranks_equal_one_process_that_accumulates_their_batches(how, tmp_path, request):
+def test_two_ranks_equal_one_process_that_computes_their_shares(tmp_path, request):
+    """Uneven shares are weighted by images, an empty one is left out, buffers are equal after every step."""
     torch.manual_seed(1)
-    batches = [(torch.randn(6, 5).double(), torch.randint(3, (6,))) for _ in range(6)]
-    torch.save(batches, tmp_path / "batches.pt")
+    batches = [(torch.randn(n, 5, 4).double(), torch.randint(3, (n,))) for n in (12, 7, 1, 11)]
+    torch.save({"batches": batches, "train": TRAIN}, tmp_path / "given.pt")
     (tmp_path / "two.py").write_text(TWO_RANKS)
-    done = launch(2, tmp_path / "two.py", tmp_path / "batches.pt", request.config.rootpath, how)
+    done = launch(2, tmp_path / "two.py", tmp_path / "given.pt", request.config.rootpath)
     assert done.returncode == 0, done.stderr[-3000:]
-    out = torch.load(tmp_path / "batches.pt.out", weights_only=True)
+    first, second = (torch.load(tmp_path / f"given.pt.{rank}", weights_only=True) for rank in (0, 1))
 
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).double()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    losses = []
-    for step in range(3):
-        optimizer.zero_grad()
-        for x, y in batches[2 * step : 2 * step + 2]:
-            loss = nn.functional.cross_entropy(model(x), y)
-            losses.append(loss.item())
-            (loss / 2).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-    for name, parameter in model.named_parameters():
-        assert torch.allclose(out["model"][name], parameter, atol=1e-12), name
-    assert out["images"] == 36
-    assert out["train"] == pytest.approx(sum(losses) / 6)
+    scope = {}
+    exec(TRAIN, scope)
+    counter = TopK()
+    shares = [list(zip(x.tensor_split(2), y.tensor_split(2))) for x, y in batches]
+    model, averages = scope["train"](shares, counter)
+    for name, value in model.state_dict().items():
+        assert torch.equal(first["model"][name], second["model"][name]), name
+        assert torch.allclose(first["model"][name], value, atol=1e-12), name
+        assert torch.allclose(first["weights"][name], averages[name], atol=1e-12), name
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+    assert model[1].num_batches_tracked == len(batches)
+    assert torch.equal(first["model"]["1.running_third"], model[1].running_third)
+    assert first["images"] == second["images"] == sum(len(y) for _, y in batches)
+    assert first["train"] == second["train"] == pytest.approx(counter.read()[0])
+    # what a step draws: by rank, epoch and step, and the same when the step is taken again
+    a, b = first["drawn"], second["drawn"]
+    assert a[0] == a[3] and b[0] == b[3] and len({*a, *b}) == 6
+    # decisions are taken on reduced values, so that nobody waits for a process that has raised
+    assert first["refusals"] == second["refusals"]
+    assert "loss is nan at step 3" in first["refusals"][0] and first["refusals"][1] == ""
+    assert first["agree"] and second["agree"]
+    assert first["unused"] == second["unused"] == [1.5, 4.5, None]
+    assert first["half"].tolist() == [0.5] * 3
 
 
 @pytest.mark.slow
