@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,7 +119,47 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+class _NumpyType:
+    """A NumPy dtype as data: a code such as "f8", and the byte order from its pickled state."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.dtype = np.dtype(str(code))
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+def numpy_scalar(dtype: Any, raw: Any = b"") -> int | float | bool:
+    """A pickled NumPy number as a Python one."""
+    dtype = dtype.dtype if isinstance(dtype, _NumpyType) else dtype
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf" or len(raw) != dtype.itemsize:
+        raise Refused("a NumPy scalar that is no number")
+    return np.frombuffer(raw, dtype=dtype)[0].item()
+
+
+class _NumpyArray:
+    """A pickled NumPy array of numbers; becomes the array when its data have arrived."""
+
+    def __init__(self, *_: Any) -> None:
+        self.array = np.empty(0)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, by_columns, raw = state
+        raw = raw.encode("latin1") if isinstance(raw, str) else raw
+        if not isinstance(kind, _NumpyType) or kind.dtype.kind not in "biuf" or not isinstance(raw, bytes):
+            raise Refused("a NumPy array of other things than numbers")
+        self.array = np.frombuffer(raw, dtype=kind.dtype).reshape(shape, order="F" if by_columns else "C")
+
+
+_NUMPY = {
+    f"{module}.{name}": stand_in
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+    for name, stand_in in (("scalar", numpy_scalar), ("_reconstruct", _NumpyArray))
+}
 _SAFE: dict[str, Any] = {
+    **_NUMPY, "numpy.dtype": _NumpyType, "numpy.ndarray": None,
     "collections.OrderedDict": OrderedDict,
     "collections.defaultdict": lambda *_: {},
     "torch._utils._rebuild_tensor": _rebuild,
@@ -246,6 +287,8 @@ def _from_bytes(raw: bytes, storage: _Storage) -> Tensor:
 
 def _resolve(value: Any, seen: dict[int, Any]) -> Any:
     """Pending tensors become tensors, in place inside containers and objects."""
+    if isinstance(value, _NumpyArray):
+        return value.array
     if isinstance(value, _Pending):
         return seen.setdefault(id(value), value.tensor())
     if id(value) in seen:
