@@ -25,6 +25,7 @@ import tyro
 
 from common import settings as settings_module
 from common.errors import UserError
+from common.folders import default_folder, distinctions
 from common.settings import PROFILES, field_types, file_section, profile_section, settings_from, suggestion
 
 DEVICES = Literal["auto", "cpu", "cuda"]
@@ -35,7 +36,7 @@ PRECISIONS = Literal["fp32", "bf16"]
 class CommonFlags:
     """Flags of every verb; none of them is part of a method."""
 
-    out: Path | None = None  # folder of the run; default results/<profile>/<paper>/<stage>-seed<seed>
+    out: Path | None = None  # folder of the run; default results/<profile>/<paper>/<stage>[-<choices>]-seed<seed>
     seed: int = 0  # seed of everything random
     device: DEVICES = "auto"  # auto takes a GPU where there is one
     precision: PRECISIONS = "fp32"  # bf16 is faster on GPUs and leaves golden tolerance; not every command has it
@@ -50,7 +51,8 @@ class CommonFlags:
 class RunOptions(CommonFlags):
     """The common flags, and which stage of which paper they are for.
 
-    given: names of the settings that flags or a ``--settings`` file set; None where no command line was read.
+    given: names of the settings that flags or a ``--settings`` file set; None where no command line was read. choices:
+    words for what differs from the profile's and variant's run, for the default folder's name.
     """
 
     profile: str = "smoke"
@@ -58,13 +60,14 @@ class RunOptions(CommonFlags):
     paper: str = ""
     section: str = ""
     given: frozenset[str] | None = field(default=None, compare=False)
+    choices: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def folder(self) -> Path:
         """Where the run writes."""
         if self.out is not None:
             return self.out
-        return Path("results") / self.profile / self.paper / f"{self.section}-seed{self.seed}"
+        return default_folder(self.profile, self.paper, self.section, self.variant, self.choices, self.seed)
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,7 @@ def parse(
     defaults: Any = settings_from(stage.settings, variants[variant])
     section = profile_section(profile, paper, stage.section)
     preset, defaults = defaults, _changed(defaults, section, str(settings_module.PROFILES[profile]))
+    usual = defaults
     in_file: dict[str, Any] = {}
     if file := _peek(arguments, "settings"):
         in_file = file_section(Path(file), paper, stage.section)
@@ -294,8 +298,10 @@ def parse(
     if _peek(arguments, "variant"):
         _say_what_profile_sets(section, preset, settings, profile, variant)
     given = frozenset(str(key).replace("-", "_") for key in in_file) | _flags_of(arguments, set(own))
+    selectors = {flag: (verb.selectors[flag][0], value) for flag, value in selected.items()}
+    choices = distinctions(stage.section, selectors, usual, settings)
     return settings, RunOptions(
-        **values, profile=profile, variant=variant, paper=paper, section=stage.section, given=given
+        **values, profile=profile, variant=variant, paper=paper, section=stage.section, given=given, choices=choices
     )
 
 

@@ -28,18 +28,11 @@ RESULTS = ("finished.json", "result.json", "timing.json", "architecture.json", "
 OWN_FILES = (*RESULTS, "env.json", "settings.json")
 
 
-def run_folder(options: Any) -> Path:
-    """``options.out``, or results/<profile>/<paper>/<section>-seed<seed>."""
-    if options.out is not None:
-        return Path(options.out)
-    return Path("results") / options.profile / options.paper / f"{options.section}-seed{options.seed}"
-
-
 class Run:
     """A run whose folder is locked; made by ``open_run``."""
 
     def __init__(self, options: Any, settings: Any, extra: dict[str, Any]) -> None:
-        self.folder = run_folder(options)
+        self.folder = Path(options.folder)
         self.options, self.settings = options, settings
         self.writes = distributed.rank() == 0
         self.result: dict[str, Any] | None = None

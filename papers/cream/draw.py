@@ -30,7 +30,7 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     from matplotlib import pyplot
 
     from common.records import make_folder
-    from common.runs import run_folder, say
+    from common.runs import say
 
     name, spec, size, _ = spec_of(settings.arch, 1000, single_block=settings.single_block)
     blocks = [(number, block) for number, stage in enumerate(spec.stages) for block in stage]
@@ -50,7 +50,7 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
         title=name, ylabel="channels", xlabel="side of the block's output (lines: stages)", xticks=range(len(blocks)),
         xticklabels=ticks, ylim=(0, 1.18 * highest),
     )  # fmt: skip
-    folder = run_folder(options)
+    folder = options.folder
     make_folder(folder)
     path: Path = folder / f"architecture.{settings.format}"
     figure.savefig(path, bbox_inches="tight", dpi=120)

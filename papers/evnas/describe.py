@@ -11,7 +11,6 @@ from common.counting import conv_macs, macs, parameters
 from common.data.nasbench201 import drawn_edges
 from common.errors import UserError
 from common.records import make_folder
-from common.runs import run_folder
 from common.spaces import darts_supernet, nasbench201
 from papers.evnas.networks import CLASSES, build, load_genotype
 from papers.evnas.settings_train import DescribeSettings, DrawSettings
@@ -81,7 +80,7 @@ def graphs(arch: str) -> dict[str, list[drawing.Edge]]:
 
 def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     """The ``draw`` verb: one picture per cell."""
-    cells, folder = graphs(settings.arch), run_folder(options)
+    cells, folder = graphs(settings.arch), options.folder
     make_folder(folder)
     written = []
     for title, edges in cells.items():

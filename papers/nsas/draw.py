@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from common.architecture import read_architecture
 from common.data.nasbench201 import drawn_edges
 from common.records import make_folder
-from common.runs import run_folder
 from papers.nsas.architectures import PRIMITIVES
 from papers.nsas.networks import load_cnn
 from papers.nsas.settings import DrawSettings
@@ -54,7 +53,7 @@ def draw(settings: DrawSettings, options: RunOptions) -> dict:
     """Write one picture a cell, and its DOT text beside it."""
     from common import drawing
 
-    folder = run_folder(options)
+    folder = options.folder
     make_folder(folder)
     if settings.recurrent:
         graphs = {"recurrent": recurrent_graph(load_cell(settings.arch).recurrent)}

@@ -1,5 +1,6 @@
 """The command line: precedence, selectors, one-line errors, instant help."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Literal
 import pytest
 import tyro
 
-from common import cli
+from common import cli, folders
 from common import settings as settings_module
 from common.cli import RunOptions, Stage, Verb, main
 from common.errors import UserError
@@ -118,6 +119,39 @@ def test_options_and_selectors(run, tmp_path):
     assert settings == Search()
     assert options == RunOptions(out=tmp_path, seed=3, device="cpu", resume=False, paper="p", section="search_s2")
     assert str(RunOptions(paper="p", section="train", seed=2).folder) == "results/smoke/p/train-seed2"
+
+
+def test_default_folders_tell_runs_apart(run):
+    """What a documented command chooses stands in the name; quantities do not."""
+    commands = {
+        (): "search-seed0",
+        ("--seed", 3, "--epochs", 9, "--learning-rate", 0.5): "search-seed3",
+        ("--variant", "paper"): "search-paper-seed0",
+        ("--variant", "paper", "--kind", "a"): "search-paper-a-seed0",
+        ("--kind", "b"): "search-b-seed0",
+        ("--no-clip",): "search-no-clip-seed0",
+        ("--space", "s2"): "search_s2-seed0",
+    }
+    for argv, name in commands.items():
+        run("search", *argv)
+        assert str(CALLS[-1][1].folder) == f"results/smoke/p/{name}"
+    architectures = {
+        "EvNASA": "EvNASA", "results/smoke/p/search-seed1/architecture.json": "search-seed1",
+        "my/found_one.json": "found_one", "architecture.json": "architecture", "EvNAS/../x y": "x-y-" + digest("x y"),
+        "0 1 2 3": "0-1-2-3-" + digest("0 1 2 3"), "1" * 60: "1" * 21 + "-" + digest("1" * 60), "..": digest(".."),
+        "runs/a/weights_raw.safetensors": "a", "up/net.pth.tar": "net", "ä": digest("ä"),
+    }  # fmt: skip
+    for given, shown in architectures.items():
+        assert folders.word(given) == shown
+    usual, long = Describe(), Describe("x" * 28, "y" * 28)
+    words = folders.distinctions("describe", {"space": ("a", "b" * 28)}, usual, long)
+    assert words == ("b" * 28, "x" * 28, "y" * 28)
+    names = {folders.default_folder("paper", "p", "describe" * n, "modern", words, 2**32 - 1).name for n in (1, 2, 3)}
+    assert len(names) == 3 and all(len(name) <= 100 and name.endswith("-seed4294967295") for name in names)
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def test_positional_and_json(run):
