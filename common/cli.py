@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import tyro
 
 from common import settings as settings_module
+from common.data.names import canonical
 from common.errors import UserError
 from common.folders import default_folder, distinctions
 from common.settings import PROFILES, field_types, file_section, profile_section, settings_from, suggestion
@@ -295,6 +296,8 @@ def parse(
     settings = parsed.stage
     for setting, kind in field_types(stage.settings).items():
         settings_module.coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
+    if isinstance(getattr(settings, "dataset", None), str):  # ImageNet16-120 and imagenet16-120 are one set
+        settings = dataclasses.replace(settings, dataset=canonical(settings.dataset))
     if _peek(arguments, "variant"):
         _say_what_profile_sets(section, preset, settings, profile, variant)
     given = frozenset(str(key).replace("-", "_") for key in in_file) | _flags_of(arguments, set(own))

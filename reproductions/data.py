@@ -12,8 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common.data.class_folders import list_pictures, tree_digest
-from common.data.folder import open_pictures
+from common.data.class_folders import list_pictures
+from common.data.pictures import content_digest, open_pictures
 from common.data.pins import (
     EMBEDDED_SHA256,
     check_file,
@@ -49,16 +49,16 @@ def known_sets() -> list[str]:
 # --- verifying -----------------------------------------------------------------------------------------------------
 
 
-def verify(name: str, root: Path, unpinned_allowed: bool = False) -> dict[str, Any]:
+def verify(name: str, root: Path, unpinned_allowed: bool = False, hashed: bool = True) -> dict[str, Any]:
     """Check a set: ``{set, files: {file: digest}, pinned}``. Raises UserError with the command that gets or mends
-    it.
+    it. hashed: whether ImageNet's pictures, which nobody pinned, are read for their digest.
     """
     options = SimpleNamespace(data=root, allow_unpinned=unpinned_allowed)
     if name in EMBEDDED:
         embedded_file(EMBEDDED[name])
         return {"set": name, "files": {EMBEDDED[name]: "sha256:" + EMBEDDED_SHA256[EMBEDDED[name]]}, "pinned": True}
     if name == "imagenet":
-        opened = [open_pictures("imagenet", split, options) for split in ("train", "test")]
+        opened = [open_pictures("imagenet", split, options, hashed) for split in ("train", "test")]
         files = {key: value for part in opened for key, value in part.pins.items()}
         return {"set": name, "files": files, "pinned": all(part.pinned for part in opened)}
     entry = pins_of(name)
@@ -84,7 +84,7 @@ def _verify_tree(name: str, entry: dict[str, Any], root: Path, unpinned_allowed:
         folder = root / entry["folder"] / part
         if not folder.is_dir():
             raise UserError(f"{folder} is missing; get it with: {fetch_command(name, root)}")
-        found = tree_digest(list_pictures(root / entry["folder"], "train" if part == "train" else "test"))
+        found = content_digest(open_pictures(name, part, SimpleNamespace(data=root), hashed=False))
         if found != expected and not unpinned_allowed:
             raise UserError(
                 f"{folder} is not the pinned set: sha256 of its files is {found}, expected {expected}; remove it and "
@@ -98,7 +98,7 @@ def _verify_tree(name: str, entry: dict[str, Any], root: Path, unpinned_allowed:
 def state(name: str, root: Path) -> tuple[str, str]:
     """(state, remark) of a set: pinned, unpinned, missing, incomplete or damaged."""
     try:
-        return ("pinned" if verify(name, root)["pinned"] else "unpinned"), ""
+        return ("pinned" if verify(name, root, hashed=False)["pinned"] else "unpinned"), ""
     except UserError as error:
         message = str(error)
     folder = root / (name if name == "imagenet" else pins_of(name)["folder"])
@@ -211,6 +211,8 @@ def run_prepare(arguments: argparse.Namespace, root: Path) -> str:
         if not arguments.classes or not arguments.per_class:
             raise UserError("prepare subset needs --classes and --per-class")
         source, out = _given(source, "--source"), _given(arguments.to, "--to")
+        if arguments.per_class != int(arguments.per_class):
+            raise UserError(f"prepare subset takes whole pictures per class, not {arguments.per_class:g}")
         return prepare_pictures.subset(source, out, arguments.classes, int(arguments.per_class))
     if task == "split":
         if not arguments.per_class:
@@ -273,7 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--lmdb", action="store_true", help="imagenet: write train.lmdb and val.lmdb")
     sub.add_argument("--classes", type=int, default=0)
     sub.add_argument("--per-class", type=float, default=0.0)
-    sub.add_argument("--split", choices=("all", "train", "test"), default="all", help="lmdb: which part")
+    sub.add_argument("--split", choices=("all", "train", "val", "test"), default="all", help="lmdb: which part")
     sub.add_argument("--seed", type=int, default=0)
     return parser
 

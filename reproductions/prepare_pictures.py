@@ -18,8 +18,8 @@ import numpy as np
 
 from common import seeds
 from common.data.class_folders import list_pictures
-from common.data.folder import IMAGENET_COUNTS, FolderStore
 from common.data.lmdb_images import write_lmdb
+from common.data.pictures import IMAGENET_COUNTS, FolderStore
 from common.errors import UserError
 
 WNID = re.compile(r"n\d{8}")
@@ -115,7 +115,7 @@ def subset(source: Path, target: Path, classes: int, per_class: int) -> str:
         for relative, label in pictures.samples:
             if label < classes and counts.get(label, 0) < per_class:
                 counts[label] = counts.get(label, 0) + 1
-                _link(pictures.root / relative, part / pictures.classes[label] / Path(relative).name)
+                _link(pictures.root / relative, part / relative)
         names = pictures.classes[:classes]
         short = [name for label, name in enumerate(names) if counts.get(label, 0) < per_class]
         if len(pictures.classes) < classes or short:
@@ -166,7 +166,11 @@ def imagenet_validation(folder: Path, labels: dict[str, str]) -> int:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is missing; unpack ILSVRC2012_img_val.tar there")
-    flat = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in (".jpeg", ".jpg"))
+    flat = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix.lower() in (".jpeg", ".jpg") and not path.name.startswith(".")
+    )
     unknown = [path.name for path in flat if path.stem not in labels]
     if unknown:
         raise UserError(f"{folder}: {len(unknown)} pictures have no label, the first is {unknown[0]}; check --labels")
@@ -174,7 +178,7 @@ def imagenet_validation(folder: Path, labels: dict[str, str]) -> int:
         target = folder / labels[path.stem] / path.name
         target.parent.mkdir(exist_ok=True)
         os.replace(path, target)
-    return sum(1 for _ in folder.glob("*/*"))
+    return sum(1 for path in folder.glob("*/*") if not path.name.startswith("."))
 
 
 def imagenet_lmdb(root: Path, quiet: bool = False) -> dict[str, int]:
@@ -221,6 +225,8 @@ def split_folders(source: Path, target: Path, per_class: float, seed: int = 0) -
         for label, name in enumerate(pictures.classes):
             members = np.flatnonzero(labels == label)
             count = round(per_class * len(members)) if per_class < 1 else int(per_class)
+            if per_class >= 1 and per_class != count:
+                raise UserError(f"--per-class {per_class:g} is neither a whole number nor a share below 1")
             if not 0 < count < len(members):
                 raise UserError(f"{name} has {len(members)} pictures, {count} cannot be held out; change --per-class")
             held = set(seeds.numpy_rng(seed, "search split", label).permutation(members)[:count].tolist())

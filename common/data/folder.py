@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,129 +19,12 @@ from common import seeds
 from common.data import vision
 from common.data.augment import Augmentation, plain
 from common.data.batches import Epochs
-from common.data.class_folders import PictureList, decode, list_pictures, tree_digest
-from common.data.lmdb_images import LmdbStore
-from common.data.pins import allow_unpinned, cached_tree_hash, data_root, fetch_command, pins_of
-from common.data.sources import IMAGE_SETS, SPLITS
+from common.data.pictures import Pictures as Pictures
+from common.data.pictures import open_pictures as open_pictures
 from common.errors import UserError
 
-IMAGENET_COUNTS = {"train": (1000, 1_281_167), "test": (1000, 50_000)}
 INTERPOLATIONS = ("bilinear", "bicubic", "random")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Store(Protocol):
-    """Where encoded pictures lie."""
-
-    def read(self, position: int) -> bytes: ...
-
-    def name(self, position: int) -> str: ...
-
-
-@dataclass(frozen=True)
-class FolderStore:
-    """Picture files below a folder."""
-
-    pictures: PictureList
-
-    def read(self, position: int) -> bytes:
-        path = self.pictures.root / self.pictures.samples[position][0]
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
-
-    def name(self, position: int) -> str:
-        return str(self.pictures.root / self.pictures.samples[position][0])
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A set of encoded pictures. labels: int64 [N]; positions: where each stands in the store (int64 [N])."""
-
-    store: Store
-    labels: np.ndarray
-    positions: np.ndarray
-    classes: tuple[str, ...]
-    name: str
-    pinned: bool = False
-    pins: dict[str, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def subset(self, indices: np.ndarray | list[int] | range) -> Pictures:
-        """The pictures at the given indices, in that order."""
-        index = np.asarray(indices, dtype=np.int64)
-        return replace(self, labels=self.labels[index], positions=self.positions[index])
-
-    def picture(self, index: int) -> Image.Image:
-        """One picture, decoded to RGB. Raises UserError when it is damaged."""
-        position = int(self.positions[index])
-        return decode(self.store.read(position), self.store.name(position))
-
-
-def open_pictures(name: str, split: str, options: Any = None) -> Pictures:
-    """Open ``imagenet`` or ``tiny-imagenet-20`` under the data root, or a path: class folders, or ``FILE.lmdb``.
-
-    A folder that holds ``train.lmdb`` and ``val.lmdb`` is read from these. ImageNet must have its official numbers of
-    classes and pictures, the Tiny-ImageNet subset its pinned content (``allow_unpinned`` lets others through). Raises
-    UserError.
-    """
-    if split not in SPLITS:
-        raise UserError(f"unknown split {split!r}; use train or test")
-    split = SPLITS[split]
-    known = name in ("imagenet", "tiny-imagenet-20")
-    path = data_root(options) / name if known else Path(name).expanduser()
-    if not path.exists():
-        how = "put the official archives there and run: python -m reproductions data prepare imagenet"
-        remedy = how if name == "imagenet" else "give a folder of class folders or an .lmdb"
-        if name == "tiny-imagenet-20":
-            remedy = f"get it with: {fetch_command(name, data_root(options))}"
-        elif name in IMAGE_SETS:
-            raise UserError(
-                f"{name} holds small images, and this network takes pictures of ImageNet's size: use imagenet, a "
-                f"folder of class folders or an .lmdb"
-            )
-        raise UserError(f"{path} is missing; {remedy}")
-    packed = path if path.suffix == ".lmdb" else path / ("train.lmdb" if split == "train" else "val.lmdb")
-    if packed.exists():
-        records = LmdbStore(packed)
-        opened = Pictures(records, records.labels, np.arange(len(records)), records.classes, path.name)
-        pins = {f"{path.name}/{packed.name}": "sha256:" + records.meta["index_sha256"]}
-    else:
-        listed = list_pictures(path, split)
-        labels = np.array([label for _, label in listed.samples], dtype=np.int64)
-        opened = Pictures(FolderStore(listed), labels, np.arange(len(listed)), listed.classes, path.name)
-        pins = {f"{path.name}/{split}": f"counts:{len(listed.classes)} classes, {len(listed)} pictures"}
-        if name == "tiny-imagenet-20":
-            digest, pinned = _pinned_tree(name, listed, options)
-            return replace(opened, pinned=pinned, pins={f"{path.name}/{listed.root.name}": f"sha256:{digest}"})
-    pinned = False
-    if name == "imagenet":
-        found, expected = (len(opened.classes), len(opened)), IMAGENET_COUNTS[split]
-        pinned = found == expected
-        if not pinned and not allow_unpinned(options):
-            raise UserError(
-                f"{path} ({split}) has {found[0]} classes and {found[1]} pictures, ImageNet has {expected[0]} and "
-                f"{expected[1]}; complete it or pass --allow-unpinned"
-            )
-    return replace(opened, pinned=pinned, pins=pins)
-
-
-def _pinned_tree(name: str, listed: PictureList, options: Any) -> tuple[str, bool]:
-    """(SHA-256 over names and bytes, whether it is the pinned one). Raises UserError for any other content."""
-    root = data_root(options)
-    files = [listed.root / relative for relative, _ in listed.samples]
-    found = cached_tree_hash(listed.root, files, lambda: tree_digest(listed), root)
-    expected = pins_of(name)["tree"][listed.root.name]
-    if found != expected and not allow_unpinned(options):
-        raise UserError(
-            f"{listed.root} is not the pinned set: sha256 of its files is {found}, expected {expected}; remove it and "
-            f"get it with: {fetch_command(name, root)} (or pass --allow-unpinned: results are then marked as made from "
-            f"unpinned data)"
-        )
-    return found, found == expected
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,15 @@ class LmdbStore:
         """How messages name a picture."""
         return f"{self.path}#{position}"
 
+    def item(self, position: int) -> tuple[str, bytes]:
+        """The picture's name in the folder it was packed from, and its encoded bytes."""
+        name, _, content = self.record(position)
+        return name, content
+
+    def files(self) -> list[Path]:
+        """The file on disk."""
+        return [self.path / "data.mdb" if self.path.is_dir() else self.path]
+
     def verify(self) -> None:
         """Check every record. Raises UserError at the first damaged one."""
         for position in range(len(self)):

@@ -8,6 +8,7 @@ because a second write within the clock's resolution would leave the same times 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -108,12 +109,16 @@ def _identity(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
 
 
-def _cache_files(root: Path) -> list[Path]:
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas-replication"
-    return [root / CACHE_NAME, user / CACHE_NAME]
+def _cache_files(root: Path | None) -> list[Path]:
+    """Where digests are kept: under the data root, else (not to write into the user's folders) in their cache folder."""
+    files = [] if root is None else [root / CACHE_NAME]
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        files.append(Path(base) / "nas-replication" / CACHE_NAME)
+    return files
 
 
-def _read_cache(root: Path) -> dict[str, Any]:
+def _read_cache(root: Path | None) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     for path in _cache_files(root):
         try:
@@ -125,7 +130,7 @@ def _read_cache(root: Path) -> dict[str, Any]:
     return entries
 
 
-def _write_cache(root: Path, key: str, entry: dict[str, Any]) -> None:
+def _write_cache(root: Path | None, key: str, entry: dict[str, Any]) -> None:
     for path in _cache_files(root):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,10 +141,15 @@ def _write_cache(root: Path, key: str, entry: dict[str, Any]) -> None:
             if not isinstance(content, dict):
                 content = {}
             content[key] = entry
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
-                json.dump(content, handle, sort_keys=True)
-            os.chmod(handle.name, 0o644)
-            os.replace(handle.name, path)
+            part = ""
+            try:
+                with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
+                    part = handle.name
+                    json.dump(content, handle, sort_keys=True)
+                os.chmod(part, 0o644)
+                os.replace(part, path)
+            finally:
+                Path(part).unlink(missing_ok=True) if part else None
             return
         except OSError:
             continue  # a read-only data root: the user's cache folder is tried next, then no cache
@@ -161,14 +171,26 @@ def cached_hash(path: Path, algorithm: str, root: Path | None = None) -> str:
     return digest
 
 
-def cached_tree_hash(folder: Path, files: list[Path], compute: Callable[[], str], root: Path) -> str:
-    """A digest over many files below ``folder``, computed only when one was added, removed or changed on disk."""
-    key = f"{folder.resolve()}/"
+def cached_tree_hash(
+    folder: Path, files: list[Path], compute: Callable[[], str], root: Path | None, part: str = ""
+) -> str:
+    """A digest over many files, computed only when one was added, removed or changed on disk.
+
+    root: the data root under which the digest is kept; None: in the user's cache folder. part: tells apart digests over
+    different parts of the same files. Raises UserError when a file is gone.
+    """
+    key = f"{folder.resolve()}/{part}"
 
     def identity() -> tuple[str, int]:
-        known = [(str(path), _identity(path)) for path in files]
-        newest = max((max(values[1], values[2]) for _, values in known), default=0)
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest(), newest
+        known, newest = hashlib.sha256(), 0
+        for path in files:
+            try:
+                values = _identity(path)
+            except OSError as error:
+                raise UserError(f"{path} cannot be read: {error.strerror}") from None
+            known.update(f"{path}\0{values}\n".encode(errors="surrogateescape"))
+            newest = max(newest, values[1], values[2])
+        return known.hexdigest(), newest
 
     before, newest = identity()
     entry = _read_cache(root).get(key)

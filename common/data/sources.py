@@ -1,8 +1,9 @@
 """Opening an image set: the embedded digits, the pinned official layouts, or any folder of class folders.
 
 ``open_images(name, split, options)`` returns all images as one uint8 tensor, so that they can stay on the device.
-Names: ``digits``, ``cifar10``, ``cifar100``, ``imagenet16-120``, ``tiny-imagenet-20``, or a path. ``NAME@SIZE`` resizes
-the pictures of a folder to SIZE x SIZE (block averages where SIZE divides them, else bilinear with antialiasing).
+Names, in any case: ``digits``, ``cifar10``, ``cifar100``, ``imagenet16-120``, ``tiny-imagenet-20``; or a path.
+``NAME@SIZE`` resizes the pictures of a folder or an LMDB to SIZE x SIZE (block averages where SIZE divides them, else
+bilinear with antialiasing).
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.data import class_folders, pickles
+from common.data import pickles
+from common.data.class_folders import split_of
+from common.data.names import IMAGE_SETS, PICTURE_SETS, parse
+from common.data.pictures import open_pictures, read_all
 from common.data.pins import (
     EMBEDDED_SHA256,
     Checked,
@@ -29,9 +33,7 @@ from common.data.pins import (
 )
 from common.errors import UserError
 
-IMAGE_SETS = ("digits", "cifar10", "cifar100", "imagenet16-120", "tiny-imagenet-20")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SPLITS = {"train": "train", "test": "test", "val": "test", "valid": "test"}
 IMAGENET16_CLASSES = 120
 
 
@@ -69,30 +71,24 @@ class Images:
 
 
 def open_images(name: str, split: str, options: Any = None) -> Images:
-    """Open an image set; ``split`` is ``train`` or ``test`` (``val`` and ``valid`` mean the latter).
+    """Open an image set; ``split`` is ``train``, ``val`` or ``test`` (published sets and plain folders have no ``val`` of
+    their own: it is their test set).
 
     ``options`` gives ``data`` (the data root) and ``allow_unpinned``. Raises UserError for an unknown set, absent,
     damaged or unpinned files.
     """
-    if split not in SPLITS:
-        raise UserError(f"unknown split {split!r}; use train or test")
-    split = SPLITS[split]
-    plain, _, size = name.partition("@")
-    if size and not (size.isdigit() and int(size) > 0):
-        raise UserError(f"{name!r}: the part after @ must be an image size in pixels, such as {plain}@32")
+    split = split_of(split)
+    plain, size = parse(name)
     if plain in _OPENERS:
         if size:
             raise UserError(f"{name!r}: only folders of pictures can be resized; {plain} has one size")
-        return _OPENERS[plain](split, options)
-    if plain == "tiny-imagenet-20":
-        return _open_tiny(split, options, int(size or 0))
-    path = Path(plain).expanduser()
-    if not path.is_dir():
+        return _OPENERS[plain]("train" if split == "train" else "test", options)
+    if plain not in PICTURE_SETS and not Path(plain).expanduser().exists():
         raise UserError(
             f"unknown data set or missing folder {plain!r}; known sets: {', '.join(IMAGE_SETS)}, or a path to a "
             f"folder of class folders"
         )
-    return _open_folder(path, split, int(size or 0))
+    return _open_folder(plain, split, size, options)
 
 
 def _open_digits(split: str, options: Any) -> Images:
@@ -170,28 +166,11 @@ def _open_imagenet16(split: str, options: Any) -> Images:
     return _images(pixels[kept], labels[kept] - 1, classes, "imagenet16-120", checks)
 
 
-def _open_tiny(split: str, options: Any, size: int) -> Images:
-    entry, root = pins_of("tiny-imagenet-20"), data_root(options)
-    remedy = fetch_command("tiny-imagenet-20", root)
-    folder = root / entry["folder"]
-    part = "train" if split == "train" else "val"
-    if not (folder / part).is_dir():
-        raise UserError(f"{folder / part} is missing; get it with: {remedy}")
-    pixels, labels, classes, digest = class_folders.read_pictures(class_folders.list_pictures(folder, split), size)
-    expected = entry["tree"][part]
-    if digest != expected and not allow_unpinned(options):
-        raise UserError(
-            f"{folder / part} is not the pinned set: sha256 of its files is {digest}, expected {expected}; remove it "
-            f"and get it with: {remedy} (or pass --allow-unpinned: results are then marked as made from unpinned data)"
-        )
-    pins = {f"{entry['folder']}/{part}": f"sha256:{digest}"}
-    return Images(pixels, labels, classes, "tiny-imagenet-20", digest == expected, pins)
-
-
-def _open_folder(path: Path, split: str, size: int) -> Images:
-    pixels, labels, classes, digest = class_folders.read_pictures(class_folders.list_pictures(path, split), size)
-    name = f"folder {path.name}" if path.name in IMAGE_SETS else path.name  # it is not that set, whatever it holds
-    return Images(pixels, labels, classes, name, False, {f"{path.name}/{split}": f"sha256:{digest}"})
+def _open_folder(name: str, split: str, size: int, options: Any) -> Images:
+    """Pictures of class folders or of an LMDB, all in memory."""
+    opened = open_pictures(name, split, options)
+    labels = torch.from_numpy(np.array(opened.labels, dtype=np.int64))
+    return Images(read_all(opened, size), labels, opened.classes, opened.name, opened.pinned, dict(opened.pins))
 
 
 _OPENERS: dict[str, Callable[[str, Any], Images]] = {

@@ -14,10 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data import class_folders, pins
+from common.data import pictures as pictures_module
+from common.data import pins
 from common.data import folder as folder_module
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.lmdb_images import LmdbStore, write_lmdb
+from common.data.pictures import content_digest
 from common.errors import UserError
 
 JITTERED = TrainPictures(size=16, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.2), interpolation="random")
@@ -160,7 +162,9 @@ def test_damaged_lmdb_records(root, tmp_path):
         value[-3] ^= 1
         transaction.put(b"00000005", bytes(value))
         transaction.delete(b"00000007")
-    pictures = open_pictures(str(path), "train")
+    with pytest.raises(UserError, match="record 5 is damaged"):
+        open_pictures(str(path), "train")
+    pictures = open_pictures(str(path), "train", hashed=False)
     for index, reason in ((5, "record 5 is damaged"), (7, "record 7 is missing")):
         with pytest.raises(UserError, match=reason):
             pictures.picture(index)
@@ -232,9 +236,8 @@ def test_mistakes(root, tmp_path):
 
 
 def test_the_tiny_imagenet_subset_reports_its_pins(root, tmp_path, monkeypatch):
-    listed = {part: class_folders.list_pictures(root, part) for part in ("train", "test")}
-    tree = {"train": class_folders.tree_digest(listed["train"]), "val": class_folders.tree_digest(listed["test"])}
-    monkeypatch.setattr(folder_module, "pins_of", lambda name: {"folder": name, "tree": tree})
+    tree = {part: content_digest(open_pictures(str(root), part, hashed=False)) for part in ("train", "val")}
+    monkeypatch.setattr(pictures_module, "pins_of", lambda name: {"folder": name, "tree": tree})
     (tmp_path / "tiny-imagenet-20").symlink_to(root)
     options = SimpleNamespace(data=tmp_path, allow_unpinned=False)
     for split, part in (("train", "train"), ("test", "val")):
@@ -246,7 +249,7 @@ def test_the_tiny_imagenet_subset_reports_its_pins(root, tmp_path, monkeypatch):
     monkeypatch.setattr(pins.time, "time", lambda: settled)
     assert open_pictures("tiny-imagenet-20", "train", options).pinned
     with monkeypatch.context() as patch:  # unchanged files are not read again
-        patch.setattr(folder_module, "tree_digest", lambda listed: pytest.fail("hashed again"))
+        patch.setattr(pictures_module, "content_digest", lambda listed: pytest.fail("hashed again"))
         assert open_pictures("tiny-imagenet-20", "train", options).pinned
     victim = root / "train" / "ant" / "0.jpg"
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data import class_folders, pickles, pins, sources
+from common.data import decoding, names, pickles, pins, sources
 from common.data.sources import open_images
 from common.errors import UserError
 
@@ -124,7 +124,7 @@ def test_divided_folder_and_resizing(tmp_path):
 
 def test_resizing_by_blocks_is_their_average():
     pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
-    small = np.asarray(class_folders.resize_square(Image.fromarray(pixels), 4)).astype(float)
+    small = np.asarray(decoding.resize_square(Image.fromarray(pixels), 4)).astype(float)
     exact = pixels.reshape(4, 4, 4, 4, 3).mean((1, 3))
     assert np.abs(small - exact).max() <= 1
 
@@ -150,7 +150,7 @@ def test_mistakes_with_folders(tmp_path):
     with pytest.raises(UserError, match="no class folders"):
         open_images(str(tmp_path / "empty"), "train")
     root = make_pictures(tmp_path / "own", parts=("train",))
-    with pytest.raises(UserError, match="none of val, valid"):
+    with pytest.raises(UserError, match="none of test, val, valid"):
         open_images(str(root), "test")
     (root / "train" / "cat").mkdir()
     with pytest.raises(UserError, match="holds no picture"):
@@ -205,4 +205,4 @@ def test_real_tiny_imagenet(real_root):
 
 
 def test_names_are_listed():
-    assert set(sources._OPENERS) | {"tiny-imagenet-20"} == set(sources.IMAGE_SETS)
+    assert set(sources._OPENERS) == set(names.SMALL_SETS) and {"tiny-imagenet-20", *names.SMALL_SETS} == set(names.IMAGE_SETS)

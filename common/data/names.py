@@ -1,0 +1,54 @@
+"""What the user calls a data set: known names in any case, folders whose names may hold an @, sizes behind it.
+
+No torch here: names are looked at before anything is opened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.errors import UserError
+
+SMALL_SETS = {"digits": 32, "cifar10": 32, "cifar100": 32, "imagenet16-120": 16}
+"""Sets of small square images, held in memory, and the side of their images."""
+PICTURE_SETS = {"tiny-imagenet-20": 64, "imagenet": 224}
+"""Sets of picture files under the data root; of ImageNet the side to which its pictures are cut."""
+IMAGE_SETS = (*SMALL_SETS, "tiny-imagenet-20")
+
+
+def canonical(name: str) -> str:
+    """A known set's name as this suite writes it, whatever its case (``ImageNet16-120``); other names as they are.
+
+    A file or folder of exactly that name is what it says: ``CIFAR10`` is the folder where there is one.
+    """
+    plain, at, size = name.rpartition("@") if "@" in name else (name, "", "")
+    lower = plain.lower()
+    if lower not in SMALL_SETS and lower not in PICTURE_SETS:
+        return name
+    return name if plain != lower and Path(plain).exists() else lower + at + size
+
+
+def parse(name: str) -> tuple[str, int]:
+    """(set or path, size asked for) of ``NAME@SIZE``; size 0 where none is asked for.
+
+    The size stands behind the last @. A file or folder that is called so is meant whole. Raises UserError for anything
+    but a size behind an @ that no path has.
+    """
+    name = canonical(name)
+    plain, at, size = name.rpartition("@")
+    if not at or Path(name).expanduser().exists():
+        return name, 0
+    if not (size.isdecimal() and int(size) > 0):
+        raise UserError(
+            f"{name!r} is no file or folder, so the part after @ must be an image size in pixels, such as {plain}@32"
+        )
+    return plain, int(size)
+
+
+def in_memory(name: str) -> bool:
+    """Whether a set is held in memory as small squares: the small sets, and any folder with a size (``PATH@32``).
+
+    All others are read picture by picture (``open_pictures``).
+    """
+    plain, size = parse(name)
+    return bool(size) or plain in SMALL_SETS
