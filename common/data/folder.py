@@ -19,6 +19,7 @@ from common import seeds
 from common.data import vision
 from common.data.augment import Augmentation, plain
 from common.data.batches import Epochs
+from common.data.pictures import IMAGENET_COUNTS as IMAGENET_COUNTS
 from common.data.pictures import Pictures as Pictures
 from common.data.pictures import open_pictures as open_pictures
 from common.errors import UserError

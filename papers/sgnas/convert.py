@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common.data.class_folders import list_pictures
-from common.data.pictures import FolderStore
 from common.data.lmdb_images import LmdbStore, write_lmdb
+from common.data.pictures import FolderStore
 from common.errors import UserError
 from common.records import make_folder
 from common.runs import say
