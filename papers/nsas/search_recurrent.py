@@ -1,12 +1,11 @@
-"""RandomNAS-NSAS in the recurrent space (section 5.5): the paper's form, and the released run, which never changed
-cell.
+"""RandomNAS-NSAS in the recurrent space: the paper's form, and the released run, which never changed cell.
 
 ``path="sampled"`` (variant paper): each step trains one sampled cell a_t and, as a penalty, the cells of the archive:
     L(w) = (1 - eps) L(w; a_t) + (eps / M) sum_i L(w; a_i),  L = NLL + beta * temporal activation penalty,
 with gradient through every term and a hidden state of its own for each constraint.
 ``path="fixed"`` (variant authors): the sampled table never reaches the cell, so one random mixture is trained;
-constraint passes run the live model over the same chunk, advance the same hidden state, and only the last loss
-counts, times 2 / M.
+constraint passes run the live model over the same chunk and advance the same hidden state, which is detached before
+each of them, and only the last loss counts, times 2 / M.
 """
 
 from __future__ import annotations
@@ -141,20 +140,23 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
 
 
 def build(words: int, settings: SearchRecurrentSettings) -> LanguageModel:
-    """Search network with its initial table (1e-3 normal), which the released run keeps."""
+    """Search network with its initial table (1e-3 normal), which the released run keeps: a uniform mixture under the
+    softmax of 2019, weights next to zero under the raw table of the head.
+    """
     drops = Dropouts(
         settings.drop_output, settings.drop_hidden, settings.drop_x, settings.drop_input, settings.drop_embedding
     )
-    cell = SearchCell(settings.width, "softmax")
+    cell = SearchCell(settings.width, settings.table)
     model = LanguageModel(words, settings.width, cell, drops)
     cell.set_table(1e-3 * torch.randn(EDGES, 5))
     return model
 
 
-def pass_loss(work: Step, slot: int) -> Tensor:
-    """NLL + beta penalty of the model's present cell on the chunk; advances hidden state ``slot``."""
+def pass_loss(work: Step, slot: int) -> tuple[Tensor, Tensor | float]:
+    """NLL and beta penalty of the model's present cell on the chunk; advances hidden state ``slot``, detached first."""
     masks = work.model.masks(work.words.shape[1], work.generator)
-    work.hidden[slot], raw, dropped = work.model.outputs(work.words, work.hidden[slot], masks)
+    # no gradient crosses a pass, neither between chunks nor between the constraints of one chunk
+    work.hidden[slot], raw, dropped = work.model.outputs(work.words, work.hidden[slot].detach(), masks)
     return work.model.loss(dropped, work.targets), activation_penalty(raw, dropped, 0.0, work.beta)
 
 
@@ -176,14 +178,22 @@ def paper_loss(work: Step, code: RecurrentCode, archive: Archive) -> tuple[Tenso
 
 
 def released_loss(work: Step, code: RecurrentCode, archive: Archive) -> tuple[Tensor, float]:
-    """0.5 L + 0.5 * 2 L_last / M, one mixture throughout, one hidden state advanced by every pass."""
+    """0.5 L + 0.5 * 2 L_last / M, one mixture throughout, one hidden state advanced by every pass.
+
+    The passes between the first and the last move only the hidden state and the batch-norm values.
+    """
     value, penalty = pass_loss(work, 0)
     total = (1 - work.mix) * (value + penalty)
-    for _ in archive.members:
-        constraint, extra = pass_loss(work, 0)
-    if archive.members:
-        total = total + work.mix * 2 * (constraint + extra) / len(archive.members)
     total.backward()
+    members = len(archive.members)
+    for number in range(members):
+        last = number == members - 1
+        with torch.set_grad_enabled(last):
+            constraint, extra = pass_loss(work, 0)
+        if last:
+            term = work.mix * 2 * (constraint + extra) / members
+            term.backward()
+            total = total.detach() + term.detach()
     return total.detach(), value.item()
 
 

@@ -139,6 +139,7 @@ class SearchRecurrentSettings:
     max_tokens: int = 0
     max_types: int = 0
     path: Literal["fixed", "sampled"] = "fixed"  # fixed: the released run, which only ever trains the first mixture
+    table: Literal["softmax", "raw"] = "softmax"  # of the fixed path: softmax of the table (2019) or itself (head)
     constraints: int = 8
     recent: int = 20
     neighbours: int = 10
