@@ -6,7 +6,8 @@ from common.cli import Stage, Verb, main
 from papers.nsas import settings as s
 
 MEANT = {"constraint_gradient": True, "table": "raw"}
-PROPER = {"selection": "proper", "recalibrate_batches": 20, "structure_bug": False}
+PROPER = {"selection": "proper", "recalibrate_batches": 20, "structure_bug": False, "argument_bug": False}
+SEPARATE = {"constraint_gradient": True, "shared_cells": False, "stale_clip": False}
 IMAGENET = {
     "dataset": "imagenet", "channels": 50, "layers": 14, "drop_path": 0.0, "cutout": 0, "label_smoothing": 0.1,
     "epochs": 250, "weight_decay": 3e-5,
@@ -39,7 +40,7 @@ SEARCH = {
     ),
     ("nb201", "random"): Stage(
         s.SearchNb201RandomSettings,
-        "papers.nsas.search_nb201:search_random",
+        "papers.nsas.search_nb201_random:search",
         "search_nb201_random",
         "RandomNAS variants on NAS-Bench-201",
         {"paper": PROPER, "modern": PROPER},
@@ -47,13 +48,10 @@ SEARCH = {
     ),
     ("nb201", "gdas"): Stage(
         s.SearchNb201GdasSettings,
-        "papers.nsas.search_nb201:search_gdas",
+        "papers.nsas.search_nb201_gdas:search",
         "search_nb201",
         "GDAS variants on NAS-Bench-201",
-        {
-            "paper": {"constraint_gradient": True, "structure_bug": False, "stale_clip": False},
-            "modern": {"constraint_gradient": True, "structure_bug": False, "stale_clip": False},
-        },
+        {"paper": SEPARATE, "modern": SEPARATE},
         plan="papers.nsas.planning:plan_201",
     ),
     ("ptb", "random"): Stage(

@@ -29,17 +29,16 @@ from common import seeds
 from common.data.nasbench201 import Table, looked_up
 from common.device import pick_device
 from common.errors import UserError
-from common.optim import zero_fill_grads
 from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
 from papers.nsas import study
+from papers.nsas.nb201 import Touched, constant_loss, drawer, live_loss, make_sgd, open_halves
 from papers.nsas.networks import build_nb201_supernet, code_logits, renew_statistics
 from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.paths import frozen_statistics
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
 from papers.nsas.schedules import cosine
-from papers.nsas.search_nb201 import constant_loss, drawer, live_loss, make_sgd, open_halves
 from papers.nsas.settings import ExperimentSettings, SearchNb201RandomSettings
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         seeds.seed_everything(options.seed)
         started = time.process_time()
         model = build_nb201_supernet(settings.channels, settings.cells, len(train.images.classes)).to(device)
-        optimizer = make_sgd(model.parameters(), settings)
+        optimizer, touched = make_sgd(model.parameters(), settings), Touched(model)
         archive = Archive(settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot)
         probe = next(iter(valid.epoch(0)))
         probe = (probe[0][: settings.probe_images], probe[1][: settings.probe_images])
@@ -78,6 +77,7 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         if state := work.load():
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
+            touched.restore(state["touched"])
             archive.members, archive.recent, trained = (
                 [tuple(c) for c in state[n]] for n in ("members", "recent", "trained")
             )
@@ -95,9 +95,10 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
                 members = list(archive.members)
                 weights = [shares[0] if members else 1.0] + [settings.mix / max(1, len(members))] * len(members)
                 optimizer.zero_grad()
-                loss = step_loss(model, x, y, [current, *members], weights)
+                loss, _ = step_loss(model, x, y, [current, *members], weights)
                 check_finite(loss, step=step, architecture=current)
-                zero_fill_grads([p for p in model.parameters() if p in optimizer.state])
+                touched.note(current, *(members if settings.loss == "paper" else []))
+                touched.fill()
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
                 trained = [*trained, current][-WATCHED:]
@@ -112,7 +113,8 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
                 "model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
                 "members": [list(c) for c in archive.members], "recent": [list(c) for c in archive.recent],
                 "trained": [list(c) for c in trained], "watched": [[list(c), before] for c, before in watched],
-                "drops": [list(d) for d in drops], "spent": spent + time.process_time() - started,
+                "touched": touched.state(), "drops": [list(d) for d in drops],
+                "spent": spent + time.process_time() - started,
             })  # fmt: skip
         metrics = {"forgetting_points": mean_drop(drops)}
         codes, scores, truth = ranking(model, train, valid, settings, options)

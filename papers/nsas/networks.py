@@ -119,8 +119,8 @@ def table_logits(model: Supernet, x: Tensor, architecture: tuple[Cell, Cell]) ->
 
 
 def code_logits(model: nasbench201.Supernet, x: Tensor, code: Sequence[int]) -> Tensor:
-    """NAS-Bench-201 supernet on one cell."""
-    return model.path(x, code)
+    """NAS-Bench-201 supernet on one cell; -1 is an edge that is not there, which adds as little as ``none``."""
+    return model.path(x, [max(0, int(k)) for k in code])
 
 
 def weighted_logits(model: nasbench201.Supernet, x: Tensor, weights: Tensor, index) -> Tensor:

@@ -17,12 +17,13 @@ from common.counting import macs
 from common.data.text import Corpus, batchify
 from common.spaces.cost import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
 from common.spaces.sizes import is_imagenet
+from papers.nsas import search_nb201_gdas, search_nb201_random
 from papers.nsas.evaluate import open_test, training_settings
 from papers.nsas.experiments import open_batches
+from papers.nsas.nb201 import open_halves
 from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
 from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent_training import epoch_chunks
-from papers.nsas.search_nb201 import constraint_maker, open_halves
 from papers.nsas.search_random import halves, sampler
 from papers.nsas.settings import (
     EvaluateRecurrentSettings,
@@ -103,9 +104,8 @@ def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
 
 def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, options: RunOptions) -> list[str]:
     """Both searches on NAS-Bench-201."""
-    check_ranges(settings)
     c, gdas = settings, isinstance(settings, SearchNb201GdasSettings)
-    constraint_maker(c.constraint, c.constraints, c.structure_bug)
+    (search_nb201_gdas if gdas else search_nb201_random).check(c, options)
     train, valid, _, note = open_halves(c, options, CPU, "train" if gdas else "test")
     constraints = {"none": 0, "low": 1, "nsas": c.constraints}.get(c.constraint, 2)
     image, memory = _nb201(c.channels, c.cells, train)
@@ -121,10 +121,10 @@ def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, opti
     if isinstance(c, SearchNb201RandomSettings):
         lines.append(
             f"selection: {c.select_candidates} cells, and {c.epoch_candidates} after every epoch, "
-            f"{len(valid.images):,} images each ({c.selection})"
+            f"{len(valid.images):,} images each in batches of {valid.batch_size} ({c.selection})"
         )
         renewed = c.recalibrate_batches * c.batch_size
-        cells = c.select_candidates + c.epochs * c.epoch_candidates
+        cells = c.select_candidates + c.epochs * (c.epoch_candidates + bool(c.epoch_candidates))
         seconds += cells * (len(valid.images) + renewed) * FORWARD_201
     return [*lines, estimate(seconds * image, c.batch_size * memory)]
 
@@ -192,8 +192,7 @@ def plan_recurrent_search(settings: SearchRecurrentSettings, options: RunOptions
     renewed = c.recalibrate_chunks * c.bptt if sampled else 0
     forward = (c.eval_batch_size * rows + columns * renewed) * step * FORWARD_WORD
     seconds += scored * (forward + (rows + renewed) * calls * FORWARD_CALLS)
-    # as released the passes of a step hang together by their hidden state, so all their graphs live until its end
-    held = (1 if sampled else 1 + c.constraints) * columns * c.bptt * c.width
+    held = columns * c.bptt * c.width  # one pass at a time has a graph: the hidden state is detached between them
     lines = [
         f"{corpus.name}: {len(corpus.train):,} training words in {columns} columns, {corpus.types:,} types",
         f"training: {c.epochs} epochs, {about}{chunks:,} chunks of up to {c.bptt} in all, up to {c.constraints} "

@@ -87,11 +87,12 @@ class SearchNb201RandomSettings:
     constraints: int = 2  # M of NSAS: 2 to 5
     constraint_gradient: bool = True
     structure_bug: bool = True  # diverse and compensation cells lose three of their six edges, as released
+    argument_bug: bool = True  # M >= 3: every diverse cell avoids the random one only, as released
     selection: Literal["released", "proper"] = "released"  # a new random cell for every batch, or one fixed cell a pass
     select_candidates: int = 100
-    epoch_candidates: int = 2  # cells compared after every epoch by the same rule, for the history; 0 = none
+    epoch_candidates: int = 2  # cells compared after every epoch, beside one validation pass; 0 = neither
     select_images: int = 0  # images of the other half; 0 = all
-    select_batch_size: int = 256
+    select_batch_size: int = 64  # as released; with "released" selection it sets how many cells a pass mixes
     recalibrate_batches: int = 0
     channels: int = 16
     cells: int = 5
@@ -113,7 +114,7 @@ class SearchNb201GdasSettings:
     constraint: Literal["nsas", "r", "g", "compensation", "low", "none"] = "nsas"
     constraints: int = 2
     constraint_gradient: bool = False
-    structure_bug: bool = True
+    shared_cells: bool = True  # as released: index tensors changed in place, constraints made from a draw of their own
     stale_clip: bool = True  # clip over all parameters, alphas with their stale gradient included
     penalty: float = 0.2
     tau_max: float = 10.0

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from common.optim import zero_fill_grads
 from papers.nsas.architectures import CNN, RECURRENT
+from papers.nsas.nb201 import Touched, live_loss, make_sgd, term_weights
 from papers.nsas.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
 from papers.nsas.novelty import Archive
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel, activation_penalty
@@ -22,7 +23,7 @@ from papers.nsas.recurrent_supernet import EDGES, SearchCell
 from papers.nsas.recurrent_training import evaluate
 from papers.nsas.relaxation import gumbel, straight_through
 from papers.nsas.sampling import sample_free
-from papers.nsas.search_nb201 import fill_once_used, gdas_step_loss, gdas_weights, live_loss, make_sgd, term_weights
+from papers.nsas.search_nb201_gdas import gdas_step_loss, gdas_weights
 from papers.nsas.search_random import logits_function, released_loss
 from papers.nsas.settings import SearchNb201GdasSettings, TrainRecurrentSettings
 from papers.nsas.train_recurrent import train_step
@@ -151,13 +152,14 @@ def test_g_recurrent_evaluation(benchmark):
 def test_h_nb201_step(benchmark):
     """Three forwards, 0.2/0.4/0.4, clip, SGD; C=16 N=2, batch 32."""
     model, (x, y) = build_nb201_supernet(16, 2, 10).train(), images(32)
-    optimizer = make_sgd(model.parameters(), SearchNb201GdasSettings())
+    optimizer, touched = make_sgd(model.parameters(), SearchNb201GdasSettings()), Touched(model)
     codes = [(3, 3, 1, 3, 3, 2), (3, 1, 0, 4, 4, 0), (0, 2, 4, 4, 1, 3)]
 
     def step():
         optimizer.zero_grad()
-        loss = live_loss(model, x, y, codes, term_weights("nsas", 2))
-        fill_once_used(optimizer)
+        loss, _ = live_loss(model, x, y, codes, term_weights("nsas", 2))
+        touched.note(*codes)
+        touched.fill()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimizer.step()
         return loss
@@ -170,7 +172,7 @@ def test_i_nb201_gdas_step(benchmark):
     settings = SearchNb201GdasSettings()
     model = build_nb201_supernet(16, 2, 10).train()
     alphas = (1e-3 * torch.randn(6, 5)).requires_grad_()
-    optimizer = make_sgd(model.parameters(), settings)
+    optimizer, touched = make_sgd(model.parameters(), settings), Touched(model)
     arch_optimizer = torch.optim.Adam([alphas], 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
     (x, y), (held_x, held_y), generator = images(32), images(32), torch.Generator().manual_seed(0)
     codes = [(3, 1, 0, 4, 4, 0), (0, 2, 4, 4, 1, 3)]
@@ -180,13 +182,15 @@ def test_i_nb201_gdas_step(benchmark):
         current = tuple(int(i) for i in index)
         optimizer.zero_grad()
         weights, scale = gdas_weights(settings)
-        loss = gdas_step_loss(model, x, y, mixture, current, codes, weights, False, scale)
-        fill_once_used(optimizer)
+        loss, _ = gdas_step_loss(model, x, y, mixture, current, codes, weights, False, scale)
+        touched.note(current)
+        touched.fill()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimizer.step()
         mixture, index, _ = straight_through(alphas, gumbel(alphas.shape, generator), 10.0)
         held = F.cross_entropy(weighted_logits(model, held_x, mixture, index), held_y)
         alphas.grad = torch.autograd.grad(held, alphas)[0]
+        touched.note(index.tolist())
         arch_optimizer.step()
         return loss + held.detach()
 

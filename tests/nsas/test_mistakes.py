@@ -11,11 +11,11 @@ from common.data.text import batchify
 from common.errors import UserError
 from papers.nsas.__main__ import VERBS
 from papers.nsas.architectures import CNN
+from papers.nsas.constraints201 import check_number
 from papers.nsas.describe import describe
 from papers.nsas.evaluate import load_recurrent, need_checkpoint
 from papers.nsas.networks import load_cnn, names_of
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
-from papers.nsas.search_nb201 import constraint_maker
 from papers.nsas.train_recurrent import load_cell
 from papers.nsas.unavailable import recurrent_gdas
 
@@ -80,7 +80,7 @@ class Evil:
 
 def test_constraint_numbers_and_absent_code():
     with pytest.raises(UserError, match="2 to 5"):
-        constraint_maker("nsas", 8, True)
+        check_number("nsas", 8)
     with pytest.raises(UserError, match="never released"):
         recurrent_gdas(None, None)
 

@@ -48,8 +48,8 @@ STAGES = {
     "search_random": ("search_random:search", RANDOM, "check_finite"),
     "search_gdas": ("search_gdas:search", GDAS, "check_finite"),
     "search_gdas_head": ("search_gdas:search", replace(GDAS, semantics="head"), "check_finite"),
-    "search_nb201_random": ("search_nb201:search_random", NB201_RANDOM, "check_finite"),
-    "search_nb201": ("search_nb201:search_gdas", NB201_GDAS, "check_finite"),
+    "search_nb201_random": ("search_nb201_random:search", NB201_RANDOM, "check_finite"),
+    "search_nb201": ("search_nb201_gdas:search", NB201_GDAS, "check_finite"),
     "search_ptb": ("search_recurrent:search", RECURRENT, "check_finite"),
     "search_ptb_fixed": ("search_recurrent:search", replace(RECURRENT, path="fixed"), "check_finite"),
     "train": ("train:train", TRAIN_CNN, "train_steps"),
@@ -157,7 +157,7 @@ def test_nb201_constraints(method, constraint, tmp_path):
     settings = replace(settings, constraint=constraint, epochs=1, train_images=16, **overrides)
     if method == "random":
         settings = replace(settings, recalibrate_batches=min(settings.recalibrate_batches, 1))
-    result = module_of(f"search_nb201:search_{method}")[1](settings, options(tmp_path))
+    result = module_of(f"search_nb201_{method}:search")[1](settings, options(tmp_path))
     assert result["architecture"].count("|") == 9 or result["architecture"].count("~") == 6
 
 

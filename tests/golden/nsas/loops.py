@@ -1,4 +1,4 @@
-"""Driving the real loops on golden values: what a stage would draw or read is handed to it, what it does is recorded."""
+"""Driving the real loops on golden values: what a stage would draw or read is handed to it, what it does is kept."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from common.spaces.nasbench201_graph import canonical
 from papers.nsas import architect, constraints201, paths
 from papers.nsas.architectures import CNN
 from papers.nsas.describe import describe
+from papers.nsas.nb201 import Touched, live_loss, make_sgd, term_weights
 from papers.nsas.networks import (
     build_derived,
     build_nb201,
@@ -25,7 +26,7 @@ from papers.nsas.networks import (
 )
 from papers.nsas.relaxation import straight_through
 from papers.nsas.search_gdas import similarity_weights
-from papers.nsas.search_nb201 import decode, gdas_step_loss, gdas_weights, live_loss, term_weights
+from papers.nsas.search_nb201_gdas import decode, gdas_step_loss, gdas_weights
 from papers.nsas.search_random import logits_function, paper_loss, released_loss
 from papers.nsas.settings import DrawSettings, SearchNb201GdasSettings
 
@@ -225,7 +226,7 @@ def test_nb201_steps(golden, name, number):
     model = nb201(golden, a).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=5e-4, nesterov=True)
     codes = [digits(c) for c in a["codes"][: number + 1]]
-    loss = live_loss(model, T(a["x"]), T(a["y"]), codes, term_weights("nsas", number))
+    loss, _ = live_loss(model, T(a["x"]), T(a["y"]), codes, term_weights("nsas", number))
     golden.close(loss, a[f"{name}_total"], 2e-4)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
     golden.close(norm, a[f"{name}_gradnorm"], 1e-3)
@@ -279,7 +280,7 @@ def test_nb201_gdas_loss_and_gradient(golden, constraint, number, gradient, valu
     mixture, index, _ = straight_through(alphas, T(a["gdas0_gumbel"]), float(a["gdas0_tau"]))
     current, codes = tuple(int(i) for i in index), [digits(c) for c in a["codes"][: len(weights) - 1]]
     model = nb201(golden, a).train()
-    loss = gdas_step_loss(model, x, y, mixture, current, codes, weights, gradient, factor)
+    loss, _ = gdas_step_loss(model, x, y, mixture, current, codes, weights, gradient, factor)
     plain = nb201(golden, a).train()
     terms = [F.cross_entropy(weighted_logits(plain, x, mixture.detach(), current), y)]
     terms += [F.cross_entropy(code_logits(plain, x, code), y) for code in codes]
@@ -376,17 +377,17 @@ def test_drawings(golden):
 @pytest.mark.parametrize("clearing", ["zero", "none"])
 def test_clearing_of_gradients(golden, clearing):
     """Two steps with different cells: under zero-fill the first cell's operations still move by momentum and decay."""
-    from papers.nsas.search_nb201 import fill_once_used, make_sgd
     from papers.nsas.settings import SearchNb201RandomSettings
 
     a = golden.npz("nb201_supernet.npz")
     model = nb201(golden, a).train()
-    optimizer = make_sgd(model.parameters(), SearchNb201RandomSettings())
+    optimizer, touched = make_sgd(model.parameters(), SearchNb201RandomSettings()), Touched(model)
     for code in a["codes"][:2]:
         optimizer.zero_grad()
         F.cross_entropy(code_logits(model, T(a["x"]), digits(code)), T(a["y"])).backward()
+        touched.note(digits(code))
         if clearing == "zero":
-            fill_once_used(optimizer)
+            touched.fill()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimizer.step()
     compare(golden, model, a, f"clear_to_{clearing}_")

@@ -187,7 +187,7 @@ class Draws:
 
 
 def test_training(golden, monkeypatch, tmp_path, precision):
-    """An epoch of SGD, the switch, an epoch of averaged SGD: draws, losses, gradients, weights, averages, validation."""
+    """An epoch of SGD, the switch, an epoch of ASGD: draws, losses, gradients, weights, averages, validation."""
     a = golden.npz("rnn_train_loop.npz")
     recorder, dtype = loops.Recorder(), DTYPES[precision]
     words, width, batch, bptt = (int(n) for n in a["meta_V_H_B_bptt"])
