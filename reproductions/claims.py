@@ -70,6 +70,8 @@ class Claim:
     row: str = ""  # … and its place there
     column: str = ""
     note: str = ""
+    holds: bool = True  # False: this suite finds the published value false, and its check demands that this stays so
+    published: bool = True  # False: nobody published it; measured by running the authors' code, to be met all the same
     file: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
@@ -186,6 +188,11 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
         raise fault("value", f"value {values['value']!r} does not fit unit {values['unit']!r}")
     if values["paper_or_code"] not in ("paper", "code", "both"):
         raise fault("paper_or_code", "paper_or_code must be paper, code or both")
+    for key in ("holds", "published"):
+        if type(values.get(key, True)) is not bool:
+            raise fault(key, f"{key} must be true or false, not {values[key]!r}")
+    if not values.get("holds", True) and not values.get("compute"):
+        raise fault("holds", "what the suite finds false must be computed: give compute")
     if not isinstance(values["needs"], list):
         raise fault("needs", "needs must be a list, [] when nothing is needed")
     for need in values["needs"]:
@@ -209,6 +216,10 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
         raise fault("command", problem)
     if not values["needs"] and not values.get("compute"):
         raise fault("needs", "a claim that needs nothing must say how it is computed: compute: describe:… or call:…")
+    if not {"quoted", "unpublished"} & {str(n).partition(":")[0] for n in values["needs"]}:
+        shown_id = re.match(r"python -m reproductions claims (\S+)\Z", values["command"])
+        if shown_id and shown_id[1] != values["id"]:
+            raise fault("command", f"the command shows another claim, {shown_id[1]!r}; name {values['id']!r}")
     if values.get("compute") and not re.match(
         r"(describe:[^:]+(:[^:]*)?:[a-z0-9_.]+|call:[\w.]+:\w+(:.*)?)\Z", values["compute"]
     ):

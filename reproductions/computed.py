@@ -10,8 +10,10 @@ import contextlib
 import hashlib
 import importlib
 import json
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from common.records import write_json
@@ -27,14 +29,9 @@ def value_of(claim: Claim) -> Any:
     """
     if claim.kind == "data":
         return compute(claim)
-    key = f"{claim.paper}:{claim.compute}"
-    path = KEPT / f"computed-{claim.paper}-{_code_hash(claim.paper)}.json"
-    known = _kept(str(path))
-    if key not in known:
-        known[key] = compute(claim)
-        with contextlib.suppress(OSError, TypeError, ValueError):  # a read-only checkout, or no JSON: nothing is kept
-            write_json(path, known)
-    return known[key]
+    if claim.compute.startswith("describe:"):
+        return compute(claim)  # its description is kept, for all the claims about that network
+    return _kept_or_made(claim.paper, f"{claim.paper}:{claim.compute}", lambda: compute(claim))
 
 
 def compute(claim: Claim) -> Any:
@@ -42,7 +39,7 @@ def compute(claim: Claim) -> Any:
     how, *rest = claim.compute.split(":")
     if how == "describe":
         name, dataset, key = (rest[0], None, rest[1]) if len(rest) == 2 else (rest[0], rest[1] or None, rest[2])
-        value: Any = _described(claim.paper, name, dataset)
+        value: Any = described(claim.paper, name, dataset)
         for part in key.split("."):
             value = value[part]
         return value
@@ -51,9 +48,22 @@ def compute(claim: Claim) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-@lru_cache(maxsize=512)
-def _described(paper: str, name: str, dataset: str | None) -> dict[str, Any]:
-    return importlib.import_module(f"papers.{paper}.describe").describe(name, dataset)
+def described(
+    paper: str, name: str, dataset: str | None, describe: Callable[..., dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """What ``describe NAME --dataset DATASET`` of a paper says, from this code's earlier computations."""
+    describe = describe or importlib.import_module(f"papers.{paper}.describe").describe
+    return _kept_or_made(paper, f"{paper}:describe:{name}:{dataset or ''}", lambda: describe(name, dataset))
+
+
+def _kept_or_made(paper: str, key: str, make: Callable[[], Any]) -> Any:
+    path = KEPT / f"computed-{paper}-{_code_hash(paper)}.json"
+    known = _kept(str(path))
+    if key not in known:
+        known[key] = make()
+        with contextlib.suppress(OSError, TypeError, ValueError):  # a read-only checkout, or no JSON: nothing is kept
+            write_json(path, known)
+    return known[key]
 
 
 def _argument(text: str) -> Any:
@@ -77,7 +87,6 @@ def _kept(path: str) -> dict[str, Any]:
 @cache
 def _code_hash(paper: str) -> str:
     digest = hashlib.sha256(version("torch").encode())
-    for folder in (ROOT / "common", ROOT / "papers" / paper, ROOT / "reproductions"):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    for path in sorted([*(ROOT / "common").rglob("*.py"), *(ROOT / "papers" / paper).rglob("*.py"), Path(__file__)]):
+        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -19,12 +19,13 @@ from common.errors import UserError
 from common.records import write_json
 from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, ROOT, load_all
-from reproductions.listing import measured, published
+from reproductions.listing import counted, measured, published
 from reproductions.results import load
 from reproductions.verdicts import VERDICTS, Verdict, decide_all, judged
 
 RECORD = ROOT / "results" / "data_claims.json"
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
+NOWHERE = "†"
 MARK = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", "not run": "·"}
 TITLES = {"cream": "Cream", "evnas": "EvNAS", "nao_v2": "NAO-V2", "nsas": "NSAS", "sgnas": "SGNAS"}
 
@@ -104,12 +105,18 @@ def filled(text: str, table: str) -> str:
 
 
 def summary(verdicts: dict[str, list[Verdict]]) -> str:
-    """One line a paper: how many claims have which verdict."""
-    lines = ["| paper | claims | " + " | ".join(VERDICTS) + " |", "| --- " + "| ---: " * (len(VERDICTS) + 1) + "|"]
+    """One line a paper: how many published numbers have which verdict, and how many other values agree."""
+    lines = [
+        "| paper | published numbers | " + " | ".join(VERDICTS) + " | values of the authors' code met |",
+        "| --- " + "| ---: " * (len(VERDICTS) + 2) + "|",
+    ]
     for paper, found in verdicts.items():
-        counts = Counter(v.verdict for v in found)
+        printed = [v for v in found if v.claim.published]
+        others = [v for v in found if not v.claim.published]
+        counts = Counter(v.verdict for v in printed)
         cells = " | ".join(str(counts[word]) for word in VERDICTS)
-        lines.append(f"| [{TITLES[paper]}](papers/{paper}/README.md) | {len(found)} | {cells} |")
+        met = f"{sum(v.verdict == 'reproduced' for v in others)} of {len(others)}"
+        lines.append(f"| [{TITLES[paper]}](papers/{paper}/README.md) | {len(printed)} | {cells} | {met} |")
     return "\n".join(lines)
 
 
@@ -126,12 +133,18 @@ def paper_tables(verdicts: list[Verdict]) -> str:
         if len(tables) > 1:
             parts.append("**Other claims**")
         parts.append(_flat(tables[""]))
-    counts = Counter(v.verdict for v in verdicts)
-    listed = ", ".join(f"{counts[word]} {word} ({MARK[word]})" for word in VERDICTS)
-    parts.append(
-        f"{len(verdicts)} claims: {listed}. What each one needs: `python -m reproductions claims --paper NAME`."
+    marks = ", ".join(f"{MARK[word]} {word}" for word in VERDICTS)
+    nowhere = (
+        "" if all(v.claim.published for v in verdicts) else f" {NOWHERE} published nowhere, the authors' code gave it."
     )
+    needs = "What each one needs: `python -m reproductions claims --paper NAME`."
+    parts.append(f"{counted(verdicts)}. Marks: {marks}.{nowhere} {needs}")
     return "\n\n".join(parts)
+
+
+def origin(v: Verdict) -> str:
+    """The value to be met, marked where nobody published it."""
+    return published(v) + ("" if v.claim.published else NOWHERE)
 
 
 def _pivot(group: list[Verdict]) -> str:
@@ -139,8 +152,8 @@ def _pivot(group: list[Verdict]) -> str:
     rows = list(dict.fromkeys(v.claim.row or v.claim.id for v in group))
     cells: dict[tuple[str, str], list[str]] = {}
     for v in group:
-        shown = published(v) if v.claim.kind == "quoted" else f"{published(v)} {MARK[v.verdict]}"
-        if v.measured is not None and v.claim.kind != "computed":
+        shown = origin(v) if v.claim.kind == "quoted" else f"{origin(v)} {MARK[v.verdict]}"
+        if v.measured is not None and (v.claim.kind != "computed" or not v.claim.holds):
             shown += f" ({measured(v)})"
         cells.setdefault((v.claim.row or v.claim.id, v.claim.column or v.claim.quantity), []).append(shown)
     lines = ["| | " + " | ".join(columns) + " |", "| --- " + "| ---: " * len(columns) + "|"]
@@ -152,5 +165,5 @@ def _flat(group: list[Verdict]) -> str:
     lines = ["| claim | published | measured | verdict |", "| --- | ---: | ---: | --- |"]
     for v in group:
         name = f"{v.claim.id.split('.', 1)[1]} ({v.claim.quantity})"
-        lines.append(f"| {name} | {published(v)} | {measured(v)} | {MARK[v.verdict]} {v.verdict} |".replace("\n", " "))
+        lines.append(f"| {name} | {origin(v)} | {measured(v)} | {MARK[v.verdict]} {v.verdict} |".replace("\n", " "))
     return "\n".join(lines)

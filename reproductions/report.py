@@ -17,8 +17,8 @@ from reproductions import figures
 from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, load_all
 from reproductions.compare import groups
-from reproductions.listing import measured, number, published
-from reproductions.readme import TITLES
+from reproductions.listing import counted, measured, number
+from reproductions.readme import TITLES, origin
 from reproductions.results import RESULTS, Result, by_seed, load
 from reproductions.statistics import spread
 from reproductions.verdicts import VERDICTS, Verdict, decide_all
@@ -44,8 +44,7 @@ def main(argv: list[str]) -> int:
     out = args.out or args.results / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page(results, verdicts))
-    counts = Counter(v.verdict for v in verdicts)
-    print(f"{out}: {len(results)} results; {len(verdicts)} claims: " + ", ".join(f"{counts[w]} {w}" for w in VERDICTS))
+    print(f"{out}: {len(results)} results; {counted(verdicts)}")
     return 0
 
 
@@ -94,9 +93,13 @@ def verdict_table(verdicts: list[Verdict]) -> str:
     """Papers by verdicts."""
     rows = []
     for paper in PAPERS:
-        counts = Counter(v.verdict for v in verdicts if v.claim.paper == paper)
-        rows.append([f'<a href="#{paper}">{TITLES[paper]}</a>', *(str(counts[word] or "–") for word in VERDICTS)])
-    return table([("paper", ""), *((word, "n") for word in VERDICTS)], rows)
+        mine = [v for v in verdicts if v.claim.paper == paper]
+        counts = Counter(v.verdict for v in mine if v.claim.published)
+        others = [v for v in mine if not v.claim.published]
+        met = f"{sum(v.verdict == 'reproduced' for v in others)} of {len(others)}" if others else "–"
+        rows.append([f'<a href="#{paper}">{TITLES[paper]}</a>', *(str(counts[word] or "–") for word in VERDICTS), met])
+    head = [("published numbers", ""), *((word, "n") for word in VERDICTS), ("values of the authors' code met", "n")]
+    return table(head, rows)
 
 
 def section(paper: str, results: list[Result], verdicts: list[Verdict]) -> str:
@@ -119,12 +122,7 @@ def section(paper: str, results: list[Result], verdicts: list[Verdict]) -> str:
         parts.append("<div class=figures>" + "".join(shown) + "</div>")
     if not results:
         parts.append("<p class=missing>No results yet: <code>make reproduce</code> runs the smoke profile.</p>")
-    counts = Counter(v.verdict for v in verdicts)
-    parts.append(
-        f"<details><summary>{len(verdicts)} claims: "
-        + ", ".join(f"{counts[w]} {w}" for w in VERDICTS if counts[w])
-        + f"</summary>{claims_table(verdicts)}</details>"
-    )
+    parts.append(f"<details><summary>{counted(verdicts)}</summary>{claims_table(verdicts)}</details>")
     return "\n".join(parts)
 
 
@@ -156,13 +154,13 @@ def claims_table(verdicts: list[Verdict]) -> str:
         c = v.claim
         command = f"<br><code>{html.escape(c.command)}</code>" if c.command and c.kind != "computed" else ""
         rows.append([
-            html.escape(c.id.split(".", 1)[1]), html.escape(c.quantity.replace("_", " ")), html.escape(published(v)),
+            html.escape(c.id.split(".", 1)[1]), html.escape(c.quantity.replace("_", " ")), html.escape(origin(v)),
             html.escape(measured(v)), tag(v.verdict), html.escape(v.reason or c.note) + command,
         ])  # fmt: skip
     head = [
         ("claim", "id"),
         ("quantity", ""),
-        ("published", "n"),
+        ("published († only by the authors' code)", "n"),
         ("measured", "n"),
         ("verdict", ""),
         ("what is missing, notes", "reason"),

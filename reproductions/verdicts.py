@@ -52,6 +52,8 @@ class Verdict:
             "margin_reason": c.margin_reason,
             "source": c.source,
             "paper_or_code": c.paper_or_code,
+            "published": c.published,
+            "holds": c.holds,
             "needs": c.needs,
             "command": c.command,
             "verdict": self.verdict,
@@ -63,6 +65,11 @@ class Verdict:
             "sources": list(self.sources),
             "note": c.note,
         }
+
+
+def as_expected(verdict: Verdict) -> bool:
+    """Whether a computed claim came out as its entry says: reproduced, or not where the published value is false."""
+    return verdict.verdict == (REPRODUCED if verdict.claim.holds else NOT_REPRODUCED)
 
 
 def decide_all(claims: list[Claim], results: list[Result]) -> list[Verdict]:

@@ -31,7 +31,7 @@ def test_claims_filters_and_json(capsys, tmp_path):
     assert {(r["paper"], r["kind"], r["verdict"]) for r in rows} == {("cream", "training", "not run")}
     assert all(r["reason"] and r["margin_reason"] and r["source"] for r in rows)
     assert main([*base, "--verdict", "reproduced"]) == 0
-    assert capsys.readouterr().out.startswith("0 claims")
+    assert capsys.readouterr().out.startswith("0 published numbers: 0 reproduced")
 
 
 def test_compare_seeds_and_pairs(capsys, tmp_path):
