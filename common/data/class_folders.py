@@ -58,7 +58,7 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _base(folder: Path, split: str) -> Path:
+def list_base(folder: Path, split: str) -> Path:
     """The folder that holds a split's class folders. Raises UserError where a divided folder has none."""
     if not (folder / "train").is_dir():
         return folder
@@ -79,7 +79,7 @@ def list_pictures(folder: Path, split: str) -> PictureList:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give a folder of class folders")
-    base, train = _base(folder, split), folder / "train"
+    base, train = list_base(folder, split), folder / "train"
     classes = _class_folders(base)
     known = [entry.name for entry in (_class_folders(train) if train.is_dir() else classes)]
     unknown = sorted({entry.name for entry in classes} - set(known))

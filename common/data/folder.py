@@ -46,6 +46,10 @@ class TrainPictures:
     resize: int = 0
     extra: Callable[[Image.Image, random.Random], Image.Image] | None = None
 
+    def __post_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            raise UserError(f"unknown interpolation {self.interpolation!r}; use {', '.join(INTERPOLATIONS)}")
+
     def __call__(self, picture: Image.Image, rng: random.Random) -> Image.Image:
         transforms, functional = vision.transforms(), vision.functional()
         name = rng.choice(("bilinear", "bicubic")) if self.interpolation == "random" else self.interpolation

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.data.class_folders import FOLDERS, TEST_EVERY, PictureList, list_pictures, split_of
+from common.data.class_folders import FOLDERS, TEST_EVERY, PictureList, list_base, list_pictures, split_of
 from common.data.decoding import decode, resize_square
 from common.data.lmdb_images import LmdbStore
-from common.data.names import IMAGE_SETS, PICTURE_SETS, canonical
+from common.data.names import IMAGE_SETS, PICTURE_SETS, canonical, parse
 from common.data.pins import allow_unpinned, cached_tree_hash, data_root, fetch_command, pins_of
 from common.errors import UserError
 
@@ -121,6 +121,29 @@ def open_pictures(name: str, split: str, options: Any = None, hashed: bool = Tru
     digest = cached_tree_hash(part, opened.store.files(), lambda: _hashed(opened), where, split)
     opened = replace(opened, pins={f"{path.name}/{part.name if part != path else split}": f"sha256:{digest}"})
     return _tree_pinned(opened, part, digest, options) if name == "tiny-imagenet-20" else opened
+
+
+def has_validation(name: str) -> bool:
+    """Whether a set has a validation part of its own beside its test part: then what chooses (an epoch, a setting) looks
+    at ``val`` and what reports at ``test``. The published sets have none, nor have plain folders.
+    """
+    path = Path(parse(name)[0]).expanduser()
+    if path.suffix == ".lmdb" and path.stem in ("train", *FOLDERS["test"]):
+        path = path.parent
+    if canonical(name) in PICTURE_SETS or not path.is_dir():
+        return False
+    parts = [_part(path, split) for split in ("val", "test")]
+    return None not in parts and parts[0] != parts[1]
+
+
+def _part(path: Path, split: str) -> Path | None:
+    """Where a divided folder keeps a split; None when it is not divided or has no such part."""
+    try:
+        packed = _packed(path, split)
+        found = packed or (list_base(path, split) if (path / "train").is_dir() else None)
+    except UserError:
+        return None
+    return found
 
 
 def _missing(name: str, path: Path, root: Path) -> str:

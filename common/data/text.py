@@ -59,6 +59,8 @@ class Corpus:
         ptb). Raises UserError for unknown names, absent or damaged files, and a ptb vocabulary that has not 10,000
         words.
         """
+        if name.lower() in TEXTS and not (name.lower() != name and Path(name).is_dir()):
+            name = name.lower()
         if name == "kjv":
             lines = _kjv_lines()
             pins, pinned = {"embedded/kjv.txt.xz": "sha256:" + EMBEDDED_SHA256["kjv.txt.xz"]}, True

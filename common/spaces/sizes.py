@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from common.data.names import parse
 from common.errors import UserError
 
 
@@ -23,7 +24,7 @@ def check_pixels(name: str, pixels: int, auxiliary: bool = False) -> None:
 
     name: the data set as the user wrote it; pixels: side of its images. Raises UserError.
     """
-    folder = name.partition("@")[0]
+    folder, _ = parse(name)
     if pixels % 4:
         raise UserError(
             f"{folder}: images of {pixels} pixels; the network needs a multiple of 4 (a folder of pictures is resized "

@@ -16,7 +16,7 @@ from common.data import pins
 from common.data.decoding import decode
 from common.data.lmdb_images import write_lmdb
 from common.data.names import canonical, in_memory, parse
-from common.data.pictures import open_pictures
+from common.data.pictures import has_validation, open_pictures
 from common.data.sizes import image_size
 from common.data.sources import open_images
 from common.errors import UserError
@@ -116,8 +116,9 @@ def test_which_part_is_which(tmp_path):
     for split, shade in (("train", 0), ("val", 1), ("valid", 1), ("validation", 1), ("test", 2)):
         assert shades(open_images(str(folder), split)) == {shade}
         assert open_pictures(str(folder), split).picture(0).getpixel((0, 0))[2] == shade
+    assert has_validation(str(folder)) and has_validation(f"{folder}@4")
     (folder / "val").rename(folder / "x")
-    assert shades(open_images(str(folder), "val")) == {2}
+    assert shades(open_images(str(folder), "val")) == {2} and not has_validation(str(folder))
     (folder / "test").rename(folder / "validation")
     assert shades(open_images(str(folder), "test")) == {2}
     (folder / "validation").rename(folder / "y")
@@ -144,6 +145,7 @@ def test_parts_of_lmdb_files(tmp_path):
         folder.mkdir(exist_ok=True)
         pack(fill(tmp_path / f"only-{part}" / "train", shade=shade), folder / f"{part}.lmdb")
     for name in (folder, folder / "train.lmdb"):
+        assert has_validation(str(name))
         for shade, split in enumerate(("train", "val", "test")):
             assert shades(open_images(f"{name}@8", split)) == {shade}
     assert shades(open_images(f"{folder / 'val.lmdb'}@8", "test")) == {1}  # the user says which
@@ -163,6 +165,7 @@ def test_one_lmdb_is_cut_like_a_plain_folder(tmp_path):
     path = pack(fill(tmp_path / "own" / "train", count=10).parent, tmp_path / "own.lmdb")
     for split, count in (("train", 16), ("test", 4), ("val", 4)):
         packed = open_images(f"{path}@8", split)
+        assert not has_validation(str(path)) and not has_validation(str(plain))
         assert len(packed) == count and torch.equal(packed.pixels, open_images(str(plain), split).pixels)
 
 
@@ -195,6 +198,11 @@ def test_the_command_line_makes_names_canonical():
     stage, selected = cli._select("evaluate", verb, words)
     settings, _ = cli.parse("evnas", "evaluate", verb, stage, selected, words)
     assert settings.dataset == "cifar10"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "digits", "tiny-imagenet-20", "imagenet", "none"])
+def test_published_sets_have_no_validation_part(name):
+    assert not has_validation(name)
 
 
 def test_size_of_a_set_without_decoding(tmp_path, monkeypatch):

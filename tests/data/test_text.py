@@ -78,3 +78,7 @@ def test_penn_treebank(real_root):
     assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (929_589, 73_760, 82_430)
     assert corpus.types == 10_000 and corpus.pinned
     assert corpus.vocabulary[0] == "aer" and corpus.vocabulary[24] == "<eos>"
+
+
+def test_names_in_any_case():
+    assert Corpus.open("KJV", max_tokens=2000).name == "kjv"
