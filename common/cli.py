@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
+from common import outputs
 from common import settings as settings_module
 from common.data.names import canonical
 from common.errors import UserError
@@ -152,7 +153,11 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
         for line in plan(settings, options) if plan else (f"{stage.about}", "no estimate for this stage"):
             print(line)
         return
-    result = _execute(_target(stage.run), settings, options)
+    outputs.own(options.folder)  # files of others in it are not written over
+    try:
+        result = _execute(_target(stage.run), settings, options)
+    finally:
+        outputs.leave(options.folder)
     if int(os.environ.get("RANK", "0")) == 0:
         show(result, options)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from common.records import write_figure, write_text
 
 Edge = tuple[str, str, str | None]
 INPUT, NODE, OUTPUT = "darkseagreen2", "lightblue", "palegoldenrod"
@@ -152,7 +153,7 @@ def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "", inputs:
     if kind not in FORMATS:
         raise UserError(f"cannot draw to {path.name!r}; use one of {', '.join(FORMATS)}")
     if kind == "dot":
-        path.write_text(dot_text(edges, path.stem, inputs))
+        write_text(path, dot_text(edges, path.stem, inputs))
         return
     import matplotlib
 
@@ -186,5 +187,5 @@ def draw_cells(edges: Sequence[Edge], path: Path | str, title: str = "", inputs:
     if title:
         axes.set_title(title)
     metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
-    figure.savefig(path, bbox_inches="tight", metadata=metadata, dpi=150)
+    write_figure(figure, path, bbox_inches="tight", metadata=metadata, dpi=150)
     pyplot.close(figure)

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from common import outputs
 from common.errors import UserError
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tyro", "safetensors", "dvc", "timm")
@@ -27,9 +28,27 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Replace a file atomically: temporary file beside it, flush, fsync, rename, fsync of the folder.
 
     A kill or a full disk at any moment leaves either the old file or the new one, and a failure leaves no litter.
-    Raises UserError when the disk is full or the folder cannot be written.
+    Raises UserError when the disk is full or the folder cannot be written, or the file is somebody else's in a folder
+    of this command's outputs (``common.outputs``).
     """
-    path = Path(path)
+    claim(path)
+    _replace(Path(path), content)
+
+
+def claim(path: Path) -> None:
+    """Record a file as ours before it is written. Raises UserError where it is somebody else's."""
+    if (holder := outputs.claim(path)) is not None:
+        _replace(holder.folder / outputs.RECORD, holder.content())
+
+
+def write_figure(figure: Any, path: Path, **options: Any) -> None:
+    """A matplotlib figure, in the format that the path's suffix names; ``options`` of its ``savefig``."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=Path(path).suffix[1:], **options)
+    write_bytes(path, buffer.getvalue())
+
+
+def _replace(path: Path, content: bytes | memoryview) -> None:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,11 +72,13 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 
 def make_folder(path: Path) -> Path:
-    """The folder, made with its parents where it is absent. Raises UserError where that cannot be."""
+    """A folder of this command's outputs, made with its parents where it is absent; files of others in it are not
+    written over. Raises UserError where it cannot be made."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot use {path} as a folder: {error.strerror}; choose another --out") from None
+    outputs.own(Path(path))
     return Path(path)
 
 
@@ -116,6 +137,7 @@ def read_json(path: Path) -> Any:
 def append_csv(path: Path, row: Mapping[str, Any]) -> None:
     """Append one row; the first row of a file fixes its columns. Floats keep all their digits."""
     path = Path(path)
+    claim(path)
     try:
         with open(path, newline="", encoding="utf-8") as file:
             columns = next(csv.reader(file), [])

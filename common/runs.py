@@ -4,7 +4,8 @@ Promises: a kill at any moment loses only the steps since the last save; a damag
 before; a folder never mixes two runs or two writers; a finished run is recognised. Nothing but process 0 writes.
 
 The folder:  settings.json (who the run is), env.json, history.csv, state/ (the last two states, each with its SHA-256
-beside it), then result.json, timing.json and finished.json.
+beside it), then result.json, timing.json and finished.json. Files of others in it are never touched, and a run's own
+are deleted under --no-resume only (``common.outputs`` records which are its own).
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from common import distributed, records, states
+from common import distributed, outputs, records, states
 from common.errors import UserError
 from common.settings import fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
-RESULTS = ("finished.json", "result.json", "timing.json", "architecture.json", "weights.safetensors")
-OWN_FILES = (*RESULTS, "env.json", "settings.json")
+# What a run writes beside its results; the record of the folder (common.outputs) holds them too.
+BOOKKEEPING = frozenset({"finished.json", "timing.json", "env.json", "settings.json"})
 
 
 class Run:
@@ -33,6 +34,8 @@ class Run:
 
     def __init__(self, options: Any, settings: Any, extra: dict[str, Any]) -> None:
         self.folder = Path(options.folder)
+        outputs.leave(self.folder)  # as it stands on disk now
+        self.outputs = outputs.own(self.folder)
         self.options, self.settings = options, settings
         self.writes = distributed.rank() == 0
         self.result: dict[str, Any] | None = None
@@ -70,32 +73,64 @@ class Run:
         """Recognise what the folder holds: nothing, this run unfinished or finished, or another run (refused)."""
         known = self.folder / "settings.json"
         fresh = not self.options.resume
-        if known.exists() and not fresh:
-            if self._outputs_gone() or self._untouched():
-                fresh = True  # nothing can be lost: its outputs were taken away (dvc does so), or there were none
+        document = self._known(known) if known.exists() else None
+        if document is not None and not fresh:
+            if self._taken_away() or self._untouched():
+                fresh = True  # its result was taken away (dvc does so), or there was none
             else:
-                self._same_run(records.read_json(known))
+                self._same_run(document)
                 if (self.folder / "finished.json").exists():
                     self.result = records.read_json(self.folder / "result.json")
-                    say(f"{self.folder} holds this run's result already; --no-resume repeats it")
+                    gone = [n for n in self._finished() if not (self.folder / n).exists()]
+                    without = f", without {', '.join(gone)}" if gone else ""
+                    say(f"{self.folder} holds this run's result already{without}; --no-resume repeats it")
                     return
-        elif not known.exists() and (self._store.numbers() or any(self.folder.glob("*.csv"))):
-            raise UserError(f"{self.folder} holds states or histories but no settings.json; choose another --out")
+        elif document is None and self.writes:
+            if self._store.numbers():
+                raise UserError(f"{self.folder} holds states but no settings.json; choose another --out")
+            if strangers := outputs.strangers(self.folder, self.outputs.names):
+                raise UserError(
+                    f"{self.folder} holds {', '.join(strangers[:3])}{', …' if len(strangers) > 3 else ''}, which no "
+                    f"run of this suite wrote; choose another --out"
+                )
         if self.writes:
-            if fresh and known.exists():
-                self._clear()
+            if document is None or fresh:
+                self._start_over(delete=not self.options.resume)
             records.write_json(known, self.identity)
             records.write_env(self.folder)
 
-    def _outputs_gone(self) -> bool:
-        """Whether the run was finished and an output of it is missing now."""
+    def _known(self, known: Path) -> dict[str, Any]:
+        """The settings.json of a run. Raises UserError for a file of that name that is something else."""
+        document = records.read_json(known)
+        if not isinstance(document, dict) or not {"paper", "stage", "seed", "settings"} <= set(document):
+            raise UserError(f"{known} is not a run's: somebody else's folder; choose another --out")
+        if not self.outputs.recorded:  # a run from before there was a record
+            files = {n for n in self._finished() if Path(n).suffix in outputs.KINDS or n.startswith("arch_pool")}
+            self.outputs.adopt({*BOOKKEEPING, "history.csv", "result.json", *files})
+        return document
+
+    def _finished(self) -> list[str]:
+        """The outputs of the finished run that the folder holds."""
         mark = self.folder / "finished.json"
-        return mark.exists() and any(not (self.folder / name).exists() for name in records.read_json(mark)["files"])
+        return list(records.read_json(mark)["files"]) if mark.exists() else []
+
+    def _taken_away(self) -> bool:
+        """Whether the run was finished and its result is gone."""
+        return (self.folder / "finished.json").exists() and not (self.folder / "result.json").exists()
 
     def _untouched(self) -> bool:
         """Whether the run ended before it wrote anything, so that a corrected command may use the folder."""
-        names = {path.name for path in self.folder.iterdir() if not path.name.startswith(".")}
-        return names <= {"settings.json", "env.json", "state"} and not self._store.numbers()
+        written = {name for name in self.outputs.names if (self.folder / name).exists()}
+        return written <= {"settings.json", "env.json"} and not self._store.numbers()
+
+    def _start_over(self, delete: bool) -> None:
+        """Nothing of the run before counts any more; ``delete`` (--no-resume only) removes its files, and no others."""
+        self._store.clear()
+        for name in sorted(self.outputs.names) if delete else ["finished.json"]:
+            path = self.folder / name
+            if path.is_file() and name in self.outputs.names:
+                path.unlink()
+        self.outputs.begin()
 
     def _same_run(self, known: dict[str, Any]) -> None:
         old, new = _flat(known), _flat(plain(self.identity))
@@ -110,17 +145,6 @@ class Run:
                     f"{new.get(key, 'absent')!r}; set it back to go on, choose another --out, or start over with "
                     f"--no-resume (this deletes the old run)"
                 )
-
-    def _clear(self) -> None:
-        """Remove what a run writes; anything else in the folder is not ours, and the lock must stay."""
-        self._store.clear()
-        mark = self.folder / "finished.json"
-        files = set(records.read_json(mark)["files"]) if mark.exists() else set()
-        histories = {path.name for path in self.folder.glob("*.csv")}
-        for name in files | histories | set(OWN_FILES):
-            path = self.folder / name
-            if path.is_file() and path.parent == self.folder:
-                path.unlink()
 
     # -- state ------------------------------------------------------------------------------------------------------
 
@@ -191,11 +215,15 @@ class Run:
         return tqdm(work, desc=desc, initial=initial, disable=quiet, leave=False)
 
     def _histories(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(self.folder.glob("*.csv"))}
+        return {path.name: path.read_bytes() for path in self._own_tables()}
+
+    def _own_tables(self) -> list[Path]:
+        """The run's CSV files; those of others in the folder are left alone."""
+        return [path for path in sorted(self.folder.glob("*.csv")) if path.name in self.outputs.names]
 
     def _restore_histories(self, saved: dict[str, bytes]) -> None:
         """As they were when the state was saved: later rows will be written again, and dvc removes its outputs."""
-        for path in sorted(self.folder.glob("*.csv")):
+        for path in self._own_tables():
             if path.name not in saved:
                 path.unlink()
         for name, content in saved.items():
@@ -229,9 +257,8 @@ class Run:
         if self.writes:
             records.write_json(self.folder / "result.json", document)
             records.write_json(self.folder / "timing.json", self._timing())
-            files = [p.name for p in self.folder.iterdir() if p.is_file() and not p.name.startswith(".")]
-            outputs = sorted(set(files) - {"env.json", "timing.json", "settings.json", "finished.json"})
-            records.write_json(self.folder / "finished.json", {"files": outputs})
+            written = sorted(self.outputs.files - BOOKKEEPING)
+            records.write_json(self.folder / "finished.json", {"files": written})
             self._store.clear()
         self.result = document
         return document
@@ -255,6 +282,7 @@ def open_run(options: Any, settings: Any, extra: dict[str, Any] | None = None) -
     """
     run = Run(options, settings, dict(extra or {}))
     with contextlib.ExitStack() as stack:
+        stack.callback(outputs.leave, run.folder)
         if run.writes:
             stack.enter_context(lock(run.folder))
             run.begin()

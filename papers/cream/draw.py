@@ -29,7 +29,7 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from common.records import make_folder
+    from common.records import make_folder, write_figure
     from common.runs import say
 
     name, spec, size, _ = spec_of(settings.arch, 1000, single_block=settings.single_block)
@@ -53,7 +53,7 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     folder = options.folder
     make_folder(folder)
     path: Path = folder / f"architecture.{settings.format}"
-    figure.savefig(path, bbox_inches="tight", dpi=120)
+    write_figure(figure, path, bbox_inches="tight", dpi=120)
     pyplot.close(figure)
     say(str(path))
     return {"files": [str(path)]}

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from common.errors import UserError
-from common.records import make_folder
+from common.records import make_folder, write_figure
 from common.settings import ROOT
 from papers.cream.architectures import PUBLISHED
 from papers.cream.describe import published_millions
@@ -96,7 +96,7 @@ def figures(settings: FiguresSettings, options: Any) -> dict[str, Any]:
         count = draw(axes, series, limits)
         axes.set(xlabel="MFLOPs (the papers' counts)", ylabel="ImageNet top-1 accuracy, %", title=f"{panel} models")
         file = folder / f"accuracy_{panel}.{settings.format}"
-        figure.savefig(file, metadata={"Date": None} if settings.format == "svg" else None)
+        write_figure(figure, file, metadata={"Date": None} if settings.format == "svg" else None)
         pyplot.close(figure)
         drawn[panel] = {"file": str(file), "points": count}
     return {"paper": "cream", "stage": "figures", "figures": drawn}

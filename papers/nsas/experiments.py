@@ -29,6 +29,7 @@ from common import seeds
 from common.data.nasbench201 import Table, looked_up
 from common.device import pick_device
 from common.errors import UserError
+from common.records import write_text
 from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
 from papers.nsas import study
@@ -132,7 +133,7 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         title = study.label(settings.loss, settings.constraints)
         study.figure_of_run(work.folder / "figure.svg", title, drops, scores, truth)
         text = study.sentence_of_run(settings.loss, settings.constraints, metrics)
-        (work.folder / "paragraph.txt").write_text(text)
+        write_text(work.folder / "paragraph.txt", text)
         work.log("cost", process_seconds=spent + time.process_time() - started)
         return work.finish({"metrics": metrics, "note": note, "paragraph": text})
 
@@ -172,10 +173,10 @@ def summary(settings: ExperimentSettings, options: RunOptions) -> dict:
         if work.result is not None:
             return work.result
         text = study.paragraph(rows)
-        (work.folder / "study.csv").write_text(study.table(rows, study.COLUMNS))
-        (work.folder / "contrasts.csv").write_text(study.table(study.contrasts(rows), study.CONTRAST))
-        (work.folder / "costs.csv").write_text(study.table(rows, study.COSTS))
-        (work.folder / "paragraph.txt").write_text(text)
+        write_text(work.folder / "study.csv", study.table(rows, study.COLUMNS))
+        write_text(work.folder / "contrasts.csv", study.table(study.contrasts(rows), study.CONTRAST))
+        write_text(work.folder / "costs.csv", study.table(rows, study.COSTS))
+        write_text(work.folder / "paragraph.txt", text)
         study.figure([work.folder / "figure.svg", work.folder / "figure.png"], rows)
         return work.finish({"metrics": {"runs": len(rows)}, "paragraph": text})
 

@@ -224,6 +224,6 @@ def _pyplot():
 
 
 def _save(figure, path: Path, plt, close: bool = True) -> None:
-    figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
+    records.write_figure(figure, path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
     if close:
         plt.close(figure)

@@ -17,7 +17,7 @@ import torch
 
 from common.device import pick_device
 from common.errors import UserError
-from common.records import read_json, write_json
+from common.records import read_json, write_figure, write_json
 from common.runs import say
 from papers.sgnas.architectures import macro_for
 from papers.sgnas.datasets import one_process
@@ -144,5 +144,5 @@ def _plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     axes.set(xlabel="constraints N", ylabel="hours (supernet not counted)", xticks=n, title=title)
     axes.set_ylim(bottom=0)
     axes.legend()
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    write_figure(figure, path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.architecture import load_architecture
 from common.errors import UserError
-from common.records import make_folder
+from common.records import make_folder, write_figure
 from common.runs import say
 from papers.sgnas.architectures import (
     FIRST_CHANNELS,
@@ -136,7 +136,7 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
     files = []
     for suffix in ("png", "svg"):
         files.append(str(folder / f"architecture.{suffix}"))
-        figure.savefig(files[-1], bbox_inches="tight", dpi=120)
+        write_figure(figure, Path(files[-1]), bbox_inches="tight", dpi=120)
     pyplot.close(figure)
     say("\n".join(files))
     return {"files": files}

@@ -10,6 +10,7 @@ import torch
 from common.data.sources import Images
 from common.device import pick_device
 from common.errors import UserError
+from common.records import write_figure
 from common.runs import open_run, say
 from papers.sgnas import datasets
 from papers.sgnas.architectures import ops_of
@@ -99,5 +100,5 @@ def _plot(rows: list[dict[str, Any]], unit: str, path: Path) -> None:
     if scored:
         axes[0][1].plot(obtained, errors, "o", ms=4)
         axes[0][1].set(xlabel=f"obtained ({unit})", ylabel="supernet top-1 error (%)")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    write_figure(figure, path, dpi=120, bbox_inches="tight")
     pyplot.close(figure)

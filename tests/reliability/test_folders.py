@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from common import outputs, records
 from common.cli import RunOptions
 from common.errors import UserError
 from common.runs import check_finite, open_run
@@ -75,7 +76,9 @@ def test_a_mistake_found_before_any_work_leaves_the_folder_usable(tmp_path):
         with open_run(options(tmp_path), Settings(lr=rate)) as run:
             assert run.load() is None and run.result is None
             assert json.loads((tmp_path / "settings.json").read_text())["settings"]["lr"] == rate
-    (tmp_path / "prior_pool.json").write_text("{}")  # what a run may have written before its first state
+        (tmp_path / "log.txt").write_text("what the shell wrote")
+    with open_run(options(tmp_path), Settings(lr=0.3)) as run:
+        records.write_json(tmp_path / "prior_pool.json", {})  # what a run may have written before its first state
     refused(options(tmp_path), Settings(lr=0.4), match="lr = 0.3, now it is 0.4")
 
 
@@ -184,3 +187,99 @@ def test_a_folder_of_other_tables_is_refused(tmp_path):
     for resume in (True, False):
         refused(options(tmp_path, resume=resume), Settings(), match="choose another --out")
     assert (tmp_path / "sales.csv").exists()
+
+
+def finished(folder, **more):
+    with open_run(options(folder, **more), Settings()) as run:
+        run.log(epoch=1)
+        records.write_text(folder / "weights.safetensors", "w")
+        return run.finish({"metrics": {"x": 1}})
+
+
+def test_a_run_knows_its_own_files(tmp_path):
+    (tmp_path / "log.txt").write_text("mine")  # a shell's redirection was there first
+    finished(tmp_path)
+    (tmp_path / "later.log").write_text("mine")
+    (tmp_path / "table.csv").write_text("mine")
+    assert json.loads((tmp_path / "finished.json").read_text())["files"] == [
+        "history.csv", "result.json", "weights.safetensors"
+    ]  # fmt: skip
+    (tmp_path / "log.txt").unlink()
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file() and p.name != ".lock"}
+    with open_run(options(tmp_path), Settings()) as run:
+        assert run.result["metrics"] == {"x": 1}
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file() and p.name != ".lock"} == before
+
+
+def test_a_finished_run_without_its_weights_is_still_finished(tmp_path, capsys):
+    finished(tmp_path)
+    (tmp_path / "weights.safetensors").unlink()
+    with open_run(options(tmp_path), Settings()) as run:
+        assert run.result["metrics"] == {"x": 1}
+    assert "already, without weights.safetensors; --no-resume repeats it" in capsys.readouterr().err
+    assert (tmp_path / "history.csv").exists()
+
+
+def test_a_result_that_was_taken_away_is_made_again_and_nothing_else_goes(tmp_path):
+    """DVC removes the outputs of a stage before it runs it again, with other settings too."""
+    finished(tmp_path)
+    (tmp_path / "mine.json").write_text("{}")
+    (tmp_path / "result.json").unlink()
+    with open_run(options(tmp_path), Settings(lr=0.7)) as run:
+        assert run.result is None and run.load() is None
+        assert (tmp_path / "weights.safetensors").exists() and not (tmp_path / "finished.json").exists()
+        run.log(epoch=1)
+        run.finish({"metrics": {}})
+    assert json.loads((tmp_path / "finished.json").read_text())["files"] == ["history.csv", "result.json"]
+    assert (tmp_path / "mine.json").exists() and len((tmp_path / "history.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["result.json", "architecture.json", "settings.json", "plot.png", "arch_pool.1", "w.pt"]
+)
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_foreign_folder_is_refused_before_anything_is_written(name, resume, tmp_path):
+    (tmp_path / name).write_text('{"mine": 1}')
+    if name == "w.pt":  # no run writes such a file
+        with open_run(options(tmp_path, resume=resume), Settings()):
+            pass
+    else:
+        assert name in refused(options(tmp_path, resume=resume), Settings(), match="choose another --out")
+        assert not (tmp_path / "env.json").exists()
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+
+
+def test_files_of_others_are_neither_overwritten_nor_deleted(tmp_path):
+    finished(tmp_path)
+    (tmp_path / "cell.svg").write_text("mine")
+    with open_run(options(tmp_path, resume=False), Settings(lr=0.3)) as run:
+        left = {p.name for p in tmp_path.iterdir()}
+        assert left == {".lock", ".written.json", "cell.svg", "settings.json", "env.json"}
+        for write in (records.write_text, records.write_bytes, lambda p, _: records.append_csv(p, {"a": 1})):
+            with pytest.raises(UserError, match=r"cell\.svg is no file of this suite"):
+                write(run.folder / "cell.svg", "x")
+    assert (tmp_path / "cell.svg").read_text() == "mine"
+
+
+def test_verbs_without_a_run_overwrite_their_own_files_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "_folders", {})
+    (tmp_path / "reduce.dot").write_text("mine")
+    for text in ("one", "two"):  # a cheap verb is called again with other arguments
+        outputs.leave(tmp_path)
+        records.make_folder(tmp_path)
+        records.write_text(tmp_path / "normal.dot", text)
+        with pytest.raises(UserError, match="choose another --out"):
+            records.write_text(tmp_path / "reduce.dot", text)
+    assert (tmp_path / "normal.dot").read_text() == "two" and (tmp_path / "reduce.dot").read_text() == "mine"
+
+
+def test_runs_from_before_there_was_a_record_are_recognised(tmp_path):
+    finished(tmp_path)
+    (tmp_path / ".written.json").unlink()
+    (tmp_path / "log.txt").write_text("mine")
+    mark = json.loads((tmp_path / "finished.json").read_text())
+    (tmp_path / "finished.json").write_text(json.dumps({"files": [*mark["files"], "log.txt"]}))
+    with open_run(options(tmp_path), Settings()) as run:
+        assert run.result is not None
+    with open_run(options(tmp_path, resume=False), Settings()) as run:
+        assert not (tmp_path / "weights.safetensors").exists() and (tmp_path / "log.txt").exists()

@@ -76,9 +76,12 @@ def test_rows_after_the_state_are_dropped_and_a_removed_history_comes_back(tmp_p
     history = tmp_path / "history.csv"
     whole = history.read_bytes()
     history.write_bytes(whole + b"3\n4")
-    (tmp_path / "steps.csv").write_text("a\n1\n")
+    with open_run(options(tmp_path), Settings()) as run:
+        run.log("steps", a=1)
+    (tmp_path / "mine.csv").write_text("a\n1\n")
     loaded(tmp_path)
     assert history.read_bytes() == whole and not (tmp_path / "steps.csv").exists()
+    assert (tmp_path / "mine.csv").read_text() == "a\n1\n"  # the user's own table is not the run's
     history.unlink()
     loaded(tmp_path)
     assert history.read_bytes() == whole
