@@ -186,7 +186,7 @@ def imagenet_lmdb(root: Path, quiet: bool = False) -> dict[str, int]:
     them.
     """
     counts = {}
-    for split, name in (("train", "train.lmdb"), ("test", "val.lmdb")):
+    for split, name in (("train", "train.lmdb"), ("val", "val.lmdb")):
         pictures = list_pictures(root / "imagenet", split)
         found = (len(pictures.classes), len(pictures))
         if found != IMAGENET_COUNTS[split]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.data.class_folders import list_pictures
 from common.data.lmdb_images import LmdbStore, write_lmdb
-from common.data.pictures import FolderStore
+from common.data.pictures import FolderStore, has_validation
 from common.errors import UserError
 from common.records import make_folder
 from common.runs import say
@@ -29,14 +29,14 @@ def source_and_target(settings: ConvertSettings) -> tuple[Path, Path]:
 
 
 def convert_lmdb(settings: ConvertSettings, options: Any) -> dict[str, Any]:
-    """Writes <target>/train.lmdb and <target>/val.lmdb from <source>/{train,val}/CLASS/*, then reads every
-    record back.
+    """Writes <target>/train.lmdb and <target>/val.lmdb (and test.lmdb where there is a test part beside it) from
+    <source>/{train,val,test}/CLASS/*, then reads every record back.
     """
     one_process("convert-lmdb")
     source, target = source_and_target(settings)
     written = {}
-    for split, part in (("train", "train"), ("test", "val")):
-        pictures = list_pictures(source, split)
+    for part in ("train", "val", *(["test"] if has_validation(settings.source) else [])):
+        pictures = list_pictures(source, part)
         store = FolderStore(pictures)
         records = ((name, label, store.read(number)) for number, (name, label) in enumerate(pictures.samples))
         path = target / f"{part}.lmdb"

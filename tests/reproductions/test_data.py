@@ -398,9 +398,34 @@ def test_imagenet_lmdb_checks_counts(imagenet, tmp_path, monkeypatch, capsys):
             Image.new("RGB", (8, 8)).save(imagenet / part / wnid / "a.JPEG")
     assert run("prepare", "imagenet", "--data", tmp_path, "--lmdb") == 2
     assert "has 2 classes and 2 pictures, expected 1000 and 1281167" in capsys.readouterr().err.replace("  ", " ")
-    monkeypatch.setattr(prepare_pictures, "IMAGENET_COUNTS", {"train": (2, 2), "test": (2, 2)})
+    monkeypatch.setattr(prepare_pictures, "IMAGENET_COUNTS", {"train": (2, 2), "val": (2, 2), "test": (2, 2)})
+    (imagenet / "test" / "n01440764").mkdir(parents=True)  # a set of the user's: val.lmdb is still made from val
+    Image.new("RGB", (8, 8)).save(imagenet / "test" / "n01440764" / "b.JPEG")
     assert run("prepare", "imagenet", "--data", tmp_path, "--lmdb") == 0
     assert len(open_pictures(str(imagenet), "test")) == 2
+
+
+def test_validation_folders_pass_over_what_a_mac_left(imagenet, tmp_path):
+    (imagenet / "val" / "._ILSVRC2012_val_00000001.JPEG").write_bytes(b"Mac OS X")
+    labels = {f"ILSVRC2012_val_{i:08d}": "n01440764" for i in range(1, 5)}
+    assert prepare_pictures.imagenet_validation(imagenet / "val", labels) == 4
+
+
+def test_a_subset_keeps_pictures_of_one_name(tmp_path):
+    for inner in ("a", "b"):
+        (tmp_path / "own" / "ant" / inner).mkdir(parents=True)
+        Image.new("RGB", (8, 8), (ord(inner), 0, 0)).save(tmp_path / "own" / "ant" / inner / "0.png")
+    prepare_pictures.subset(tmp_path / "own", tmp_path / "s", 1, 2)
+    assert len(list((tmp_path / "s").rglob("*.png"))) == 2
+
+
+def test_status_does_not_read_imagenet(imagenet, tmp_path, monkeypatch):
+    monkeypatch.setattr("common.data.pictures.content_digest", lambda pictures: pytest.fail("read"))
+    monkeypatch.setattr("common.data.pictures.IMAGENET_COUNTS", {"train": (2, 20), "test": (2, 4)})
+    prepare_pictures.imagenet_validation(
+        imagenet / "val", {f"ILSVRC2012_val_{i:08d}": ("n01440764", "n01443537")[i % 2] for i in range(1, 5)}
+    )
+    assert data.state("imagenet", tmp_path) == ("pinned", "")
 
 
 def test_subset_split_and_lmdb(imagenet, tmp_path, capsys):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,9 @@ def test_lmdb(tmp_path):
     assert list(store.labels) == [0, 0, 0, 1, 1, 1] and store.classes == ("cat two", "dog")
     with pytest.raises(UserError, match="exists already"):
         convert_lmdb(ConvertSettings(str(tmp_path / "pictures"), str(tmp_path / "packed")), RunOptions())
+    shutil.copytree(tmp_path / "pictures" / "val" / "dog", tmp_path / "pictures" / "test" / "dog")
+    written = convert_lmdb(ConvertSettings(str(tmp_path / "pictures"), str(tmp_path / "three")), RunOptions())
+    assert written == {"written": {"train": 6, "val": 6, "test": 3}}
     with pytest.raises(UserError, match="is no folder"):
         convert_lmdb(ConvertSettings(str(tmp_path / "absent"), str(tmp_path / "x")), RunOptions())
 
