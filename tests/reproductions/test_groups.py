@@ -9,16 +9,16 @@ import pytest
 from reproductions import compare, report
 from reproductions.__main__ import main
 from reproductions.claims import ROOT, load_all
-from reproductions.groups import groups
 from reproductions.results import load, matching, same_path
 
-SETTINGS = {"epochs": 4, "batch_size": 96, "dataset": "digits", "arch": "results/smoke/evnas/search-0/architecture.json"}
+ARCHITECTURE = "results/smoke/evnas/search-0/architecture.json"
+SETTINGS = {"epochs": 4, "batch_size": 96, "dataset": "digits", "arch": ARCHITECTURE}
 
 
 def write(folder, name, seed, error, variant="authors", files=None, **settings):
     out = folder / "smoke" / "evnas" / name
     out.mkdir(parents=True)
-    merged = {**SETTINGS, "arch": SETTINGS["arch"].replace("-0/", f"-{seed}/"), **settings}
+    merged = {**SETTINGS, "arch": ARCHITECTURE.replace("-0/", f"-{seed}/"), **settings}
     content = {"paper": "evnas", "stage": "train", "profile": "smoke", "seed": seed, "variant": variant}
     content |= {"settings": merged, "metrics": {"top1_error_percent": error}, "files": files or {"arch": str(seed)}}
     (out / "result.json").write_text(json.dumps(content))
@@ -45,8 +45,8 @@ def test_seeds_of_one_kind_are_together_though_each_trains_its_own_architecture(
     ("more", "found"),
     [
         ({}, {"train": {"0": 4.0}}),  # everything equal: one value
-        ({"arch": "./results/smoke/evnas/search-0/architecture.json"}, {"train": {"0": 4.0}}),
-        ({"arch": f"{ROOT}/results/smoke/evnas/search-0/architecture.json"}, {"train": {"0": 4.0}}),
+        ({"arch": f"./{ARCHITECTURE}"}, {"train": {"0": 4.0}}),
+        ({"arch": f"{ROOT}/{ARCHITECTURE}"}, {"train": {"0": 4.0}}),
         ({"workers": 7}, {"train": {"0": 4.0}}),  # bears on no result
         ({"variant": "paper"}, {"train": {"0": 3.0}, "train [variant paper]": {"0": 5.0}}),
         ({"arch": "EvNASA"}, {"train": {"0": 3.0}, "train [arch EvNASA]": {"0": 5.0}}),
