@@ -5,8 +5,8 @@ entered at any batch, so a resumed run sees exactly what the uninterrupted one s
 
 The batch size is that of the whole batch. Several processes, or one process that works through a batch in parts, see
 the very sequence of batches that one process sees, each a share of every batch (cut as ``torch.tensor_split`` cuts:
-uneven where the numbers do not divide, empty where a last batch has fewer images than there are shares). Chance is drawn
-for the whole batch, so an image's pixels do not depend on how many share it.
+uneven where the numbers do not divide, empty where a last batch has fewer images than there are shares). Chance is
+drawn for the whole batch, so an image's pixels do not depend on how many share it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Epochs:
-    """Which images stand in which batch, and which of them are this process's; ``Batches`` and ``FolderBatches`` are it.
+    """Which images stand in which batch, and which of them are this process's (``Batches`` and ``FolderBatches``).
 
     batch_size: images of the whole batch. parts: shares that every batch is cut into, a multiple of ``world`` (0: one
     per process); process ``rank`` takes ``parts // world`` consecutive ones. Raises UserError when the set has too few
@@ -151,7 +151,7 @@ class Batches(Epochs):
         self.augment = shuffle if augment is None else augment
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield (float32 [B, 3, H, W] channels last, int64 [B]): this process's images of every batch from ``start`` on.
+        """Yield (float32 [B, 3, H, W] channels last, int64 [B]): this process's images of every batch from ``start``.
 
         B is the whole batch for one process; with several it may differ by process and be 0.
         """

@@ -1,8 +1,9 @@
 """Folders of class folders, listed by rule.
 
-Layouts: ``{train, val|valid|validation, test}/CLASS/*`` or plain ``CLASS/*``. A divided folder is tested on ``test`` and
-validated on ``val``; where it has only one of the two, that one serves for both. Of a plain folder every fifth picture
-of a class (number 4, 9, 14, … in the order of the file names) is the test set, and it has no validation set of its own.
+Layouts: ``{train, val|valid|validation, test}/CLASS/*`` or plain ``CLASS/*``. A divided folder is tested on ``test``
+and validated on ``val``; where it has only one of the two, that one serves for both. Of a plain folder every fifth
+picture of a class (number 4, 9, 14, … in the order of the file names) is the test set; it has no validation set of its
+own.
 Hidden files and what archives and editors leave behind (``._*``, ``__MACOSX``, ``.ipynb_checkpoints``) are passed over.
 """
 

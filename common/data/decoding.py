@@ -32,7 +32,7 @@ def decode(content: bytes, path: Path | str) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image, path: Path | str) -> Image.Image:
-    """A grey picture of 16 bits, which ``convert`` would clip to white, as one of 8 bits. Raises UserError for others."""
+    """A grey picture of 16 bits, which ``convert`` would clip to white, as one of 8 bits. Raises UserError."""
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
         return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     raise UserError(f"{path} holds grey values ({picture.mode}) of which nobody says what is white; save 8 or 16 bits")

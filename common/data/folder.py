@@ -134,9 +134,9 @@ class FolderBatches(Epochs):
     """The epochs of a set of pictures, with the interface of ``Batches``.
 
     transform: ``TrainPictures``, ``EvalPictures`` or any picklable ``(picture, rng) -> picture`` with results of
-    one size. erase: applied to every normalised picture, ``(float32 [1, 3, H, W], generator) -> the same shape`` (random
-    erasing). workers: loader processes. rank, world, parts: as in ``Batches``. Raises UserError when there are too few
-    pictures for a batch.
+    one size. erase: applied to every normalised picture, ``(float32 [1, 3, H, W], generator) -> the same shape``
+    (random erasing). workers: loader processes. rank, world, parts: as in ``Batches``. Raises UserError when there are
+    too few pictures for a batch.
     """
 
     def __init__(

@@ -113,7 +113,9 @@ def _labels(source: Images | Pictures) -> np.ndarray:
 
 def _lacking(source: Images | Pictures, missing: np.ndarray, what: str, images: int) -> str:
     several = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return f"{source.name}: {what} gives a part of {images} images without class {source.classes[missing[0]]!r}{several}"
+    return (
+        f"{source.name}: {what} gives a part of {images} images without class {source.classes[missing[0]]!r}{several}"
+    )
 
 
 def _check(source: Images | Pictures, places: np.ndarray, cut: int, what: str, first: bool) -> None:

@@ -124,8 +124,8 @@ def open_pictures(name: str, split: str, options: Any = None, hashed: bool = Tru
 
 
 def has_validation(name: str) -> bool:
-    """Whether a set has a validation part of its own beside its test part: then what chooses (an epoch, a setting) looks
-    at ``val`` and what reports at ``test``. The published sets have none, nor have plain folders.
+    """Whether a set has a validation part of its own beside its test part: then what chooses (an epoch, a setting)
+    looks at ``val`` and what reports at ``test``. The published sets have none, nor have plain folders.
     """
     path = Path(parse(name)[0]).expanduser()
     if path.suffix == ".lmdb" and path.stem in ("train", *FOLDERS["test"]):

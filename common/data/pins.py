@@ -110,7 +110,7 @@ def _identity(path: Path) -> list[int]:
 
 
 def _cache_files(root: Path | None) -> list[Path]:
-    """Where digests are kept: under the data root, else (not to write into the user's folders) in their cache folder."""
+    """Where digests are kept: under the data root, else (not in the user's folders) in their cache folder."""
     files = [] if root is None else [root / CACHE_NAME]
     with contextlib.suppress(RuntimeError):  # no home folder is known
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -71,8 +71,8 @@ class Images:
 
 
 def open_images(name: str, split: str, options: Any = None) -> Images:
-    """Open an image set; ``split`` is ``train``, ``val`` or ``test`` (published sets and plain folders have no ``val`` of
-    their own: it is their test set).
+    """Open an image set; ``split`` is ``train``, ``val`` or ``test`` (published sets and plain folders have no ``val``
+    of their own: it is their test set).
 
     ``options`` gives ``data`` (the data root) and ``allow_unpinned``. Raises UserError for an unknown set, absent,
     damaged or unpinned files.

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from common.data import folder as folder_module
 from common.data import pictures as pictures_module
 from common.data import pins
-from common.data import folder as folder_module
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.lmdb_images import LmdbStore, write_lmdb
 from common.data.pictures import content_digest

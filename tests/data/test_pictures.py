@@ -135,7 +135,7 @@ def test_test_pictures_without_classes_are_no_test_set(tmp_path):
     fill(tmp_path / "own" / "test", classes=("images",))
     assert shades(open_images(str(tmp_path / "own"), "test")) == {3}
     fill(tmp_path / "own" / "test")
-    with pytest.raises(UserError, match="images is a class that .*train lacks"):
+    with pytest.raises(UserError, match=r"images is a class that .*train lacks"):
         open_images(str(tmp_path / "own"), "test")
 
 
@@ -208,7 +208,13 @@ def test_published_sets_have_no_validation_part(name):
 def test_size_of_a_set_without_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     absent = SimpleNamespace(data=tmp_path / "absent", allow_unpinned=False)
-    for name, size in (("digits", 32), ("ImageNet16-120", 16), ("imagenet", 224), ("tiny-imagenet-20", 64), ("a@40", 40)):
+    for name, size in (
+        ("digits", 32),
+        ("ImageNet16-120", 16),
+        ("imagenet", 224),
+        ("tiny-imagenet-20", 64),
+        ("a@40", 40),
+    ):
         assert image_size(name, absent) == size
     for i, side in enumerate((90, 100, 110, 120, 130, 140)):
         (tmp_path / "own" / "ant").mkdir(parents=True, exist_ok=True)

@@ -205,4 +205,6 @@ def test_real_tiny_imagenet(real_root):
 
 
 def test_names_are_listed():
-    assert set(sources._OPENERS) == set(names.SMALL_SETS) and {"tiny-imagenet-20", *names.SMALL_SETS} == set(names.IMAGE_SETS)
+    assert set(sources._OPENERS) == set(names.SMALL_SETS) and {"tiny-imagenet-20", *names.SMALL_SETS} == set(
+        names.IMAGE_SETS
+    )
