@@ -10,10 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import io
-import json
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,15 +20,27 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from common import outputs
+from common import outputs, records
 from common import settings as settings_module
 from common.data.names import canonical
 from common.errors import UserError
 from common.folders import default_folder, distinctions
+from common.parsing import check_flags, parsed_by_tyro, peek
 from common.settings import PROFILES, field_types, file_section, profile_section, settings_from, suggestion
+from common.showing import overview, show
 
 DEVICES = Literal["auto", "cpu", "cuda"]
 PRECISIONS = Literal["fp32", "bf16"]
+
+
+COMPUTES = ("seed", "device", "data", "allow_unpinned", "resume")
+IGNORED_BECAUSE = {
+    "seed": "nothing in this command is random",
+    "device": "this command computes on the CPU",
+    "data": "this command reads no data",
+    "allow_unpinned": "this command reads no data",
+    "resume": "this command keeps no state",
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,9 @@ class Stage:
     settings: frozen dataclass; run: "module:function", imported when needed, called with (settings, options); section:
     key in the params files; variants: name -> overrides ("authors", the defaults, is always there); bf16: whether
     ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored); plan: what ``--plan``
-    calls, ``plan`` in the module of ``run`` unless said otherwise.
+    calls, ``plan`` in the module of ``run`` unless said otherwise; ignores: names of common flags that do nothing here
+    and are refused (COMPUTES for what counts or draws from the code alone); writes: whether it writes files by itself
+    (elsewhere ``--out DIR`` keeps what it says as DIR/<section>.json).
     """
 
     settings: type
@@ -89,6 +100,8 @@ class Stage:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     bf16: bool = False
     plan: str = ""
+    ignores: tuple[str, ...] = ()
+    writes: bool = True
 
 
 @dataclass(frozen=True)
@@ -139,26 +152,31 @@ def _leave(message: str, status: int) -> NoReturn:
 
 def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(_overview(paper, verbs))
+        print(overview(paper, verbs))
         return
     name, rest = arguments[0], arguments[1:]
     if name not in verbs:
         what = "flag before the verb" if name.startswith("-") else "verb"
         raise UserError(f"unknown {what} {name!r}{suggestion(name, verbs)} (python -m papers.{paper} --help)")
     stage, selected = _select(name, verbs[name], rest)
-    settings, options = parse(paper, name, verbs[name], stage, selected, rest)
+    sections = frozenset(s.section for verb in verbs.values() for s in verb.stages.values())
+    settings, options = parse(paper, name, verbs[name], stage, selected, rest, sections)
     if options.plan:
         plan = _target(stage.plan or stage.run.partition(":")[0] + ":plan")
-        print(f"{paper} {name} ({options.profile}, {options.variant}) would write {options.folder}")
+        would = f"would write {options.folder}" if stage.writes or options.out else "writes no files"
+        print(f"{paper} {name} ({options.profile}, {options.variant}) {would}")
         for line in plan(settings, options) if plan else (f"{stage.about}", "no estimate for this stage"):
             print(line)
         return
+    first = int(os.environ.get("RANK", "0")) == 0
     outputs.own(options.folder)  # files of others in it are not written over
     try:
         result = _execute(_target(stage.run), settings, options)
+        if not stage.writes and options.out is not None and first:
+            records.write_json(options.out / f"{stage.section}.json", settings_module.plain(result))
     finally:
         outputs.leave(options.folder)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if first:
         show(result, options)
 
 
@@ -216,21 +234,10 @@ def _out_of_memory(what: str, settings: Any) -> str:
 # -- parsing ----------------------------------------------------------------------------------------------------------
 
 
-def _peek(arguments: Sequence[str], flag: str) -> str | None:
-    """The last value given to a flag, before the real parsing."""
-    found = None
-    for position, word in enumerate(arguments):
-        if word == f"--{flag}" and position + 1 < len(arguments):
-            found = arguments[position + 1]
-        elif word.startswith(f"--{flag}="):
-            found = word.partition("=")[2]
-    return found
-
-
 def _select(name: str, verb: Verb, arguments: Sequence[str]) -> tuple[Stage, dict[str, str]]:
     selected = {}
     for flag, choices in verb.selectors.items():
-        value = _peek(arguments, flag.replace("_", "-"))
+        value = peek(arguments, flag.replace("_", "-"))
         selected[flag] = choices[0] if value is None else value
         if selected[flag] not in choices:
             raise UserError(
@@ -248,22 +255,31 @@ def _flags(verb: Verb, key: tuple[str, ...]) -> str:
 
 
 def parse(
-    paper: str, name: str, verb: Verb, stage: Stage, selected: dict[str, str], arguments: list[str]
+    paper: str,
+    name: str,
+    verb: Verb,
+    stage: Stage,
+    selected: dict[str, str],
+    arguments: list[str],
+    sections: frozenset[str] = frozenset(),
 ) -> tuple[Any, RunOptions]:
-    """Settings and options of a stage from its presets, files and flags. Raises UserError (or leaves after --help)."""
+    """Settings and options of a stage from its presets, files and flags. Raises UserError (or leaves after --help).
+
+    sections: the paper's stages; where they are given, files may name no others.
+    """
     variants: dict[str, dict[str, Any]] = {"authors": {}, **stage.variants}
-    profile, variant = _peek(arguments, "profile") or "smoke", _peek(arguments, "variant") or "authors"
+    profile, variant = peek(arguments, "profile") or "smoke", peek(arguments, "variant") or "authors"
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}{suggestion(profile, PROFILES)} (one of {', '.join(PROFILES)})")
     if variant not in variants:
         raise UserError(f"unknown variant {variant!r}{suggestion(variant, variants)} (one of {', '.join(variants)})")
     defaults: Any = settings_from(stage.settings, variants[variant])
-    section = profile_section(profile, paper, stage.section)
+    section = profile_section(profile, paper, stage.section, sections)
     preset, defaults = defaults, _changed(defaults, section, str(settings_module.PROFILES[profile]))
     usual = defaults
     in_file: dict[str, Any] = {}
-    if file := _peek(arguments, "settings"):
-        in_file = file_section(Path(file), paper, stage.section)
+    if file := peek(arguments, "settings"):
+        in_file = file_section(Path(file), paper, stage.section, sections)
         defaults = _changed(defaults, in_file, file)
 
     fields: list[tuple[str, Any, Any]] = [
@@ -288,9 +304,9 @@ def parse(
         frozen=True,
     )
     known = [*taken, *common, *own]
-    _check_flags(name, known, arguments)
+    check_flags(name, known, arguments)
     types = {**field_types(CommonFlags), **field_types(stage.settings)}
-    parsed = _tyro(top, f"python -m papers.{paper} {name}", stage.about, arguments, types)
+    parsed = parsed_by_tyro(top, f"python -m papers.{paper} {name}", stage.about, arguments, types)
     values = {n: getattr(parsed.common, n) for n in common}
     if not 0 <= parsed.common.seed < 2**32:
         raise UserError(f"--seed must be 0 to {2**32 - 1}, not {parsed.common.seed}")
@@ -298,12 +314,17 @@ def parse(
         raise UserError(
             f"--precision {parsed.common.precision}: this command computes in fp32 only; leave the flag out"
         )
+    for flag in stage.ignores:
+        value, usual_value = getattr(parsed.common, flag), getattr(CommonFlags(), flag)
+        if value != usual_value and not (flag == "device" and value == "cpu"):
+            given_as = ("no-" if value is False else "") + flag.replace("_", "-")
+            raise UserError(f"--{given_as} does nothing here: {IGNORED_BECAUSE[flag]}; leave the flag out")
     settings = parsed.stage
     for setting, kind in field_types(stage.settings).items():
         settings_module.coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
     if isinstance(getattr(settings, "dataset", None), str):  # ImageNet16-120 and imagenet16-120 are one set
         settings = dataclasses.replace(settings, dataset=canonical(settings.dataset))
-    if _peek(arguments, "variant"):
+    if peek(arguments, "variant"):
         _say_what_profile_sets(section, preset, settings, profile, variant)
     given = frozenset(str(key).replace("-", "_") for key in in_file) | _flags_of(arguments, set(own))
     selectors = {flag: (verb.selectors[flag][0], value) for flag, value in selected.items()}
@@ -346,76 +367,3 @@ def settings_from_checked(cls: type, overrides: dict[str, Any], source: str) -> 
 
 def _choice(choices: Any, about: str) -> Any:
     return Annotated[Literal[tuple(choices)], tyro.conf.arg(help=about)]  # type: ignore[valid-type]
-
-
-def _check_flags(verb: str, known: list[str], arguments: list[str]) -> None:
-    flags = {n.replace("_", "-") for n in known}
-    for word in arguments:
-        if word.startswith("--") and len(word) > 2:
-            flag = word[2:].partition("=")[0].replace("_", "-")
-            if flag not in flags and flag.removeprefix("no-") not in flags and flag != "help":
-                near = suggestion(flag, flags) if suggestion(flag, flags).startswith("; did") else ""
-                near = re.sub(r"'(.*)'", r"'--\1'", near)
-                raise UserError(f"unknown flag --{flag} of {verb}{near} (--help lists all)")
-
-
-def _tyro(top: type, program: str, about: str, arguments: list[str], types: dict[str, Any]) -> Any:
-    """tyro's parsing, with its boxed messages turned into one line."""
-    wants_help = any(word in ("--help", "-h") for word in arguments)
-    caught = io.StringIO()
-    try:
-        if wants_help:
-            return tyro.cli(top, prog=program, description=about, args=arguments)
-        with contextlib.redirect_stderr(caught), contextlib.redirect_stdout(caught):
-            return tyro.cli(top, prog=program, description=about, args=arguments)
-    except SystemExit as leaving:
-        if wants_help or not leaving.code:
-            raise
-        raise UserError(_flatten(caught.getvalue(), types) or "the flags could not be read; see --help") from None
-
-
-def _flatten(boxed: str, types: dict[str, Any]) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", boxed)
-    lines = [re.sub(r"[│┃╭╮╰╯─━┌┐└┘|]+", " ", line).strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and set(line) != {"-"}]
-    words = re.sub(r"\s*(Argument helptext|For full helptext|Perhaps you meant).*", "", " ".join(lines))
-    words = re.sub(r"^(Value error|Invalid choice|Missing argument|Unrecognized options|Parsing error)\s*", "", words)
-    words = re.sub(r"(\s|-{3,})+", " ", words).strip()
-    if extra := re.fullmatch(r"Unrecognized options?: (.*)", words):
-        return f"{extra[1]!r} follows no flag; give every value as --FLAG VALUE (--help lists the flags)"
-    if bad := re.match(r"Error parsing --([\w-]+):.*?('[^']*'|\[.*\])", words):
-        kind = types.get(bad[1].replace("-", "_"))
-        name = kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)
-        return f"--{bad[1]} must be {name}, not {bad[2]}"
-    return words
-
-
-# -- showing ----------------------------------------------------------------------------------------------------------
-
-
-def _overview(paper: str, verbs: dict[str, Verb]) -> str:
-    width = max(len(name) for name in verbs)
-    lines = [f"usage: python -m papers.{paper} VERB [flags]   (python -m papers.{paper} VERB --help lists them)", ""]
-    for name, verb in verbs.items():
-        lines.append(f"  {name:<{width}}  {verb.about}")
-        for flag, choices in verb.selectors.items():
-            lines.append(f"  {'':<{width}}  --{flag} {'|'.join(choices)}")
-    return "\n".join(lines)
-
-
-def show(result: Any, options: RunOptions) -> None:
-    """Print what a stage returned: JSON, or its numbers line by line."""
-    if options.json:
-        print(json.dumps(settings_module.plain(result), indent=1, sort_keys=True))
-        return
-    if not isinstance(result, dict):
-        if result is not None:
-            print(result)
-        return
-    shown = result.get("metrics", result)
-    for key, value in shown.items():
-        print(f"{key}: {value if isinstance(value, int | float | str) else json.dumps(settings_module.plain(value))}")
-    if result.get("unpinned_data"):
-        print("made from unpinned data")
-    if "metrics" in result:
-        print(f"result: {options.folder / 'result.json'}")

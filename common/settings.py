@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -57,8 +58,12 @@ def settings_from(cls: type[Settings], *overrides: Mapping[str, Any], source: st
     merged: dict[str, Any] = {}
     where = f" in {source}" if source else ""
     for layer in overrides:
+        seen: set[str] = set()
         for raw, value in (layer or {}).items():
             name = str(raw).replace("-", "_")
+            if name in seen:
+                raise UserError(f"{raw!r} is given twice{where}, with - and with _; keep one")
+            seen.add(name)
             if name not in known:
                 raise UserError(f"unknown setting {raw!r}{where}{suggestion(name, known)}")
             merged[name] = coerce(value, known[name], name, where)
@@ -139,11 +144,22 @@ def _wrong(value: Any, kind: Any, name: str, where: str) -> UserError:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping. Raises UserError when it is absent, not YAML, or no mapping."""
+    """A YAML file's mapping. Raises UserError when it is absent, not YAML, no mapping, or repeats a key anywhere."""
     import yaml
 
+    class Once(yaml.SafeLoader):
+        """Of two equal keys YAML's loader keeps the last without a word."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
+            for position, key in enumerate(keys):
+                if key in keys[:position]:
+                    line = node.value[position][0].start_mark.line + 1
+                    raise UserError(f"{path} repeats {key!r} (line {line}); keep one of the two")
+            return super().construct_mapping(node, deep)
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Once)
     except FileNotFoundError:
         raise UserError(f"no settings file {path}; give an existing YAML file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -157,30 +173,52 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def profile_section(profile: str, paper: str, section: str) -> dict[str, Any]:
-    """What a profile says about one stage of a paper (empty where it says nothing). Raises UserError."""
+def profile_section(profile: str, paper: str, section: str, sections: Iterable[str] = ()) -> dict[str, Any]:
+    """What a profile says about one stage of a paper (empty where it says nothing).
+
+    sections: the stages of the paper, where known. Raises UserError, for a mistyped stage too.
+    """
     if profile not in PROFILES:
         raise UserError(f"unknown profile {profile!r}{suggestion(profile, PROFILES)}")
     path = PROFILES[profile]
     if not path.exists():
         return {}
-    return _inside(load_yaml(path), (paper, section), path)
+    return _stage_of(load_yaml(path), paper, section, set(sections), path)
 
 
-def file_section(path: Path, paper: str, section: str) -> dict[str, Any]:
+def file_section(path: Path, paper: str, section: str, sections: Iterable[str] = ()) -> dict[str, Any]:
     """A user's settings file: the settings themselves, or laid out like a profile. Raises UserError."""
     content = load_yaml(path)
-    if isinstance(content.get(paper), dict):
-        return _inside(content, (paper, section), path)
+    if isinstance(content.get(paper), dict) or (content and all(key in papers() for key in content)):
+        found = _stage_of(content, paper, section, set(sections), path)
+        if not found:
+            print(f"note: {path} sets nothing of {paper} {section}", file=sys.stderr)
+        return found
     return content
 
 
-def _inside(content: dict[str, Any], keys: tuple[str, ...], path: Path) -> dict[str, Any]:
-    for key in keys:
-        content = content.get(key) or {}
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: {key!r} must hold a mapping of settings")
-    return content
+def papers() -> list[str]:
+    """The papers of the suite."""
+    return sorted(p.parent.name for p in (ROOT / "papers").glob("*/__main__.py"))
+
+
+def _stage_of(content: dict[str, Any], paper: str, section: str, sections: set[str], path: Path) -> dict[str, Any]:
+    """``<paper>: {<stage>: {<setting>: value}}``; what is no paper or no stage of the paper is refused."""
+    known = {*papers(), paper}
+    for key in content:
+        if key not in known:
+            raise UserError(f"{path}: {key!r} is no paper{suggestion(str(key), known)}")
+    stages = _mapping(content.get(paper), paper, path)
+    for key in stages:
+        if sections and key not in sections:
+            raise UserError(f"{path}: {paper} has no stage {key!r}{suggestion(str(key), sections)}")
+    return _mapping(stages.get(section), section, path)
+
+
+def _mapping(value: Any, key: str, path: Path) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"{path}: {key!r} must hold a mapping of settings")
+    return value or {}
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

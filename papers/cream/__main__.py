@@ -1,6 +1,6 @@
 """``python -m papers.cream search|select|train|evaluate|rank-study|describe|draw|figures``."""
 
-from common.cli import Stage, Verb, main
+from common.cli import COMPUTES, Stage, Verb, main
 from papers.cream.settings import (
     GENERIC_TRAIN,
     MODERN_SEARCH,
@@ -90,6 +90,8 @@ VERBS = {
                 run="papers.cream.describe:run",
                 section="describe",
                 about="parameters, multiply-adds and the published count of a network",
+                writes=False,
+                ignores=COMPUTES,
             )
         ),
         about="sizes of a network",
@@ -101,6 +103,7 @@ VERBS = {
                 run="papers.cream.draw:draw",
                 section="draw",
                 about="one bar a block: kernel, expansion, width",
+                ignores=COMPUTES,
             )
         ),
         about="draw a network",
@@ -112,6 +115,7 @@ VERBS = {
                 run="papers.cream.figures:figures",
                 section="figures",
                 about="redraw accuracy against MACs from the claims",
+                ignores=COMPUTES,
             )
         ),
         about="redraw the published figures",

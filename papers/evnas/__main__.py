@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.cli import Stage, Verb, main
+from common.cli import COMPUTES, Stage, Verb, main
 from papers.evnas import settings as s
 from papers.evnas import settings_train as t
 
@@ -66,8 +66,10 @@ VERBS = {
         bf16=True,
         plan="papers.evnas.planning:plan_evaluate",
     ),
-    "describe": _verb(t.DescribeSettings, "describe:run", "describe", "Counts of an architecture"),
-    "draw": _verb(t.DrawSettings, "describe:draw", "draw", "Draw the cells"),
+    "describe": _verb(
+        t.DescribeSettings, "describe:run", "describe", "Counts of an architecture", writes=False, ignores=COMPUTES
+    ),
+    "draw": _verb(t.DrawSettings, "describe:draw", "draw", "Draw the cells", ignores=COMPUTES),
 }
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """``python -m papers.nao_v2 VERB``: see README.md."""
 
-from common.cli import Stage, Verb, main
+from typing import Any
+
+from common.cli import COMPUTES, Stage, Verb, main
 from papers.nao_v2 import settings as s
 
 SEARCH = {
@@ -10,8 +12,8 @@ SEARCH = {
 TRAIN = {"imagenet": s.IMAGENET, "modern": {"relu_in_place": False}}
 
 
-def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, bf16: bool = False) -> Verb:
-    stage = Stage(settings, f"papers.nao_v2.{run}", section, about, variants or {}, bf16)
+def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, **more: Any) -> Verb:
+    stage = Stage(settings, f"papers.nao_v2.{run}", section, about, variants or {}, **more)
     return Verb({(): stage}, about=about)
 
 
@@ -27,8 +29,15 @@ VERBS = {
     "rank-study": _verb(
         s.RankStudySettings, "rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True
     ),
-    "describe": _verb(s.DescribeSettings, "describe:run_describe", "describe", "size and multiply-adds"),
-    "draw": _verb(s.DrawSettings, "draw:run_draw", "draw", "draw both cells"),
+    "describe": _verb(
+        s.DescribeSettings,
+        "describe:run_describe",
+        "describe",
+        "size and multiply-adds",
+        writes=False,
+        ignores=COMPUTES,
+    ),
+    "draw": _verb(s.DrawSettings, "draw:run_draw", "draw", "draw both cells", ignores=COMPUTES),
 }
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from common.drawing import FORMATS, Edge, draw_cells
@@ -31,7 +30,7 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
         raise UserError(f"cannot draw as {settings.format!r}; use one of {', '.join(FORMATS)}")
     space = space_of(settings.arch, settings.space)
     architecture = load(settings.arch, space)
-    folder = Path(options.out) if options.out else Path("results") / "drawings" / "nao_v2"
+    folder = options.folder
     make_folder(folder)
     files = []
     for title, cell in zip(("normal", "reduction"), architecture, strict=True):

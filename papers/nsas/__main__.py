@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.cli import Stage, Verb, main
+from common.cli import COMPUTES, Stage, Verb, main
 from papers.nsas import settings as s
 
 MEANT = {"constraint_gradient": True, "table": "raw"}
@@ -124,11 +124,21 @@ VERBS = {
     "train": Verb(TRAIN, selectors={"space": ("darts", "ptb")}, about="Train an architecture from scratch"),
     "evaluate": Verb(EVALUATE, selectors={"space": ("darts", "ptb")}, about="Test trained weights"),
     "describe": Verb(
-        {(): Stage(s.DescribeSettings, "papers.nsas.describe:run", "describe", "Parameters, MACs, cell")},
+        {
+            (): Stage(
+                s.DescribeSettings,
+                "papers.nsas.describe:run",
+                "describe",
+                "Parameters, MACs, cell",
+                writes=False,
+                ignores=COMPUTES,
+            )
+        },
         about="Counts of an architecture",
     ),
     "draw": Verb(
-        {(): Stage(s.DrawSettings, "papers.nsas.draw:draw", "draw", "Pictures of the cells")}, about="Draw the cells"
+        {(): Stage(s.DrawSettings, "papers.nsas.draw:draw", "draw", "Pictures of the cells", ignores=COMPUTES)},
+        about="Draw the cells",
     ),
     "experiments": Verb(
         {

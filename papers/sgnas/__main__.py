@@ -1,15 +1,17 @@
 """``python -m papers.sgnas VERB``: see README.md."""
 
-from common.cli import Stage, Verb, main
+from typing import Any
+
+from common.cli import COMPUTES, Stage, Verb, main
 from papers.sgnas import settings as s
 
 SEARCH = {"cifar": s.CIFAR_SEARCH, "paper": {"active": "prefix"}}
 TRAIN = {"cifar": s.CIFAR_TRAIN}
 
 
-def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, bf16: bool = False) -> Verb:
+def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, **more: Any) -> Verb:
     plan = f"papers.sgnas.planning:plan_{run.partition(':')[0]}"
-    stage = Stage(settings, f"papers.sgnas.{run}", section, about, variants or {}, bf16, plan)
+    stage = Stage(settings, f"papers.sgnas.{run}", section, about, variants or {}, plan=plan, **more)
     return Verb({(): stage}, about=about)
 
 
@@ -26,7 +28,13 @@ VERBS = {
         SEARCH,
         bf16=True,
     ),
-    "generate": _verb(s.GenerateSettings, "generate:generate", "generate", "architectures for any number of targets"),
+    "generate": _verb(
+        s.GenerateSettings,
+        "generate:generate",
+        "generate",
+        "architectures for any number of targets",
+        ignores=("device",),
+    ),
     "sweep": _verb(s.SweepSettings, "sweep:sweep", "sweep", "target against obtained MACs and error, with a plot"),
     "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN, bf16=True),
     "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
@@ -34,10 +42,30 @@ VERBS = {
         s.EvolveSettings, "evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)"
     ),
     "cost": _verb(s.CostSettings, "cost:cost", "cost", "time for N constraints: generator against evolution"),
-    "latency": _verb(s.LatencySettings, "latency:latency", "latency", "measure a latency table on this device"),
-    "convert-lmdb": _verb(s.ConvertSettings, "convert:convert_lmdb", "convert_lmdb", "pack a folder of pictures"),
-    "describe": _verb(s.DescribeSettings, "describe:run_describe", "describe", "counts and kernels of an architecture"),
-    "draw": _verb(s.DrawSettings, "describe:run_draw", "draw", "draw an architecture"),
+    "latency": _verb(
+        s.LatencySettings,
+        "latency:latency",
+        "latency",
+        "measure a latency table on this device",
+        ignores=("seed", "data", "allow_unpinned", "resume"),
+    ),
+    "convert-lmdb": _verb(
+        s.ConvertSettings,
+        "convert:convert_lmdb",
+        "convert_lmdb",
+        "pack a folder of pictures",
+        writes=False,
+        ignores=COMPUTES,
+    ),
+    "describe": _verb(
+        s.DescribeSettings,
+        "describe:run_describe",
+        "describe",
+        "counts and kernels of an architecture",
+        writes=False,
+        ignores=COMPUTES,
+    ),
+    "draw": _verb(s.DrawSettings, "describe:run_draw", "draw", "draw an architecture", ignores=COMPUTES),
 }
 
 if __name__ == "__main__":

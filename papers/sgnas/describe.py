@@ -131,7 +131,7 @@ def run_draw(settings: Any, options: Any) -> dict[str, Any]:
         xlabel="layer", ylabel="sub-blocks (expansion)", title=settings.arch, xticks=range(len(kernels)), ylim=(0, 6)
     )
     axes.set_xlim(-0.6, len(kernels) - 0.4)
-    folder = options.out or Path("results") / "drawings" / "sgnas"
+    folder = options.folder
     make_folder(folder)
     files = []
     for suffix in ("png", "svg"):

@@ -91,7 +91,7 @@ def latency(settings: LatencySettings, options: Any) -> dict[str, Any]:
     check_ranges(settings)
     device, macro = pick_device(options), macro_for(settings.macro)
     lookup = measure_table(macro, settings.batch_size, device, settings.repeats)
-    folder = options.out or Path("results") / "latency" / "sgnas"
+    folder = options.folder
     content = {
         "schema": 1,
         "macro": macro.name,

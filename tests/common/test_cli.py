@@ -44,7 +44,9 @@ def run(monkeypatch, capsys, tmp_path):
     stage = types.ModuleType("fake_stage")
     stage.search = lambda settings, options: CALLS.append((settings, options)) or {"metrics": {"x": 1.5}, "n": 1}
     stage.describe = lambda settings, options: {"arch": settings.arch, "cells": [1, 2]}
-    stage.plan = lambda settings, options: [f"{settings.epochs} epochs", "about a minute, 1 GB"]
+    stage.plan = lambda settings, options: [
+        f"{getattr(settings, 'epochs', 'no')} epochs", "about a minute, 1 GB"
+    ]  # fmt: skip
 
     def failing(error):
         def fail(settings, options):
@@ -64,7 +66,9 @@ def run(monkeypatch, capsys, tmp_path):
             {("s1",): Stage(Search, "fake_stage:search", "search", "Search in S1.", variants),
              ("s2",): Stage(Search, "fake_stage:search", "search_s2", "Search in S2.")},
             "search an architecture", {"space": ("s1", "s2", "s3")}),
-        "describe": Verb({(): Stage(Describe, "fake_stage:describe", "describe", "Counts.")}, "count"),
+        "describe": Verb(
+            {(): Stage(Describe, "fake_stage:describe", "describe", "x", writes=False, ignores=cli.COMPUTES)}, "count"
+        ),
         "bad": Verb({(): Stage(Search, "fake_stage:search", "bad", "Bad section.")}, "bad"),
         "interrupted": Verb({(): Stage(Search, "fake_stage:interrupted", "i", "x")}, "x"),
         "wrong": Verb({(): Stage(Search, "fake_stage:wrong", "w", "x")}, "x"),
@@ -154,6 +158,74 @@ def digest(text):
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
+def test_a_flag_that_says_what_happens_anyway_is_no_mistake(run):
+    assert run("describe", "--device", "cpu", "--seed", 0, "--resume", "--json")[0] == 0
+    assert "p describe (smoke, authors) writes no files" in run("describe", "--plan")[1]
+
+
+def test_what_a_command_without_files_says_can_be_kept(run, tmp_path):
+    for arch in ("one", "two"):  # again with other arguments
+        assert run("describe", arch, "--out", tmp_path)[1] == f"arch: {arch}\ncells: [1, 2]\n"
+        assert json.loads((tmp_path / "describe.json").read_text()) == {"arch": arch, "cells": [1, 2]}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "describe.json").write_text("mine")
+    status, _, err = run("describe", "--out", tmp_path / "mine")
+    assert (
+        status == 2 and "no file of this suite" in err and (tmp_path / "mine" / "describe.json").read_text() == "mine"
+    )
+
+
+SETTINGS_FILES = {
+    "p: {serach: {epochs: 1}}": "p has no stage 'serach'; did you mean 'search'?",
+    "p: {search: {epochs: 1}, search_s3: {epochs: 2}}": "p has no stage 'search_s3'; did you mean 'search_s2'?",
+    "p: {search: {epochs: 1}}\nevnass: {search: {epochs: 1}}": "'evnass' is no paper; did you mean 'evnas'?",
+    "p: {search: {epochs: 1}}\nepochs: 3": "'epochs' is no paper",
+    "p: {search: 3}": "'search' must hold a mapping",
+    "epochs: 1\nepochs: 2": "repeats 'epochs' (line 2); keep one of the two",
+    "p:\n  search:\n    clip: true\n    epochs: 1\n    clip: false": "repeats 'clip' (line 5)",
+    "p: {search: {epochs: 1}}\np: {search: {epochs: 2}}": "repeats 'p' (line 2)",
+    "learning_rate: 1\nlearning-rate: 2": "'learning-rate' is given twice",
+    "epoch: 1": "unknown setting 'epoch'",
+}
+
+
+@pytest.mark.parametrize("profile", [False, True])
+@pytest.mark.parametrize("text", SETTINGS_FILES)
+def test_mistakes_in_settings_files_are_refused(text, profile, run, tmp_path, monkeypatch):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text + "\n")
+    if profile:
+        monkeypatch.setitem(settings_module.PROFILES, "smoke", file)
+    status, _, err = run("search", *([] if profile else ["--settings", file]))
+    if profile and text.startswith(("epoch", "learning")) and "repeats" not in SETTINGS_FILES[text]:
+        assert status == 2 and "is no paper" in err and not CALLS  # a profile always names paper and stage
+        return
+    assert status == 2 and not CALLS and SETTINGS_FILES[text] in err and len(err.splitlines()) == 1, err
+
+
+def test_a_settings_file_for_several_papers_and_stages(run, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("p:\n  search: &one {epochs: 2}\n  search_s2:\n    <<: *one\n    limit: 5\n  bad:\nevnas: {}\n")
+    run("search", "--settings", file)
+    run("search", "--space", "s2", "--settings", file)
+    assert [(s.epochs, s.limit) for s, _ in CALLS] == [(2, None), (2, 5)]
+    assert "sets nothing of p describe" in run("describe", "--settings", file)[2]  # valid, but it does nothing here
+
+
+def test_shown_numbers_are_rounded_and_json_is_whole(run, monkeypatch):
+    result = {
+        "metrics": {"error": 4.400000000000004, "macs": 538123456.0, "n": 1234567, "list": [0.1 + 0.2, None, "a"],
+                    "nested": {"x": 1 / 3}, "small": 1.23456789e-7, "none": None, "yes": True}
+    }  # fmt: skip
+    monkeypatch.setattr(sys.modules["fake_stage"], "search", lambda settings, options: result)
+    shown = run("search")[1].splitlines()
+    assert shown[:-1] == [
+        "error: 4.4", "macs: 538123456.0", "n: 1234567", 'list: [0.3, null, "a"]', 'nested: {"x": 0.333333}',
+        "small: 1.23457e-07", "none: null", "yes: True",
+    ]  # fmt: skip
+    assert json.loads(run("search", "--json")[1]) == result
+
+
 def test_positional_and_json(run):
     assert json.loads(run("describe", "EvNASA", "--json")[1]) == {"arch": "EvNASA", "cells": [1, 2]}
     assert run("describe")[1] == "arch: X\ncells: [1, 2]\n"
@@ -187,6 +259,12 @@ def test_plan_runs_nothing(run):
         (["search", "--settings", "absent.yaml"], "no settings file absent.yaml"),
         (["bad"], "unknown setting 'epoch'"),
         (["wrong"], "a cause; a remedy"),
+        (["describe", "--no-resume"], "--no-resume does nothing here: this command keeps no state"),
+        (["describe", "--device", "cuda"], "--device does nothing here: this command computes on the CPU"),
+        (["describe", "--seed=3"], "--seed does nothing here: nothing in this command is random"),
+        (["describe", "--data", "d"], "--data does nothing here: this command reads no data"),
+        (["describe", "--allow-unpinned"], "--allow-unpinned does nothing here: this command reads no data"),
+        (["describe", "--precision", "bf16"], "computes in fp32 only"),
     ],
 )
 def test_mistakes_end_with_one_line_and_status_2(run, argv, words):

@@ -90,3 +90,16 @@ def test_a_picture_cannot_go_into_a_file(paper, tmp_path, capsys):
             main(paper, verbs, [name, "--out", str(tmp_path / "taken")])
         error = capsys.readouterr().err
         assert left.value.code == 2 and "taken as a folder" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_common_flags_that_do_nothing_are_refused(paper):
+    """Whatever computes from the code alone has no chance, device, data or state to choose."""
+    flags = {"seed": ["--seed", "7"], "device": ["--device", "cuda"], "data": ["--data", "x"],
+             "allow_unpinned": ["--allow-unpinned"], "resume": ["--no-resume"]}  # fmt: skip
+    for name, verb, selected, stage in stages(paper):
+        if name in ("describe", "draw", "figures"):
+            assert set(stage.ignores) == set(flags) and stage.writes is (name != "describe")
+        for flag in stage.ignores:
+            with pytest.raises(UserError, match=f"{flags[flag][0]} does nothing here"):
+                parse(paper, name, verb, stage, selected, flags[flag])
