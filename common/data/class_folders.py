@@ -59,14 +59,9 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def divided(folder: Path) -> bool:
-    """Whether a folder holds parts: its ``train`` has class folders. (A class, too, may be called "train".)"""
-    return (folder / "train").is_dir() and bool(_class_folders(folder / "train"))
-
-
 def list_base(folder: Path, split: str) -> Path:
     """The folder that holds a split's class folders. Raises UserError where a divided folder has none."""
-    if not divided(folder):
+    if not (folder / "train").is_dir():
         return folder
     if split not in FOLDERS:
         return folder / "train"
@@ -87,7 +82,7 @@ def list_pictures(folder: Path, split: str) -> PictureList:
         raise UserError(f"{folder} is not a folder; give a folder of class folders")
     base, train = list_base(folder, split), folder / "train"
     classes = _class_folders(base)
-    known = [entry.name for entry in (_class_folders(train) if divided(folder) else classes)]
+    known = [entry.name for entry in (_class_folders(train) if train.is_dir() else classes)]
     unknown = sorted({entry.name for entry in classes} - set(known))
     if unknown:
         raise UserError(f"{base / unknown[0]} is a class that {train} lacks; both need the same classes")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.data.class_folders import FOLDERS, TEST_EVERY, PictureList, divided, list_base, list_pictures, split_of
+from common.data.class_folders import FOLDERS, TEST_EVERY, PictureList, list_base, list_pictures, split_of
 from common.data.decoding import decode, resize_square
 from common.data.lmdb_images import LmdbStore
 from common.data.names import IMAGE_SETS, PICTURE_SETS, canonical, parse
@@ -140,7 +140,7 @@ def _part(path: Path, split: str) -> Path | None:
     """Where a divided folder keeps a split; None when it is not divided or has no such part."""
     try:
         packed = _packed(path, split)
-        found = packed or (list_base(path, split) if divided(path) else None)
+        found = packed or (list_base(path, split) if (path / "train").is_dir() else None)
     except UserError:
         return None
     return found
@@ -200,7 +200,7 @@ def _packed(path: Path, split: str) -> Path | None:
             raise UserError(f"{path} is no {split} set, and {beside[0].name} is missing beside it; write it")
         return found
     found = next((path / f"{word}.lmdb" for word in wanted if (path / f"{word}.lmdb").exists()), None)
-    if found is None and split != "train" and (path / "train.lmdb").exists() and not divided(path):
+    if found is None and split != "train" and (path / "train.lmdb").exists() and not (path / "train").is_dir():
         raise UserError(f"{path} has train.lmdb but none of {', '.join(f'{word}.lmdb' for word in wanted)}; write one")
     return found
 

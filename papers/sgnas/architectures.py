@@ -29,8 +29,9 @@ class Macro:
     """The fixed part of a network.
 
     layers: (output channels, stride) of each searched layer. stem_stride: of the first convolution. input_size: side of
-    the input in pixels. last_size, last_channels: what the published look-up table assumes in front of the last 1x1
-    convolution, whatever the real sizes are (7 x 7 for ImageNet sets, 4 x 4 for CIFAR, always 320 channels).
+    the input in pixels. last_size, last_channels: what the look-up table counts in front of the last 1x1 convolution.
+    The authors' table has constants there (7 x 7 for ImageNet sets, 4 x 4 for CIFAR, 320 channels), which are right at
+    224 and 32 pixels; ``macro_for`` gives the true side at any other.
     """
 
     name: str
@@ -64,7 +65,10 @@ def macro_for(name: str, input_size: int = 0) -> Macro:
     macro = MACROS[name]
     if not input_size or input_size == macro.input_size:
         return macro
-    return Macro(macro.name, macro.layers, macro.stem_stride, input_size, macro.last_size, macro.last_channels)
+    last = -(-input_size // macro.stem_stride)
+    for _, stride in macro.layers:
+        last = -(-last // stride)
+    return Macro(macro.name, macro.layers, macro.stem_stride, input_size, last, macro.last_channels)
 
 
 def kernels_of(ops: Sequence[Sequence[int]]) -> Kernels:

@@ -74,14 +74,12 @@ def generator_steps(epochs: int) -> int:
     """Steps of so many epochs over the generator's images on ImageNet."""
     import torch
 
-    from common.data.folder import IMAGENET_COUNTS
     from papers.sgnas import datasets
     from papers.sgnas.settings import SearchSettings
 
     c = SearchSettings()
-    split = (c.train_portion, c.train_images, c.search_images, 0)
-    _, held = datasets.split_indices(c.dataset, IMAGENET_COUNTS["train"][1], *split)
-    images = _stand_in(len(held), c.dataset)
+    images = datasets.stand_in(c.dataset, "train")
+    _, images = datasets.Split(c.train_portion, c.train_images, c.search_images).parts(images)
     return epochs * len(
         datasets.loader(c.dataset, images, c.batch_size, 0, torch.device("cpu"), "validation", "generator")
     )
@@ -91,14 +89,11 @@ def training_steps(dataset: str, epochs: int = 1) -> int:
     """Steps of so many epochs of the published training from scratch."""
     import torch
 
-    from common.data.folder import IMAGENET_COUNTS
     from papers.sgnas import datasets
+    from papers.sgnas.train import training_batches
 
-    c = _training(dataset)
-    images = _stand_in(IMAGENET_COUNTS["train"][1] if dataset == "imagenet" else 50_000, dataset)
-    last = not datasets.in_file_order(dataset)
-    loader = datasets.loader(dataset, images, c.batch_size, 0, torch.device("cpu"), "scratch", "train", c.workers, last)
-    return epochs * len(loader)
+    images = datasets.stand_in(dataset, "train")
+    return epochs * len(training_batches(_training(dataset), images, 0, torch.device("cpu")))
 
 
 def training_rate(dataset: str, epoch: int) -> float:
@@ -114,20 +109,6 @@ def _training(dataset: str) -> Any:
 
     preset: dict[str, Any] = {} if dataset == "imagenet" else dict(CIFAR_TRAIN)
     return TrainSettings(**preset)
-
-
-def _stand_in(count: int, dataset: str) -> Any:
-    """A set of so many images of which none can be read: enough to count batches."""
-    import numpy as np
-    import torch
-
-    from common.data.folder import Pictures
-    from common.data.sources import Images
-
-    if dataset == "imagenet":
-        none = np.broadcast_to(np.int64(0), count)
-        return Pictures(None, none, none, (), dataset)  # type: ignore[arg-type]
-    return Images(torch.zeros(1, 3, 32, 32).expand(count, -1, -1, -1), torch.zeros(count), (), dataset, True)
 
 
 def generated(target: float, key: str) -> float:

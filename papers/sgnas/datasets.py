@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import distributed, seeds
+from common import distributed
+from common.data import parts
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.folder import EvalPictures, FolderBatches, Pictures, TrainPictures, open_pictures
+from common.data.folder import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EvalPictures,
+    FolderBatches,
+    Pictures,
+    TrainPictures,
+    open_pictures,
+)
 from common.data.sources import Images, open_images
 from common.errors import UserError
 from papers.sgnas.architectures import PUBLISHED, Kernels, Macro, macro_for
@@ -72,11 +81,6 @@ def describe_set(name: str, images: Images | Pictures, macro: str) -> Opened:
     return Opened(macro_of(name, images, macro), len(images.classes), images.pinned, dict(images.pins))
 
 
-def in_file_order(name: str) -> bool:
-    """Whether a set comes as files whose order is mixed already (``cifar10@16``: the same at 16 x 16 pixels)."""
-    return name.partition("@")[0] in SMALL_SETS
-
-
 def augmentation(name: str, size: int = 32) -> Augmentation:
     """CIFAR: pad 4 (an eighth of ``size``), random crop, flip. Digits: a shift of up to 2 pixels and no flip."""
     if name.partition("@")[0] == "digits":
@@ -84,37 +88,36 @@ def augmentation(name: str, size: int = 32) -> Augmentation:
     return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=size // 8, flip=True)
 
 
-def split_indices(
-    name: str, count: int, portion: float, train_images: int, search_images: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(supernet's, generator's) indices. CIFAR and digits: file order, the first floor(portion N) for the supernet.
+@dataclass(frozen=True)
+class Split:
+    """How a set is shared out between supernet and generator; everything that decides which image goes where.
 
-    Other sets are listed class by class, so their order is shuffled first. ``search_images`` > 0 fixes the generator's
-    share, for in-file sets from the end of their rest. Raises UserError when nothing is left.
+    portion: the supernet's share of all images, 1: all but ``search_images``. train_images, search_images: at most so
+    many of the supernet's share, and exactly so many for the generator (0: all).
     """
-    order = np.arange(count)
-    if not in_file_order(name):
-        order = seeds.numpy_rng(seed, "search split").permutation(count)
-    if in_file_order(name) or not search_images:
-        cut = int(np.floor(portion * count))
-    else:
-        cut = count - search_images
-    train, search = order[: max(cut, 0)], order[max(cut, 0) :]
-    train = train[:train_images] if train_images else train
-    search = search[:search_images] if search_images else search
-    if not len(train) or not len(search):
-        raise UserError(
-            f"{name}: {count} images leave nothing for one of the splits; change --train-portion or --search-images"
-        )
-    return train, search
 
+    portion: float
+    train_images: int
+    search_images: int
 
-def per_process(batch_size: int) -> int:
-    """A process's share of a batch. Raises UserError when it is not a whole number of images."""
-    world = distributed.world_size()
-    if batch_size % world:
-        raise UserError(f"batch size {batch_size} is not divisible by {world} processes; change --batch-size")
-    return batch_size // world
+    def parts(self, images: Images | Pictures, search_images: int | None = None) -> tuple[Any, Any]:
+        """(supernet's, generator's) images, every class in both: CIFAR and digits in file order, the supernet's first;
+        of other sets the classes in turn. Raises UserError.
+
+        search_images: another number of images that the supernet has not seen (0: all of them).
+        """
+        count, what = len(images), "--train-portion and --search-images"
+        cut = int(np.floor(self.portion * count)) if self.portion < 1 else count - self.search_images
+        if not 0 < cut < count or cut + self.search_images > count:
+            share = f"a share of {self.portion:g}" if self.portion < 1 else "the rest"
+            wanted = f"{self.search_images:,}" if self.search_images else "the rest"
+            raise UserError(
+                f"{images.name}: {count:,} images do not give the supernet {share} and the generator {wanted} of them; "
+                f"change --train-portion or --search-images"
+            )
+        train, rest = parts.split(images, cut, what)
+        held = self.search_images if search_images is None else search_images
+        return parts.take(train, self.train_images, "--train-images"), parts.take(rest, held, "--search-images")
 
 
 def one_process(verb: str) -> None:
@@ -132,6 +135,37 @@ def network_of(arch: str, name: str, images: Images | Pictures, macro: str) -> t
     return kernels, macro_of(name, images, structure)
 
 
+OFFICIAL = {"imagenet": (1000, 1_281_167, 50_000), "cifar10": (10, 50_000, 10_000), "cifar100": (100, 50_000, 10_000)}
+
+
+def stand_in(name: str, split: str) -> Images | Pictures:
+    """A published set as far as its numbers go, of which no picture can be read: enough to count classes and steps."""
+    classes, *counts = OFFICIAL[name]
+    count = counts[split != "train"]
+    labels, names = np.arange(count) % classes, tuple(map(str, range(classes)))
+    if name == "imagenet":
+        return Pictures(None, labels, np.arange(count), names, name)  # type: ignore[arg-type]
+    return Images(torch.zeros(1, 3, 32, 32).expand(count, -1, -1, -1), torch.from_numpy(labels), names, name, True)
+
+
+def open_or_count(name: str, split: str, options: Any) -> tuple[Images | Pictures, str]:
+    """(the set, "") for a plan; for a published set that is not there its official numbers, and a line that says so."""
+    try:
+        return open_set(name, split, options), ""
+    except UserError as error:
+        if name not in OFFICIAL:
+            raise
+        return stand_in(name, split), f"official numbers of {name}, as {error}"
+
+
+def constants(name: str, images: Images | Pictures) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) of the pixels of a set, as normalised everywhere here."""
+    if isinstance(images, Images):
+        known = augmentation(name, images.size)
+        return tuple(known.mean), tuple(known.std)
+    return IMAGENET_MEAN, IMAGENET_STD
+
+
 def loader(
     name: str,
     images: Images | Pictures,
@@ -142,17 +176,14 @@ def loader(
     stream: str,
     workers: int = 0,
     drop_last: bool = False,
+    shares: int = 0,
 ) -> Loader:
     """Batches of a set. kind: ``search`` (supernet), ``validation`` (generator), ``scratch`` or ``test``.
 
-    Processes take turns with the batches of one sequence; of a test set each takes its share of the images, so that
-    every image counts once.
+    batch_size: of the whole batch, of which each process takes its share; shares: ``parts`` of ``Epochs``.
     """
     test = kind == "test"
-    rank, world = distributed.rank(), distributed.world_size()
-    share = {} if test else {"rank": rank, "world": world}
-    if test and world > 1:
-        images = images.subset(range(rank, len(images), world))
+    share = {"rank": distributed.rank(), "world": distributed.world_size(), "parts": shares}
     if isinstance(images, Images):
         return Batches(
             images,

@@ -23,8 +23,10 @@ from papers.sgnas.generate import write_architectures
 from papers.sgnas.generator_training import path_error
 from papers.sgnas.lookup import Lookup, cost_of_ops, cost_range, macs_table
 from papers.sgnas.prior import draw_candidate
+from papers.sgnas.provenance import provenance_of
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.recalibration import judge
+from papers.sgnas.sampling import trained_code
 from papers.sgnas.settings import EvolveSettings
 from papers.sgnas.supernet import load_supernet
 
@@ -70,15 +72,24 @@ def cross(first: Ops, second: Ops, rng: np.random.RandomState) -> Ops:
 
 
 def evolve_one(
-    score: Callable[[Ops], float], lookup: Lookup, target: float, c: EvolveSettings, rng: np.random.RandomState
+    score: Callable[[Ops], float],
+    lookup: Lookup,
+    target: float,
+    c: EvolveSettings,
+    rng: np.random.RandomState,
+    active: str = "random",
 ) -> tuple[Candidate, int]:
-    """(best candidate as (error, operations), number scored) for one constraint. Raises UserError when none fits."""
+    """(best candidate as (error, operations), number scored) for one constraint. Raises UserError when none fits.
+
+    active: the sampling of the supernet's paths; candidates are scored under the codes that it trained.
+    """
     known: dict[tuple, float] = {}
 
     def admit(ops: Ops, into: list[Candidate]) -> None:
         fitted = steer(ops, lookup, target, c.tolerance, rng)
         if fitted is None:
             return
+        fitted = trained_code(fitted, active)
         key = tuple(map(tuple, fitted))
         if key not in known:
             known[key] = score(fitted)
@@ -118,7 +129,10 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
         raise UserError("evolve needs a trained supernet: --supernet FOLDER/supernet.safetensors")
     device = pick_device(options)
     distributed.setup()
-    images = datasets.open_set(c.dataset, "train", options)
+    trained = provenance_of(Path(c.supernet))
+    name = c.dataset or trained.dataset
+    images = datasets.open_set(name, "train", options)
+    trained.check_set(name, images)
     supernet = load_supernet(Path(c.supernet)).to(device).eval()
     lookup = macs_table(supernet.macro)
     cheapest, dearest = cost_range(lookup)
@@ -127,24 +141,20 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
             raise UserError(
                 f"target {target:g} lies outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})"
             )
-    _, held = datasets.split_indices(c.dataset, len(images), 0.8, 0, c.search_images, options.seed)
-    scoring = datasets.loader(
-        c.dataset,
-        images.subset(held),
-        datasets.per_process(min(c.batch_size, len(held))),
-        options.seed,
-        device,
-        "validation",
-        "evolve",
+    seen, held = trained.split.parts(images, c.search_images)
+    batch = min(c.batch_size, len(held))
+    scoring = datasets.loader(name, held, batch, options.seed, device, "validation", "evolve")
+    calibrating = datasets.loader(
+        name, seen, min(c.batch_size, len(seen)), options.seed, device, "search", "recalibrate"
     )
-    extra = {"data": images.pins, "pinned": images.pinned}
+    extra = {"data": images.pins, "pinned": images.pinned, "trained_on": trained.to_json()}
     with open_run(options, c, extra) as run:
         if run.result is not None:
             return run.result
         frozen = FrozenSupernet(supernet)
 
         def score(ops: Ops) -> float:
-            return path_error(judge(supernet, frozen, ops, scoring, c.recalibrate), ops, scoring)[1]
+            return path_error(judge(supernet, frozen, ops, calibrating, c.recalibrate), ops, scoring)[1]
 
         state = run.load() or {"rows": []}
         rows = state["rows"]
@@ -152,7 +162,7 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
             if number < len(rows):
                 continue
             rng = seeds.numpy_rng(options.seed, "evolve", number)
-            (error, ops), scored = evolve_one(score, lookup, float(target), c, rng)
+            (error, ops), scored = evolve_one(score, lookup, float(target), c, rng, trained.active)
             cost = cost_of_ops(lookup, ops)
             rows.append(
                 {"target": float(target), "lookup_cost": cost, "validation_error": error, "scored": scored, "ops": ops}

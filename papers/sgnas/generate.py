@@ -14,7 +14,7 @@ from common.architecture import save_architecture
 from common.data.pins import verified_path
 from common.errors import UserError
 from common.records import read_json, write_json
-from papers.sgnas.architectures import MACROS, Kernels, Macro, kernels_of, macro_for
+from papers.sgnas.architectures import MACROS, Kernels, Macro, Ops, kernels_of, macro_for
 from papers.sgnas.describe import counts
 from papers.sgnas.generator import Generator, normalise
 from papers.sgnas.generator_training import generate_ops, target_pool
@@ -41,10 +41,14 @@ class LoadedGenerator:
         prior = torch.stack([self.pool.nearest(t) for t in targets])
         return self.network(normalise(torch.tensor(targets, dtype=torch.float32), self.pool.low, self.pool.high), prior)
 
+    def ops(self, targets: list[float]) -> list[tuple[Ops, float]]:
+        """(operation indices, look-up cost) for each target, in one pass."""
+        ops = generate_ops(self.network, self.pool, targets)
+        return list(zip(ops.tolist(), self.lookup.cost(one_hot(ops)).tolist(), strict=True))
+
     def kernels(self, targets: list[float]) -> list[tuple[Kernels, float]]:
         """(kernel lists, look-up cost) for each target, in one pass."""
-        ops = generate_ops(self.network, self.pool, targets)
-        return [(kernels_of(row), float(cost)) for row, cost in zip(ops.tolist(), self.lookup.cost(one_hot(ops)))]
+        return [(kernels_of(row), cost) for row, cost in self.ops(targets)]
 
     def hit(self, budget: float) -> tuple[Kernels, float]:
         """The generated architecture whose cost is nearest to a budget, over a fine scan of the range."""

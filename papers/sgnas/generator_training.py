@@ -16,6 +16,7 @@ from papers.sgnas.generator import Generator, arg_max_ops, gumbel_softmax, norma
 from papers.sgnas.lookup import Lookup, one_hot
 from papers.sgnas.losses import hardware_loss, margin_of
 from papers.sgnas.prior import PriorPool
+from papers.sgnas.sampling import trained_parameters
 
 
 def build_optimizer(generator: Generator, lr: float = 0.001) -> torch.optim.Adam:
@@ -65,10 +66,12 @@ def generator_loss(
     alpha: float,
     penalty: float,
     eta: float = 0.1,
+    active: str = "random",
 ) -> StepLosses:
     """L = CE(supernet(x; p), y) + L_hc(F(p), t) with p = Gumbel-softmax(generator(t, prior)), noise [T, L, 6, 4].
 
-    All targets go through the generator in one pass; their losses are averaged.
+    All targets go through the generator in one pass; their losses are averaged. active: how the supernet's paths were
+    sampled, which decides the code it knows an architecture under (see ``trained_parameters``).
     """
     device = x.device
     prior = torch.stack([pool.nearest(t) for t in targets]).to(device)
@@ -76,7 +79,7 @@ def generator_loss(
     p = gumbel_softmax(logits, tau, noise.to(device))
     margin = margin_of(lookup.unit, pool.low, pool.high)
     hardware = hardware_loss(lookup.cost(p), torch.tensor(targets, device=device), alpha, penalty, margin).mean()
-    losses = [label_smoothing_cross_entropy(frozen.soft(x, each), y, eta) for each in p]
+    losses = [label_smoothing_cross_entropy(frozen.soft(x, trained_parameters(each, active)), y, eta) for each in p]
     cross_entropy = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
     return StepLosses(cross_entropy, hardware, cross_entropy + hardware)
 
@@ -122,12 +125,13 @@ def fit_to_targets(
 def path_error(
     frozen: FrozenSupernet, ops: list[list[int]], batches: list | object, epoch: int = 0
 ) -> tuple[float, float]:
-    """(mean smoothed loss, top-1 error in percent) of one path over all batches of an epoch."""
+    """(mean smoothed loss, top-1 error in percent) of one path over all batches of an epoch and all processes."""
     counter: TopK | None = None
     for x, y in batches.epoch(epoch):  # type: ignore[attr-defined]
         counter = counter or TopK(x.device)
-        logits = frozen.path(x, ops)
-        counter.add(logits, y, label_smoothing_cross_entropy(logits, y))
+        if len(y):
+            logits = frozen.path(x, ops)
+            counter.add(logits, y, label_smoothing_cross_entropy(logits, y))
     assert counter is not None
     found = read(counter)
     return found.loss, found.top1_error

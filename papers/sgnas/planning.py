@@ -7,6 +7,7 @@ measured.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ import torch
 
 from common import distributed
 from common.data.class_folders import list_pictures
-from papers.sgnas import datasets
+from common.data.parts import take
+from common.errors import UserError
+from papers.sgnas import claims, datasets
 from papers.sgnas.architectures import Macro, macro_for
 from papers.sgnas.convert import source_and_target
 from papers.sgnas.describe import counts
 from papers.sgnas.generate import load_generator
+from papers.sgnas.generator_training import target_pool
 from papers.sgnas.lookup import cost_range, macs_table, one_hot
-from papers.sgnas.search import check_targets
+from papers.sgnas.losses import temperature
+from papers.sgnas.prepare import check_settings
+from papers.sgnas.provenance import provenance_of
+from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import (
     ConvertSettings,
     CostSettings,
@@ -32,6 +39,7 @@ from papers.sgnas.settings import (
     TrainSettings,
 )
 from papers.sgnas.supernet import load_supernet
+from papers.sgnas.train import learning_rate, training_batches
 
 # Seconds per 10^9 multiply-adds of one image: forward and backward of a path (or a derived network), forward and
 # backward of the soft supernet, forward with folded normalisation.
@@ -68,35 +76,48 @@ def plan_search(settings: SearchSettings, options: Any) -> list[str]:
     c, phases = settings, ("supernet", "generator")
     if options.section.startswith("search_"):
         phases = (options.section.removeprefix("search_"),)
-    check_targets(c)
-    images = datasets.open_set(c.dataset, "train", options)
+    checked = c if c.supernet or phases != ("generator",) else replace(c, supernet="FILE")
+    check_settings(checked, phases, options.given)
+    images, note = datasets.open_or_count(c.dataset, "train", options)
     opened = datasets.describe_set(c.dataset, images, c.macro)
-    split = datasets.split_indices(
-        c.dataset, len(images), c.train_portion, c.train_images, c.search_images, options.seed
-    )
-    train, held = map(len, split)
+    split = datasets.Split(c.train_portion, c.train_images, c.search_images)
+    given = provenance_of(Path(c.supernet)) if c.supernet else None
+    train, held = map(len, given.split.parts(images, c.search_images) if given else split.parts(images))
     macro, world = opened.macro, distributed.world_size()
     cheapest, dearest = cost_range(macs_table(macro))
     unit = "ms" if c.latency_table else "MFLOPs"
-    lines = [
+    lines = [note] if note else []
+    lines += [
         f"{c.dataset}: {train:,} images for the supernet, {held:,} for the generator, {opened.classes} classes",
         f"{macro.name} structure at {macro.input_size} pixels: {len(macro.layers)} layers, {cheapest:.1f} to "
         f"{dearest:.1f} MFLOPs; targets {c.low:g} to {c.high:g} {unit}",
+        f"{claims.space_size('codes'):,} codes of a layer, {claims.space_size('layer')} networks up to channel order; "
+        f"with {len(claims.MACROS['imagenet'].layers)} layers {claims.space_size('networks')}",
     ]
     path, soft = _typical(macro), _all(macro)
     seconds = 0.0
     if "supernet" in phases:
-        steps = -(-train // c.batch_size)
-        lines.append(f"phase 1: {c.supernet_epochs} x {steps} steps of {c.batch_size} images, {c.paths} paths each")
+        size = [claims.supernet_size(macro.name, opened.classes, what) for what in ("parameters", "entries")]
+        lines.append(f"supernet as the authors store it: {size[0]:,} parameters, {size[1]:,} entries")
+        shares, steps = c.parts or world, -(-train // c.batch_size)
+        lines.append(
+            f"phase 1: {c.supernet_epochs} x {steps} steps of {c.batch_size} images, {c.paths} paths "
+            f"each, normalised in {shares} share(s) of {-(-c.batch_size // shares)}; the authors' epochs are unknown"
+        )
         seconds += c.supernet_epochs * (train * c.paths * path * STEP + held * path * FORWARD)
     if "generator" in phases:
-        steps = -(-held // c.batch_size)
+        steps, targets = -(-held // c.batch_size), len(target_pool(c.low, c.high, c.target_step))
+        tau = [temperature(epoch, c.tau, c.tau_decay) for epoch in (0, c.generator_epochs - 1)]
         lines.append(
             f"phase 2: {c.generator_epochs} x {steps} steps of {c.batch_size} images, {c.targets_per_step} target(s) "
-            f"each; then {len(c.targets)} architectures"
+            f"each, of {targets} in turn; temperature {tau[0]:g} to {tau[1]:.3g}; then {len(c.targets)} architectures"
+        )
+        lines.append(
+            f"generator: {claims.generator_parameters():,} parameters as published, whose 32 epochs were "
+            f"{claims.generator_steps(32):,} steps, the last at temperature {temperature(31):.2f}"
         )
         seconds += c.generator_epochs * held * (c.targets_per_step * soft * SOFT + path * FORWARD)
-    share = c.batch_size // world
+    share = -(-c.batch_size // max(world, c.parts if "supernet" in phases else 1))
     peak = max(path if "supernet" in phases else 0.0, 2 * soft if "generator" in phases else 0.0)
     return [*lines, _time(seconds / world, _memory(macro, share, peak))]
 
@@ -104,27 +125,35 @@ def plan_search(settings: SearchSettings, options: Any) -> list[str]:
 def plan_train(settings: TrainSettings, options: Any) -> list[str]:
     """Training from scratch with a test after every epoch."""
     c = settings
-    images, test = datasets.open_set(c.dataset, "train", options), datasets.open_set(c.dataset, "test", options)
-    count = min(c.train_images or len(images), len(images))
+    check_ranges(c)
+    images, note = datasets.open_or_count(c.dataset, "train", options)
+    test, _ = datasets.open_or_count(c.dataset, "test", options)
+    images = take(images, c.train_images, "--train-images")
     kernels, macro = datasets.network_of(c.arch, c.dataset, images, c.macro)
     found = counts(kernels, macro, len(images.classes), c.se)
-    gmacs, steps = found["macs"] / 1e9, -(-count // c.batch_size)
-    seconds = c.epochs * gmacs * (count * STEP + len(test) * FORWARD)
+    steps, shares = len(training_batches(c, images, 0, torch.device("cpu"))), c.parts or distributed.world_size()
+    gmacs = found["macs"] / 1e9
+    seconds = c.epochs * gmacs * (len(images) * STEP + len(test) * FORWARD)
+    rates = [learning_rate(c, epoch, 0, steps) for epoch in (0, c.epochs - 1, c.epochs)]
     return [
+        *([note] if note else []),
         f"{c.arch}: {found['parameters']:,} parameters, {found['macs'] / 1e6:.1f} M multiply-adds",
-        f"{c.dataset}: {c.epochs} x {steps} steps of {c.batch_size} images, {c.optimizer}, {c.schedule} schedule; "
-        f"{len(test):,} test images after every epoch",
-        _time(seconds / distributed.world_size(), _memory(macro, c.batch_size // distributed.world_size(), gmacs)),
+        f"{c.dataset}: {c.epochs} x {steps:,} = {c.epochs * steps:,} steps of {c.batch_size} images, normalised in "
+        f"{shares} share(s) of {-(-c.batch_size // shares)}; {len(test):,} test images after every epoch",
+        f"{c.optimizer}, {c.schedule} schedule: rate {rates[0]:.6g} in the first epoch, {rates[1]:.6g} in the last, "
+        f"{rates[2]:.6g} after it",
+        _time(seconds / distributed.world_size(), _memory(macro, -(-c.batch_size // shares), gmacs)),
     ]
 
 
 def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
     """One pass over the test set."""
     c = settings
-    test = datasets.open_set(c.dataset, "test", options)
+    test, note = datasets.open_or_count(c.dataset, "test", options)
     kernels, macro = datasets.network_of(c.arch, c.dataset, test, c.macro)
     gmacs = counts(kernels, macro, c.classes or len(test.classes), c.se)["macs"] / 1e9
     return [
+        *([note] if note else []),
         f"{c.arch} on {len(test):,} test images of {c.dataset}, {macro.input_size} pixels, batches of {c.batch_size}",
         _time(len(test) * gmacs * FORWARD, _memory(macro, c.batch_size, gmacs / 4)),
     ]
@@ -133,8 +162,9 @@ def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
 def plan_evolve(settings: EvolveSettings, options: Any) -> list[str]:
     """One search per constraint; what is scored twice counts once, so this is the most it takes."""
     c = settings
-    images = datasets.open_set(c.dataset, "train", options)
-    macro = load_supernet(Path(c.supernet)).macro if c.supernet else datasets.macro_of(c.dataset, images, "auto")
+    if not c.supernet:
+        raise UserError("evolve needs a trained supernet: --supernet FOLDER/supernet.safetensors")
+    macro = load_supernet(Path(c.supernet)).macro
     scored = c.population * (1 + c.generations)
     gmacs = _typical(macro)
     return [

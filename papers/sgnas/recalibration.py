@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from common import distributed
+from common.batchnorm import average
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.supernet import Path, RowBatchNorm, Supernet
 
@@ -17,7 +17,7 @@ from papers.sgnas.supernet import Path, RowBatchNorm, Supernet
 def recalibrated(supernet: Supernet, path: Path, batches: Any, count: int) -> Supernet:
     """A copy whose running statistics, for what the path uses, are the plain average over ``count`` training batches.
 
-    The given supernet is not changed. Several processes average over the batches of all.
+    The given supernet is not changed. Each process normalises its share of a batch; the statistics are averaged.
     """
     fresh = copy.deepcopy(supernet).train()
     norms = [m for m in fresh.modules() if isinstance(m, RowBatchNorm | nn.BatchNorm2d)]
@@ -26,8 +26,9 @@ def recalibrated(supernet: Supernet, path: Path, batches: Any, count: int) -> Su
             break
         for norm in norms:  # weight 1 / (n + 1) for batch n: the running value is then the average so far
             norm.momentum = 1.0 / (number + 1)
-        fresh(x, path)
-    distributed.all_reduce_mean(b for b in fresh.buffers() if b.is_floating_point())
+        if len(x):
+            fresh(x, path)
+        average(fresh, len(x))
     return fresh.eval()
 
 

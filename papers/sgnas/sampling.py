@@ -1,4 +1,4 @@
-"""Paths for supernet training.
+"""Paths for supernet training, and the code under which a supernet so trained knows an architecture.
 
 Everything random comes in as ``draw(what, number, n)``, a permutation of range(n), so that stored draws can be
 replayed.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from papers.sgnas.architectures import KERNEL_SIZES, MIN_EXPANSION, SKIP, SUB_BLOCKS, Ops
 
@@ -78,3 +79,22 @@ def sample_paths(rng: np.random.RandomState, layers: int, count: int, active: st
         return rng.permutation(n).tolist()
 
     return [[order.next(number == 0, draw, active) for order in orders] for number in range(count)]
+
+
+def trained_code(ops: Ops, active: str) -> Ops:
+    """The code of the same network that training with ``active`` draws: ``prefix`` has only codes whose active
+    sub-blocks come first (in their order), ``sorted`` only ascending ones; with ``random`` every code is its own.
+    """
+    keys = {"random": lambda op: 0, "prefix": lambda op: op == SKIP, "sorted": lambda op: op}
+    return [sorted(row, key=keys[active]) for row in ops]  # stable
+
+
+def trained_parameters(p: torch.Tensor, active: str) -> torch.Tensor:
+    """``trained_code`` for architecture parameters p [L, 6, 4]: the rows of a layer in the order that their arg-max
+    codes would take. Gradients follow the rows; one-hot parameters give exactly the code.
+    """
+    if active == "random":
+        return p
+    codes = p.detach().argmax(-1)
+    order = (codes if active == "sorted" else codes == SKIP).to(torch.uint8).argsort(dim=-1, stable=True)
+    return p.gather(-2, order.unsqueeze(-1).expand_as(p))

@@ -10,21 +10,16 @@ Each phase can be resumed at any batch, and run alone from the other's output.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from common import distributed, seeds
-from common.device import autocast, pick_device
-from common.errors import UserError
+from common.device import autocast
 from common.records import write_json
 from common.runs import check_finite, open_run, say
 from common.schedules import cosine
-from papers.sgnas import datasets
-from papers.sgnas.architectures import Macro
 from papers.sgnas.describe import counts
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import LoadedGenerator, save_generator, table, table_to, write_architectures
@@ -38,85 +33,27 @@ from papers.sgnas.generator_training import (
     targets_of_step,
 )
 from papers.sgnas.latency import read_table
-from papers.sgnas.lookup import Lookup, cost_range, macs_table
+from papers.sgnas.lookup import Lookup, macs_table
 from papers.sgnas.losses import temperature
-from papers.sgnas.prior import PriorPool, make_pool, pool_from, read_pool
-from papers.sgnas.ranges import check_ranges
+from papers.sgnas.prepare import Setting, check_settings, prepare, prior_pool
+from papers.sgnas.prior import PriorPool
 from papers.sgnas.recalibration import judge
-from papers.sgnas.sampling import sample_paths
+from papers.sgnas.sampling import sample_paths, trained_code
 from papers.sgnas.settings import SearchSettings
 from papers.sgnas.supernet import Supernet, load_supernet, save_supernet
 from papers.sgnas.supernet_training import PathSGD, path_errors, supernet_gradients
 
 
-@dataclass
-class Setting:
-    """What both phases share."""
-
-    settings: SearchSettings
-    device: torch.device
-    precision: str
-    seed: int
-    macro: Macro
-    classes: int
-    train: datasets.Loader
-    validation: datasets.Loader
-    pinned: bool
-    pins: dict[str, str]
-
-
-def prepare(settings: SearchSettings, options: Any) -> Setting:
-    """Open the data and split it: the supernet's images, and those for training and choosing the generator."""
-    if not settings.low < settings.high:
-        raise UserError(f"--low {settings.low:g} is not below --high {settings.high:g}")
-    check_targets(settings)
-    device = pick_device(options)
-    distributed.setup()
-    images = datasets.open_set(settings.dataset, "train", options)
-    opened = datasets.describe_set(settings.dataset, images, settings.macro)
-    train, search = datasets.split_indices(
-        settings.dataset,
-        len(images),
-        settings.train_portion,
-        settings.train_images,
-        settings.search_images,
-        options.seed,
-    )
-    share = (datasets.per_process(settings.batch_size), options.seed, device)
-    return Setting(
-        settings,
-        device,
-        options.precision,
-        options.seed,
-        opened.macro,
-        opened.classes,
-        datasets.loader(settings.dataset, images.subset(train), *share, "search", "supernet", settings.workers),
-        datasets.loader(settings.dataset, images.subset(search), *share, "validation", "generator", settings.workers),
-        opened.pinned,
-        opened.pins,
-    )
-
-
-def check_targets(c: SearchSettings) -> None:
-    """Raises UserError for a setting out of range, and when the architectures wanted at the end lie where the
-    generator is not trained.
-    """
-    check_ranges(c)
-    if not c.targets:
-        raise UserError("no targets; give at least one, such as --targets 320")
-    for target in c.targets:
-        if not c.low <= target <= c.high:
-            raise UserError(
-                f"target {target:g} is outside the range {c.low:g} to {c.high:g} that the generator is trained for, "
-                f"where its answer saturates or turns round; change --targets, or widen --low and --high"
-            )
-
-
 def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
-    """Phase 1. Writes supernet.safetensors after every epoch (the last one counts, not the best)."""
+    """Phase 1, from fresh weights or those of ``--supernet``. Writes supernet.safetensors after every epoch (the last
+    one counts, not the best).
+    """
     c = s.settings
     weights = seeds.generator(s.seed, "supernet weights")
-    supernet = Supernet(s.macro, s.classes, c.bn_momentum, weights, c.switchable_bn).to(s.device)
+    supernet = Supernet(s.macro, s.classes, c.bn_momentum, weights, c.switchable_bn)
+    if c.supernet:
+        supernet.load_state_dict(given_supernet(s).state_dict())
+    supernet.to(s.device)
     optimizer = PathSGD(supernet, c.momentum, c.weight_decay, c.gradients)
     if state:
         supernet.load_state_dict(state["supernet"])
@@ -124,7 +61,6 @@ def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
     first, begin = state.get("epoch", 0), state.get("step", 0)
     total = state.get("loss", torch.zeros((), device=s.device)).to(s.device)
     horizon, layers = len(s.train) * c.cosine_epochs, len(s.macro.layers)
-    alone = distributed.world_size() == 1  # statistics inside an epoch are each process's own
     for epoch in range(first, c.supernet_epochs):
         supernet.train()
         batches = enumerate(s.train.epoch(epoch, begin), begin)
@@ -132,22 +68,31 @@ def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
             rng = seeds.numpy_rng(s.seed, "paths", epoch, step)
             paths = sample_paths(rng, layers, c.paths, c.active)
             with autocast(s.device, s.precision):
-                losses = supernet_gradients(supernet, x, y, paths, c.label_smoothing)
-            check_finite(torch.stack(losses).sum(), step=step, architecture=paths)
-            distributed.all_reduce_mean(p.grad for p in supernet.parameters())
+                losses = supernet_gradients(supernet, x, y, paths, c.label_smoothing, s.train.share_sizes(step))
+            loss = torch.stack(losses).mean()
+            distributed.all_reduce_mean([loss], weight=len(y))
+            check_finite(loss, step=step, architecture=paths)
+            distributed.reduce_gradients(supernet.parameters(), len(y))
             optimizer.step(cosine(c.learning_rate, 0.0, epoch * len(s.train) + step, horizon), paths)
-            total += torch.stack(losses).mean()
-            if alone and run.due():
+            total += loss
+            if run.due():
                 run.save(_supernet_state(epoch, step + 1, total, supernet, optimizer))
-        distributed.all_reduce_mean([total, *(b for b in supernet.buffers() if b.is_floating_point())])
-        loss, error = path_errors(supernet, s.validation, seeds.numpy_rng(s.seed, "validation paths", epoch), c.active)
+        rng = seeds.numpy_rng(s.seed, "validation paths", epoch)
+        loss, error = path_errors(supernet, s.validation, rng, c.active, epoch)
         run.log(**_row("supernet", epoch, float(total) / len(s.train), loss, error))
         total.zero_()
         begin = 0
         if run.writes:
-            save_supernet(run.folder, supernet, c.dataset)
+            save_supernet(run.folder, supernet, c.dataset, s.provenance.to_json())
         run.save(_supernet_state(epoch + 1, 0, total, supernet, optimizer))
+    if run.writes and not c.supernet_epochs:  # the given one, unchanged
+        save_supernet(run.folder, supernet, c.dataset, s.provenance.to_json())
     return supernet
+
+
+def given_supernet(s: Setting) -> Supernet:
+    """The supernet of ``--supernet``. Raises UserError where it is of another form."""
+    return load_supernet(Path(s.settings.supernet), s.macro, s.classes, s.settings.switchable_bn)
 
 
 def _supernet_state(epoch: int, step: int, loss: torch.Tensor, supernet: Supernet, sgd: PathSGD) -> dict[str, Any]:
@@ -172,28 +117,31 @@ def train_generator(
         best = state["best"]
     first, begin = state.get("epoch", 0), state.get("step", 0)
     sums = state.get("sums", torch.zeros(2, device=s.device)).to(s.device)
-    alone = distributed.world_size() == 1
     noise_shape = (c.targets_per_step, len(s.macro.layers), 6, 4)
     for epoch in range(first, c.generator_epochs):
         tau = temperature(epoch, c.tau, c.tau_decay)
-        batches = enumerate(s.validation.epoch(epoch, begin), begin)
+        batches = enumerate(s.search.epoch(epoch, begin), begin)
         for step, (x, y) in run.progress(batches, f"generator epoch {epoch}", initial=begin):
-            number = epoch * len(s.validation) + step
+            number = epoch * len(s.search) + step
             targets = targets_of_step(c.low, c.high, c.target_step, c.target_noise, c.targets_per_step, s.seed, number)
             noise = gumbel_noise(noise_shape, seeds.generator(s.seed, "gumbel", number))
-            with autocast(s.device, s.precision):
-                constants = (c.alpha, c.loss_penalty, c.label_smoothing)
-                losses = generator_loss(frozen, generator, lookup, pool, x, y, targets, tau, noise, *constants)
-            check_finite(losses.total.detach(), step=step, architecture=targets)
             adam.zero_grad()
-            losses.total.backward()
-            distributed.all_reduce_mean(p.grad for p in generator.parameters())
+            both = torch.zeros(2, device=s.device)
+            if len(y):
+                with autocast(s.device, s.precision):
+                    constants = (c.alpha, c.loss_penalty, c.label_smoothing, c.active)
+                    losses = generator_loss(frozen, generator, lookup, pool, x, y, targets, tau, noise, *constants)
+                losses.total.backward()
+                both = torch.stack([losses.cross_entropy, losses.hardware]).detach()
+            distributed.all_reduce_mean([both], weight=len(y))
+            check_finite(both.sum(), step=step, architecture=targets)
+            distributed.reduce_gradients(generator.parameters(), len(y))
             adam.step()
-            sums += torch.stack([losses.cross_entropy, losses.hardware]).detach()
-            if alone and run.due():
+            sums += both
+            if run.due():
                 run.save(_generator_state(epoch, step + 1, sums, generator, adam, best))
         middle = (c.low + c.high) / 2
-        ops = generate_ops(generator, pool, [middle], s.device)[0].tolist()
+        ops = trained_code(generate_ops(generator, pool, [middle], s.device)[0].tolist(), c.active)
         scored = judge(supernet, frozen, ops, s.train, c.recalibrate)
         loss, error = path_error(scored, ops, s.validation, epoch)
         fit = fit_to_targets(generator, lookup, pool, c.validation_step, c.alpha, c.loss_penalty)
@@ -206,8 +154,7 @@ def train_generator(
                 )
         if error < best["error"] and fit.total < c.accept_loss:
             best.update(error=error, average=weights, epoch=epoch)
-        distributed.all_reduce_mean([sums])
-        means = (sums / len(s.validation)).tolist()
+        means = (sums / len(s.search)).tolist()
         run.log(**_row("generator", epoch, means[0], loss, error, means[1], fit.total, fit.kendall, tau))
         sums.zero_()
         begin = 0
@@ -238,16 +185,11 @@ def search_supernet(settings: SearchSettings, options: Any) -> dict[str, Any]:
 
 def search_generator(settings: SearchSettings, options: Any) -> dict[str, Any]:
     """Phase 2 alone, from ``--supernet FILE``."""
-    if not settings.supernet:
-        raise UserError("a generator-only search needs a trained supernet: --supernet FOLDER/supernet.safetensors")
     return _search(settings, options, ("generator",))
 
 
 def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> dict[str, Any]:
-    if "generator" in phases and settings.generator_epochs < 1:
-        raise UserError("no generator epoch is wanted; set --generator-epochs to 1 or more, or use search-supernet")
-    if "supernet" in phases and settings.supernet_epochs < 1:
-        raise UserError("no supernet epoch is wanted; set --supernet-epochs to 1 or more, or use search-generator")
+    check_settings(settings, phases, options.given)
     s = prepare(settings, options)
     with open_run(options, settings, {"phases": list(phases), "data": s.pins, "pinned": s.pinned}) as run:
         if run.result is not None:
@@ -263,30 +205,13 @@ def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> 
         if "supernet" in phases and not in_generator:
             supernet = train_supernet(s, run, state)
         else:
-            file = Path(settings.supernet) if "supernet" not in phases else run.folder / "supernet.safetensors"
-            supernet = load_supernet(file, s.macro, s.classes, settings.switchable_bn).to(s.device)
+            own = run.folder / "supernet.safetensors"
+            supernet = load_supernet(own, s.macro, s.classes) if "supernet" in phases else given_supernet(s)
+            supernet.to(s.device)
         if pool is None:
             return run.finish({"metrics": {"supernet_parameters": sum(p.numel() for p in supernet.parameters())}})
         generator = train_generator(s, run, state if in_generator else {}, supernet, pool, lookup)
         return run.finish(conclude(s, run, generator, pool, lookup))
-
-
-def prior_pool(folder: Path, c: SearchSettings, lookup: Lookup) -> PriorPool:
-    """The pool named in the settings, the run's own, or a fresh one; checked against range and table."""
-    cheapest, dearest = cost_range(lookup)
-    if c.high < cheapest or c.low > dearest:
-        raise UserError(
-            f"targets {c.low:g} to {c.high:g} lie outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})"
-        )
-    own = folder / "prior_pool.json"
-    if c.prior_pool or own.exists():
-        pool = read_pool(Path(c.prior_pool) if c.prior_pool else own, c.low, c.high)
-        pool.check(c.low, c.high, lookup)
-        return pool
-    pool = make_pool(lookup, c.low, c.high, c.pool_size, np.random.RandomState(c.prior_seed), c.prior_tolerance)
-    if distributed.rank() == 0:
-        write_json(own, pool.to_json())
-    return pool_from(pool.to_json(), str(own))
 
 
 def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup: Lookup) -> dict[str, Any]:

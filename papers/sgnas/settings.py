@@ -20,15 +20,22 @@ class SearchSettings:
     """imagenet, cifar10, cifar100, tiny-imagenet-20, digits, or a folder of class folders or LMDBs."""
     macro: Literal["auto", "imagenet", "cifar", "tiny"] = "auto"
     """Macro structure: auto takes imagenet for pictures of any size, cifar for 32 x 32 sets."""
-    train_portion: float = 0.8
-    """Share of the training images for the supernet (the first ones of CIFAR in file order)."""
+    train_portion: float = 1.0
+    """Share of the training images for the supernet (the first ones of CIFAR in file order, where the authors' file
+    says 0.8); 1: all that --search-images leaves."""
     search_images: int = 50_000
-    """Images of the generator's split; 0: all that the supernet does not use (the README's rule)."""
+    """Images of the generator's split; 0: all that --train-portion leaves (the authors' README: 20 %)."""
     train_images: int = 0
-    """At most so many images for the supernet; 0: all."""
+    """At most so many images for the supernet; 0: all of its share."""
     batch_size: int = 128
+    """Images per step over all processes and parts."""
+    parts: int = 4
+    """Shares of a batch that are normalised apart, a multiple of the number of processes; the authors' four GPUs had 32
+    images each here, 128 on CIFAR. 0: one per process."""
     workers: int = 16
     supernet_epochs: int = 50
+    """An assumption: how long the authors trained it is not known. Their files say 1 (CIFAR) and 0 (ImageNet), both of
+    which stand for a supernet that was trained before; a user of their code took 50."""
     generator_epochs: int = 50
     paths: int = 4
     """Paths per batch, whose gradients are added up."""
@@ -70,7 +77,8 @@ class SearchSettings:
     prior_pool: str = ""
     """File of a prior pool; empty: draw one."""
     supernet: str = ""
-    """Trained supernet (supernet.safetensors of another run) for a generator-only search."""
+    """Trained supernet (supernet.safetensors of another run): a generator-only search uses it as it is, supernet
+    training starts from its weights."""
     latency_table: str = ""
     """File written by the latency command: targets are then milliseconds."""
     recalibrate: int = 0
@@ -103,8 +111,11 @@ class SweepSettings:
     prior_pool: str = ""
     step: float = 10.0
     supernet: str = ""
+    """Trained supernet whose error is shown as well."""
     dataset: str = ""
+    """The supernet's own set (empty: where it was when the supernet was trained)."""
     search_images: int = 2_000
+    """At most so many images to score on, all of them such as the supernet was not trained on; 0: all of those."""
     batch_size: int = 256
     recalibrate: int = 0
 
@@ -124,7 +135,10 @@ class TrainSettings:
     dropout: float = 0.2
     epochs: int = 500
     batch_size: int = 256
-    """Images per step over all processes."""
+    """Images per step over all processes and parts."""
+    parts: int = 4
+    """Shares of a batch that are normalised apart, a multiple of the number of processes; the authors' four GPUs had 64
+    images each here, 128 on CIFAR. 0: one per process."""
     workers: int = 8
     optimizer: Literal["rmsproptf", "sgd"] = "rmsproptf"
     learning_rate: float = 0.016
@@ -166,8 +180,10 @@ class EvolveSettings:
     """The compared family of methods: one evolutionary search per constraint on the same supernet."""
 
     supernet: str = ""
-    dataset: str = "imagenet"
+    dataset: str = ""
+    """The supernet's own set (empty: where it was when the supernet was trained)."""
     search_images: int = 2_000
+    """At most so many images to score on, all of them such as the supernet was not trained on; 0: all of those."""
     batch_size: int = 256
     targets: tuple[float, ...] = (275.0, 320.0, 365.0)
     tolerance: float = 2.0
@@ -235,6 +251,7 @@ class DrawSettings:
 
 CIFAR_SEARCH = {
     "dataset": "cifar100",
+    "train_portion": 0.8,
     "search_images": 0,
     "batch_size": 512,
     "supernet_epochs": 50,

@@ -3,8 +3,8 @@
 Block: 1x1 expansion c -> 6c, BN, ReLU6; six sub-blocks on consecutive groups of c channels, each with three depthwise
 convolutions of its own (3x3, 5x5, 7x7) or skip (zero); 1x1 projection 6c -> c'; one of six "switchable" normalisations,
 chosen by the number of skipped sub-blocks; residual. The expansion rate is the number of sub-blocks that are on.
-Ablation (sheet section 13): one normalisation in place of the six, whatever is skipped. That is the natural form; the
-paper's own is unpublished.
+Ablation: one normalisation in place of the six, whatever is skipped. That is the natural form; the paper's own is
+unpublished.
 
 The six sub-blocks' convolutions of one kernel size are stored as one tensor, so that equal kernels run as one
 convolution. The authors' dense convolution behind skip, multiplied by zero, is left out.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -178,13 +179,17 @@ class Supernet(nn.Module):
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def save_supernet(folder: pathlib.Path, supernet: Supernet, dataset: str) -> None:
-    """supernet.safetensors, and supernet.json that says which network it is."""
+def save_supernet(
+    folder: pathlib.Path, supernet: Supernet, dataset: str, provenance: dict[str, Any] | None = None
+) -> None:
+    """supernet.safetensors, and supernet.json that says which network it is and (``Provenance.to_json``) what it was
+    trained on.
+    """
     macro = supernet.macro
     about = {"schema": 1, "space": "sgnas", "macro": macro.name, "input_size": macro.input_size}
     save_weights(supernet, folder / "supernet.safetensors")
     form = {"classes": supernet.classes, "switchable_bn": supernet.switchable_bn}
-    write_json(folder / "supernet.json", {**about, **form, "dataset": dataset})
+    write_json(folder / "supernet.json", {**about, **form, "dataset": dataset, "provenance": provenance})
 
 
 def load_supernet(

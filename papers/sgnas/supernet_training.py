@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.batchnorm import PartStatistics, average
 from common.losses import TopK
 from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from common.training import read
@@ -28,15 +29,34 @@ def zero_gradients(supernet: Supernet) -> None:
 
 
 def supernet_gradients(
-    supernet: Supernet, x: torch.Tensor, y: torch.Tensor, paths: Sequence[Path], eta: float = 0.1
+    supernet: Supernet,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    paths: Sequence[Path],
+    eta: float = 0.1,
+    sizes: Sequence[int] = (),
 ) -> list[torch.Tensor]:
-    """Fresh gradients, summed over the paths (no division by their number); returns the detached losses."""
+    """Fresh gradients, summed over the paths (no division by their number); returns the detached losses.
+
+    sizes: images of the shares that x is cut into, each normalised by itself (none: one share). The gradient is that of
+    the mean loss over the images of x; running statistics become the mean over the shares of what each made of them.
+    An empty share, and x without images, add nothing.
+    """
     zero_gradients(supernet)
-    losses = []
-    for path in paths:
-        loss = smoothed_cross_entropy(supernet(x, path), y, eta)
-        loss.backward()
-        losses.append(loss.detach())
+    losses = [torch.zeros((), device=x.device) for _ in paths]
+    sizes = sizes or (len(y),)
+    together = PartStatistics(supernet) if len(sizes) > 1 else None
+    for images, labels in zip(x.split(list(sizes)), y.split(list(sizes)), strict=True):
+        for number, path in enumerate(paths if len(labels) else ()):
+            loss = smoothed_cross_entropy(supernet(images, path), labels, eta) * (len(labels) / len(y))
+            loss.backward()
+            losses[number] += loss.detach()
+        if together is not None:
+            together.collect(len(labels))
+    if together is None:
+        average(supernet, len(y))
+    else:
+        together.finish()
     return losses
 
 
@@ -117,17 +137,16 @@ class PathSGD:
 
 @torch.no_grad()
 def path_errors(
-    supernet: Supernet, batches: Any, rng: np.random.RandomState, active: str = "random"
+    supernet: Supernet, batches: Any, rng: np.random.RandomState, active: str = "random", epoch: int = 0
 ) -> tuple[float, float]:
-    """(mean smoothed loss, top-1 error in percent) over one epoch of batches, a different random path for each
-    batch.
-    """
+    """(mean smoothed loss, top-1 error in percent) over an epoch of batches, a different random path for each batch."""
     frozen = FrozenSupernet(supernet)
     counter = TopK(next(supernet.parameters()).device)
     count = len(batches)
     paths = sample_paths(rng, len(supernet.stages), count, active)
-    for path, (x, y) in zip(paths, batches.epoch(0)):
-        logits = frozen.path(x, path)
-        counter.add(logits, y, smoothed_cross_entropy(logits, y))
+    for path, (x, y) in zip(paths, batches.epoch(epoch), strict=True):
+        if len(y):
+            logits = frozen.path(x, path)
+            counter.add(logits, y, smoothed_cross_entropy(logits, y))
     found = read(counter)  # over all processes
     return found.loss, found.top1_error

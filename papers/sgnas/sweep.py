@@ -7,19 +7,19 @@ from typing import Any
 
 import torch
 
-from common.data.sources import Images
 from common.device import pick_device
-from common.errors import UserError
+from common.ranges import refuse_idle
 from common.records import write_figure
 from common.runs import open_run, say
 from papers.sgnas import datasets
-from papers.sgnas.architectures import ops_of
 from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import LoadedGenerator, load_generator
 from papers.sgnas.generator_training import kendall, path_error, target_pool
 from papers.sgnas.losses import hardware_loss
+from papers.sgnas.provenance import provenance_of
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.recalibration import judge
+from papers.sgnas.sampling import trained_code
 from papers.sgnas.settings import SweepSettings
 from papers.sgnas.supernet import load_supernet
 
@@ -41,35 +41,34 @@ def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
     error_of = None
     extra: dict[str, Any] = {}
     if c.supernet:
-        if not c.dataset:
-            raise UserError("scoring with a supernet needs --dataset as well")
         device = pick_device(options)
-        images = datasets.open_set(c.dataset, "train", options)
-        train, held = datasets.split_indices(c.dataset, len(images), 0.8, 0, c.search_images, options.seed)
+        trained = provenance_of(Path(c.supernet))
+        name = c.dataset or trained.dataset
+        images = datasets.open_set(name, "train", options)
+        trained.check_set(name, images)
         supernet = load_supernet(Path(c.supernet), loaded.macro, len(images.classes)).to(device).eval()
-        batches = datasets.loader(c.dataset, images.subset(held), c.batch_size, options.seed, device, "test", "sweep")
+        seen, held = trained.split.parts(images, c.search_images)
+        batches = datasets.loader(name, held, c.batch_size, options.seed, device, "test", "sweep")
         training = datasets.loader(
-            c.dataset,
-            images.subset(train),
-            datasets.per_process(min(c.batch_size, len(train))),
-            options.seed,
-            device,
-            "search",
-            "recalibrate",
+            name, seen, min(c.batch_size, len(seen)), options.seed, device, "search", "recalibrate"
         )
         frozen = FrozenSupernet(supernet)
-        extra = {"data": images.pins, "pinned": images.pinned} if isinstance(images, Images) else {}
+        extra = {"data": images.pins, "pinned": images.pinned, "trained_on": trained.to_json()}
 
-        def error_of(ops: list[list[int]]) -> float:
+        def error_of(generated: list[list[int]]) -> float:
+            ops = trained_code(generated, trained.active)
             return path_error(judge(supernet, frozen, ops, training, c.recalibrate), ops, batches)[1]
 
+    else:
+        needs = dict.fromkeys(("dataset", "search_images", "batch_size", "recalibrate"), "--supernet FILE")
+        refuse_idle(c, needs, options.given or frozenset())
     with open_run(options, c, extra) as run:
         if run.result is not None:
             return run.result
         run.load()
         rows = []
-        for target, (kernels, cost) in zip(targets, loaded.kernels(targets)):
-            error = error_of(ops_of(kernels)) if error_of else None
+        for target, (ops, cost) in zip(targets, loaded.ops(targets)):
+            error = error_of(ops) if error_of else None
             rows.append({"target": target, "obtained": cost, "supernet_top1_error_percent": error})
             run.log("sweep", **rows[-1])
             say(

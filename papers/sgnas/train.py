@@ -8,6 +8,7 @@ import torch
 
 from common import distributed, seeds
 from common.checkpoints import save_weights
+from common.data.parts import in_file_order, take
 from common.device import pick_device
 from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
@@ -41,9 +42,12 @@ def build_optimizer(network: torch.nn.Module, c: TrainSettings) -> torch.optim.O
     return RMSpropTF(groups, lr=c.learning_rate, alpha=0.9, eps=0.001, momentum=c.momentum)
 
 
-def average_statistics(tensors: dict[str, torch.Tensor]) -> None:
-    """Give all processes the mean of their running statistics, as each has normalised batches of its own."""
-    distributed.all_reduce_mean(tensor for name, tensor in tensors.items() if ".running_" in name)
+def training_batches(c: TrainSettings, images: Any, seed: int, device: torch.device) -> datasets.Loader:
+    """The epochs of training. A last, smaller batch is left out, as the authors do on ImageNet; on CIFAR it counts."""
+    last = not in_file_order(images)
+    return datasets.loader(
+        c.dataset, images, c.batch_size, seed, device, "scratch", "train", c.workers, last, shares=c.parts
+    )
 
 
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
@@ -54,10 +58,9 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     if c.epochs < 1:
         raise UserError(f"--epochs must be at least 1, not {c.epochs}")
     distributed.setup()
-    device, batch = pick_device(options), datasets.per_process(c.batch_size)
+    device = pick_device(options)
     images, test = datasets.open_set(c.dataset, "train", options), datasets.open_set(c.dataset, "test", options)
-    if c.train_images:
-        images = images.subset(range(min(c.train_images, len(images))))
+    images = take(images, c.train_images, "--train-images")
     kernels, macro = datasets.network_of(c.arch, c.dataset, images, c.macro)
     classes = len(images.classes)
     extra = {
@@ -73,20 +76,18 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
         network = Network(*build, seeds.generator(options.seed, "weights")).to(device)
         optimizer = build_optimizer(network, c)
         ema = EMA(network, c.ema) if c.ema else None
-        drop_last = not datasets.in_file_order(c.dataset)
-        batches = datasets.loader(
-            c.dataset, images, batch, options.seed, device, "scratch", "train", c.workers, drop_last
-        )
+        batches = training_batches(c, images, options.seed, device)
         tests = datasets.loader(c.dataset, test, 256, options.seed, device, "test", "test", c.workers)
         counter, steps = TopK(device), len(batches)
-        best: dict[str, Any] = {"error": float("inf"), "epoch": -1, "weights": None, "top5": 100.0}
+        best: dict[str, Any] = {"error": float("inf"), "epoch": -1, "weights": None, "top5": None}
+        last = None
         first = begin = 0
         if state := run.load():
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
             if ema is not None:
                 ema.load_state_dict(state["ema"])
-            best, first, begin = state["best"], state["epoch"], state["step"]
+            best, last, first, begin = state["best"], state["last"], state["epoch"], state["step"]
             counter.restore(state["counter"])
         else:
             torch.manual_seed(seeds.integer(options.seed, "dropout", 0))
@@ -97,6 +98,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
                 "optimizer": optimizer.state_dict(),
                 "ema": ema.state_dict() if ema else None,
                 "best": dict(best),
+                "last": last,
                 "counter": counter.state(),
                 "epoch": epoch,
                 "step": step,
@@ -111,15 +113,12 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
 
         test_loss = loss_of if c.smoothed_test_loss else torch.nn.functional.cross_entropy
         judged = Network(*build).to(device) if ema else network
-        alone = distributed.world_size() == 1  # statistics and dropout inside an epoch are each process's own
         for epoch in range(first, c.epochs):
             network.train()
-            if not alone:
-                torch.manual_seed(seeds.integer(options.seed, "dropout", distributed.rank(), epoch))
             rate(begin, epoch)
             progress = train_steps(
                 network,
-                run.progress(batches.epoch(epoch, begin), f"epoch {epoch}", initial=begin),
+                run.progress(batches.shares(epoch, begin), f"epoch {epoch}", initial=begin),
                 optimizer,
                 loss_of,
                 ema=ema,
@@ -127,18 +126,19 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
                 precision=options.precision,
                 start_step=begin,
                 counter=counter,
+                seed=options.seed,
+                epoch=epoch,
             )
             for done in progress:
                 rate(done, epoch)
-                if alone and run.due():
+                if run.due():
                     run.save(snapshot(epoch, done))
             trained = read(counter)
             counter, begin = TopK(device), 0
-            average_statistics(network.state_dict())
             if ema is not None:
-                average_statistics(ema.values)
                 ema.copy_to(judged)
             tested = evaluate(judged, tests.epoch(0), device, options.precision, loss=test_loss)
+            last = tested.top1_error
             if tested.top1_error < best["error"]:
                 weights = {name: tensor.clone() for name, tensor in judged.state_dict().items()}
                 best = {"error": tested.top1_error, "top5": tested.top5_error, "epoch": epoch, "weights": weights}
@@ -152,8 +152,6 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
                 test_top5_error_percent=tested.top5_error,
             )
             run.save(snapshot(epoch + 1, 0))
-        if best["weights"] is None:
-            raise UserError("no epoch was run; set --epochs to 1 or more")
         network.load_state_dict(best["weights"])
         if distributed.rank() == 0:
             save_weights(Published(network), run.folder / "weights.safetensors")
@@ -161,7 +159,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
         metrics = {
             "top1_error_percent": best["error"],
             "top5_error_percent": best["top5"],
-            "last_top1_error_percent": tested.top1_error if first < c.epochs else best["error"],
+            "last_top1_error_percent": last,
             "best_epoch": best["epoch"],
             **found,
         }

@@ -126,13 +126,6 @@ def test_which_part_is_which(tmp_path):
         open_images(str(folder), "test")
 
 
-def test_a_class_may_be_called_train(tmp_path):
-    folder = fill(tmp_path / "own", classes=("car", "test", "train"))
-    for split, count in (("train", 12), ("test", 3)):
-        opened = open_images(str(folder), split)
-        assert len(opened) == count and opened.classes == ("car", "test", "train")
-
-
 def test_test_pictures_without_classes_are_no_test_set(tmp_path):
     """ImageNet's test pictures lie flat, Tiny-ImageNet's in one folder ``images``: nobody knows their classes."""
     for part in ("train", "val"):

@@ -21,12 +21,13 @@ from papers.sgnas.losses import hardware_loss, margin_of
 from papers.sgnas.network import Network, to_published
 from papers.sgnas.supernet import Supernet, save_supernet
 
-FLAGS = (
-    "--dataset digits --macro tiny --train-images 32 --search-images 32 --batch-size 16 --supernet-epochs 1 "
+DATA = "--dataset digits --macro tiny --train-images 32 --search-images 32 --batch-size 16".split()
+PHASE_1 = "--supernet-epochs 1 --learning-rate 0.01".split()
+PHASE_2 = (
     "--generator-epochs 1 --low 2.5 --high 5 --target-step 0.25 --target-noise 0.1 --validation-step 0.5 "
-    "--alpha 0.3 --accept-loss 99 --prior-tolerance 0.2 --targets 3 4 --width 8 --learning-rate 0.01"
-)
-SMALL = FLAGS.split()
+    "--alpha 0.3 --accept-loss 99 --prior-tolerance 0.2 --targets 3 4 --width 8"
+).split()
+SMALL = [*DATA, *PHASE_1, *PHASE_2]
 RANGE = "--low 0.8 --high 1.2 --target-step 0.05 --target-noise 0.01 --validation-step 0.1 --alpha 20"
 PAPER = "--profile paper --epochs 1 --batch-size 4 --workers 0 --warmup-epochs 0"
 
@@ -70,8 +71,8 @@ def tree(tmp_path_factory):
 def test_plans_run_nothing(searched, tree, tmp_path, capsys):
     plans = {
         "search": ["--profile", "smoke"],
-        "search-supernet": SMALL,
-        "search-generator": SMALL,
+        "search-supernet": [*DATA, *PHASE_1],
+        "search-generator": [*DATA, *PHASE_2],
         "train": ["--dataset", "digits", "--arch", searched / "architecture.json"],
         "evaluate": ["--dataset", "digits", "--arch", searched / "architecture.json"],
         "evolve": ["--supernet", searched, "--dataset", "digits", "--targets", "3", "4"],
@@ -86,14 +87,14 @@ def test_plans_run_nothing(searched, tree, tmp_path, capsys):
         assert "no estimate" not in text, verb
         assert "packed" in text if verb == "convert-lmdb" else "on one CPU core" in text, verb
     assert list(tmp_path.iterdir()) == []
-    command("search-generator", *SMALL, "--plan")
+    command("search-generator", *DATA, *PHASE_2, "--plan")
     assert "phase 2: 1 x 2 steps of 16 images" in (text := capsys.readouterr().out) and "phase 1" not in text
     assert "32 images for the supernet, 32 for the generator" in text
 
 
 def test_plan_counts_the_work(capsys):
     for images, steps in ((2_000, 125), (20_000, 200)):  # the digits have 3,200 images for the supernet
-        command("search-supernet", *SMALL, "--supernet-epochs", 50, "--train-images", images, "--plan")
+        command("search-supernet", *DATA, "--supernet-epochs", 50, "--train-images", images, "--plan")
         assert f"phase 1: 50 x {steps} steps of 16 images, 4 paths each" in capsys.readouterr().out
 
 
@@ -185,11 +186,15 @@ def test_target_outside_the_range(searched, tmp_path, capsys):
 
 def test_pools_and_generators_that_do_not_belong(searched, tmp_path, capsys):
     pool = searched / "prior_pool.json"
-    line = mistake(capsys, "search", *SMALL, "--prior-pool", pool, "--high", 5.5, "--out", tmp_path / "a")
+    flags = [*SMALL, "--prior-pool", pool]
+    assert "--prior-tolerance 0.2 does nothing here" in mistake(capsys, "search", *flags, "--out", tmp_path / "a")
+    at = flags.index("--prior-tolerance")
+    flags = flags[:at] + flags[at + 2 :]
+    line = mistake(capsys, "search", *flags, "--high", 5.5, "--out", tmp_path / "a")
     assert "prior pool was made for 2.5 to 5, the settings say 2.5 to 5.5" in line
     content = json.loads(pool.read_text())
     write_json(tmp_path / "p.json", {**content, "table": "0123456789abcdef"})
-    line = mistake(capsys, "search", *SMALL, "--prior-pool", tmp_path / "p.json", "--out", tmp_path / "b")
+    line = mistake(capsys, "search", *flags, "--prior-pool", tmp_path / "p.json", "--out", tmp_path / "b")
     assert "made for another look-up table" in line
     write_json(tmp_path / "generator.json", {"space": "darts"})
     assert "is not a generator of space" in mistake(
@@ -205,11 +210,14 @@ def test_pools_and_generators_that_do_not_belong(searched, tmp_path, capsys):
 
 def test_supernets_and_times_that_do_not_belong(searched, tmp_path, capsys):
     save_supernet(tmp_path, Supernet(MACROS["tiny"], 7), "digits")
-    line = mistake(capsys, "search-generator", *SMALL, "--supernet", tmp_path, "--out", tmp_path / "a")
+    about = json.loads((tmp_path / "supernet.json").read_text())
+    trained_on = json.loads((searched / "supernet.json").read_text())["provenance"]
+    write_json(tmp_path / "supernet.json", {**about, "provenance": trained_on})
+    line = mistake(capsys, "search-generator", *DATA, *PHASE_2, "--supernet", tmp_path, "--out", tmp_path / "a")
     assert "is a supernet of the tiny structure at 32 pixels, 7 classes" in line
     line = mistake(capsys, "cost", "--search", searched, "--out", tmp_path / "b")
     assert "no run of search-generator" in line
-    command("search-generator", *SMALL, "--supernet", searched, "--out", tmp_path / "alone")
+    command("search-generator", *DATA, *PHASE_2, "--supernet", searched, "--out", tmp_path / "alone")
     command("cost", "--search", tmp_path / "alone", "--repeats", 1, "--macro", "tiny", "--out", tmp_path / "c")
     rows = json.loads((tmp_path / "c" / "cost.json").read_text())["rows"]
     seconds = json.loads((tmp_path / "alone" / "timing.json").read_text())["seconds"]

@@ -1,43 +1,37 @@
-"""Two gloo processes equal one process that accumulates the same two batches (normalisation is per part), exactly."""
+"""Two gloo processes equal one process that takes the same batches in two parts: weights, statistics, tested errors.
+
+A batch that does not divide is shared out unevenly, the last, smaller one too; killed and resumed runs end alike.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from common import seeds
+from common.architecture import save_architecture
 from common.checkpoints import load_tensors
-from common.cli import RunOptions
-from common.losses import label_smoothing_cross_entropy
-from common.schedules import cosine
-from papers.sgnas import datasets
+from common.cli import main
+from papers.sgnas.__main__ import VERBS
 from papers.sgnas.architectures import MACROS
-from papers.sgnas.frozen import FrozenSupernet
-from papers.sgnas.generator import Generator, gumbel_noise
-from papers.sgnas.generator_training import build_optimizer, generator_loss, targets_of_step
-from papers.sgnas.lookup import macs_table
-from papers.sgnas.network import Network, to_published
-from papers.sgnas.prior import read_pool
-from papers.sgnas.sampling import sample_paths
-from papers.sgnas.supernet import Supernet, load_supernet
-from papers.sgnas.supernet_training import PathSGD, supernet_gradients
+from papers.sgnas.supernet import Supernet
+from papers.sgnas.supernet_training import supernet_gradients
 
-ROOT = Path(__file__).resolve().parents[2]
-SEED, BATCH, IMAGES = 5, 16, 64
+SEED, IMAGES = 5, 44  # batches of 29 and 15 images, of which one process has 15 and 8, the other 14 and 7
 SEARCH = (
-    f"--dataset digits --macro tiny --train-images {IMAGES} --search-images {IMAGES} --batch-size {BATCH} "
+    f"--dataset digits --macro tiny --train-images {IMAGES} --search-images {IMAGES} --batch-size 29 "
     "--supernet-epochs 1 --cosine-epochs 1 --generator-epochs 1 --learning-rate 0.01 --low 2.5 --high 5 "
     "--target-step 0.25 --target-noise 0.1 --validation-step 0.5 --alpha 0.3 --accept-loss 99 --prior-tolerance 0.2 "
     "--targets 3 4 --width 8"
 )
 KERNELS = [[3, 5], [7, 3, 3], [5], [3, 3], [5, 7]]
 TRAIN = (
-    f"--dataset digits --macro tiny --train-images {IMAGES} --no-se --activation relu --bn-momentum 0.1 --epochs 1 "
-    f"--batch-size {BATCH} --optimizer sgd --learning-rate 0.05 --weight-decay 4e-4 --schedule cosine --ema 0 "
-    "--warmup-epochs 0 --dropout 0"
+    f"--dataset digits --macro tiny --train-images {IMAGES} --no-se --activation relu --bn-momentum 0.1 --epochs 2 "
+    "--batch-size 29 --optimizer sgd --learning-rate 0.05 --weight-decay 4e-4 --schedule cosine --ema 0.5 "
+    "--warmup-epochs 0"
 )
 
 
@@ -50,128 +44,129 @@ def _one_thread(one_thread):
 def launch(two_processes):
     """Run a command of this paper in two processes; the standard errors."""
 
-    def run(arguments: list[str]) -> list[str]:
-        return two_processes(["-m", "papers.sgnas", *arguments, "--device", "cpu", "--seed", str(SEED)])
+    def run(arguments: list[str], **more) -> list[str]:
+        return two_processes(["-m", "papers.sgnas", *arguments, "--device", "cpu", "--seed", str(SEED)], **more)
 
     return run
 
 
-def parts(images, kind: str, stream: str) -> list[list]:
-    """The batches of each of two processes."""
-    augmentation = datasets.augmentation("digits", images.size)
-    share = {"augment": True, "world": 2}
-    loaders = [
-        datasets.Batches(images, BATCH // 2, augmentation, SEED, True, False, "cpu", stream, rank=rank, **share)
-        for rank in range(2)
-    ]
-    return [list(batches.epoch(0)) for batches in loaders]
-
-
-def averaged(tensors: list[list[torch.Tensor]]) -> list[torch.Tensor]:
-    return [(first + second) / 2 for first, second in zip(*tensors)]
+def alone(*arguments: object) -> None:
+    main("sgnas", VERBS, [str(a) for a in (*arguments, "--device", "cpu", "--seed", SEED)])
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory, launch):
-    folder = tmp_path_factory.mktemp("two") / "search"
-    launch(["search", *SEARCH.split(), "--out", str(folder)])
-    return folder
+def architecture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("two") / "a.json"
+    save_architecture(path, "sgnas", {"kernels": KERNELS, "macro": "tiny"})
+    return str(path)
 
 
-@pytest.fixture(scope="module")
-def sets():
-    options = RunOptions(seed=SEED)
-    images, test = datasets.open_set("digits", "train", options), datasets.open_set("digits", "test", options)
-    train, held = datasets.split_indices("digits", len(images), 0.8, IMAGES, IMAGES, SEED)
-    return images, images.subset(train), images.subset(held), test
+def equal_weights(one: Path, two: Path) -> None:
+    first, second = load_tensors(one), load_tensors(two)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        if name == "tail.0.bias":  # of the generator: its gradient is rounding noise, which Adam turns into steps
+            continue
+        torch.testing.assert_close(tensor, second[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_supernet_phase(searched, sets):
-    copies = [Supernet(MACROS["tiny"], 10, 0.1, seeds.generator(SEED, "supernet weights")).train() for _ in range(2)]
-    optimizers = [PathSGD(copy, 0.9, 4e-4) for copy in copies]
-    steps = list(zip(*parts(sets[1], "search", "supernet")))
-    assert len(steps) == IMAGES // BATCH
-    for step, batches in enumerate(steps):
-        paths = sample_paths(seeds.numpy_rng(SEED, "paths", 0, step), 5, 4)
-        gradients = []
-        for copy, (x, y) in zip(copies, batches):
-            supernet_gradients(copy, x, y, paths)
-            gradients.append([p.grad.clone() for p in copy.parameters()])
-        for copy, optimizer in zip(copies, optimizers):
-            for parameter, gradient in zip(copy.parameters(), averaged(gradients)):
-                parameter.grad.copy_(gradient)
-            optimizer.step(cosine(0.01, 0.0, step, len(steps)), paths)
-    expected = {name: t.clone() for name, t in copies[0].state_dict().items()}
-    for (name, _), mean in zip(copies[0].named_buffers(), averaged([list(c.buffers()) for c in copies])):
-        if mean.is_floating_point() and "num_batches" not in name:
-            expected[name] = mean
-    found = load_tensors(searched / "supernet.safetensors")
-    assert json.loads((searched / "result.json").read_text())["processes"] == 2
-    for name, tensor in found.items():
-        assert torch.equal(tensor, expected[name]), name
+def equal_histories(one: Path, two: Path) -> None:
+    rows = [list(csv.DictReader((folder / "history.csv").open())) for folder in (one, two)]
+    assert len(rows[0]) == len(rows[1])
+    for first, second in zip(*rows):
+        for column, value in first.items():
+            if column == "phase" or not value:
+                assert value == second[column]
+            else:
+                assert float(value) == pytest.approx(float(second[column]), rel=1e-3, abs=1e-3), column
 
 
-def test_generator_phase(searched, sets):
-    frozen = FrozenSupernet(load_supernet(searched).eval())
-    lookup, pool = macs_table(MACROS["tiny"]), read_pool(searched / "prior_pool.json")
-    generator = Generator(10, 8, 5, seeds.generator(SEED, "generator weights"))
-    adam = build_optimizer(generator)
-    for step, batches in enumerate(zip(*parts(sets[2], "validation", "generator"))):
-        targets = targets_of_step(2.5, 5.0, 0.25, 0.1, 1, SEED, step)
-        noise = gumbel_noise((1, 5, 6, 4), seeds.generator(SEED, "gumbel", step))
-        gradients = []
-        for x, y in batches:
-            adam.zero_grad()
-            generator_loss(frozen, generator, lookup, pool, x, y, targets, 5.0, noise, 0.3, 1.2).total.backward()
-            gradients.append([p.grad.clone() for p in generator.parameters()])
-        for parameter, gradient in zip(generator.parameters(), averaged(gradients)):
-            parameter.grad.copy_(gradient)
-        adam.step()
-    found = load_tensors(searched / "generator.safetensors")
-    for name, tensor in generator.state_dict().items():
-        assert torch.equal(tensor, found[name]), name
+def test_search(tmp_path, launch):
+    launch(["search", *SEARCH.split(), "--out", str(tmp_path / "two")])
+    alone("search", *SEARCH.split(), "--parts", 2, "--out", tmp_path / "one")
+    for name in ("supernet.safetensors", "generator.safetensors"):
+        equal_weights(tmp_path / "one" / name, tmp_path / "two" / name)
+    equal_histories(tmp_path / "one", tmp_path / "two")
+    assert json.loads((tmp_path / "two" / "result.json").read_text())["processes"] == 2
+    alone("search-supernet", *SEARCH.partition("--generator-epochs")[0].split(), "--out", tmp_path / "whole")
+    weights = [load_tensors(tmp_path / n / "supernet.safetensors")["first.bn.running_var"] for n in ("one", "whole")]
+    assert not torch.allclose(*weights)  # parts are normalised apart
 
 
-def test_training_and_evaluation(sets, tmp_path, launch):
-    from common.architecture import save_architecture
-
-    save_architecture(tmp_path / "a.json", "sgnas", {"kernels": KERNELS, "macro": "tiny"})
-    launch(["train", *TRAIN.split(), "--arch", str(tmp_path / "a.json"), "--out", str(tmp_path / "train")])
-    build = (MACROS["tiny"], KERNELS, 10, False, "relu", 0.1, 0.0)
-    copies = [Network(*build, seeds.generator(SEED, "weights")).train() for _ in range(2)]
-    rule = {"momentum": 0.9, "weight_decay": 4e-4, "foreach": True}
-    optimizers = [torch.optim.SGD(copy.parameters(), 0.05, **rule) for copy in copies]
-    steps = list(zip(*parts(sets[0].subset(range(IMAGES)), "scratch", "train")))
-    for step, batches in enumerate(steps):
-        gradients = []
-        for copy, (x, y) in zip(copies, batches):
-            copy.zero_grad()
-            label_smoothing_cross_entropy(copy(x), y, 0.1).backward()
-            gradients.append([p.grad.clone() for p in copy.parameters()])
-        for copy, optimizer in zip(copies, optimizers):
-            for parameter, gradient in zip(copy.parameters(), averaged(gradients)):
-                parameter.grad.copy_(gradient)
-            optimizer.param_groups[0]["lr"] = cosine(0.05, 0.0, step, len(steps))
-            optimizer.step()
-    state = copies[0].state_dict()
-    for name, other in copies[1].state_dict().items():
-        if ".running_" in name:
-            state[name] = (state[name] + other) / 2
-    expected = to_published(state, copies[0])
-    for name, tensor in load_tensors(tmp_path / "train" / "weights.safetensors").items():
-        assert torch.equal(tensor, expected[name]), name
-
-    weights = str(tmp_path / "train" / "weights.safetensors")
-    arguments = ["evaluate", "--dataset", "digits", "--no-se", "--activation", "relu"]
-    launch([*arguments, "--arch", str(tmp_path / "a.json"), "--checkpoint", weights, "--out", str(tmp_path / "e")])
-    trained, evaluated = (json.loads((tmp_path / n / "result.json").read_text())["metrics"] for n in ("train", "e"))
-    assert evaluated["images"] == len(sets[3])  # every image once, whatever the number of processes
+def test_training_and_evaluation(architecture, tmp_path, launch):
+    flags = [*TRAIN.split(), "--dropout", "0", "--arch", architecture]
+    launch(["train", *flags, "--out", str(tmp_path / "two")])
+    alone("train", *flags, "--parts", 2, "--out", tmp_path / "one")
+    equal_weights(tmp_path / "one" / "weights.safetensors", tmp_path / "two" / "weights.safetensors")
+    equal_histories(tmp_path / "one", tmp_path / "two")
+    weights = str(tmp_path / "two" / "weights.safetensors")
+    launch(
+        [
+            "evaluate",
+            "--dataset",
+            "digits",
+            "--arch",
+            architecture,
+            "--checkpoint",
+            weights,
+            "--out",
+            str(tmp_path / "e"),
+        ]
+    )
+    trained, evaluated = (json.loads((tmp_path / n / "result.json").read_text())["metrics"] for n in ("two", "e"))
+    assert evaluated["images"] == 1000  # every image once, whatever the number of processes
     assert evaluated["top1_error_percent"] == trained["top1_error_percent"]
 
 
-def test_batch_that_cannot_be_shared(monkeypatch):
-    from common.errors import UserError
+def test_killed_and_resumed_with_dropout(architecture, tmp_path, launch, two_processes):
+    """The state is saved after every step; the run ends inside the second epoch and goes on."""
+    flags = [*TRAIN.split(), "--dropout", "0.5", "--arch", architecture]
+    launch(["train", *flags, "--out", str(tmp_path / "whole")])
+    broken = [
+        "-c",
+        "import os, sys\nfrom common.runs import Run\nsave, count = Run.save, []\n"
+        "def stop(self, state):\n    save(self, state); count.append(1)\n    if len(count) == 4: os._exit(9)\n"
+        "Run.save = stop\nfrom common.cli import main\nfrom papers.sgnas.__main__ import VERBS\n"
+        "main('sgnas', VERBS, sys.argv[1:])",
+    ]
+    command = ["train", *flags, "--out", str(tmp_path / "run"), "--device", "cpu", "--seed", str(SEED)]
+    with pytest.raises(AssertionError):  # they end with status 9
+        two_processes([*broken, *command], NAS_SAVE_EVERY_S="0")
+    assert list((tmp_path / "run" / "state").glob("*.pt")) and not (tmp_path / "run" / "finished.json").exists()
+    launch(command[:-4])
+    for name in ("weights.safetensors", "history.csv", "result.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(UserError, match="batch size 16 is not divisible by 3 processes"):
-        datasets.per_process(16)
+
+def test_shares_of_one_batch():
+    """The gradient is the mean over images and the statistics the mean over shares, whatever the shares' sizes."""
+    x, y = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    paths = [[[0, 1, 3, 3, 3, 3]] * 5, [[2, 3, 3, 0, 3, 1]] * 5]
+
+    def fresh() -> Supernet:
+        return Supernet(MACROS["tiny"], 10, 0.1, torch.Generator().manual_seed(1)).train()
+
+    together = fresh()
+    losses = supernet_gradients(together, x, y, paths, sizes=(3, 2, 0))
+    parts = [fresh(), fresh()]
+    alone = [supernet_gradients(p, x[s], y[s], paths) for p, s in zip(parts, (slice(0, 3), slice(3, 5)))]
+    for number, loss in enumerate(losses):
+        torch.testing.assert_close(loss, 0.6 * alone[0][number] + 0.4 * alone[1][number])
+    for whole, first, second in zip(together.parameters(), *(p.parameters() for p in parts)):
+        torch.testing.assert_close(whole.grad, 0.6 * first.grad + 0.4 * second.grad, rtol=1e-4, atol=1e-6)
+    for (name, whole), first, second in zip(together.named_buffers(), *(p.buffers() for p in parts)):
+        if "running" in name:
+            torch.testing.assert_close(whole, 0.6 * first + 0.4 * second, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("verb", ["search-supernet", "train"])
+def test_parts_that_cannot_be_shared(architecture, tmp_path, monkeypatch, capsys, verb):
+    from common import distributed
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "setup", lambda: None)
+    monkeypatch.setattr(distributed, "barrier", lambda: None)
+    flags = TRAIN.split() + ["--arch", architecture] if verb == "train" else SEARCH.partition("--generator")[0].split()
+    with pytest.raises(SystemExit):
+        alone(verb, *flags, "--parts", 3, "--out", tmp_path / "run")
+    assert "3 parts cannot be shared by 2 processes" in capsys.readouterr().err
