@@ -21,12 +21,33 @@ from papers.sgnas.losses import hardware_loss, margin_of
 from papers.sgnas.network import Network, to_published
 from papers.sgnas.supernet import Supernet, save_supernet
 
-DATA = "--dataset digits --macro tiny --train-images 32 --search-images 32 --batch-size 16".split()
-PHASE_1 = "--supernet-epochs 1 --learning-rate 0.01".split()
-PHASE_2 = (
-    "--generator-epochs 1 --low 2.5 --high 5 --target-step 0.25 --target-noise 0.1 --validation-step 0.5 "
-    "--alpha 0.3 --accept-loss 99 --prior-tolerance 0.2 --targets 3 4 --width 8"
-).split()
+DATA = ["--dataset", "digits", "--macro", "tiny", "--train-images", "32", "--search-images", "32", "--batch-size", "16"]
+PHASE_1 = ["--supernet-epochs", "1", "--learning-rate", "0.01"]
+PHASE_2 = [
+    "--generator-epochs",
+    "1",
+    "--low",
+    "2.5",
+    "--high",
+    "5",
+    "--target-step",
+    "0.25",
+    "--target-noise",
+    "0.1",
+    "--validation-step",
+    "0.5",
+    "--alpha",
+    "0.3",
+    "--accept-loss",
+    "99",
+    "--prior-tolerance",
+    "0.2",
+    "--targets",
+    "3",
+    "4",
+    "--width",
+    "8",
+]
 SMALL = [*DATA, *PHASE_1, *PHASE_2]
 RANGE = "--low 0.8 --high 1.2 --target-step 0.05 --target-noise 0.01 --validation-step 0.1 --alpha 20"
 PAPER = "--profile paper --epochs 1 --batch-size 4 --workers 0 --warmup-epochs 0"
