@@ -63,7 +63,7 @@ class RunOptions(CommonFlags):
     """The common flags, and which stage of which paper they are for.
 
     given: names of the settings that flags or a ``--settings`` file set; None where no command line was read. choices:
-    words for what differs from the profile's and variant's run, for the default folder's name.
+    words for what differs from the profile's and variant's run, for the default folder's name. cheap: see Stage.
     """
 
     profile: str = "smoke"
@@ -72,6 +72,7 @@ class RunOptions(CommonFlags):
     section: str = ""
     given: frozenset[str] | None = field(default=None, compare=False)
     choices: tuple[str, ...] = field(default=(), compare=False)
+    cheap: bool = field(default=False, compare=False)
 
     @property
     def folder(self) -> Path:
@@ -90,7 +91,9 @@ class Stage:
     ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored); plan: what ``--plan``
     calls, ``plan`` in the module of ``run`` unless said otherwise; ignores: names of common flags that do nothing here
     and are refused (COMPUTES for what counts or draws from the code alone); writes: whether it writes files by itself
-    (elsewhere ``--out DIR`` keeps what it says as DIR/<section>.json).
+    (elsewhere ``--out DIR`` keeps what it says as DIR/<section>.json); cheap: it answers soon and is called again with
+    other arguments: quantities stand in the default folder's name too, and in a folder given by ``--out`` a finished
+    call of it gives way to the next.
     """
 
     settings: type
@@ -102,6 +105,7 @@ class Stage:
     plan: str = ""
     ignores: tuple[str, ...] = ()
     writes: bool = True
+    cheap: bool = False
 
 
 @dataclass(frozen=True)
@@ -328,9 +332,16 @@ def parse(
         _say_what_profile_sets(section, preset, settings, profile, variant)
     given = frozenset(str(key).replace("-", "_") for key in in_file) | _flags_of(arguments, set(own))
     selectors = {flag: (verb.selectors[flag][0], value) for flag, value in selected.items()}
-    choices = distinctions(stage.section, selectors, usual, settings)
+    choices = distinctions(stage.section, selectors, usual, settings, quantities=stage.cheap)
     return settings, RunOptions(
-        **values, profile=profile, variant=variant, paper=paper, section=stage.section, given=given, choices=choices
+        **values,
+        profile=profile,
+        variant=variant,
+        paper=paper,
+        section=stage.section,
+        given=given,
+        choices=choices,
+        cheap=stage.cheap,
     )
 
 

@@ -26,11 +26,14 @@ def default_folder(profile: str, paper: str, section: str, variant: str, words: 
     return Path("results") / profile / paper / (name + end)
 
 
-def distinctions(section: str, selected: Mapping[str, tuple[str, str]], usual: Any, settings: Any) -> tuple[str, ...]:
+def distinctions(
+    section: str, selected: Mapping[str, tuple[str, str]], usual: Any, settings: Any, quantities: bool = False
+) -> tuple[str, ...]:
     """Words for the choices that differ from the usual ones: texts (an architecture, a set, a method) and switches.
 
     selected: selector -> (its usual value, the value chosen), left out where ``section`` says it. usual: the settings
-    that profile and variant give. Quantities (epochs, rates) make no name: a folder refuses those of another run.
+    that profile and variant give. Quantities (epochs, rates) stand in the name on request only: elsewhere a folder
+    refuses those of another run.
     """
     words = [value for default, value in selected.values() if value != default and value not in section.split("_")]
     bearing = result_bearing(settings)
@@ -38,12 +41,16 @@ def distinctions(section: str, selected: Mapping[str, tuple[str, str]], usual: A
         old, new = getattr(usual, field.name), getattr(settings, field.name)
         if new == old or field.name not in bearing:
             continue
-        if isinstance(new, bool):
+        if isinstance(new, bool) and isinstance(old, bool):
             words.append(("" if new else "no-") + field.name.replace("_", "-"))
         elif isinstance(new, str | Path) and str(new):
             words.append(word(str(new)))
         elif isinstance(old, str | Path):
             words.append("no-" + field.name.replace("_", "-"))
+        elif quantities:
+            values = new if isinstance(new, tuple) else (new,)
+            shown = "-".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+            words.append(word(field.name.replace("_", "-") + (f"-{shown}" if shown else "")))
     return tuple(words)
 
 

@@ -48,7 +48,7 @@ class Run:
             "variant": options.variant,
             "precision": options.precision,
             "processes": distributed.world_size(),
-            "settings": to_dict(settings),
+            "settings": _tidy(to_dict(settings)),
             "data": self.pins,
             **plain(extra),
         }
@@ -65,7 +65,10 @@ class Run:
         self._every = float(os.environ.get("NAS_SAVE_EVERY_S", SAVE_EVERY_S))
 
     def _result_bearing(self) -> dict[str, Any]:
-        return {**self.identity, "settings": result_bearing(self.settings)}
+        return {**self.identity, "settings": self._bearing()}
+
+    def _bearing(self) -> dict[str, Any]:
+        return _tidy(result_bearing(self.settings))
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
@@ -75,8 +78,8 @@ class Run:
         fresh = not self.options.resume
         document = self._known(known) if known.exists() else None
         if document is not None and not fresh:
-            if self._taken_away() or self._untouched():
-                fresh = True  # its result was taken away (dvc does so), or there was none
+            if self._taken_away() or self._untouched() or self._gives_way(document):
+                fresh = True  # its result was taken away (dvc does so), or there was none, or it is soon made again
             else:
                 self._same_run(document)
                 if (self.folder / "finished.json").exists():
@@ -118,6 +121,12 @@ class Run:
         """Whether the run was finished and its result is gone."""
         return (self.folder / "finished.json").exists() and not (self.folder / "result.json").exists()
 
+    def _gives_way(self, known: dict[str, Any]) -> bool:
+        """Whether the folder holds a finished call of this command, with other arguments, that took no time."""
+        same_command = (known["paper"], known["stage"]) == (self.options.paper, self.options.section)
+        cheap = self.options.cheap and same_command and (self.folder / "finished.json").exists()
+        return cheap and self._difference(known) is not None
+
     def _untouched(self) -> bool:
         """Whether the run ended before it wrote anything, so that a corrected command may use the folder."""
         written = {name for name in self.outputs.names if (self.folder / name).exists()}
@@ -133,18 +142,21 @@ class Run:
         self.outputs.begin()
 
     def _same_run(self, known: dict[str, Any]) -> None:
+        if (found := self._difference(known)) is not None:
+            name, old, new = found
+            raise UserError(
+                f"{self.folder} belongs to a run with {name} = {old!r}, now it is {new!r}; set it back to go on, "
+                f"choose another --out, or start over with --no-resume (this deletes the old run)"
+            )
+
+    def _difference(self, known: dict[str, Any]) -> tuple[str, Any, Any] | None:
+        """(name, its value there, its value now) of the first thing that tells this run from the folder's, if any."""
         old, new = _flat(known), _flat(plain(self.identity))
-        free = set(_flat({"settings": to_dict(self.settings)})) - set(
-            _flat({"settings": result_bearing(self.settings)})
-        )
+        free = set(_flat({"settings": to_dict(self.settings)})) - set(_flat({"settings": self._bearing()}))
         for key in sorted((set(old) | set(new)) - free, key=lambda k: (not k.startswith("settings."), k)):
             if old.get(key) != new.get(key) or (key in old) != (key in new):
-                name = key.removeprefix("settings.")
-                raise UserError(
-                    f"{self.folder} belongs to a run with {name} = {old.get(key, 'absent')!r}, now it is "
-                    f"{new.get(key, 'absent')!r}; set it back to go on, choose another --out, or start over with "
-                    f"--no-resume (this deletes the old run)"
-                )
+                return key.removeprefix("settings."), old.get(key, "absent"), new.get(key, "absent")
+        return None
 
     # -- state ------------------------------------------------------------------------------------------------------
 
@@ -376,15 +388,27 @@ def _known_digests() -> set[str]:
     return {str(v) for v in _flat(pins.data_pins()).values()} | set(pins.EMBEDDED_SHA256.values())
 
 
+def _tidy(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings with each path that is there spelt in one way: ./x and x are one file."""
+
+    def one_way(value: Any) -> Any:
+        return os.path.normpath(value) if isinstance(value, str) and "/" in value and os.path.exists(value) else value
+
+    return {name: one_way(value) for name, value in values.items()}
+
+
 def _input_files(settings: Any) -> dict[str, str]:
-    """SHA-256 of the files that settings name (an architecture, a checkpoint): their content bears on the result."""
+    """SHA-256 of the files that settings name (an architecture, a checkpoint; of a run's folder its result): their
+    content bears on the result."""
     import hashlib
 
     found = {}
     for name, value in to_dict(settings).items():
-        if isinstance(value, str) and value and os.path.isfile(value):
-            with open(value, "rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        if isinstance(value, str) and value:
+            path = os.path.join(value, "result.json") if os.path.isdir(value) else value
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 
 

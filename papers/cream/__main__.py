@@ -41,6 +41,7 @@ VERBS = {
                 run="papers.cream.select:select",
                 section="select",
                 about="re-score the board of a finished search and write the chosen path",
+                cheap=True,
             )
         ),
         about="choose again among the paths on the board",

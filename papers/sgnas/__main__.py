@@ -34,20 +34,30 @@ VERBS = {
         "generate",
         "architectures for any number of targets",
         ignores=("device",),
+        cheap=True,
     ),
-    "sweep": _verb(s.SweepSettings, "sweep:sweep", "sweep", "target against obtained MACs and error, with a plot"),
+    "sweep": _verb(
+        s.SweepSettings, "sweep:sweep", "sweep", "target against obtained MACs and error, with a plot", cheap=True
+    ),
     "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN, bf16=True),
     "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
     "evolve": _verb(
-        s.EvolveSettings, "evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)"
+        s.EvolveSettings,
+        "evolve:evolve",
+        "evolve",
+        "one evolutionary search per constraint (compared method)",
+        cheap=True,
     ),
-    "cost": _verb(s.CostSettings, "cost:cost", "cost", "time for N constraints: generator against evolution"),
+    "cost": _verb(
+        s.CostSettings, "cost:cost", "cost", "time for N constraints: generator against evolution", cheap=True
+    ),
     "latency": _verb(
         s.LatencySettings,
         "latency:latency",
         "latency",
         "measure a latency table on this device",
         ignores=("seed", "data", "allow_unpinned", "resume"),
+        cheap=True,
     ),
     "convert-lmdb": _verb(
         s.ConvertSettings,

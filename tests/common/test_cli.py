@@ -66,6 +66,7 @@ def run(monkeypatch, capsys, tmp_path):
             {("s1",): Stage(Search, "fake_stage:search", "search", "Search in S1.", variants),
              ("s2",): Stage(Search, "fake_stage:search", "search_s2", "Search in S2.")},
             "search an architecture", {"space": ("s1", "s2", "s3")}),
+        "soon": Verb({(): Stage(Search, "fake_stage:search", "soon", "x", cheap=True)}, "x"),
         "describe": Verb(
             {(): Stage(Describe, "fake_stage:describe", "describe", "x", writes=False, ignores=cli.COMPUTES)}, "count"
         ),
@@ -139,6 +140,12 @@ def test_default_folders_tell_runs_apart(run):
     for argv, name in commands.items():
         run("search", *argv)
         assert str(CALLS[-1][1].folder) == f"results/smoke/p/{name}"
+    for argv, name in {
+        (): "soon-seed0", ("--epochs", 4, "--learning-rate", 5e-4): "soon-learning-rate-0.0005-epochs-4-seed0",
+        ("--shape", 3, 4): "soon-shape-3-4-seed0", ("--limit", 3): "soon-limit-3-seed0",
+    }.items():  # fmt: skip
+        run("soon", *argv)
+        assert CALLS[-1][1].folder.name == name and CALLS[-1][1].cheap
     architectures = {
         "EvNASA": "EvNASA", "results/smoke/p/search-seed1/architecture.json": "search-seed1",
         "my/found_one.json": "found_one", "architecture.json": "architecture", "EvNAS/../x y": "x-y-" + digest("x y"),

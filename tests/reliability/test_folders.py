@@ -283,3 +283,44 @@ def test_runs_from_before_there_was_a_record_are_recognised(tmp_path):
         assert run.result is not None
     with open_run(options(tmp_path, resume=False), Settings()) as run:
         assert not (tmp_path / "weights.safetensors").exists() and (tmp_path / "log.txt").exists()
+
+
+def test_a_cheap_command_is_called_again_with_other_arguments(tmp_path):
+    finished(tmp_path, cheap=True)
+    (tmp_path / "mine.json").write_text("{}")
+    refused(options(tmp_path), Settings(lr=0.3), match="lr = 0.1, now it is 0.3")  # a long one is not given up
+    refused(options(tmp_path, section="train", cheap=True), Settings(lr=0.3), match="lr = 0.1")
+    with open_run(options(tmp_path, cheap=True), Settings()) as run:
+        assert run.result is not None
+    with open_run(options(tmp_path, cheap=True), Settings(lr=0.3)) as run:
+        assert run.result is None
+        run.finish({"metrics": {"x": 2}})
+    with open_run(options(tmp_path, cheap=True), Settings(lr=0.3)) as run:
+        assert run.result["metrics"] == {"x": 2}
+    assert (tmp_path / "mine.json").read_text() == "{}"
+
+
+def test_two_spellings_of_a_path_are_one_file(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Train:
+        arch: str = ""
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "architecture.json").write_text("1")
+    with open_run(options(tmp_path / "run"), Train("a/architecture.json")) as run:
+        run.save({"value": 1})
+    with open_run(options(tmp_path / "run"), Train("./a//architecture.json")) as again:
+        assert again.load() == {"value": 1} and again.fingerprint == run.fingerprint
+
+
+def test_a_run_that_settings_name_belongs_to_the_run(tmp_path):
+    @dataclass(frozen=True)
+    class Select:
+        search: str = ""
+
+    finished(tmp_path / "search")
+    with open_run(options(tmp_path / "run"), Select(str(tmp_path / "search"))) as run:
+        run.save({})
+    (tmp_path / "search" / "result.json").write_text("{}")
+    assert "files.search = " in refused(options(tmp_path / "run"), Select(str(tmp_path / "search")))

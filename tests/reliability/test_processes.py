@@ -1,5 +1,6 @@
 """Data-parallel runs on two gloo processes: the same numbers as one process, and no hang when one dies."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -129,12 +130,19 @@ def test_two_ranks_equal_one_process_that_computes_their_shares(tmp_path, reques
 
 
 @pytest.mark.slow
-def test_only_rank_zero_writes_and_a_dead_rank_ends_the_job(tiny, tmp_path):
-    flags = ["search", "--out", tmp_path / "good", "--device", "cpu"]
-    done = launch(2, tiny.program, *flags)
+def test_a_dead_rank_ends_the_job_and_the_resumed_one_is_as_if_nothing_had_been(tiny, tmp_path):
+    """Dropout draws by rank and step, buffers are averaged, every process gets its own generators back."""
+    flags = ["search", "--device", "cpu"]
+    done = launch(2, tiny.program, *flags, "--out", tmp_path / "good")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len((tmp_path / "good" / "history.csv").read_text().splitlines()) == 5
-    dead = launch(2, tiny.program, "search", "--out", tmp_path / "dead", "--device", "cpu", "--dies", 1)
+    history = (tmp_path / "good" / "history.csv").read_text()
+    assert len(history.splitlines()) == 5  # only process 0 writes
+    dead = launch(2, tiny.program, *flags, "--out", tmp_path / "dead", "--dies", 1)
     assert dead.returncode != 0
     assert "exitcode  : 7" in dead.stderr  # torchrun names the process that died
     assert "lost another process" in dead.stderr or "another process of the job has ended" in dead.stderr
+    done = launch(2, tiny.program, *flags, "--out", tmp_path / "dead")
+    assert done.returncode == 0 and "resuming" in done.stderr, done.stderr[-3000:]
+    assert (tmp_path / "dead" / "history.csv").read_text() == history
+    states = [json.loads((tmp_path / name / "result.json").read_text())["state"] for name in ("good", "dead")]
+    assert states[0] == states[1]

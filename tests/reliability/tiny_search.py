@@ -5,7 +5,7 @@ import os
 import random
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -24,7 +24,7 @@ class Settings:
     pause: float = 0.0  # seconds a step
     nan_at: int = -1  # step whose loss is not a number
     memory: bool = False  # runs out of memory
-    dies: int = -1  # rank that dies in the first pass
+    dies: int = field(default=-1, metadata={"result": False})  # rank that dies in the second pass
 
 
 def search(settings, options):
@@ -32,6 +32,7 @@ def search(settings, options):
     from torch import nn
 
     from common import distributed, seeds
+    from common.batchnorm import average
     from common.optim import EMA
     from common.runs import check_finite, open_run
     from common.training import auxiliary_loss
@@ -61,8 +62,9 @@ def search(settings, options):
             raise MemoryError
         while epoch < settings.epochs:
             for step in range(first, settings.steps):
-                if settings.dies == distributed.rank() and step == 2:
+                if settings.dies == distributed.rank() and (epoch, step) == (1, 2):
                     os._exit(7)
+                seeds.step_chance(options.seed, epoch, step)
                 generator = seeds.generator(options.seed, "batch", epoch, step, distributed.rank())
                 x = torch.randn(settings.batch_size, 6, generator=generator)
                 y = torch.randint(3, (settings.batch_size,), generator=generator)
@@ -72,7 +74,8 @@ def search(settings, options):
                     loss = loss * float("nan")
                 check_finite(loss, step=step, architecture=population[-1])
                 loss.backward()
-                distributed.all_reduce_mean([p.grad for p in model.parameters()])
+                distributed.reduce_gradients(model.parameters(), len(x))
+                average(model, len(x))
                 optimizer.step()
                 ema.update(model)
                 shown = float(loss.detach())
