@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from common import distributed
-from common.data import parts
+from common.data import names, parts
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import (
@@ -44,24 +44,24 @@ class Opened:
 
 def is_small(name: str) -> bool:
     """Whether a set is held in memory (small squares) instead of being read picture by picture."""
-    return name in SMALL_SETS or "@" in name or name == "imagenet16-120"
+    return names.in_memory(name)
 
 
 def open_set(name: str, split: str, options: Any) -> Images | Pictures:
     """Open an image set by name or path. ``PATH@SIZE`` holds a folder's pictures in memory at that size;
     ``cifar10@16`` is CIFAR at half its size.
     """
-    plain, _, size = name.partition("@")
+    plain, size = names.parse(name)
     if size and plain in SMALL_SETS:
         return _shrunk(open_images(plain, split, options), name, size)
     return open_images(name, split, options) if is_small(name) else open_pictures(name, split, options)
 
 
-def _shrunk(images: Images, name: str, size: str) -> Images:
+def _shrunk(images: Images, name: str, size: int) -> Images:
     """Block averages. Raises UserError for a size that does not divide the set's own."""
-    if not size.isdigit() or int(size) < 1 or images.size % int(size):
+    if images.size % size:
         raise UserError(f"{name}: the part after @ must be a size that divides {images.size}, such as 16")
-    factor = images.size // int(size)
+    factor = images.size // size
     pixels = torch.cat(  # in parts: floats of a whole set would need gigabytes
         [torch.nn.functional.avg_pool2d(part.float(), factor).round().byte() for part in images.pixels.split(5000)]
     )
@@ -83,7 +83,7 @@ def describe_set(name: str, images: Images | Pictures, macro: str) -> Opened:
 
 def augmentation(name: str, size: int = 32) -> Augmentation:
     """CIFAR: pad 4 (an eighth of ``size``), random crop, flip. Digits: a shift of up to 2 pixels and no flip."""
-    if name.partition("@")[0] == "digits":
+    if names.parse(name)[0] == "digits":
         return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=2)
     return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=size // 8, flip=True)
 
@@ -142,10 +142,10 @@ def stand_in(name: str, split: str) -> Images | Pictures:
     """A published set as far as its numbers go, of which no picture can be read: enough to count classes and steps."""
     classes, *counts = OFFICIAL[name]
     count = counts[split != "train"]
-    labels, names = np.arange(count) % classes, tuple(map(str, range(classes)))
+    labels, words = np.arange(count) % classes, tuple(map(str, range(classes)))
     if name == "imagenet":
-        return Pictures(None, labels, np.arange(count), names, name)  # type: ignore[arg-type]
-    return Images(torch.zeros(1, 3, 32, 32).expand(count, -1, -1, -1), torch.from_numpy(labels), names, name, True)
+        return Pictures(None, labels, np.arange(count), words, name)  # type: ignore[arg-type]
+    return Images(torch.zeros(1, 3, 32, 32).expand(count, -1, -1, -1), torch.from_numpy(labels), words, name, True)
 
 
 def open_or_count(name: str, split: str, options: Any) -> tuple[Images | Pictures, str]:

@@ -9,6 +9,7 @@ import torch
 from common import distributed, seeds
 from common.checkpoints import save_weights
 from common.data.parts import in_file_order, take
+from common.data.pictures import has_validation
 from common.device import pick_device
 from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
@@ -51,8 +52,9 @@ def training_batches(c: TrainSettings, images: Any, seed: int, device: torch.dev
 
 
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
-    """The ``train`` verb. Tests after every epoch and keeps the weights (the averaged ones where EMA is on)
-    that do best."""
+    """The ``train`` verb. Tests after every epoch and keeps the weights (the averaged ones where EMA is on) that do
+    best; on a set with a validation part of its own this part chooses, and the weights it chose are tested once.
+    """
     c = settings
     check_ranges(c)
     if c.epochs < 1:
@@ -60,11 +62,12 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     distributed.setup()
     device = pick_device(options)
     images, test = datasets.open_set(c.dataset, "train", options), datasets.open_set(c.dataset, "test", options)
+    judge = datasets.open_set(c.dataset, "val", options) if has_validation(c.dataset) else test
     images = take(images, c.train_images, "--train-images")
     kernels, macro = datasets.network_of(c.arch, c.dataset, images, c.macro)
     classes = len(images.classes)
     extra = {
-        "data": {**images.pins, **test.pins},
+        "data": {**images.pins, **judge.pins, **test.pins},
         "pinned": images.pinned and test.pinned,
         "kernels": kernels,
         "macro": macro.name,
@@ -77,7 +80,11 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
         optimizer = build_optimizer(network, c)
         ema = EMA(network, c.ema) if c.ema else None
         batches = training_batches(c, images, options.seed, device)
-        tests = datasets.loader(c.dataset, test, 256, options.seed, device, "test", "test", c.workers)
+        judging, tests = (
+            datasets.loader(c.dataset, part, 256, options.seed, device, "test", "test", c.workers)
+            for part in (judge, test)
+        )
+        word = "test" if judge is test else "valid"  # what chooses the epoch; the published sets have no part for it
         counter, steps = TopK(device), len(batches)
         best: dict[str, Any] = {"error": float("inf"), "epoch": -1, "weights": None, "top5": None}
         last = None
@@ -137,7 +144,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             counter, begin = TopK(device), 0
             if ema is not None:
                 ema.copy_to(judged)
-            tested = evaluate(judged, tests.epoch(0), device, options.precision, loss=test_loss)
+            tested = evaluate(judged, judging.epoch(0), device, options.precision, loss=test_loss)
             last = tested.top1_error
             if tested.top1_error < best["error"]:
                 weights = {name: tensor.clone() for name, tensor in judged.state_dict().items()}
@@ -147,18 +154,24 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
                 lr=learning_rate(c, epoch, 0, steps),
                 train_loss=trained.loss,
                 train_top1_error_percent=trained.top1_error,
-                test_loss=tested.loss,
-                test_top1_error_percent=tested.top1_error,
-                test_top5_error_percent=tested.top5_error,
+                **{f"{word}_{name}": value for name, value in tested.as_dict().items()},
             )
             run.save(snapshot(epoch + 1, 0))
+        errors = {"top1_error_percent": best["error"], "top5_error_percent": best["top5"]}
+        if judge is not test:
+            errors["valid_top1_error_percent"] = best["error"]
+            if ema is not None:
+                ema.copy_to(judged)
+            last = evaluate(judged, tests.epoch(0), device, options.precision).top1_error
         network.load_state_dict(best["weights"])
+        if judge is not test:
+            errors |= evaluate(network, tests.epoch(0), device, options.precision, loss=test_loss).as_dict()
+            errors.pop("loss")
         if distributed.rank() == 0:
             save_weights(Published(network), run.folder / "weights.safetensors")
         found = counts(kernels, macro, classes, c.se)
         metrics = {
-            "top1_error_percent": best["error"],
-            "top5_error_percent": best["top5"],
+            **errors,
             "last_top1_error_percent": last,
             "best_epoch": best["epoch"],
             **found,
