@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.spaces import norm
 from common.spaces.darts import EDGES, NODES, PRIMITIVES, preprocess, reductions
 from common.spaces.operations import OPERATIONS
 
@@ -122,13 +123,19 @@ class SearchCell(nn.Module):
 def shared_norm(norms: Sequence[nn.BatchNorm2d], x: Tensor) -> Tensor:
     """Affine-free train-mode batch norm of ``x``, done once for several norms that see the same input.
 
-    Each norm's running values move by r <- (1 - m) r + m batch value.
+    Each norm's running values move by r <- (1 - m) r + m batch value. Sharp norms (``norm.sharpen``) share a sharp one.
     """
     first = norms[0]
-    if first.running_mean is None or not first.track_running_stats:
-        return functional.batch_norm(x, None, None, None, None, True, 0.0, first.eps)
-    mean, var = torch.zeros_like(first.running_mean), torch.zeros_like(first.running_mean)
-    out = functional.batch_norm(x, mean, var, None, None, True, 1.0, first.eps)  # momentum 1: the batch's own values
+    tracked, sharp = first.running_mean is not None and first.track_running_stats, norm.sums_sharply(first, x)
+    if sharp:
+        out, mean, var = norm.normalised(x, first.eps)
+    elif tracked:
+        mean, var = torch.zeros_like(first.running_mean), torch.zeros_like(first.running_mean)
+        out = functional.batch_norm(x, mean, var, None, None, True, 1.0, first.eps)  # momentum 1: the batch's values
+    else:
+        out = functional.batch_norm(x, None, None, None, None, True, 0.0, first.eps)
+    if not tracked:
+        return out
     with torch.no_grad():
         momentum: Any = first.momentum
         running: list[Any] = [b for n in norms for b in (n.running_mean, n.running_var)]

@@ -7,12 +7,14 @@ word).
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from common.checkpoints import load_strict, load_tensors, strip_prefix
+from common import distributed
+from common.checkpoints import Checkpoint, load_strict, read_checkpoint
 from common.counting import parameters
 from common.data.augment import Augmentation
 from common.data.batches import Batches
@@ -20,26 +22,68 @@ from common.data.folder import EvalPictures, FolderBatches, open_pictures
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
+from common.ranges import refuse_idle
 from common.runs import open_run
-from common.spaces.sizes import check_pixels, is_imagenet
+from common.spaces.darts import Genotype
+from common.spaces.sizes import check_pixels
 from common.training import evaluate as test_metrics
 from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.ranges import check_ranges
 from papers.evnas.settings_train import EvaluateSettings
 
 
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """The tensors of a checkpoint: bare state dict, or the ImageNet container's ``state_dict`` entry."""
-    if not path:
+def read(settings: EvaluateSettings) -> Checkpoint:
+    """The weights of a file in any of the field's containers. Raises UserError."""
+    if not settings.checkpoint:
         raise UserError(
             "no checkpoint given; add --checkpoint FILE (weights.safetensors of train, or the authors' file)"
         )
-    tensors: Any = load_tensors(Path(path))
-    if isinstance(tensors, dict):
-        tensors = tensors.get("state_dict", tensors)
-    if not isinstance(tensors, dict) or not all(isinstance(key, str) for key in tensors):
-        raise UserError(f"{path} holds no state dict (names and tensors); give the weights of a network")
-    return strip_prefix(tensors)
+    return read_checkpoint(settings.checkpoint, settings.weights)
+
+
+def resolved(settings: EvaluateSettings, options: Any, found: Checkpoint) -> EvaluateSettings:
+    """The settings with the data set that the weights belong to, where the user names none.
+
+    Raises UserError where the file names another set than the user, and where nobody names one: a profile's set (the
+    digits) says nothing about the authors' weights.
+    """
+    c, own = settings, found.metadata.get("dataset")
+    given = options.given
+    said = "dataset" in given if given is not None else c.dataset != EvaluateSettings.dataset
+    if own is None:
+        if not said and c.dataset != EvaluateSettings.dataset:
+            raise UserError(
+                f"{c.checkpoint} does not say which data set it is of, and profile {options.profile} would test it on "
+                f"{c.dataset}; name the set with --dataset, or use --profile paper"
+            )
+        return c
+    if not said:
+        return dataclasses.replace(c, dataset=own)
+    if c.dataset != own and not (Path(c.dataset).is_dir() and Path(own).is_dir()):
+        raise UserError(f"{c.checkpoint} was trained on {own}, not on {c.dataset}; leave --dataset out, or name {own}")
+    return c
+
+
+def genotype_of(settings: EvaluateSettings, found: Checkpoint) -> Genotype:
+    """The cells that ``--arch`` names, or those the file says it has. Raises UserError where neither does."""
+    if settings.arch:
+        return load_genotype(settings.arch)
+    cells = found.metadata.get("architecture")
+    if cells is None:
+        raise UserError(
+            f"{settings.checkpoint} does not say its architecture; add --arch (EvNASA, EvNASB, EvNASC or a file)"
+        )
+    return Genotype.from_dict(cells)
+
+
+def check_classes(found: Checkpoint, classes: int, dataset: str) -> None:
+    """Raises UserError where the classifier's outputs are not the set's classes."""
+    weight = found.tensors.get("classifier.weight")
+    if weight is not None and weight.shape[0] != classes:
+        raise UserError(
+            f"{found.source}: its classifier has {weight.shape[0]} classes and {dataset} has {classes}; name the data "
+            f"set it is of with --dataset"
+        )
 
 
 def shape_of(tensors: dict[str, Any], imagenet: bool) -> tuple[int, int]:
@@ -58,32 +102,38 @@ def of_imagenet(tensors: dict[str, Any]) -> bool:
 def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     """The ``evaluate`` verb: top-1 and top-5 error in eval mode on the test set."""
     check_ranges(settings, defaults=("channels", "layers"))
-    c, device = settings, pick_device(options)
-    genotype, tensors = load_genotype(c.arch), read_checkpoint(c.checkpoint)
+    found, device = read(settings), pick_device(options)
+    c, genotype, tensors = resolved(settings, options, found), genotype_of(settings, found), found.tensors
     imagenet = of_imagenet(tensors)
     test, tests = open_test(c, imagenet, options, device)
+    check_classes(found, len(test.classes), c.dataset)
     channels, layers = shape_of(tensors, imagenet)
     model = build(genotype, imagenet, len(test.classes), c.channels or channels, c.layers or layers)
-    load_strict(model, tensors, drop=("auxiliary_head.",), source=c.checkpoint)
+    load_strict(model, tensors, drop=("auxiliary_head.",), source=found.source)
     with open_run(options, c, {"data": test.pins}) as run:
         if run.result is not None:
             return run.result
         model.to(device)
-        found = test_metrics(model, tests.epoch(0), device, options.precision)
-        metrics = {**found.as_dict(), "images": found.images, "parameters": parameters(model)}
-        return run.finish({"metrics": metrics, "architecture": genotype.as_dict()})
+        tested = test_metrics(model, tests.epoch(0), device, options.precision)
+        metrics = {**tested.as_dict(), "images": tested.images, "parameters": parameters(model)}
+        return run.finish({"metrics": metrics, "architecture": genotype.as_dict(), "weights": found.weights})
 
 
 def open_test(c: EvaluateSettings, imagenet: bool, options: Any, device: torch.device) -> tuple[Any, Any]:
     """(test set, its batches). Raises UserError."""
-    if is_imagenet(c.dataset) and not imagenet:
-        raise UserError(f"{c.checkpoint} is of a CIFAR network; --dataset {c.dataset} needs an ImageNet one")
+    if c.dataset == "imagenet" and not imagenet:
+        raise UserError(f"{c.checkpoint} is of a CIFAR network; --dataset imagenet needs an ImageNet one")
+    mine: Any = {"rank": distributed.rank(), "world": distributed.world_size(), "parts": 0}
     if imagenet:
         test = open_pictures(c.dataset, "test", options)
         return test, FolderBatches(
-            test, c.batch_size or 128, EvalPictures(), options.seed, shuffle=False, device=device, workers=c.workers
-        )
+            test, c.batch_size or 128, EvalPictures(), options.seed, shuffle=False, device=device, workers=c.workers,
+            **mine,
+        )  # fmt: skip
+    refuse_idle(c, {"workers": "the weights of an ImageNet network"}, options.given)
     images = open_images(c.dataset, "test", options)
     check_pixels(c.dataset, images.size)
     plain = Augmentation(*constants(images.name))
-    return images, Batches(images, c.batch_size or 96, plain, options.seed, shuffle=False, device=device, stream="test")
+    return images, Batches(
+        images, c.batch_size or 96, plain, options.seed, shuffle=False, device=device, stream="test", **mine
+    )

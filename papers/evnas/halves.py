@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from common import distributed, seeds
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.nasbench201 import SPLIT_SIZES, halves, split_pins
+from common.data.nasbench201 import SPLIT_SIZES, split_pins
+from common.data.parts import benchmark_halves, check_classes, in_file_order, split, take
 from common.data.sources import Images, open_images
 from common.errors import UserError
 from common.spaces.sizes import check_pixels
@@ -51,34 +51,42 @@ def open_parts(settings: SearchSettings, options: RunOptions) -> tuple[Images, I
     """Images for the weights, images for the fitness, pins of an index file, and where the halves come from.
 
     The benchmark's CIFAR-100 and ImageNet16-120 searches train on the whole training set and measure on one half of the
-    test set. Raises UserError for absent data or images whose size is no multiple of 4.
+    test set. Sets without an order of their own (folders) are shared out evenly over classes. Raises UserError for
+    absent data, images whose size is no multiple of 4, and a part that lacks a class.
     """
     images = open_images(settings.dataset, "train", options)
     check_pixels(settings.dataset, images.size)
-    count, pins = len(images), {}
-    if settings.split == "official" and f"{images.name}-test" in SPLIT_SIZES:
-        held_out = open_images(settings.dataset, "test", options)
-        first, (second, _, origin) = np.arange(count), halves(f"{images.name}-test", len(held_out), options.seed)
-        pins = {**split_pins(), **held_out.pins}
-    else:
-        held_out = images
-        if settings.split == "official":
-            first, second, origin = halves(images.name, count, options.seed)
-            pins = split_pins() if origin == "official" else {}
+    seed, pins = options.seed, {}
+    if settings.split == "official":
+        if f"{images.name}-test" in SPLIT_SIZES:
+            held_out = open_images(settings.dataset, "test", options)
+            _, second, origin = benchmark_halves(held_out, seed, test=True)
+            first, pins = images, {**split_pins(), **held_out.pins}
         else:
-            order = np.arange(count)
-            if settings.split == "random":
-                order = torch.randperm(count, generator=seeds.generator(options.seed, "halves")).numpy()
-            first, second, origin = order[: count // 2], order[count // 2 :], settings.split
-    if settings.train_images:
-        first = first[: settings.train_images]
-    if settings.fitness_size:
-        second = second[: settings.fitness_size]
-    return images.subset(first), held_out.subset(second), pins, origin
+            first, second, origin = benchmark_halves(images, seed)
+            pins = split_pins() if origin == "official" else {}
+    else:
+        first, second = (
+            random_halves(images, seed) if settings.split == "random" else split(images, 0.5, "--split index")
+        )
+        origin = settings.split
+    first = take(first, settings.train_images, "--train-images")
+    return first, take(second, settings.fitness_size, "--fitness-size"), pins, origin
+
+
+def random_halves(images: Images, seed: int) -> tuple[Images, Images]:
+    """Two halves drawn by the seed; of a set without an order of its own, with every class in proportion."""
+    if not in_file_order(images):
+        return split(images, 0.5, "--split random", seed)
+    order, middle = torch.randperm(len(images), generator=seeds.generator(seed, "halves")).numpy(), len(images) // 2
+    drawn = images.subset(order[:middle]), images.subset(order[middle:])
+    for part in drawn:
+        check_classes(part, images, "--split random")
+    return drawn
 
 
 def batches(settings: SearchSettings, parts: tuple[Images, Images], seed: int, device: torch.device) -> list[Batches]:
-    """Training batches and fitness batches (a new order in every pass); shared out between the processes of a job."""
+    """Training batches and fitness batches (a new order in every pass); each shared out over processes and parts."""
     made = []
     fitness_size = min(settings.fitness_batch_size, max(len(parts[1]), 1))
     for images, size, stream, augment in (
@@ -88,7 +96,7 @@ def batches(settings: SearchSettings, parts: tuple[Images, Images], seed: int, d
         made.append(
             Batches(
                 images, size, augmentation(settings, images), seed, device=device, stream=stream,
-                augment=augment, rank=distributed.rank(), world=distributed.world_size(),
+                augment=augment, rank=distributed.rank(), world=distributed.world_size(), parts=settings.parts,
             )
         )  # fmt: skip
     return made

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Lookup:
     """The tables, or nothing: in S1, and where the file is absent (which is reported and does not fail a search).
 
-    A search on a data set that the benchmark lacks is looked up on CIFAR-10 (transfer).
+    A cell found on a data set that the benchmark lacks is looked up on CIFAR-10, which is reported as a transfer and
+    never among the search's own metrics.
     """
 
     def __init__(self, settings: SearchSettings, options: RunOptions, dataset: str) -> None:
@@ -40,10 +41,15 @@ class Lookup:
 
     def columns(self, cell: str) -> dict[str, Any]:
         """For a row of the history."""
-        return dict(zip(("table_test", "table_valid"), self.accuracies(cell))) if self.applies else {}
+        if not self.applies or self.transfer:
+            return {}
+        return dict(zip(("table_test", "table_valid"), self.accuracies(cell), strict=True))
 
     def metrics(self, cell: str) -> dict[str, Any]:
-        """For the result."""
+        """For the result: nothing of another data set than the search's."""
+        return {} if self.transfer else self._numbers(cell)
+
+    def _numbers(self, cell: str) -> dict[str, Any]:
         if self.table is None:
             return {}
         test, valid = self.accuracies(cell)
@@ -52,17 +58,18 @@ class Lookup:
 
     def report(self, cell: str, trajectory: list[str]) -> dict[str, Any]:
         """Whether the cell's output depends on its input, where the accuracies come from, and those of every
-        generation's best cell (entry 0: the first individual).
+        generation's best cell (entry 0: the supernet's own random alphas).
         """
         if not self.applies:
             return {}
         found = {"connected": connected(to_operations(cell))}
         if self.table is None:
             return {**found, "lookup": "NAS-Bench-201 tables absent: no accuracy looked up"}
-        kind = "transfer" if self.transfer else "same data set"
+        if self.transfer:
+            return {**found, "lookup": f"{self.dataset} after 200 epochs (transfer)", "transfer": self._numbers(cell)}
         accuracies = [list(self.accuracies(cell)) for cell in trajectory]
         return {
             **found,
-            "lookup": f"{self.dataset} after 200 epochs ({kind})",
+            "lookup": f"{self.dataset} after 200 epochs (same data set)",
             "trajectory_test_valid": accuracies,
         }

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from common.spaces.cost import plan_testing, plan_training
-from papers.evnas.evaluate import of_imagenet, open_test, read_checkpoint, shape_of
+from papers.evnas.evaluate import check_classes, genotype_of, of_imagenet, open_test, read, resolved, shape_of
 from papers.evnas.networks import build, load_genotype
-from papers.evnas.ranges import check_ranges
+from papers.evnas.ranges import check_ranges, check_training
 from papers.evnas.settings_train import EvaluateSettings, TrainImageNetSettings, TrainSettings
 from papers.evnas.train import open_cifar, open_imagenet
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 def plan_train(settings: TrainSettings | TrainImageNetSettings, options: Any) -> list[str]:
     """Both recipes."""
-    check_ranges(settings)
+    check_training(settings, options)
     c, imagenet = settings, isinstance(settings, TrainImageNetSettings)
     open_data: Any = open_imagenet if imagenet else open_cifar
     batches, tests, classes, _ = open_data(c, options, CPU)
@@ -30,11 +30,20 @@ def plan_train(settings: TrainSettings | TrainImageNetSettings, options: Any) ->
 def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
     """One pass over the test set."""
     check_ranges(settings, defaults=("channels", "layers"))
-    c, tensors = settings, read_checkpoint(settings.checkpoint)
+    found = read(settings)
+    c, genotype, tensors = resolved(settings, options, found), genotype_of(settings, found), found.tensors
     imagenet = of_imagenet(tensors)
     channels, layers = shape_of(tensors, imagenet)
     channels = c.channels or channels or (48 if imagenet else 36)
     test, tests = open_test(c, imagenet, options, CPU)
+    check_classes(found, len(test.classes), c.dataset)
     with torch.device("meta"):
-        network = build(load_genotype(c.arch), imagenet, len(test.classes), channels, c.layers or layers)
-    return plan_testing(c.arch, network, channels, 224 if imagenet else test.size, len(test), tests.batch_size)
+        network = build(genotype, imagenet, len(test.classes), channels, c.layers or layers)
+    return plan_testing(
+        c.arch or "the file's architecture",
+        network,
+        channels,
+        224 if imagenet else test.size,
+        len(test),
+        tests.batch_size,
+    )

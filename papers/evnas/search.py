@@ -9,35 +9,42 @@
     answer: the architecture of the best individual of the last generation
 
 Everything random is a function of (seed, generation, step), so a run stopped anywhere goes on as if it had not been.
+Several processes, or one with ``parts``, share every batch out: gradients are the mean over its images, and running
+statistics the mean over the shares (``common.batchnorm``), in the fitness passes that move them too.
 """
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from common import distributed, seeds
+from common import distributed, records, seeds
 from common.architecture import save_architecture
+from common.batchnorm import PartStatistics, average
 from common.checkpoints import save_weights
 from common.device import autocast, pick_device
 from common.errors import UserError
 from common.losses import TopK
 from common.optim import clip
-from common.runs import check_finite, open_run
+from common.runs import Run, check_finite, open_run
 from common.schedules import cosine
 from common.spaces import darts_supernet, nasbench201
+from common.spaces.norm import sharpen
 from common.training import read
 from papers.evnas.evolution import Draws, Rules, check_rules, ranking, successor
 from papers.evnas.halves import batches, open_parts
 from papers.evnas.lookup import Lookup
 from papers.evnas.population import S1, S2, mixtures
-from papers.evnas.ranges import check_ranges
+from papers.evnas.ranges import check_search
 from papers.evnas.settings import SearchS1, SearchSettings
 
 if TYPE_CHECKING:
@@ -54,13 +61,15 @@ class Progress:
     population: Tensor  # [P, rows, operations], sorted by the last fitness until the next evolution
     generation: int = 0
     step: int = 0  # training batches done in this generation
-    loss: float = 0.0  # their summed loss
+    loss: float = 0.0  # their summed loss, over the whole batches
     batch: int = 0  # fitness batches done of the individual at hand
     totals: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))  # its counts so far
     scores: list[Score] = field(default_factory=list)  # of the individuals done
     last: dict[str, Any] = field(default_factory=dict)  # best individual of the last generation measured
     best: dict[str, Any] = field(default_factory=dict)  # best individual of all generations
-    trajectory: list[str] = field(default_factory=list)  # first individual, then the best of every generation
+    trajectory: list[str] = field(default_factory=list)  # in S2 a random cell first; then the best of every generation
+    populations: list[Tensor] = field(default_factory=list)  # of the generations done, numbered as in individuals.csv
+    fitness: list[list[float]] = field(default_factory=list)  # theirs (NaN: not measured)
 
     def next_generation(self, population: Tensor) -> None:
         """Go on with the next population."""
@@ -70,13 +79,14 @@ class Progress:
 
 
 def search(settings: SearchSettings, options: RunOptions) -> dict:
-    """Search in S1 or S2; writes architecture.json, supernet.safetensors, history.csv and individuals.csv."""
+    """Search in S1 or S2; writes architecture.json, supernet.safetensors, history.csv, individuals.csv and
+    populations.npz."""
     device = pick_device(options)
     space = S1 if isinstance(settings, SearchS1) else S2
     rules = Rules(
         settings.tournament, settings.elites, settings.mutation_rate, settings.crossover, settings.mutation
     )  # fmt: skip
-    check(settings, rules)
+    check(settings, options, rules)
     *parts, pins, halves = open_parts(settings, options)
     train, valid = batches(settings, (parts[0], parts[1]), options.seed, device)
     evolve = successor(settings.strategy, rules)
@@ -92,17 +102,24 @@ def search(settings: SearchSettings, options: RunOptions) -> dict:
         optimizer = make_sgd(model, settings)
         score_with = scorer(settings, options.precision)
         population = Draws.stream(space, options.seed, "population").population(settings.population)
-        now = Progress(population, trajectory=[space.text(population[0])])
+        now = Progress(population)
+        if space is S2:  # the supernet is born with alphas of its own, and their cell heads the released list
+            own = Draws.stream(space, options.seed, "supernet").individual()
+            model.arch_parameters.copy_(own)
+            now.trajectory.append(space.text(own))
         if state := run.load():
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             now = Progress(**state["progress"])
 
         def save() -> None:
-            run.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(now)})
+            totals = now.totals.clone()
+            distributed.all_reduce_sum([totals])  # what the processes have counted of the individual at hand
+            progress = {**vars(now), "totals": totals}
+            run.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": progress})
 
         def save_if_due() -> None:
-            if distributed.world_size() == 1 and run.due():  # the counts of a pass are each process's own
+            if run.due():
                 save()
 
         while now.generation < settings.generations:
@@ -118,7 +135,12 @@ def search(settings: SearchSettings, options: RunOptions) -> dict:
             for k, (top1, top5, loss) in enumerate(now.scores):
                 run.log("individuals", generation=g, individual=k, top1=top1, top5=top5, loss=loss, cell=texts[k])
             ranked = [now.scores[k] for k in order] if now.scores else []
+            now.populations.append(now.population)
+            now.fitness.append([top1 for top1, *_ in now.scores] or [math.nan] * settings.population)
+            keep_populations(run, now)
             now.population = now.population[order]
+            if space is S2:
+                model.arch_parameters.copy_(now.population[0])  # as the released program leaves them
             crown(now, ranked, texts[order[0]])
             run.log(**row(now, lr, len(train), ranked, texts[order[0]]), **lookup.columns(texts[order[0]]))
             fitness = [top1 for top1, *_ in ranked]
@@ -126,15 +148,25 @@ def search(settings: SearchSettings, options: RunOptions) -> dict:
             save()
 
         chosen = now.best if answer == "best" else now.last
-        save_weights(model, run.folder / "supernet.safetensors")
         architecture = space.architecture(chosen["alphas"])
-        save_architecture(run.folder / "architecture.json", space.name, architecture, run.origin)
+        if run.writes:
+            save_weights(model, run.folder / "supernet.safetensors")
+            save_architecture(run.folder / "architecture.json", space.name, architecture, run.origin)
         return run.finish(report(now, chosen, architecture, space.text(chosen["alphas"]), lookup))
 
 
-def check(settings: SearchSettings, rules: Rules) -> None:
-    """Raises UserError for settings that no search can run with."""
-    check_ranges(settings)
+def keep_populations(run: Run, now: Progress) -> None:
+    """populations.npz: ``alphas`` float32 [generations, P, rows, operations] and ``fitness`` [generations, P] (top-1 in
+    percent, NaN where it was not measured) of every generation so far, individuals as numbered in individuals.csv."""
+    if run.writes:
+        file = io.BytesIO()
+        np.savez(file, alphas=torch.stack(now.populations).numpy(), fitness=np.array(now.fitness))
+        records.write_bytes(run.folder / "populations.npz", file.getvalue())
+
+
+def check(settings: SearchSettings, options: RunOptions, rules: Rules) -> None:
+    """Raises UserError for settings that no search can run with, or that do nothing beside the others."""
+    check_search(settings, options)
     check_rules(settings.population, rules)
     if settings.generations < 1:
         raise UserError(f"--generations {settings.generations}: at least one is needed")
@@ -149,7 +181,9 @@ def check(settings: SearchSettings, rules: Rules) -> None:
 def build(settings: SearchSettings, classes: int) -> nn.Module:
     """The supernet; its forward takes (images, mixture) and returns logits."""
     if isinstance(settings, SearchS1):
-        return darts_supernet.Supernet(settings.channels, classes, settings.layers)
+        network = darts_supernet.Supernet(settings.channels, classes, settings.layers)
+        sharpen(network)  # fitness takes large batches, whose statistics the plain kernel sums coarsely on the CPU
+        return network
     return nasbench201.Supernet(
         settings.channels, settings.cells_per_stage, classes, settings.track_running_stats, with_architecture=True
     )
@@ -193,20 +227,28 @@ def train_weights(
     weights = [p for group in optimizer.param_groups for p in group["params"]]
     for group in optimizer.param_groups:
         group["lr"] = lr
-    for step, (x, y) in enumerate(train.epoch(now.generation, now.step), start=now.step):
-        k = step % len(individuals)
+    for step, shares in enumerate(train.shares(now.generation, now.step), start=now.step):
+        k, images = step % len(individuals), sum(len(y) for _, y in shares)
         optimizer.zero_grad()
-        with autocast(x.device, precision):
-            loss = cross_entropy(model(x, individuals[k]), y)
-        check_finite(loss, generation=now.generation, step=step, architecture=k)
-        loss.backward()
-        distributed.all_reduce_mean([p.grad for p in weights if p.grad is not None])
+        together = PartStatistics(model) if len(shares) > 1 else None
+        total = torch.zeros((), dtype=torch.float64)
+        for x, y in shares:
+            if len(y):
+                with autocast(x.device, precision):
+                    loss = cross_entropy(model(x, individuals[k]), y) * (len(y) / images)
+                loss.backward()
+                total += float(loss.detach())
+            if together:
+                together.collect(len(y))
+        distributed.all_reduce_mean([total], weight=images)
+        check_finite(total, generation=now.generation, step=step, architecture=k)
+        together.finish() if together else average(model, images)
+        distributed.reduce_gradients(weights, images)
         clip(weights, clip_norm)
         optimizer.step()
-        now.loss += float(loss.detach())
+        now.loss += float(total)
         now.step = step + 1
         save_if_due()
-    distributed.all_reduce_mean([b for b in model.buffers() if b.is_floating_point()])
 
 
 @torch.no_grad()
@@ -214,16 +256,27 @@ def measure(
     forward: Forward, valid: Any, individuals: list[Any], now: Progress, device: torch.device | str, precision: str,
     save_if_due: Callable[[], None],
 ) -> None:  # fmt: skip
-    """Fitness of every individual into ``now.scores``: each passes over all fitness images, in an order of its own."""
+    """Fitness of every individual into ``now.scores``: each passes over all fitness images, in an order of its own.
+
+    A supernet in train mode normalises by its share of the batch and moves its running statistics.
+    """
+    moving = forward if isinstance(forward, nn.Module) and forward.training else None
     for k in range(len(now.scores), len(individuals)):
         counter = TopK(device)
         counter.restore(now.totals)
-        passes = valid.epoch(now.generation * len(individuals) + k, now.batch)
-        for number, (x, y) in enumerate(passes, start=now.batch):
-            with autocast(x.device, precision):
-                logits = forward(x, individuals[k])
-            logits = logits if logits.dtype == torch.float64 else logits.float()
-            counter.add(logits, y, cross_entropy(logits, y))
+        passes = valid.shares(now.generation * len(individuals) + k, now.batch)
+        for number, shares in enumerate(passes, start=now.batch):
+            together = PartStatistics(moving) if moving is not None and len(shares) > 1 else None
+            for x, y in shares:
+                if len(y):
+                    with autocast(x.device, precision):
+                        logits = forward(x, individuals[k])
+                    logits = logits if logits.dtype == torch.float64 else logits.float()
+                    counter.add(logits, y, cross_entropy(logits, y))
+                if together:
+                    together.collect(len(y))
+            if moving is not None:
+                together.finish() if together else average(moving, sum(len(y) for _, y in shares))
             now.batch, now.totals = number + 1, counter.totals
             save_if_due()
         metrics = read(counter)
@@ -240,6 +293,7 @@ def crown(now: Progress, ranked: list[Score], text: str) -> None:
     top1, top5, loss = ranked[0] if ranked else (None, None, None)
     now.last = {
         "alphas": now.population[0].clone(), "generation": now.generation, "top1": top1, "top5": top5, "loss": loss,
+        "cell": text,
     }  # fmt: skip
     if not now.best or (top1 is not None and (now.best["top1"] is None or top1 > now.best["top1"])):
         now.best = now.last
@@ -276,7 +330,7 @@ def report(now: Progress, chosen: dict[str, Any], architecture: Any, text: str, 
         },
         "architecture": architecture,
         "last_generation_best": now.trajectory[-1],
-        "best_so_far": now.trajectory[best["generation"] + 1],
+        "best_so_far": best["cell"],
         "trajectory": now.trajectory,
         **lookup.report(text, now.trajectory),
     }
@@ -285,7 +339,8 @@ def report(now: Progress, chosen: dict[str, Any], architecture: Any, text: str, 
 def plan(settings: SearchSettings, options: RunOptions) -> list[str]:
     """What a run would do: images per generation, supernet size."""
     *parts, _, halves = open_parts(settings, options)
-    check(settings, Rules(settings.tournament, settings.elites, settings.mutation_rate))
+    batches(settings, (parts[0], parts[1]), options.seed, torch.device("cpu"))  # finds what cannot be shared out
+    check(settings, options, Rules(settings.tournament, settings.elites, settings.mutation_rate))
     train, fit = len(parts[0]), len(parts[1])
     weights = sum(p.numel() for p in build(settings, len(parts[0].classes)).parameters() if p.requires_grad)
     measured = 1 if settings.strategy == "random" else settings.generations

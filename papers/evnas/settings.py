@@ -26,6 +26,8 @@ class SearchS1:
     """One generation is one epoch of training, one fitness pass of every individual, one evolution."""
     batch_size: int = 64
     fitness_batch_size: int = 1024
+    parts: int = 0
+    """Shares that every batch is worked through in, a multiple of the processes; 0: one per process."""
     learning_rate: float = 0.025
     learning_rate_min: float = 0.001
     """The rate falls to it along a cosine over the generations."""
@@ -83,6 +85,8 @@ class SearchS2:
     """One generation is one epoch of training, one fitness pass of every individual, one evolution."""
     batch_size: int = 64
     fitness_batch_size: int = 1024
+    parts: int = 0
+    """Shares that every batch is worked through in, a multiple of the processes; 0: one per process."""
     learning_rate: float = 0.025
     learning_rate_min: float = 0.001
     """The rate falls to it along a cosine over the generations."""

@@ -14,13 +14,14 @@ class TrainSettings:
 
     arch: str = "EvNASA"  # published name, or an architecture file of a search
     dataset: str = "cifar10"  # cifar10, cifar100, digits, or a folder of class folders
-    train_images: int = 0  # first images of the training set only; 0 = all
+    train_images: int = 0  # so many images of the training set only (the first of a set in file order); 0 = all
     channels: int = 36
     layers: int = 20
     auxiliary: bool = True
     auxiliary_weight: float = 0.4
     epochs: int = 600
     batch_size: int = 96
+    parts: int = 0  # shares that every batch is worked through in, a multiple of the processes; 0: one per process
     eval_batch_size: int = 96
     lr: float = 0.025  # cosine to 0, constant inside an epoch
     momentum: float = 0.9
@@ -45,8 +46,9 @@ class TrainImageNetSettings:
     auxiliary_weight: float = 0.4
     epochs: int = 250
     batch_size: int = 256
+    parts: int = 0  # as in the CIFAR recipe
     eval_batch_size: int = 256
-    schedule: Literal["linear", "cosine"] = "linear"
+    schedule: Literal["linear", "cosine"] = "linear"  # cosine: as the released program steps it, an epoch ahead
     lr: float = 0.1
     warmup_epochs: int = 5  # only for batches of more than 256 images
     momentum: float = 0.9
@@ -62,9 +64,10 @@ class TrainImageNetSettings:
 class EvaluateSettings:
     """Test error of trained weights: one's own or the authors' checkpoint."""
 
-    arch: str = "EvNASA"
+    arch: str = ""  # published name or architecture file; empty: what the weights say of themselves
     dataset: str = "cifar10"
     checkpoint: str = ""
+    weights: Literal["auto", "ema", "raw"] = "auto"  # of a file that holds averaged and raw weights
     channels: int = 0  # 0: the width of the checkpoint
     layers: int = 0  # 0: the depth of the checkpoint
     batch_size: int = 0  # 0: 96 for CIFAR, 128 for ImageNet (metrics do not depend on it)

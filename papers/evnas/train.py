@@ -6,6 +6,8 @@ The CIFAR weights kept are the last epoch's, the ImageNet weights the best epoch
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,18 +16,20 @@ from common import distributed, seeds
 from common.checkpoints import save_weights
 from common.counting import parameters
 from common.data.augment import Augmentation
-from common.data.batches import Batches
+from common.data.batches import Batches, share_limits
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
+from common.data.parts import take
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.runs import open_run
 from common.schedules import cosine, linear_then_slow, warm_up_factor
-from common.spaces.sizes import check_depth, check_last_batch, check_pixels, is_imagenet
+from common.spaces.darts import Genotype
+from common.spaces.sizes import check_depth, check_last_batch, check_pixels
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.evnas.networks import build, constants, load_genotype
-from papers.evnas.ranges import check_ranges
+from papers.evnas.ranges import check_training as check
 from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
 
 
@@ -35,13 +39,19 @@ def cifar_lr(c: TrainSettings, epoch: int) -> float:
 
 
 def imagenet_lr(c: TrainImageNetSettings, epoch: int) -> float:
-    """Linear, the last five epochs at a fifth of the slope; for batches above 256 the first epochs times (e + 1) /
-    5."""
-    if c.schedule == "linear" and c.epochs > 5:
+    """Linear, the last five epochs at a fifth of the slope; for batches above 256 the first W epochs times (e + 1) / W.
+
+    Cosine is as the released program steps it: before the first epoch, so that epoch e has the rate f(e + 1) with
+    f(t) = lr/2 (1 + cos(pi t / E)), and 0 in the last. Its warm-up changes the optimizer's rate, from which the
+    recursion goes on, and asks for the rate outside a step, which applies the recursion once more: every warmed epoch k
+    multiplies all later rates by f(k + 1) / f(k) (k + 1) / W. With W = 5 a twenty-sixth of the rate is left for good.
+    """
+    warmed = min(epoch + 1, c.warmup_epochs) if c.batch_size > 256 else 0
+    if c.schedule == "linear":
         lr = linear_then_slow(c.lr, epoch, c.epochs)
-    else:
-        lr = cosine(c.lr, 0.0, epoch, c.epochs)
-    return lr * warm_up_factor(epoch, c.warmup_epochs) if c.batch_size > 256 else lr
+        return lr * warm_up_factor(epoch, c.warmup_epochs) if warmed else lr
+    lr = cosine(c.lr, 0.0, epoch + 1, c.epochs)
+    return lr * cosine(1.0, 0.0, warmed, c.epochs) * math.prod((k + 1) / c.warmup_epochs for k in range(warmed))
 
 
 def drop_path_probability(final: float, epoch: int, epochs: int) -> float:
@@ -51,20 +61,19 @@ def drop_path_probability(final: float, epoch: int, epochs: int) -> float:
 
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     """The ``train`` verb on CIFAR-like sets."""
-    check_ranges(settings)
+    check(settings, options)
     c, device = settings, pick_device(options)
     genotype = load_genotype(c.arch)
     batches, tests, classes, pins = open_cifar(c, options, device)
-    network = lambda: build(genotype, False, classes, c.channels, c.layers, c.auxiliary)  # noqa: E731
     return _run(
-        c, options, device, network, batches, tests, lambda epoch: cifar_lr(c, epoch),
+        c, options, device, genotype, classes, batches, tests, lambda epoch: cifar_lr(c, epoch),
         torch.nn.functional.cross_entropy, {"data": pins}, keep_best=False,
     )  # fmt: skip
 
 
 def train_imagenet(settings: TrainImageNetSettings, options: Any) -> dict[str, Any]:
     """The ``train --recipe imagenet`` verb: 224-pixel pictures from class folders or LMDB."""
-    check_ranges(settings)
+    check(settings, options)
     c, device = settings, pick_device(options)
     genotype = load_genotype(c.arch)
     batches, tests, classes, pins = open_imagenet(c, options, device)
@@ -72,9 +81,8 @@ def train_imagenet(settings: TrainImageNetSettings, options: Any) -> dict[str, A
     def criterion(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return label_smoothing_cross_entropy(logits, target, c.label_smoothing)
 
-    network = lambda: build(genotype, True, classes, c.channels, c.layers, c.auxiliary)  # noqa: E731
     return _run(
-        c, options, device, network, batches, tests, lambda epoch: imagenet_lr(c, epoch), criterion,
+        c, options, device, genotype, classes, batches, tests, lambda epoch: imagenet_lr(c, epoch), criterion,
         {"data": pins}, keep_best=True,
     )  # fmt: skip
 
@@ -84,21 +92,22 @@ Opened = tuple[Any, Any, int, dict[str, str]]
 
 def open_cifar(c: TrainSettings, options: Any, device: torch.device) -> Opened:
     """(training batches, test batches, classes, pins) of images in memory. Raises UserError."""
-    if is_imagenet(c.dataset):
-        raise UserError(f"{c.dataset} takes the ImageNet recipe; add --recipe imagenet")
+    if c.dataset == "imagenet":
+        raise UserError("imagenet takes the ImageNet recipe; add --recipe imagenet")
     images, test = (open_images(c.dataset, split, options) for split in ("train", "test"))
     check_pixels(c.dataset, images.size, c.auxiliary)
     check_depth(c.layers, c.auxiliary)
-    if c.train_images:
-        images = images.subset(range(min(c.train_images, len(images))))
-    world, (mean, std) = distributed.world_size(), constants(images.name)
-    check_last_batch(len(images), per_process(c.batch_size, world), c.auxiliary)
+    images, (mean, std) = take(images, c.train_images, "--train-images"), constants(images.name)
     augmentation = Augmentation(mean, std, pad=c.pad, flip=c.flip, cutout=c.cutout)
     batches = Batches(
-        images, per_process(c.batch_size, world), augmentation, options.seed, device=device, rank=distributed.rank(),
-        world=world,
+        images, c.batch_size, augmentation, options.seed, device=device, rank=distributed.rank(),
+        world=distributed.world_size(), parts=c.parts,
     )  # fmt: skip
-    tests = Batches(test, c.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test")
+    check_shares(len(images), c.batch_size, batches.parts, c.auxiliary)
+    tests = Batches(
+        test, c.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test",
+        rank=distributed.rank(), world=distributed.world_size(), parts=0,
+    )  # fmt: skip
     return batches, tests, len(images.classes), {**images.pins, **test.pins}
 
 
@@ -106,35 +115,40 @@ def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) 
     """The same of pictures: random resized crop, flip, colour jitter; for testing the centre of 256."""
     check_depth(c.layers, c.auxiliary)
     pictures, test = (open_pictures(c.dataset, split, options) for split in ("train", "test"))
-    world = distributed.world_size()
     batches = FolderBatches(
-        pictures, per_process(c.batch_size, world), TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed,
-        device=device, workers=c.workers, rank=distributed.rank(), world=world,
+        pictures, c.batch_size, TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed, device=device,
+        workers=c.workers, rank=distributed.rank(), world=distributed.world_size(), parts=c.parts,
     )  # fmt: skip
     tests = FolderBatches(
         test, c.eval_batch_size, EvalPictures(), options.seed, shuffle=False, device=device, stream="test",
-        workers=c.workers,
+        workers=c.workers, rank=distributed.rank(), world=distributed.world_size(), parts=0,
     )  # fmt: skip
     return batches, tests, len(pictures.classes), {**pictures.pins, **test.pins}
 
 
-def per_process(batch_size: int, world: int) -> int:
-    """Images per process. Raises UserError when the batch does not divide."""
-    if batch_size % world:
-        raise UserError(f"batch size {batch_size} is not divisible by {world} processes; change --batch-size")
-    return batch_size // world
+def check_shares(images: int, batch_size: int, parts: int, auxiliary: bool) -> None:
+    """The CIFAR auxiliary classifier normalises single pixels, and one image has no variance. Raises UserError."""
+    check_last_batch(images, batch_size, auxiliary)
+    for size in {min(batch_size, images), images % batch_size or batch_size} if auxiliary and parts > 1 else ():
+        limits = share_limits(size, parts)
+        if 1 in (after - before for before, after in pairwise(limits)):
+            raise UserError(
+                f"a batch of {size} images in {parts} shares leaves a share of one, which the auxiliary classifier "
+                f"cannot normalise; change --batch-size or --train-images, or use --no-auxiliary"
+            )
 
 
 def _run(
-    c: TrainSettings | TrainImageNetSettings, options: Any, device: torch.device, network: Any, batches: Any,
-    tests: Any, lr_of: Any, criterion: Any, extra: dict[str, Any], keep_best: bool,
+    c: TrainSettings | TrainImageNetSettings, options: Any, device: torch.device, genotype: Genotype, classes: int,
+    batches: Any, tests: Any, lr_of: Any, criterion: Any, extra: dict[str, Any], keep_best: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """The epochs: learning rate and drop-path per epoch, train, test, save."""
     with open_run(options, c, extra) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)
-        model = network().to(device)
+        imagenet = isinstance(c, TrainImageNetSettings)
+        model = build(genotype, imagenet, classes, c.channels, c.layers, c.auxiliary).to(device)
         optimizer = torch.optim.SGD(
             model.parameters(), c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True
         )
@@ -160,8 +174,9 @@ def _run(
             lr = lr_of(epoch)
             optimizer.param_groups[0]["lr"] = lr
             steps = train_steps(
-                model, run.progress(batches.epoch(epoch, begin), f"epoch {epoch}", initial=begin), optimizer, loss_of,
+                model, run.progress(batches.shares(epoch, begin), f"epoch {epoch}", initial=begin), optimizer, loss_of,
                 clip_norm=c.clip, device=device, precision=options.precision, start_step=begin, counter=counter,
+                seed=options.seed, epoch=epoch,
             )  # fmt: skip
             for done in steps:
                 if run.due():
@@ -188,7 +203,11 @@ def _run(
             model.load_state_dict(best["weights"])
             tested = evaluate(model, tests.epoch(0), device, options.precision)
         if distributed.rank() == 0:
-            save_weights(model, run.folder / "weights.safetensors")
+            about = {
+                "architecture": genotype.as_dict(), "space": "darts", "dataset": c.dataset, "classes": classes,
+                "width": c.channels, "depth": c.layers, "stage": options.section, "paper": "evnas",
+            }  # fmt: skip
+            save_weights(model, run.folder / "weights.safetensors", about)
         metrics = {
             **tested.as_dict(),
             "last_top1_error_percent": last["top1_error_percent"],
@@ -196,4 +215,4 @@ def _run(
             "best_epoch": best["epoch"],
             "parameters": parameters(model),
         }
-        return run.finish({"metrics": metrics, "architecture": load_genotype(c.arch).as_dict()})
+        return run.finish({"metrics": metrics, "architecture": genotype.as_dict()})

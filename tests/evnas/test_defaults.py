@@ -22,7 +22,7 @@ SHARED = {
     "learning_rate": 0.025, "learning_rate_min": 0.001, "momentum": 0.9, "weight_decay": 3e-4, "clip": 5.0,
     "flip": True, "population": 50, "tournament": 10, "elites": 1, "mutation_rate": 0.1, "decode_train": True,
     "decode_fitness": True, "beta": 1.0, "crossover": True, "mutation": True, "strategy": "evolution",
-    "train_images": 0, "fitness_size": 0,
+    "train_images": 0, "fitness_size": 0, "parts": 0,
     "pad": -1,
 }  # fmt: skip
 PUBLISHED = {
@@ -35,12 +35,13 @@ PUBLISHED = {
         "fitness_images": "clean", "track_running_stats": True,
     },
     TrainSettings: {
-        "arch": "EvNASA", "dataset": "cifar10", "train_images": 0, "channels": 36, "layers": 20, "auxiliary": True,
-        "auxiliary_weight": 0.4, "epochs": 600, "batch_size": 96, "eval_batch_size": 96, "lr": 0.025, "momentum": 0.9,
+        "arch": "EvNASA", "dataset": "cifar10", "train_images": 0, "channels": 36, "layers": 20, "parts": 0,
+        "auxiliary": True, "auxiliary_weight": 0.4, "epochs": 600, "batch_size": 96, "eval_batch_size": 96,
+        "lr": 0.025, "momentum": 0.9,
         "weight_decay": 3e-4, "clip": 5.0, "drop_path": 0.2, "pad": 4, "flip": True, "cutout": 16, "evaluate_every": 1,
     },
     TrainImageNetSettings: {
-        "arch": "EvNASA", "dataset": "imagenet", "channels": 48, "layers": 14, "auxiliary": True,
+        "arch": "EvNASA", "dataset": "imagenet", "channels": 48, "layers": 14, "parts": 0, "auxiliary": True,
         "auxiliary_weight": 0.4, "epochs": 250, "batch_size": 256, "eval_batch_size": 256, "schedule": "linear",
         "lr": 0.1, "warmup_epochs": 5, "momentum": 0.9, "weight_decay": 3e-5, "clip": 5.0, "label_smoothing": 0.1,
         "drop_path": 0.0, "evaluate_every": 1, "workers": 8,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import json
 from pathlib import Path
+from types import MethodType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 from common.architecture import load_architecture
 from common.cli import RunOptions
@@ -20,12 +24,13 @@ from common.spaces.darts import Genotype
 from papers.evnas import settings as s
 from papers.evnas.evolution import Draws, Rules, evolve, successor
 from papers.evnas.halves import open_parts
+from papers.evnas.lookup import Lookup
 from papers.evnas.population import S1, S2, mixtures
-from papers.evnas.search import plan, search
+from papers.evnas.search import build, plan, search
 
 TINY = {
-    "dataset": "digits", "generations": 2, "train_images": 24, "fitness_size": 16, "batch_size": 12,
-    "fitness_batch_size": 8, "population": 3, "tournament": 2, "pad": 2, "flip": False, "cutout": 0,
+    "dataset": "digits", "generations": 2, "train_images": 36, "fitness_size": 36, "batch_size": 18,
+    "fitness_batch_size": 18, "population": 3, "tournament": 2, "pad": 2, "flip": False, "cutout": 0,
 }  # fmt: skip
 TINY_S1 = s.SearchS1(**TINY, channels=2, layers=3)
 TINY_S2 = s.SearchS2(**TINY, channels=2, cells_per_stage=1)
@@ -33,6 +38,7 @@ TINY_S2 = s.SearchS2(**TINY, channels=2, cells_per_stage=1)
 
 def options(out: Path, **more) -> RunOptions:
     section = more.pop("section", "search_s2")
+    more.setdefault("given", frozenset())
     return RunOptions(out=out, device="cpu", data=out / "nowhere", paper="evnas", section=section, **more)
 
 
@@ -42,7 +48,7 @@ def change(settings, **values):
 
 def test_s1_writes_a_genotype_and_both_answers(tmp_path):
     result = search(
-        change(TINY_S1, generations=1, population=2, train_images=12, fitness_size=8),
+        change(TINY_S1, generations=1, population=2, train_images=36, fitness_size=36),
         options(tmp_path, section="search"),
     )
     cells = Genotype.from_dict(load_architecture(tmp_path / "architecture.json", "darts"))
@@ -83,7 +89,8 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, s
         search(settings, options(tmp_path / "parts"))
     monkeypatch.setattr(Run, "save", original)
     search(settings, options(tmp_path / "parts"))
-    for name in ("result.json", "history.csv", "individuals.csv", "supernet.safetensors", "architecture.json"):
+    names = ("result.json", "history.csv", "individuals.csv", "supernet.safetensors", "architecture.json")
+    for name in (*names, "populations.npz"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
 
 
@@ -153,7 +160,7 @@ def test_plan_runs_nothing(tmp_path):
         ({"generations": 0}, "--generations"),
         ({"beta": 0.0}, "--beta"),
         ({"dataset": "nothing"}, "nothing"),
-        ({"train_images": 4}, "batch"),
+        ({"train_images": 4}, "--train-images"),
         ({"learning_rate": 1e30, "clip": 0.0}, "loss"),
     ],
 )
@@ -166,3 +173,73 @@ def test_mistakes_have_one_line(wrong, named, tmp_path):
 def test_too_few_layers(tmp_path):
     with pytest.raises(UserError, match="--layers"):
         search(change(TINY_S1, layers=2), options(tmp_path, section="search"))
+
+
+def test_the_alphas_of_every_generation_are_kept(tmp_path):
+    """populations.npz: individuals and fitness as in individuals.csv; the first ones are the drawn population."""
+    result = search(TINY_S2, options(tmp_path))
+    with np.load(tmp_path / "populations.npz", allow_pickle=False) as file:
+        alphas, fitness = torch.from_numpy(file["alphas"]), file["fitness"]
+    assert alphas.shape == (2, 3, 6, 5) and alphas.dtype == torch.float32
+    assert torch.equal(alphas[0], Draws.stream(S2, 0, "population").population(3))
+    with open(tmp_path / "individuals.csv", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        g, k = int(row["generation"]), int(row["individual"])
+        assert S2.text(alphas[g, k]) == row["cell"] and fitness[g, k] == float(row["top1"])
+    elite = alphas[0, int(fitness[0].argmax())]
+    assert torch.equal(alphas[1, 0], elite)
+    # entry 0 is the cell of the supernet's own random alphas, as in the released list; the file ends with the best's
+    assert result["trajectory"][0] == S2.text(Draws.stream(S2, 0, "supernet").individual())
+    assert result["trajectory"][-1] == result["last_generation_best"]
+    last = load_file(tmp_path / "supernet.safetensors")["arch_parameters"]
+    assert torch.equal(last, alphas[1, int(fitness[1].argmax())])
+
+
+def test_what_a_cell_reaches_elsewhere_is_no_result_of_the_search():
+    """Cells found on the digits are looked up on CIFAR-10, as a transfer, not among the metrics."""
+    table = SimpleNamespace(lookup=lambda *_: 90.0, rank=lambda *_: 7, pins={})
+    cell = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    for dataset, own in (("digits", False), ("cifar100", True)):
+        lookup = Lookup(TINY_S1, options(Path("nowhere")), dataset)
+        lookup.applies, lookup.table = True, table
+        assert bool(lookup.metrics(cell)) == bool(lookup.columns(cell)) == own
+        report = lookup.report(cell, [cell])
+        assert ("transfer" in report) != own and ("trajectory_test_valid" in report) == own
+
+
+@pytest.mark.parametrize("settings", [TINY_S1, TINY_S2, change(TINY_S1, split="random")])
+def test_both_parts_of_a_set_sorted_by_class_hold_every_class(settings, tmp_path):
+    for name in "abcd":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = np.random.RandomState(i).randint(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{i}.png")
+    whole = change(settings, dataset=f"{tmp_path / 'set'}@8", train_images=0, fitness_size=0)
+    for limits in ({}, {"train_images": 8, "fitness_size": 8}):
+        for part in open_parts(change(whole, **limits), options(tmp_path))[:2]:
+            counts = torch.bincount(part.labels, minlength=4)
+            assert counts.min() >= counts.max() - 1 and counts.min() > 0
+    with pytest.raises(UserError, match="--fitness-size"):
+        open_parts(change(whole, fitness_size=3), options(tmp_path))
+
+
+def test_fitness_of_s1_is_rounded_as_in_the_plain_layout():
+    """Batch statistics of a large batch, against float64: no coarser than PyTorch's usual layout (on one CPU, fp32)."""
+    torch.manual_seed(0)
+    model = build(TINY_S1, 10)
+    usual = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    usual._run = MethodType(run_in_the_usual_layout, usual)
+    mixture = mixtures(S1, Draws.stream(S1, 0, "population").population(1), True, 1.0)[0]
+    x = torch.randn(256, 3, 16, 16)
+    with torch.no_grad():
+        exact = copy.deepcopy(model).double().train()(x.double(), mixture)
+        ours, theirs = (float((net.train()(x, mixture) - exact).abs().max()) for net in (model, usual))
+    assert ours < 2 * theirs, (ours, theirs)
+
+
+def run_in_the_usual_layout(self, x, step):
+    before = last = self.stem(x)
+    for cell in self.cells:
+        before, last = last, step(cell, before, last)
+    return self.classifier(self.global_pooling(last).flatten(1))

@@ -90,6 +90,26 @@ def test_authors_cifar_checkpoint(tmp_path, prefix, legacy):
     assert found["metrics"]["parameters"] == sum(p.numel() for n, p in model.named_parameters() if "aux" not in n)
 
 
+def test_own_weights_say_what_they_are(tmp_path, capsys):
+    """Evaluation needs no --arch and no --dataset; another set is refused, and the authors' files must be told."""
+    train(TrainSettings(**{**TINY, "arch": "EvNASC", "epochs": 1}), options(tmp_path / "train"))
+    weights = str(tmp_path / "train" / "weights.safetensors")
+    main("evnas", VERBS, ["evaluate", "--profile", "paper", "--checkpoint", weights, "--out", str(tmp_path / "run")])
+    found = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert found["architecture"]["normal"] == PUBLISHED["EvNASC"]["normal"] and found["settings"]["dataset"] == "digits"
+    capsys.readouterr()
+    line = mistake(capsys, "evaluate", "--checkpoint", weights, "--dataset", "cifar10", "--out", str(tmp_path / "no"))
+    assert "was trained on digits, not on cifar10" in line
+    bare = tmp_path / "weights.pt"
+    torch.save(build(load_genotype("EvNASA"), False, 10, 4, 3).state_dict(), bare)
+    words = ["--checkpoint", str(bare), "--out", str(tmp_path / "no")]
+    assert "name the set with --dataset" in mistake(capsys, "evaluate", "--arch", "EvNASA", *words)
+    assert "add --arch" in mistake(capsys, "evaluate", "--dataset", "digits", *words)
+    torch.save(build(load_genotype("EvNASA"), False, 100, 4, 3).state_dict(), bare)
+    line = mistake(capsys, "evaluate", "--arch", "EvNASA", "--dataset", "digits", *words)
+    assert "100 classes and digits has 10" in line
+
+
 def folder_of_pictures(root: Path) -> Path:
     import numpy as np
     from PIL import Image
@@ -111,7 +131,7 @@ def test_imagenet_recipe_and_container(tmp_path):
     assert len(open_pictures(str(pictures), "train", options(tmp_path)).classes) == 2
     result = train_imagenet(
         TrainImageNetSettings(dataset=str(pictures), channels=4, layers=3, epochs=1, batch_size=3, workers=0,
-                              auxiliary=False),
+                              auxiliary=False, schedule="cosine"),
         options(tmp_path / "train"),
     )  # fmt: skip
     assert 0 <= result["metrics"]["top1_error_percent"] <= 100
@@ -187,6 +207,14 @@ def test_plans_of_training_and_evaluation(tmp_path):
         ("search --space s2 --momentum 0", "Nesterov's form needs a momentum"),
         ("train --auxiliary --train-images 97 --batch-size 96", "97 images leave a last batch of one"),
         ("train --auxiliary --layers 1", "has one reduction"),
+        ("train --auxiliary --train-images 65 --batch-size 32 --parts 4", "last batch of one"),
+        ("train --auxiliary --train-images 66 --batch-size 32 --parts 2", "a share of one"),
+        ("train --recipe imagenet --epochs 5", "needs more than 5"),
+        ("train --recipe imagenet --warmup-epochs 3", "--warmup-epochs 3 does nothing here"),
+        ("train --no-auxiliary --auxiliary-weight 0.3", "--auxiliary-weight 0.3 does nothing here"),
+        ("search --strategy random --tournament 2", "--tournament 2 does nothing here"),
+        ("search --no-mutation --mutation-rate 0.2", "--mutation-rate 0.2 does nothing here"),
+        ("search --variant ND --beta 2", "--beta 2.0 does nothing here"),
         ("evaluate --channels -5", "--channels must be 0 or more"),
     ],
 )
@@ -198,13 +226,14 @@ def test_one_line_for_what_cannot_run(command, words, tmp_path, capsys):
 def test_a_file_without_a_state_dict(content, tmp_path, capsys):
     torch.save(content, tmp_path / "w.pt")
     line = mistake(capsys, "evaluate", "--checkpoint", str(tmp_path / "w.pt"), "--out", str(tmp_path / "run"))
-    assert "holds no state dict" in line
+    assert "holds no weights" in line
 
 
 def mistake(capsys, *arguments: str) -> str:
     with pytest.raises(SystemExit) as left:
         main("evnas", VERBS, list(arguments))
     lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in lines if not line.startswith("note: ")]
     assert left.value.code == 2 and len(lines) == 1 and lines[0].startswith("error: ")
     return lines[0]
 
@@ -219,6 +248,6 @@ def test_imagenet_weights_are_known_by_their_keys(tmp_path, capsys):
             Image.new("RGB", (30, 40), (80, 0, 0)).save(tmp_path / "pictures" / part / name / "0.png")
     save_weights(build(load_genotype("EvNASA"), True, 2, 4, 3), tmp_path / "w.safetensors")
     settings = EvaluateSettings(
-        dataset=str(tmp_path / "pictures"), checkpoint=str(tmp_path / "w.safetensors"), workers=0
+        arch="EvNASA", dataset=str(tmp_path / "pictures"), checkpoint=str(tmp_path / "w.safetensors"), workers=0
     )
     assert evaluate(settings, options(tmp_path / "run", allow_unpinned=True))["metrics"]["images"] == 2

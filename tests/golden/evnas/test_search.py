@@ -166,9 +166,9 @@ def cut(x: torch.Tensor, y: torch.Tensor, orders: dict[int, np.ndarray], size: i
     def epoch(number: int, start: int = 0):
         order = torch.from_numpy(orders[number].astype(np.int64))
         for i in range(start * size, len(order), size):
-            yield x[order[i : i + size]], y[order[i : i + size]]
+            yield [(x[order[i : i + size]], y[order[i : i + size]])]
 
-    return SimpleNamespace(epoch=epoch)
+    return SimpleNamespace(shares=epoch)
 
 
 class Watched(list):

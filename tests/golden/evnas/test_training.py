@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch.nn import functional
@@ -43,6 +45,26 @@ def test_schedules(golden):
     ):
         values = found[name]["values"]
         assert [imagenet_lr(settings, e) for e in range(len(values))] == pytest.approx(values, abs=1e-12), name
+
+
+@pytest.mark.parametrize("batch", [256, 512])
+@pytest.mark.parametrize("epochs", [3, 9, 40])
+def test_the_cosine_of_imagenet_is_the_released_loop(epochs, batch):
+    """The scheduler steps before the first epoch, and warm-up writes into the rate that it goes on from."""
+    settings = TrainImageNetSettings(schedule="cosine", epochs=epochs, batch_size=batch)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], settings.lr, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, float(epochs))
+    rates = []
+    for epoch in range(epochs):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the released order of calls
+            scheduler.step()
+            current = scheduler.get_lr()[0]
+        if epoch < 5 and batch > 256:
+            optimizer.param_groups[0]["lr"] = current * (epoch + 1) / 5.0
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert [imagenet_lr(settings, e) for e in range(epochs)] == pytest.approx(rates, abs=1e-12)
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["train_cifar.npz", "train_imagenet.npz"])
