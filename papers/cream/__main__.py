@@ -3,6 +3,7 @@
 from common.cli import COMPUTES, Stage, Verb, main
 from papers.cream.settings import (
     GENERIC_TRAIN,
+    HEAD_SEARCH,
     MODERN_SEARCH,
     PAPER_SEARCH,
     DescribeSettings,
@@ -28,7 +29,7 @@ VERBS = {
                 run="papers.cream.search:search",
                 section="search",
                 about="train the supernet with prioritized paths; the board's head is the architecture",
-                variants={"paper": PAPER_SEARCH, "modern": MODERN_SEARCH},
+                variants={"head": HEAD_SEARCH, "paper": PAPER_SEARCH, "modern": MODERN_SEARCH},
                 bf16=True,
             )
         ),

@@ -7,6 +7,7 @@ A path lists one choice index per block and stage (stages 0 to 6). Choice -> (ke
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import Any
 
@@ -80,26 +81,61 @@ def parse_path(text: str) -> Path:
         raise UserError(f"--arch {text[:60]!r} is not a path list: {error.msg}") from None
 
 
-def resolve(arch: str) -> tuple[str, Path, int | None, dict[str, Any]]:
-    """(name, path, its resolution or None, extra fields) of a published name, a path list, or an architecture file.
+@dataclass(frozen=True)
+class Named:
+    """An architecture and what its source says beside it.
 
-    Raises UserError for anything else.
+    name: of the published network, the file, or "path". resolution: its input size, or None. extra: the fields of an
+    architecture file (larger space, how one-block stages are built). dataset, classes: what it was found on or trained
+    for, where the source says so.
     """
+
+    name: str
+    path: Path
+    resolution: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    dataset: str = ""
+    classes: int = 0
+
+
+def resolve(arch: str) -> Named:
+    """Of a published name, a path list, an architecture file, or weights trained here. Raises UserError otherwise."""
     if not arch:
         raise UserError(f"no architecture given; pass --arch with one of {', '.join(PUBLISHED)}, a path list or a file")
     if arch.lstrip().startswith("["):
-        return "path", parse_path(arch), None, {}
+        return Named("path", parse_path(arch))
     name = published_name(arch) if not File(arch).is_file() else None
     if name is not None:
-        return name, PUBLISHED[name], RESOLUTIONS[name], {}
+        return Named(name, PUBLISHED[name], RESOLUTIONS[name])
     if not File(arch).is_file():
         raise UserError(
             f"unknown architecture {arch!r}; choose one of {', '.join(PUBLISHED)}, a path list, or an architecture file"
         )
-    from common.architecture import load_architecture
+    if File(arch).suffix == ".safetensors":
+        return of_weights(arch)
+    from common.architecture import load_architecture, read_architecture
 
     content = load_architecture(File(arch), "cream")
-    if isinstance(content, dict):
-        choices = len(CHOICES) + 2 * bool(content.get("dil_conv")) + bool(content.get("resunit"))  # the larger spaces
-        return File(arch).stem, check_path(content.get("path"), choices=choices), content.get("resolution"), content
-    return File(arch).stem, check_path(content), None, {}
+    return _of_content(File(arch).stem, content, read_architecture(File(arch))["origin"])
+
+
+def of_weights(file: str) -> Named:
+    """The network that a weights file says it is of. Raises UserError for a file that does not say."""
+    from common.checkpoints import read_metadata
+
+    about = read_metadata(file)
+    if about.get("space") != "cream" or "architecture" not in about:
+        raise UserError(
+            f"{file} does not say which Cream network it is of (weights trained here do); pass --arch with one of "
+            f"{', '.join(PUBLISHED)}, a path list or an architecture file"
+        )
+    return _of_content(File(file).stem, about["architecture"], about)
+
+
+def _of_content(name: str, content: Any, origin: dict[str, Any]) -> Named:
+    dataset, classes = str(origin.get("dataset", "")), int(origin.get("classes", 0))
+    if not isinstance(content, dict):
+        return Named(name, check_path(content), None, {}, dataset, classes)
+    choices = len(CHOICES) + 2 * bool(content.get("dil_conv")) + bool(content.get("resunit"))  # the larger spaces
+    path = check_path(content.get("path"), choices=choices)
+    return Named(name, path, content.get("resolution"), content, dataset, classes)

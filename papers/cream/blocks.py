@@ -1,4 +1,4 @@
-"""The building blocks (section 2.1), identical in supernet and derived networks. Names are those of the checkpoints."""
+"""The building blocks, identical in supernet and derived networks. Names are those of the checkpoints."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class ConvBnAct(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Extra choice of the larger space: bottleneck of width cout / 4, every convolution with bias (section 3.1)."""
+    """Extra choice of the larger space: bottleneck of width cout / 4, every convolution with bias."""
 
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()

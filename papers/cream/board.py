@@ -1,4 +1,4 @@
-"""The prioritized path board (paper section 3.2; sheet 3.3)."""
+"""The prioritized path board."""
 
 from __future__ import annotations
 

@@ -50,12 +50,13 @@ def search_steps(what: str) -> float:
     """Of the published search on ImageNet: ``horizon`` of the rate, steps per ``epoch``, ``total``, and ``idle`` ones
     of the last epoch, at rate 0.
     """
+    from papers.cream.pace import IMAGENET, pace_of
     from papers.cream.settings import SearchSettings
 
     c = SearchSettings()
     if what == "horizon":
-        return c.epochs * c.schedule_images / (c.parts * c.batch_size)
-    epoch = len(_batches(c)) // c.parts
+        return pace_of(c, IMAGENET).total
+    epoch = len(_batches(c))
     if what == "idle":
         return sum(search_rate(step) == 0 for step in range((c.epochs - 1) * epoch, c.epochs * epoch))
     return {"epoch": epoch, "total": c.epochs * epoch}[what]
@@ -107,4 +108,4 @@ def _batches(c: Any) -> Any:
     classes, images = IMAGENET_COUNTS["train"]
     none = np.broadcast_to(np.int64(0), images)
     source = Pictures(None, none, none, tuple(map(str, range(classes))), "imagenet")  # type: ignore[arg-type]
-    return train_batches(source, c, c.resolution, 0, torch.device("cpu"), c.parts, c.jitter)
+    return train_batches(source, c, c.resolution, 0, torch.device("cpu"), c.jitter)

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from common import distributed, seeds
+from common import distributed
 from common.data.augment import Augmentation
-from common.data.batches import Batches
+from common.data.batches import Batches, Epochs
 from common.data.folder import FolderBatches, Pictures, open_pictures
+from common.data.names import in_memory
+from common.data.parts import order
 from common.data.sources import Images, open_images
 from common.errors import UserError
 from papers.cream.randaugment import RandAugment
 from papers.cream.subset import subset_indices
 from papers.cream.transforms import MEAN, STD, Erasing, TestTransform, TrainTransform
 
-IN_MEMORY = ("digits", "cifar10", "cifar100", "imagenet16-120")
 SAMPLED = 8  # pictures looked at when a set is opened
 SMALLEST = 32  # the networks halve the picture five times
 Source = Images | Pictures
 
 
-class Epochs(Protocol):
-    """What ``Batches`` and ``FolderBatches`` have in common."""
+@dataclass(frozen=True)
+class InMemory:
+    """Images in memory one by one as pictures, for the transforms that work on pictures."""
 
-    def __len__(self) -> int: ...
+    images: Images
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]: ...
+    @property
+    def name(self) -> str:
+        return self.images.name
 
-
-class Erased:
-    """Random erasing on top of in-memory batches."""
-
-    def __init__(self, batches: Batches, erasing: Erasing, seed: int) -> None:
-        self.batches, self.erasing, self.seed = batches, erasing, seed
+    @property
+    def labels(self) -> Tensor:
+        return self.images.labels
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.images)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        for step, (x, y) in enumerate(self.batches.epoch(epoch, start), start):
-            number = step * self.batches.world + self.batches.rank
-            yield self.erasing(x, seeds.generator(self.seed, "erase", epoch, number)), y
+    def picture(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images.pixels[index].permute(1, 2, 0).cpu().numpy())
 
 
 def open_source(dataset: str, split: str, resolution: int, options: Any) -> Source:
@@ -57,7 +57,7 @@ def open_source(dataset: str, split: str, resolution: int, options: Any) -> Sour
         raise UserError(
             f"resolution {resolution} is too small: the network halves the image five times, use >= {SMALLEST}"
         )
-    if dataset.partition("@")[0] in IN_MEMORY or "@" in dataset:
+    if in_memory(dataset):
         images = open_images(dataset, split, options)
         if images.size < resolution:
             raise UserError(f"{dataset}: images of {images.size} pixels are smaller than --resolution {resolution}")
@@ -83,77 +83,90 @@ def labels_of(source: Source) -> Tensor:
     return torch.as_tensor(source.labels)
 
 
-def limited(source: Source, count: int, what: str = "train_images") -> Source:
-    """The first ``count`` images (0: all), spread over the classes: an order fixed by the set alone."""
-    if not count or count >= len(source):
-        return source
-    order = torch.randperm(len(source), generator=seeds.generator(0, what, len(source)))
-    return source.subset(order[:count].sort().values.numpy())
-
-
-def hold_out(source: Source, count: int) -> tuple[Source, Source | None]:
-    """(searched, held out): ``count`` images chosen by a fixed order. Raises UserError when none would be left."""
-    if not count:
-        return source, None
-    if count >= len(source):
-        raise UserError(f"--holdout {count} leaves none of the {len(source)} training images; lower it")
-    order = torch.randperm(len(source), generator=seeds.generator(0, "holdout", len(source)))
-    return source.subset(order[count:].sort().values.numpy()), source.subset(order[:count].sort().values.numpy())
+def calibration_images(source: Source, count: int) -> Source:
+    """``count`` images of a set, every class in turn, to take running statistics from."""
+    return source.subset(order(source)[:count])
 
 
 def subset(source: Source, classes: int, per_class: int) -> Source:
-    """The rank-correlation subset by rule (section 7); 0 classes: the whole set."""
+    """The rank-correlation subset by rule, as released; 0 classes: the whole set."""
     if not classes:
         return source
-    return source.subset(subset_indices(labels_of(source).tolist(), classes, per_class))
+    return first_classes(source.subset(subset_indices(labels_of(source).tolist(), classes, per_class)), classes)
+
+
+def first_classes(source: Source, classes: int) -> Source:
+    """The images of the first classes, which are then all the classes there are (0: the set as it is)."""
+    if not classes or classes >= len(source.classes):
+        return source
+    kept = source.subset(np.flatnonzero(labels_of(source).cpu().numpy() < classes))
+    return replace(kept, classes=source.classes[:classes])  # type: ignore[type-var]
+
+
+def shares_of(settings: Any) -> int:
+    """Shares that every batch is worked through in, over all processes. Raises UserError when they do not fit them."""
+    world = distributed.world_size()
+    shares = settings.parts or world
+    if shares % world:
+        raise UserError(f"--parts {shares} cannot be shared by {world} processes; use a multiple of it")
+    if settings.batch_size // shares < 2:
+        raise UserError(
+            f"--batch-size {settings.batch_size} in {shares} parts leaves shares of less than two images, which batch "
+            f"normalisation cannot work on; raise --batch-size or lower --parts"
+        )
+    return shares
 
 
 def train_batches(
-    source: Source, settings: Any, resolution: int, seed: int, device: torch.device, parts: int,
-    jitter: float = 0.0, randaugment: RandAugment | None = None,
+    source: Source, settings: Any, resolution: int, seed: int, device: torch.device, jitter: float = 0.0,
+    randaugment: RandAugment | None = None,
 ) -> Epochs:  # fmt: skip
-    """Shuffled, augmented batches of one part each; this process gets its share of every group of ``parts``."""
-    if len(source) < settings.batch_size * parts:
+    """Shuffled, augmented batches, the incomplete last one of an epoch left out; this process has its shares of each.
+
+    Raises UserError for a set too small for one batch, and a padded crop of pictures that are not in memory.
+    """
+    if len(source) < settings.batch_size:
         raise UserError(
-            f"{source.name}: {len(source)} images are too few for {parts} part(s) of {settings.batch_size}; lower "
-            f"--batch-size or --parts"
+            f"{source.name}: {len(source)} images are too few for a batch of {settings.batch_size}; lower --batch-size"
         )
-    world = {"rank": distributed.rank(), "world": distributed.world_size()}
-    erasing = Erasing(settings.erasing)
-    if isinstance(source, Images):
+    erase = Erasing(settings.erasing) if settings.erasing else None
+    shared: dict[str, Any] = {
+        "drop_last": True, "device": device, "erase": erase, "rank": distributed.rank(),
+        "world": distributed.world_size(), "parts": shares_of(settings),
+    }  # fmt: skip
+    padded = settings.crop == "padded"
+    if padded and not isinstance(source, Images):
+        raise UserError(
+            f"{source.name}: --crop padded works on small images in memory (digits, cifar10, cifar100, FOLDER@SIZE); "
+            f"use --crop resized"
+        )
+    if isinstance(source, Images) and padded and not jitter and randaugment is None:  # all at once, on the device
         augmentation = Augmentation(MEAN, STD, pad=settings.pad, flip=settings.flip)
-        batches = Batches(source, settings.batch_size, augmentation, seed, drop_last=True, device=device, **world)
-        return Erased(batches, erasing, seed) if settings.erasing else batches
-    transform = TrainTransform(resolution, (settings.scale_min, 1.0), jitter, settings.flip, randaugment)
+        return Batches(source, settings.batch_size, augmentation, seed, **shared)
+    transform = TrainTransform(
+        resolution, (settings.scale_min, 1.0), jitter, settings.flip, randaugment, settings.pad if padded else None
+    )
+    pictures: Any = InMemory(source) if isinstance(source, Images) else source
     return FolderBatches(
-        source, settings.batch_size, transform, seed, drop_last=True, device=device, workers=settings.workers,
-        mean=MEAN, std=STD, erase=erasing if settings.erasing else None, **world,
-    )  # fmt: skip
+        pictures, settings.batch_size, transform, seed, workers=settings.workers, mean=MEAN, std=STD, **shared
+    )
 
 
 def test_batches(
     source: Source, batch_size: int, resolution: int, device: torch.device, workers: int,
-    interpolation: str = "bicubic",
+    interpolation: str = "bicubic", everywhere: bool = False,
 ) -> Epochs:  # fmt: skip
-    """This process's share of a set, in order, with the test transform; no image is dropped or counted twice."""
-    if distributed.world_size() > 1:
-        source = source.subset(range(distributed.rank(), len(source), distributed.world_size()))
+    """A set in order with the test transform, no image dropped or counted twice: this process's share of every batch.
+
+    everywhere: every process gets all of it (what statistics are taken from).
+    """
+    shared: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test"}
+    if not everywhere:
+        shared |= {"rank": distributed.rank(), "world": distributed.world_size(), "parts": 0}
     if isinstance(source, Images):
-        plain = Augmentation(MEAN, STD)
-        return Batches(source, batch_size, plain, 0, shuffle=False, device=device, stream="test")
+        return Batches(source, batch_size, Augmentation(MEAN, STD), 0, **shared)
     transform = TestTransform(resolution, interpolation)
-    return FolderBatches(
-        source,
-        batch_size,
-        transform,
-        0,
-        shuffle=False,
-        device=device,
-        stream="test",
-        workers=workers,
-        mean=MEAN,
-        std=STD,
-    )
+    return FolderBatches(source, batch_size, transform, 0, workers=workers, mean=MEAN, std=STD, **shared)
 
 
 test_batches.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
@@ -163,12 +176,3 @@ def data_pins(*sources: Source | None) -> dict[str, Any]:
     """What result.json says about the data: whether all of it was pinned, and the pins."""
     known = [source for source in sources if source is not None]
     return {"pinned": all(s.pinned for s in known), "pins": {k: v for s in known for k, v in s.pins.items()}}
-
-
-def parts_here(parts: int) -> int:
-    """Parts of every batch this process works on. Raises UserError when they cannot be shared evenly."""
-    if parts < 1 or parts % distributed.world_size():
-        raise UserError(
-            f"--parts {parts} cannot be shared by {distributed.world_size()} processes; use a multiple of it"
-        )
-    return parts // distributed.world_size()

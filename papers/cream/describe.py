@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from common.errors import UserError
-from papers.cream.architectures import PUBLISHED, Path, resolve
-from papers.cream.layout import VARIANTS, Layout, NetworkSpec, network_spec
+from papers.cream.architectures import PUBLISHED, Named, Path, resolve
+from papers.cream.layout import VARIANTS, Layout, NetworkSpec, network_spec, variant_of
 from papers.cream.settings import DescribeSettings
 
 CLASSES = {
@@ -27,17 +27,32 @@ def single_block_rule(rule: str, path: Path) -> bool:
 
 
 def spec_of(
-    arch: str, classes: int, resolution: int = 0, single_block: str = "auto", repeat_stage3: bool = False,
+    arch: str | Named, classes: int, resolution: int = 0, single_block: str = "auto", repeat_stage3: bool = False,
     dataset: str = "imagenet",
 ) -> tuple[str, NetworkSpec, int, Path]:  # fmt: skip
-    """(name, network, input resolution, path) of a published name, path list or architecture file. Raises UserError."""
-    name, path, own, extra = resolve(arch)
-    size = resolution or RESOLUTIONS.get(dataset) or own or DEFAULT_RESOLUTION
-    single = single_block_rule(single_block, path)
-    if "single_block_default" in extra and single_block == "auto":
-        single = bool(extra["single_block_default"])
-    layout = Layout(**{option: extra[option] for option in VARIANTS if option in extra})
-    return name, network_spec(path, classes, layout, single, repeat_stage3), size, path
+    """(name, network, input resolution, path) of what ``resolve`` takes or gave. Raises UserError."""
+    found = resolve(arch) if isinstance(arch, str) else arch
+    size = resolution or RESOLUTIONS.get(dataset) or found.resolution or DEFAULT_RESOLUTION
+    single = single_block_rule(single_block, found.path)
+    if "single_block_default" in found.extra and single_block == "auto":
+        single = bool(found.extra["single_block_default"])
+    repeated = repeat_stage3 or bool(found.extra.get("repeat_stage3"))
+    layout = Layout(**{option: found.extra[option] for option in VARIANTS if option in found.extra})
+    return found.name, network_spec(found.path, classes, layout, single, repeated), size, found.path
+
+
+def architecture_of(
+    arch: str, size: int, single_block: str = "auto", repeat_stage3: bool = False, dataset: str = "imagenet"
+) -> dict[str, Any]:
+    """What trained weights say about their network: enough for ``spec_of`` to build it again without the flags."""
+    found = resolve(arch)
+    _, spec, _, path = spec_of(found, 1, size, single_block, repeat_stage3, dataset)
+    single = found.extra.get("single_block_default") if single_block == "auto" else None
+    return {
+        "path": path, "resolution": size, **variant_of(spec.layout),
+        "single_block_default": single_block_rule(single_block, path) if single is None else bool(single),
+        "repeat_stage3": repeat_stage3 or bool(found.extra.get("repeat_stage3")),
+    }  # fmt: skip
 
 
 def describe(
@@ -45,14 +60,18 @@ def describe(
 ) -> dict[str, Any]:
     """``parameters``, ``macs`` (convolutions and linear), ``macs_published`` (thop 2020), ``ptflops``, by network.
 
-    dataset: sets the number of classes and the input size (default: ImageNet at the network's own resolution); a
-    folder is described with its own number of classes being unknown, so it must be one of the known sets.
-    Raises UserError for unknown names.
+    dataset: sets the number of classes and the input size. Default: the set that a file (an architecture found, weights
+    trained here) is of, else ImageNet at the network's own resolution. Of a folder the number of classes is unknown, so
+    what is asked for must be one of the known sets. Raises UserError for unknown names.
     """
-    dataset = dataset or "imagenet"
-    if dataset not in CLASSES:
+    found = resolve(name)
+    own = not dataset and bool(found.dataset)
+    dataset = dataset or found.dataset or "imagenet"
+    classes = (found.classes if own else 0) or CLASSES.get(dataset, 0)
+    if not classes:
         raise UserError(f"unknown data set {dataset!r}; choose one of {', '.join(CLASSES)}")
-    label, spec, size, path = spec_of(name, CLASSES[dataset], 0, single_block, repeat_stage3, dataset)
+    resolution = (found.resolution or 0) if own else 0
+    label, spec, size, path = spec_of(found, classes, resolution, single_block, repeat_stage3, dataset)
     parameters = spec.count("parameters")
     classifier = (spec.layout.features + 1) * spec.classes
     return {

@@ -1,19 +1,24 @@
-"""Test error of given weights (section 5): EMA weights, resize by 1 / 0.875 (bicubic), centre crop, fp32."""
+"""Test error of given weights: EMA weights, resize by 1 / 0.875 (bicubic), centre crop, fp32."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from common import distributed
+from common.checkpoints import read_metadata
 from common.device import pick_device
-from common.runs import open_run
+from common.errors import UserError
+from common.runs import open_run, say
 from common.training import evaluate as test_error
 from papers.cream import data
-from papers.cream.checkpoints import load_weights, stored_epoch
-from papers.cream.describe import spec_of
+from papers.cream.architectures import Named, of_weights, resolve
+from papers.cream.checkpoints import load_weights
+from papers.cream.describe import CLASSES, spec_of
 from papers.cream.folding import folded
+from papers.cream.idle import refuse_idle_interpolation
 from papers.cream.networks import DerivedNetwork
 from papers.cream.planning import seconds_per_image
 from papers.cream.ranges import check_ranges
@@ -23,37 +28,63 @@ from papers.cream.settings import EvaluateSettings
 def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     """Evaluate published or own weights on the test split; writes result.json. Raises UserError."""
     check_ranges(settings)
-    name, _, size, path = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
+    settings, named = network_of(settings, options)
+    name, _, size, path = spec_of(named, 1000, settings.resolution, dataset=settings.dataset)
     device = pick_device(options)
     distributed.setup()
     test = data.open_source(settings.dataset, "test", size, options)
+    refuse_idle_interpolation(settings, test, options.given)
     _, spec, _, _ = spec_of(
-        settings.arch, len(test.classes), settings.resolution, settings.single_block, settings.repeat_stage3,
+        named, len(test.classes), settings.resolution, settings.single_block, settings.repeat_stage3,
         settings.dataset,
     )  # fmt: skip
     with open_run(options, settings, {**data.data_pins(test), "path": path}) as run:
         if run.result is not None:
             return run.result
         net = DerivedNetwork(spec)
-        origin = load_weights(net, settings.checkpoint, settings.weights)
+        origin, file = load_weights(net, settings.checkpoint, settings.weights)
         model = folded(net).to(device, memory_format=torch.channels_last)
         batches = data.test_batches(test, settings.batch_size, size, device, settings.workers, settings.interpolation)
         metrics = test_error(model, batches.epoch(0), device, options.precision)
         sizes = {
             "parameters": spec.count("parameters"), "macs": spec.count("macs", size),
             "macs_published": spec.count("thop2020", size), "images": metrics.images,
-            **stored_epoch(settings.checkpoint),
+            **({} if file.epoch is None else {"checkpoint_epoch": file.epoch}),
         }  # fmt: skip
         return run.finish(
             {"paper": "cream", "stage": "evaluate", "metrics": {**metrics.as_dict(), **sizes}, "network": name,
-             "weights": origin, "architecture": {"path": path, "resolution": size}}
+             "weights": origin, "weights_kind": file.weights, "architecture": {"path": path, "resolution": size}}
         )  # fmt: skip
+
+
+def network_of(settings: EvaluateSettings, options: Any) -> tuple[EvaluateSettings, Named]:
+    """The network to test, and the settings with the file's own set and resolution where the user names none.
+
+    Weights trained here say what they are. Raises UserError where neither they nor ``--arch`` say it, and where the
+    user names another set than theirs.
+    """
+    named = of_weights(settings.checkpoint) if settings.checkpoint and not settings.arch else resolve(settings.arch)
+    about = read_metadata(settings.checkpoint) if settings.checkpoint else {}
+    trained_on = str(about.get("dataset", ""))
+    if not trained_on or trained_on == settings.dataset:
+        return settings, named
+    if options.given is not None and "dataset" not in options.given:
+        size = settings.resolution if "resolution" in options.given else about["architecture"]["resolution"]
+        say(f"{settings.checkpoint} was trained on {trained_on}: it is tested on that")
+        return replace(settings, dataset=trained_on, resolution=size), named
+    if trained_on in CLASSES and settings.dataset in CLASSES:
+        raise UserError(
+            f"{settings.checkpoint} was trained on {trained_on}, --dataset is {settings.dataset}, whose classes are "
+            f"others; leave --dataset out to test it on {trained_on}"
+        )
+    return settings, named
 
 
 def plan(settings: EvaluateSettings, options: Any) -> list[str]:
     """What the run would do."""
     check_ranges(settings)
-    _, spec, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
+    settings, named = network_of(settings, options)
+    _, spec, size, _ = spec_of(named, 1000, settings.resolution, dataset=settings.dataset)
     test = data.open_source(settings.dataset, "test", size, options)
     macs = spec.count("macs", size)
     elements = max(layer.cout * layer.out**2 for layer in spec.layers(size) if layer.kind == "conv")

@@ -1,4 +1,4 @@
-"""One iteration of the search (Algorithm 1 of the paper; sheet 3.5)."""
+"""One iteration of the search (Algorithm 1 of the paper)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from papers.cream.losses import distillation_mix, top1_percent
 from papers.cream.meta import MetaReport, MetaRules, Reduce, choose_teacher, meta_update
 from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD
+from papers.cream.statistics import ShareStatistics
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class StepRules:
     """What an iteration needs besides its data; defaults are the published run's."""
 
     start_epoch: int = 20  # distillation, board and meta updates happen in epochs after this one (0-based)
-    update_every: int = 200  # iterations between meta updates, counted inside an epoch
+    update_every: int = 200  # iterations between meta updates, counted inside an epoch; 0: none
     slice_: int = 4
     smoothing: float = 0.1
     stored: str = "teacher"  # probabilities stored with a new board entry: of the iteration's teacher | own
@@ -47,55 +48,61 @@ class StepReport:
 
 def search_step(
     net: Supernet, optimizer: PathSGD, board: Board, table: FlopsTable, path: Path, epoch: int, batch_index: int,
-    batches: list[tuple[Tensor, Tensor]], lrs: list[float], rules: StepRules, reduce: Reduce,
+    batches: list[tuple[Tensor, Tensor]], lrs: list[float], rules: StepRules, reduce: Reduce, images: float = 0.0,
 ) -> StepReport:  # fmt: skip
-    """Train one path on the parts of one batch and offer it to the board.
+    """Train one path on the shares of one batch and offer it to the board.
 
-    batches: for each part of this process (images [B, 3, H, W], labels [B]); the net is in train mode.
-    Raises UserError when the loss is not finite, before any weight is changed by it.
+    batches: for each share of this process (images [B, 3, H, W], labels [B]); the net is in train mode. images: those
+    of the whole batch, divided by the processes (0: those given). Loss, gradient and top-1 are means over all of it.
+    Raises UserError when the loss is not finite, before any weight is changed by it, in all processes or in none.
     """
+    weights = [len(y) / (images or sum(len(y) for _, y in batches)) for _, y in batches]
+    shares = ShareStatistics(net, weights)
     student = net.path_parameters(path) + net.meta_parameters()
     optimizer.catch_up(student)
     flops = table.flops(path)
     distil = epoch > rules.start_epoch
 
     report = None
-    if distil and batch_index > 0 and batch_index % rules.update_every == 0 and len(board):
+    due = rules.update_every and batch_index > 0 and batch_index % rules.update_every == 0
+    if distil and due and len(board):
         report = meta_update(
-            net, optimizer, lrs, path, board, batches, rules.slice_, rules.meta, reduce, smoothing=rules.smoothing
-        )
+            net, optimizer, lrs, path, board, batches, rules.slice_, rules.meta, reduce, smoothing=rules.smoothing,
+            shares=shares,
+        )  # fmt: skip
 
     choice = None
     if len(board):
-        choice = choose_teacher(net, path, board, len(batches), rules.meta, reduce)
+        choice = choose_teacher(net, path, board, len(batches), rules.meta, reduce, shares)
         optimizer.catch_up(net.path_parameters(choice.teacher))
 
     optimizer.clear()
     seen: list[Tensor] = []
     stored: list[Tensor] = []
     for part, (x, y) in enumerate(batches):
-        logits = net(x, path)
+        logits = shares.run(part, x, path)
         hard = label_smoothing_cross_entropy(logits, y, rules.smoothing)
         if choice is None or not distil:
             loss, soft = hard, hard.new_zeros(())
             probabilities = torch.softmax(logits.detach(), 1)
         else:
             with torch.no_grad():
-                probabilities = torch.softmax(net(x, choice.teacher), 1)
+                probabilities = torch.softmax(shares.run(part, x, choice.teacher), 1)
             soft = soft_target_cross_entropy(logits, probabilities)
             loss = distillation_mix(choice.values[part], soft, hard)
             if rules.stored == "own":
                 probabilities = torch.softmax(logits.detach(), 1)
         stored.append(probabilities[: rules.slice_].clone())
         score = top1_percent(logits.detach(), y).to(loss.dtype)
-        seen.append(torch.stack([loss.detach(), hard.detach(), soft.detach(), score]))
-        (loss / len(batches)).backward()
-    total = torch.stack(seen).mean(0)
+        seen.append(torch.stack([loss.detach(), hard.detach(), soft.detach(), score]) * weights[part])
+        (loss * weights[part]).backward()
+    total = torch.stack(seen).sum(0)
     reduce([total])
     loss_, hard_, soft_, score_ = total.tolist()
     if not torch.isfinite(total).all():
         raise UserError(f"loss {loss_} in epoch {epoch}, batch {batch_index} on path {path}: diverged; lower --lr")
     reduce([p.grad for p in student if p.grad is not None])
+    shares.finish()
     optimizer.step(lrs)
     optimizer.clear()
 

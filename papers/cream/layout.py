@@ -140,7 +140,7 @@ class BlockSpec:
 
 @dataclass(frozen=True)
 class Layout:
-    """Widths and strides shared by supernet and derived networks (published: section 2.2's table)."""
+    """Widths and strides shared by supernet and derived networks (published: those of the released code)."""
 
     stem: int = 16
     first: int = 16  # stage 0
@@ -238,7 +238,7 @@ def network_spec(
 
 
 class FlopsTable:
-    """Look-up table of a supernet: ptflops counts in millions, always measured at 224 x 224 (section 3.1).
+    """Look-up table of a supernet: ptflops counts in millions, always measured at 224 x 224.
 
     table[stage][position][choice]; fixed = stem convolution, global pool and head convolution (stem BN and classifier
     are not counted). params: the same for parameters, where ``fixed`` holds stem and head convolution.

@@ -1,4 +1,4 @@
-"""What is Cream's own among the losses (section 3.5); the rest is in ``common.losses``."""
+"""What is Cream's own among the losses; the rest is in ``common.losses``."""
 
 from __future__ import annotations
 

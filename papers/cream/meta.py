@@ -1,7 +1,8 @@
-"""Teacher selection, the meta value and the meta update (paper section 3.3; sheet 3.4 and 3.6).
+"""Teacher selection, the meta value and the meta update.
 
-A process holds one or more *parts* of the global batch, each of which is one rank's batch of the original (batch
-normalisation is per part). Scores, gradients and decisions are averaged over all parts, so every rank decides alike.
+A process holds one or more shares of the whole batch, each of which is one GPU's batch of the original (batch
+normalisation sees one share at a time). Scores, gradients and losses are averaged over all shares, and whatever is
+decided is decided on these averages, so all processes decide alike.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from common.errors import UserError
 from common.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
 from papers.cream.architectures import Path
-from papers.cream.board import Board
+from papers.cream.board import Board, Entry
 from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD
 from papers.cream.second_order import meta_only, recording
+from papers.cream.statistics import ShareStatistics
 
 Reduce = Callable[[list[Tensor]], None]  # averages tensors over ranks in place; does nothing for one process
 
@@ -32,7 +34,7 @@ class MetaRules:
     value: Literal["last_negated", "argmax_positive"] = "last_negated"  # m = sigmoid(-u_last) | sigmoid(u_best)
     gradient: Literal["first", "all"] = "first"  # student tensors the meta gradient passes through
     weights: Literal["in_place", "clean"] = "in_place"  # weights the double backward sees: after | before the step
-    sign: Literal["minus", "plus"] = "minus"  # simulated step w - c g (since 2021-07) | w + c g (2020)
+    sign: Literal["minus", "plus"] = "plus"  # simulated step w + c g (2020, the published numbers) | w - c g (later)
     pick: Literal["meta", "top1"] = "meta"  # top1: m = 0.5 and the board's head
 
 
@@ -58,12 +60,16 @@ def statistics_kept(net: nn.Module) -> Iterator[None]:
             layer.track_running_stats = True
 
 
-def choose_teacher(net: Supernet, path: Path, board: Board, parts: int, rules: MetaRules, reduce: Reduce) -> Choice:
+def choose_teacher(
+    net: Supernet, path: Path, board: Board, parts: int, rules: MetaRules, reduce: Reduce,
+    shares: ShareStatistics | None = None,
+) -> Choice:  # fmt: skip
     """For every board entry u_i = W . flatten(softmax(net(X_i, a)) - S_i) + b; teacher = argmax, m from one u.
 
     Forwards run in train mode and move the running statistics, in board order. Only the entry that m comes from needs
     a graph. Raises UserError when no score is a number (the supernet has diverged).
     """
+    shares = shares or ShareStatistics(net, [1 / parts] * parts)
     head = board.entries[0]
     if rules.pick == "top1":
         return Choice(head.path, [head.images[0].new_tensor(0.5)] * parts, head.images[0].new_empty(0))
@@ -74,7 +80,7 @@ def choose_teacher(net: Supernet, path: Path, board: Board, parts: int, rules: M
         row = []
         for number, entry in enumerate(board.entries):
             with torch.set_grad_enabled(number in needs_graph):
-                row.append(_score(net, path, entry.images[part], entry.soft[part]))
+                row.append(_score(net, shares, part, path, entry))
         rows.append(row)
     scores = torch.stack([torch.stack([u.detach() for u in row]) for row in rows]).mean(0)
     reduce([scores])
@@ -86,19 +92,19 @@ def choose_teacher(net: Supernet, path: Path, board: Board, parts: int, rules: M
     else:
         entry = board.entries[best]
         with statistics_kept(net):
-            values = [torch.sigmoid(_score(net, path, entry.images[part], entry.soft[part])) for part in range(parts)]
+            values = [torch.sigmoid(_score(net, shares, part, path, entry)) for part in range(parts)]
     return Choice(board.entries[best].path, values, scores)
 
 
-def _score(net: Supernet, path: Path, images: Tensor, soft: Tensor) -> Tensor:
-    return net.meta_score(torch.softmax(net(images, path), 1) - soft)
+def _score(net: Supernet, shares: ShareStatistics, part: int, path: Path, entry: Entry) -> Tensor:
+    return net.meta_score(torch.softmax(shares.run(part, entry.images[part], path), 1) - entry.soft[part])
 
 
 @dataclass
 class MetaReport:
     """What a meta update did; losses averaged over the parts."""
 
-    soft_loss: float
+    soft_loss: float  # over all shares of all processes, as is the other
     validation_loss: float
     student_norm: float  # of g before clipping
     meta_norm: float  # of the meta gradient before clipping
@@ -107,28 +113,29 @@ class MetaReport:
 def meta_update(
     net: Supernet, optimizer: PathSGD, lrs: list[float], path: Path, board: Board,
     batches: list[tuple[Tensor, Tensor]], slice_: int, rules: MetaRules, reduce: Reduce, clip: float = 1.0,
-    smoothing: float = 0.1,
+    smoothing: float = 0.1, shares: ShareStatistics | None = None,
 ) -> MetaReport:  # fmt: skip
-    """One update of the meta layer theta by the validation loss after a simulated student step (section 3.6).
+    """One update of the meta layer theta by the validation loss after a simulated student step.
 
     batches: the training batch of each part; its pictures 0 .. slice-1 train, slice .. 2 slice-1 validate.
         L1 = m(theta, w) * softCE(net(x1, a), net(x1, teacher));   g = dL1/dw;   w' = w -+ c g
         theta gradient = (dw'/dtheta)^T dL2/dw at the updated weights
     The student's real step (g clipped, ordinary SGD) and the step of theta go through the ordinary optimiser, which
-    also moves idle parameters. Raises UserError when a loss is not finite.
+    also moves idle parameters. Raises UserError when a loss is not finite, in all processes or in none.
     """
+    shares = shares or ShareStatistics(net, [1 / len(batches)] * len(batches))
     student, theta = net.path_parameters(path), net.meta_parameters()
     with recording():
-        choice = choose_teacher(net, path, board, len(batches), rules, reduce)
+        choice = choose_teacher(net, path, board, len(batches), rules, reduce, shares)
     optimizer.catch_up(net.path_parameters(choice.teacher))
     through = 1 if rules.gradient == "first" else len(student)
 
     graphs, soft_losses = [], []
-    for (x, _), value in zip(batches, choice.values, strict=True):
+    for part, ((x, _), value) in enumerate(zip(batches, choice.values, strict=True)):
         with recording():
-            logits = net(x[:slice_], path)
+            logits = shares.run(part, x[:slice_], path)
         with torch.no_grad():
-            target = torch.softmax(net(x[:slice_], choice.teacher), 1)
+            target = torch.softmax(shares.run(part, x[:slice_], choice.teacher), 1)
         loss = value * soft_target_cross_entropy(logits, target)
         graphs.append(torch.autograd.grad(loss, student, create_graph=True))
         soft_losses.append(loss.detach())
@@ -142,10 +149,11 @@ def meta_update(
 
     velocity = [torch.zeros_like(p) for p in student[:through]]
     hard_losses = []
-    for x, y in batches:
-        loss = label_smoothing_cross_entropy(net(x[slice_ : 2 * slice_], path), y[slice_ : 2 * slice_], smoothing)
-        for total, part in zip(velocity, torch.autograd.grad(loss, student[:through]), strict=True):
-            total += part / len(batches)
+    for part, (x, y) in enumerate(batches):
+        logits = shares.run(part, x[slice_ : 2 * slice_], path)
+        loss = label_smoothing_cross_entropy(logits, y[slice_ : 2 * slice_], smoothing)
+        for total, g in zip(velocity, torch.autograd.grad(loss, student[:through]), strict=True):
+            total += g / len(batches)
         hard_losses.append(loss.detach())
     reduce(velocity)
 
@@ -157,13 +165,14 @@ def meta_update(
     for graph in graphs:
         with meta_only():
             pulled = torch.autograd.grad(graph[:through], theta, velocity)
-        for total, part in zip(meta_gradient, pulled, strict=True):
-            total += step_size * part / len(graphs)
+        for total, g in zip(meta_gradient, pulled, strict=True):
+            total += step_size * g / len(graphs)
     if after:
         _overwrite(moving, after)
     reduce(meta_gradient)
 
     losses = torch.stack([torch.stack(soft_losses).mean(), torch.stack(hard_losses).mean()])
+    reduce([losses])
     soft_loss, hard_loss = losses.tolist()
     if not (torch.isfinite(losses).all() and all(torch.isfinite(part).all() for part in meta_gradient)):
         raise UserError(f"meta update not finite (losses {soft_loss}, {hard_loss}) on path {path}; lower --lr")

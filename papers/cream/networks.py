@@ -103,9 +103,14 @@ class Supernet(Frame):
         return self.head(x)
 
     def path_parameters(self, path: Path) -> list[nn.Parameter]:
-        """w_a of section 3.6: stem, stem BN, head, classifier, then the chosen blocks in path order."""
+        """w_a, the weights of a path: stem, stem BN, head, classifier, then the chosen blocks in path order."""
         outer: list[nn.Module] = [self.conv_stem, self.bn1, self.conv_head, self.classifier]
         return [p for module in (*outer, *self.path_blocks(path)) for p in module.parameters()]
+
+    def path_norms(self, path: Path) -> list[nn.BatchNorm2d]:
+        """The batch-normalisation layers a path runs through."""
+        modules = [self.bn1, *(m for block in self.path_blocks(path) for m in block.modules())]
+        return [m for m in modules if isinstance(m, nn.BatchNorm2d)]
 
     def meta_parameters(self) -> list[nn.Parameter]:
         """theta: weight and bias of the meta layer."""

@@ -1,7 +1,7 @@
 """SGD with Nesterov momentum that only touches the parameters of the current path, yet equals the dense optimiser.
 
 The authors' torch filled cleared gradients with zeros, so a parameter that was used once keeps moving by momentum and
-weight decay in every later step (section 3.7). With gradient zero that motion is linear in (weight w, momentum b):
+weight decay in every later step. With gradient zero that motion is linear in (weight w, momentum b):
 
     b' = mu b + lambda w,    w' = w - lr (lambda w + mu b')
 
@@ -22,7 +22,7 @@ Matrix = tuple[float, float, float, float]  # row-major; maps (w, b) to (w', b')
 
 
 class PathSGD:
-    """groups: lists of parameters with their weight decay; lr is given per step and group (section 3.7's order:
+    """groups: lists of parameters with their weight decay; lr is given per step and group (the original's order:
     no decay, decay, meta bias, meta weight). idle: ``move`` (zero-filled gradients) or ``freeze`` (none).
     """
 
@@ -133,7 +133,7 @@ class PathSGD:
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Section 3.7: 1-d tensors and biases without decay, the rest with decay, meta bias, meta weight (no decay)."""
+    """1-d tensors and biases without decay, the rest with decay, meta bias, meta weight (no decay)."""
     plain, decayed, meta = [], [], {}
     for name, p in net.named_parameters():
         if name.startswith("meta_layer."):

@@ -1,9 +1,8 @@
-"""``--plan``: steps, and rough time and memory, without running; and when to save under several processes."""
+"""``--plan``: steps, and rough time and memory, without running."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import torch
 
@@ -11,31 +10,21 @@ from common import distributed
 from papers.cream.layout import NetworkSpec
 from papers.cream.networks import DerivedNetwork
 
-SAVE_CHECK = 20  # steps between the questions "is any process due to save?"
-
-
-def due_everywhere(run: Any, step: int) -> bool:
-    """Whether to save now; with several processes all must agree, since saving is a common act."""
-    if distributed.world_size() == 1:
-        return bool(run.due())
-    if step % SAVE_CHECK:
-        return False
-    flag = torch.tensor([float(run.due())])
-    distributed.all_reduce_mean([flag])
-    return bool(flag.item() > 0)
-
 
 def plan_lines(
     spec: NetworkSpec, size: int, epochs: int, images: int, batch_size: int, parts: int, forwards: float, copies: float
 ) -> list[str]:
-    """forwards: work per step, in forward-and-backward passes of the network; copies: of the parameters held."""
-    steps = epochs * (images // (batch_size * parts))
+    """forwards: work per step, in forward-and-backward passes of the network; copies: of the parameters held.
+
+    batch_size: of the whole batch, which is worked through in ``parts`` shares.
+    """
+    steps = epochs * (images // batch_size)
     elements = sum(layer.cout * layer.out**2 for layer in spec.layers(size) if layer.kind in ("conv", "bn"))
-    memory = 4 * (copies * spec.count("parameters") + 1.5 * elements * batch_size)
-    seconds = steps * parts * batch_size * forwards * seconds_per_image(spec, size) / distributed.world_size()
+    memory = 4 * (copies * spec.count("parameters") + 1.5 * elements * -(-batch_size // parts))
+    seconds = steps * batch_size * forwards * seconds_per_image(spec, size) / distributed.world_size()
+    shares = "" if parts == 1 else f" in {parts} shares of {batch_size / parts:g}"
     return [
-        f"{epochs} epochs x {images // (batch_size * parts)} steps = {steps} steps of {parts} x {batch_size} images "
-        f"at {size}",
+        f"{epochs} epochs x {images // batch_size} steps = {steps} steps of {batch_size} images{shares} at {size}",
         f"network: {spec.count('macs', size) / 1e6:.1f}M multiply-adds, {spec.count('parameters'):,} parameters",
         f"estimated time on this CPU: {seconds / 3600:.2f} hours, from one small batch timed just now (within a factor "
         "of 2 when nothing else runs); a GPU is 10 to 50 times faster",

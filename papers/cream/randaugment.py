@@ -1,4 +1,4 @@
-"""RandAugment as used for Cream's retraining: 15 operations with the magnitudes of section 4.
+"""RandAugment as used for Cream's retraining: 15 operations with timm's magnitudes.
 
 torchvision's RandAugment has other operations, ranges and a probability of 1, so it does not match; the operations
 here are Pillow's own.

@@ -9,10 +9,8 @@ from common import ranges
 POSITIVE = (
     "epochs",
     "batch_size",
-    "parts",
     "slice",
     "pool_size",
-    "update_every",
     "eval_batch_size",
     "eval_every",
     "subset_images",
@@ -20,6 +18,7 @@ POSITIVE = (
 )
 ABOVE_ZERO = ("decay_epochs", "optimizer_eps")
 NOT_NEGATIVE = (
+    "parts", "update_every",
     "train_images", "holdout", "subset_classes", "select_images", "recalibrate_batches", "candidates", "workers",
     "cooldown", "schedule_images", "lr", "meta_lr", "weight_decay", "warmup_epochs", "pad", "jitter", "randaugment",
     "randaugment_operations", "randaugment_std", "macs_min", "min_lr", "warmup_lr",

@@ -1,4 +1,4 @@
-"""Rank correlation (section 7 of the sheet): do the supernet's shared weights rank paths as training alone does?
+"""Rank correlation: do the supernet's shared weights rank paths as training alone does?
 
 draw random paths of the supernet
 shared:  error of each with the supernet's weights, statistics recalibrated
@@ -29,12 +29,22 @@ from common.runs import open_run, say
 from papers.cream import data
 from papers.cream.architectures import Path
 from papers.cream.correlation import agreement
+from papers.cream.idle import refuse_idle_interpolation, refuse_idle_recipe
 from papers.cream.layout import FlopsTable, Layout, network_spec, variant_of
 from papers.cream.networks import Supernet
 from papers.cream.ranges import check_ranges
+from papers.cream.recipe import learning_rate, schedule_of
 from papers.cream.sampling import sample_path
 from papers.cream.scoring import path_error, recalibrated
-from papers.cream.search import REDRAWS, resolution_of, sources, space_of, table_of
+from papers.cream.search import (
+    REDRAWS,
+    calibration_batches,
+    resolution_of,
+    scoring_batch,
+    sources,
+    space_of,
+    table_of,
+)
 from papers.cream.select import finished_search
 from papers.cream.settings import RankStudySettings, Recipe, SearchSettings, TrainSettings
 from papers.cream.train import train_on
@@ -45,6 +55,7 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
     """Score, train, correlate; resumable inside each training. Writes rank.csv and result.json. Raises UserError."""
     c = settings
     check_ranges(c)
+    refuse_idle_recipe(c, schedule_of(c, "path"), options.given)
     folder, found, searched = finished_search(c.search)
     window, layout, _ = space_of(searched)
     table = table_of(searched, window, layout)
@@ -52,8 +63,9 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
     paths = draw_paths(c, window, table, layout, options.seed)
     device = pick_device(options)
     distributed.setup()
-    source, held_out, test = sources(searched, resolution, options)
+    source, held_out, test = sources(searched, resolution, options, "test")
     judge = test if held_out is None else held_out
+    refuse_idle_interpolation(c, judge, options.given)
     weights = folder / "supernet.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights} is missing; run the search again (dvc keeps it out of git)")
@@ -116,14 +128,14 @@ def shared_accuracies(
     judge: data.Source, resolution: int, device: torch.device,
 ) -> list[float]:  # fmt: skip
     """Top-1 accuracy in percent of each path with the supernet's weights."""
-    first = data.limited(source, c.recalibrate_batches * searched.batch_size, "calibration")
-    plain = data.test_batches(first, searched.batch_size, resolution, device, c.workers)
-    calibration = [x for x, _ in plain.epoch(0)][: c.recalibrate_batches] if c.recalibrate_batches else []
+    calibration = calibration_batches(
+        source, c.recalibrate_batches, scoring_batch(searched), resolution, device, c.workers
+    )
     judged = data.test_batches(judge, c.eval_batch_size, resolution, device, c.workers, c.interpolation)
     found = []
     for path in paths:
         with recalibrated(net, path, calibration):
-            found.append(round(100 - path_error(net, path, judged, device)[1], 4))
+            found.append(round(100 - path_error(net, path, judged, device).top1_error, 4))
     return found
 
 
@@ -149,15 +161,16 @@ def plan(settings: RankStudySettings, options: Any) -> list[str]:
     from papers.cream.planning import plan_lines
 
     check_ranges(settings)
+    refuse_idle_recipe(settings, schedule_of(settings, "path"), options.given)
     _, _, searched = finished_search(settings.search)
     window, layout, _ = space_of(searched)
     resolution = resolution_of(searched, window)
     source, held_out, _ = sources(searched, resolution, options)
     paths = draw_paths(settings, window, table_of(searched, window, layout), layout, options.seed)
     spec = network_spec(paths[0], len(source.classes), layout, single_block_default=False)
-    recipe = settings.epochs + settings.cooldown
+    _, recipe = learning_rate(settings, "path")
     lines = plan_lines(
-        spec, resolution, recipe * len(paths), len(source), settings.batch_size, settings.parts, 1.0, 4.0
+        spec, resolution, recipe * len(paths), len(source), settings.batch_size, data.shares_of(settings), 1.0, 4.0
     )
     where = "held-out images" if held_out is not None else "test set"
     return [

@@ -1,23 +1,24 @@
-"""The retraining recipe's learning rate (section 4): constant within an epoch, warm-up, cool-down. No torch here."""
+"""The retraining recipe's learning rate: constant within an epoch, warm-up, cool-down. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from common import schedules
-from papers.cream.settings import TrainSettings
+from papers.cream.settings import Recipe
 
 STEP_MODELS = ("14", "43")  # published with the step schedule
+WORTH_SAYING = 0.05
 
 
-def schedule_of(settings: TrainSettings, name: str) -> str:
+def schedule_of(settings: Recipe, name: str) -> str:
     """``cosine``, ``step`` or ``none``; auto: step for 14 and 43, cosine otherwise."""
     if settings.schedule != "auto":
         return settings.schedule
     return "step" if name in STEP_MODELS else "cosine"
 
 
-def learning_rate(settings: TrainSettings, name: str) -> tuple[Callable[[int], float], int]:
+def learning_rate(settings: Recipe, name: str) -> tuple[Callable[[int], float], int]:
     """(rate of a 0-based epoch, number of epochs).
 
     cosine: min + (lr - min)(1 + cos(pi e / E)) / 2, then ``cooldown`` epochs at the minimum;
@@ -38,3 +39,14 @@ def learning_rate(settings: TrainSettings, name: str) -> tuple[Callable[[int], f
         settings.warmup_lr, settings.lr, epoch, settings.warmup_epochs, main(epoch)
     )
     return rate, settings.epochs + (settings.cooldown if kind == "cosine" else 0)
+
+
+def initial_share(settings: Recipe, steps: int) -> str:
+    """A line about an average that still holds much of the untrained weights when the training ends, else ""."""
+    held = settings.ema_decay**steps
+    if held < WORTH_SAYING:
+        return ""
+    return (
+        f"note: after {steps} steps the averaged weights still hold {100 * held:.0f} % of the untrained ones; lower "
+        f"--ema-decay ({settings.ema_decay:g}), which is meant for longer trainings"
+    )

@@ -1,4 +1,4 @@
-"""Drawing paths (section 3.2): one ``choice(C, n)`` per stage from a legacy NumPy stream, the same on every rank."""
+"""Drawing paths: one ``choice(C, n)`` per stage from a legacy NumPy stream, the same on every rank."""
 
 from __future__ import annotations
 

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from common import distributed
-from common.losses import TopK
+from common.data.batches import Epochs
+from common.training import Metrics, evaluate
 from papers.cream.architectures import Path
-from papers.cream.data import Epochs
 from papers.cream.layout import FlopsTable
 from papers.cream.networks import Supernet
 
@@ -22,16 +21,10 @@ def outside(minimum: float, maximum: float) -> str:
     return f"no scored path lies within {minimum:g} to {maximum:g} MFLOPs"
 
 
-def norms_of(net: Supernet, path: Path) -> list[nn.BatchNorm2d]:
-    """The batch-normalisation layers a path runs through."""
-    modules = [net.bn1, *(m for block in net.path_blocks(path) for m in block.modules())]
-    return [m for m in modules if isinstance(m, nn.BatchNorm2d)]
-
-
 @contextmanager
 def recalibrated(net: Supernet, path: Path, batches: list[Tensor]) -> Iterator[None]:
     """Inside, the path's running statistics are the plain averages over ``batches``; afterwards the old ones return."""
-    layers = norms_of(net, path) if batches else []
+    layers = net.path_norms(path) if batches else []
     kept = [(m.running_mean.clone(), m.running_var.clone(), m.num_batches_tracked.clone()) for m in layers]  # type: ignore[union-attr, operator]
     momenta = [m.momentum for m in layers]
     for layer in layers:
@@ -54,19 +47,9 @@ def recalibrated(net: Supernet, path: Path, batches: list[Tensor]) -> Iterator[N
             layer.num_batches_tracked.copy_(count)  # type: ignore[union-attr]
 
 
-@torch.no_grad()
-def path_error(net: Supernet, path: Path, test: Epochs, device: torch.device) -> tuple[float, float, float]:
-    """(mean loss, top-1 error, top-5 error in percent) of a path in eval mode with the statistics as they are."""
-    training = net.training
-    net.eval()
-    counts = TopK(device)
-    for x, y in test.epoch(0):
-        logits = net(x, path)
-        counts.add(logits, y, nn.functional.cross_entropy(logits, y))
-    net.train(training)
-    distributed.all_reduce_mean([counts.totals])
-    loss, top1, top5, _ = counts.read()
-    return loss, top1, top5
+def path_error(net: Supernet, path: Path, test: Epochs, device: torch.device) -> Metrics:
+    """Loss and errors of a path in eval mode with the statistics as they are."""
+    return evaluate(net, test.epoch(0), device, forward=lambda x: net(x, path))
 
 
 def score_paths(
@@ -80,16 +63,7 @@ def score_paths(
     rows: list[dict[str, Any]] = []
     for path in paths:
         with recalibrated(net, path, calibration):
-            loss, top1, top5 = path_error(net, path, test, device)
+            found = path_error(net, path, test, device).as_dict()
         flops = table.flops(path)
-        rows.append(
-            {
-                "path": path,
-                "mflops": flops,
-                "inside": window[0] <= flops <= window[1],
-                "loss": loss,
-                "top1_error_percent": top1,
-                "top5_error_percent": top5,
-            }
-        )
+        rows.append({"path": path, "mflops": flops, "inside": window[0] <= flops <= window[1], **found})
     return sorted(rows, key=lambda r: (not r["inside"], r["top1_error_percent"], r["loss"], r["mflops"]))

@@ -11,7 +11,7 @@ the architecture is the head of the last board
 
 from __future__ import annotations
 
-from itertools import islice
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,18 +19,20 @@ import torch
 from common import distributed, seeds
 from common.architecture import save_architecture
 from common.checkpoints import save_weights
+from common.data.parts import split, take
 from common.device import autocast, pick_device
 from common.errors import UserError
 from common.runs import open_run, say
 from papers.cream import data
 from papers.cream.architectures import Path
 from papers.cream.board import Board
+from papers.cream.idle import refuse_idle_search
 from papers.cream.iteration import StepRules, search_step
 from papers.cream.layout import FlopsTable, Layout, network_spec, variant_of
 from papers.cream.meta import MetaRules
 from papers.cream.networks import Supernet
+from papers.cream.pace import Pace, pace_of
 from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
-from papers.cream.planning import due_everywhere
 from papers.cream.ranges import check_ranges
 from papers.cream.sampling import sample_path
 from papers.cream.scoring import outside, path_error, score_paths
@@ -43,15 +45,19 @@ REDRAWS = 10_000  # tries to find a path inside the window
 
 def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
     """Run the search; writes architecture.json, supernet.safetensors and result.json. Raises UserError."""
+    refuse_idle_search(settings, options.given)
     window, layout, rules = space_of(settings)
+    check_shares(settings)
     device = pick_device(options)
     distributed.setup()
-    parts = data.parts_here(settings.parts)
+    parts = data.shares_of(settings) // distributed.world_size()
     resolution = resolution_of(settings, window)
     source, held_out, test = sources(settings, resolution, options)
-    batches = data.train_batches(source, settings, resolution, options.seed, device, settings.parts, settings.jitter)
-    iterations = len(batches) // parts
-    total = settings.epochs * (settings.schedule_images or len(source)) / (settings.parts * settings.batch_size)
+    batches = data.train_batches(source, settings, resolution, options.seed, device, settings.jitter)
+    each = 4 * scoring_batch(settings) * distributed.world_size()
+    validated = data.test_batches(test, each, resolution, device, settings.workers, "bilinear")
+    pace = pace_of(settings, len(source))
+    rules = replace(rules, update_every=pace.update_every)
     classes = len(source.classes)
 
     with open_run(options, settings, data.data_pins(source, test)) as run:
@@ -81,34 +87,35 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
             )  # fmt: skip
 
         while epoch < settings.epochs:
-            stream = batches.epoch(epoch, start * parts)
-            for j in run.progress(range(start, iterations), f"epoch {epoch}"):
-                step = epoch * iterations + j
+            stream = batches.shares(epoch, start)
+            for j in run.progress(range(start, pace.iterations), f"epoch {epoch}"):
+                step = epoch * pace.iterations + j
+                seeds.step_chance(options.seed, epoch, j)
                 path = draw_path(settings, window, table, layout, options.seed, step)
-                lrs = learning_rates(step, total, settings.lr, settings.meta_lr, settings.lr_rule)
-                group = list(islice(stream, parts))
+                lrs = learning_rates(step, pace.total, settings.lr, settings.meta_lr, settings.lr_rule)
+                group = next(stream)
                 with autocast(device, options.precision):
                     report = search_step(
-                        net, optimizer, board, table, path, epoch, j, group, lrs, rules, distributed.all_reduce_mean
-                    )
+                        net, optimizer, board, table, path, epoch, j, group, lrs, rules, distributed.all_reduce_mean,
+                        batches.size(j) / distributed.world_size(),
+                    )  # fmt: skip
                 sums = [sums[0] + report.loss, sums[1] + report.score]
                 counts["iterations"] += 1
                 counts["distilled"] += report.teacher is not None
                 counts["meta_updates"] += report.meta is not None
                 counts["admitted"] += report.accepted
                 start = j + 1
-                if due_everywhere(run, j):
+                if run.due():
                     save()
             optimizer.flush()
-            distributed.all_reduce_mean(b for b in net.buffers() if b.is_floating_point())
             checked = draw_path(settings, window, table, layout, options.seed, -1 - epoch)
-            _, top1, _ = path_error(net, checked, data.test_batches(
-                test, 4 * settings.batch_size, resolution, device, settings.workers, "bilinear"), device)  # fmt: skip
-            last = (epoch + 1) * iterations - 1  # not the loop's: that is empty after a resume at the epoch's end
-            last_rate = learning_rates(last, total, settings.lr, settings.meta_lr, settings.lr_rule)[0]
+            validation = path_error(net, checked, validated, device)
+            last = (epoch + 1) * pace.iterations - 1  # not the loop's: that is empty after a resume at the epoch's end
+            last_rate = learning_rates(last, pace.total, settings.lr, settings.meta_lr, settings.lr_rule)[0]
             run.log(
-                epoch=epoch, lr=last_rate, loss=sums[0] / iterations,
-                train_top1_percent=sums[1] / iterations, random_path_top1_error_percent=top1, board=len(board),
+                epoch=epoch, lr=last_rate, loss=sums[0] / pace.iterations,
+                train_top1_percent=sums[1] / pace.iterations, random_path_top1_error_percent=validation.top1_error,
+                board=len(board),
                 board_best=board.entries[0].score if len(board) else None,
                 board_best_mflops=board.entries[0].flops if len(board) else None, **counts,
             )  # fmt: skip
@@ -152,17 +159,10 @@ def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
         weights = settings.probabilities
         if len(weights) != layout.choices or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
             raise UserError(f"--probabilities needs {layout.choices} values >= 0 that sum to 1, got {list(weights)}")
-    if settings.batch_size < 2 * settings.slice:
-        raise UserError(f"--batch-size {settings.batch_size} must be at least 2 x --slice {settings.slice}")
     if settings.method == "cream" and settings.epochs <= settings.start_epoch + 1:
         raise UserError(
             f"the board would stay empty: paths are admitted in epochs after --start-epoch {settings.start_epoch} "
             f"(counted from 0), and the search has {settings.epochs}; lower --start-epoch or raise --epochs"
-        )
-    if settings.pick == "top1" and settings.start_epoch + 1 < settings.epochs and settings.update_every < 10**6:
-        raise UserError(
-            "--pick top1 makes the meta value a constant, so there is no meta gradient (the release fails there); "
-            "set --update-every 1000000 to switch meta updates off"
         )
     meta = MetaRules(
         settings.meta_value, settings.meta_gradient, settings.meta_weights, settings.step_sign, settings.pick
@@ -198,13 +198,34 @@ def resolution_of(settings: SearchSettings, window: Window) -> int:
 
 
 def sources(
-    settings: SearchSettings, resolution: int, options: Any
+    settings: SearchSettings, resolution: int, options: Any, judging: str = "val"
 ) -> tuple[data.Source, data.Source | None, data.Source]:
-    """(searched images, held-out images or None, the validation set of the per-epoch check)."""
+    """(searched images, held-out images or None, the split ``judging``: ``val`` for the search's check of an epoch)."""
     train = data.open_source(settings.dataset, "train", resolution, options)
     train = data.subset(train, settings.subset_classes, settings.subset_images)
-    train, held_out = data.hold_out(data.limited(train, settings.train_images), settings.holdout)
-    return train, held_out, data.open_source(settings.dataset, "test", resolution, options)
+    train = take(train, settings.train_images, "--train-images")
+    test = data.first_classes(data.open_source(settings.dataset, judging, resolution, options), settings.subset_classes)
+    if not settings.holdout:
+        return train, None, test
+    if settings.holdout >= len(train):
+        raise UserError(f"--holdout {settings.holdout} leaves none of the {len(train)} training images; lower it")
+    searched, held_out = split(train, -settings.holdout, "--holdout")
+    return searched, held_out, test
+
+
+def check_shares(settings: SearchSettings) -> None:
+    """Raises UserError where a share of the batch has too few images for the board and a meta update."""
+    shares = data.shares_of(settings)
+    if settings.batch_size // shares < 2 * settings.slice:
+        raise UserError(
+            f"--batch-size {settings.batch_size} in {shares} share(s) must be at least 2 x --slice {settings.slice} "
+            f"images a share; raise --batch-size, or lower --parts or --slice"
+        )
+
+
+def scoring_batch(settings: SearchSettings) -> int:
+    """Images of a batch that only looks at paths: one share, as much as one GPU of the original held."""
+    return settings.batch_size // max(settings.parts, 1)
 
 
 def draw_path(
@@ -239,8 +260,8 @@ def choose(
         paths = [entry.path for entry in board.entries]
     bounds = (settings.macs_min, settings.macs_max)
     rows = rescore(
-        net, paths, table, source, held_out, settings.select_images, settings.recalibrate_batches, settings.batch_size,
-        resolution, settings.workers, bounds, device,
+        net, paths, table, source, held_out, settings.select_images, settings.recalibrate_batches,
+        scoring_batch(settings), resolution, settings.workers, bounds, device,
     )  # fmt: skip
     return rows[0]["path"], rows
 
@@ -251,27 +272,53 @@ def rescore(
     device: torch.device,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Score paths on held-out images (training images where none were held out), statistics from training images."""
-    calibration_set = data.limited(source, recalibrate_batches * batch_size, "calibration")
-    plain = data.test_batches(calibration_set, batch_size, resolution, device, workers)
-    calibration = [x for x, _ in plain.epoch(0)][:recalibrate_batches] if recalibrate_batches else []
-    chosen = data.limited(held_out if held_out is not None else source, images, "select")
-    test = data.test_batches(chosen, 4 * batch_size, resolution, device, workers)
+    calibration = calibration_batches(source, recalibrate_batches, batch_size, resolution, device, workers)
+    chosen = take(held_out if held_out is not None else source, images, "--select-images")
+    test = data.test_batches(chosen, 4 * batch_size * distributed.world_size(), resolution, device, workers)
     return score_paths(net, paths, table, calibration, test, device, bounds)
+
+
+def calibration_batches(
+    source: data.Source, count: int, batch_size: int, resolution: int, device: torch.device, workers: int
+) -> list[torch.Tensor]:
+    """``count`` batches of plain training images, the same in every process."""
+    if not count:
+        return []
+    first = data.calibration_images(source, count * batch_size)
+    plain = data.test_batches(first, batch_size, resolution, device, workers, everywhere=True)
+    return [x for x, _ in plain.epoch(0)][:count]
 
 
 def plan(settings: SearchSettings, options: Any) -> list[str]:
     """What the run would do."""
     from papers.cream.planning import plan_lines
 
+    refuse_idle_search(settings, options.given)
     window, layout, _ = space_of(settings)
+    check_shares(settings)
     draw_path(settings, window, table_of(settings, window, layout), layout, options.seed, 0)  # raises where none fits
     resolution = resolution_of(settings, window)
     source, _, _ = sources(settings, resolution, options)
+    pace, shares = pace_of(settings, len(source)), data.shares_of(settings)
     typical = [[0], *([3] * count for count in window.sampled), [0]]
     spec = network_spec(typical, len(source.classes), layout, single_block_default=False)
     built = f"supernet: blocks {list(window.sampled)}, window resolution {window.resolution}, trained at {resolution}"
-    extra = 1.4 + settings.pool_size * settings.slice / (3 * settings.batch_size)  # teacher and board forwards
+    extra = 1.4 + settings.pool_size * settings.slice * shares / (3 * settings.batch_size)  # teacher, board forwards
     return [
         built,
-        *plan_lines(spec, resolution, settings.epochs, len(source), settings.batch_size, settings.parts, extra, 20),
+        *plan_lines(spec, resolution, settings.epochs, len(source), settings.batch_size, shares, extra, 20),
+        *pace_lines(settings, pace),
     ]
+
+
+def pace_lines(settings: SearchSettings, pace: Pace) -> list[str]:
+    """The learning rate's course and how often the meta layer is updated, for ``--plan``."""
+    rate = lambda step: learning_rates(step, pace.total, settings.lr, settings.meta_lr, settings.lr_rule)[0]  # noqa: E731
+    final = rate(settings.epochs * pace.iterations - 1)
+    lines = [f"rate: from {rate(0):g} to {final:.3g} in the last iteration, 0 after {pace.total:,.0f} iterations"]
+    if pace.update_every:
+        lines.append(
+            f"meta updates: every {pace.update_every} of {pace.iterations} iterations in the epochs after epoch "
+            f"{settings.start_epoch} (from 0): {pace.meta_updates(settings):,} in all"
+        )
+    return lines

@@ -14,11 +14,12 @@ from common.records import read_json
 from common.runs import open_run
 from common.settings import settings_from
 from papers.cream import data
+from papers.cream.idle import refuse_idle_select
 from papers.cream.layout import network_spec, variant_of
 from papers.cream.networks import Supernet
 from papers.cream.ranges import check_ranges
 from papers.cream.scoring import outside
-from papers.cream.search import rescore, resolution_of, sources, space_of, table_of
+from papers.cream.search import rescore, resolution_of, scoring_batch, sources, space_of, table_of
 from papers.cream.settings import SearchSettings, SelectSettings
 
 
@@ -33,9 +34,10 @@ def finished_search(search: str) -> tuple[Path, dict[str, Any], SearchSettings]:
     return folder, found, settings_from(SearchSettings, found["settings"], source=str(folder / "result.json"))
 
 
-def board_of(settings: SelectSettings) -> tuple[Path, dict[str, Any], SearchSettings]:
+def board_of(settings: SelectSettings, options: Any) -> tuple[Path, dict[str, Any], SearchSettings]:
     """The same, of a search that left paths on its board. Raises UserError."""
     check_ranges(settings)
+    refuse_idle_select(settings, options.given)
     folder, found, searched = finished_search(settings.search)
     if not found["board"]:
         raise UserError(f"the board of {folder} is empty; searches by --method random have none")
@@ -44,7 +46,7 @@ def board_of(settings: SelectSettings) -> tuple[Path, dict[str, Any], SearchSett
 
 def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
     """Re-score the last board of the search in folder ``--search``; writes architecture.json. Raises UserError."""
-    folder, found, searched = board_of(settings)
+    folder, found, searched = board_of(settings, options)
     window, layout, _ = space_of(searched)
     table = table_of(searched, window, layout)
     resolution = resolution_of(searched, window)
@@ -65,7 +67,7 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
             load_strict(net, load_tensors(folder / "supernet.safetensors"))
             rows = rescore(
                 net.to(device), paths, table, source, held_out, settings.select_images, settings.recalibrate_batches,
-                searched.batch_size, resolution, searched.workers, bounds, device,
+                scoring_batch(searched), resolution, searched.workers, bounds, device,
             )  # fmt: skip
             chosen = rows[0]["path"]
             if not rows[0]["inside"]:
@@ -96,7 +98,7 @@ def plan(settings: SelectSettings, options: Any) -> list[str]:
     """What the run would do."""
     from papers.cream.planning import seconds_per_image
 
-    _, found, searched = board_of(settings)
+    _, found, searched = board_of(settings, options)
     if settings.rule == "head":
         return ["writes the head of the board; nothing is scored"]
     window, layout, _ = space_of(searched)
@@ -104,7 +106,7 @@ def plan(settings: SelectSettings, options: Any) -> list[str]:
     source, held_out, _ = sources(searched, resolution, options)
     paths = [row["path"] for row in found["board"]]
     images = min(settings.select_images or len(source), len(held_out if held_out is not None else source))
-    calibration = settings.recalibrate_batches * searched.batch_size
+    calibration = settings.recalibrate_batches * scoring_batch(searched)
     spec = network_spec(paths[0], len(source.classes), layout, single_block_default=False)
     seconds = len(paths) * (images + calibration) * seconds_per_image(spec, resolution) / 3
     return [

@@ -1,4 +1,4 @@
-"""Settings of every stage; the defaults are the published run's values (sections 3.7, 4 and 5 of the README's table).
+"""Settings of every stage; the defaults are the values of the run behind the published numbers (the code of 2020).
 
 No torch here, so that ``--help`` is instant.
 """
@@ -33,42 +33,42 @@ class SearchSettings:
     sampling: Literal["uniform", "weighted"] = "uniform"
     probabilities: tuple[float, ...] = (0.05, 0.2, 0.05, 0.5, 0.05, 0.15)  # by choice, when weighted
     epochs: int = 120
-    batch_size: int = 128  # per part
-    parts: int = 8  # batches per iteration, one per rank of the original; batch normalisation is per part
+    batch_size: int = 1024  # the whole batch: 8 GPUs x 128
+    parts: int = 8  # shares of the batch, one per GPU of the original: batch normalisation sees one share at a time
     lr: float = 1.0
     meta_lr: float = 1e-4
     lr_rule: Literal["sane", "released"] = "sane"  # LR (1 - t/T), or LR (LR - t/T); the same at LR = 1
-    schedule_images: int = 1_280_000  # images per epoch in T; 0 = those of the training set
+    schedule_images: int = 0  # images per epoch in T; 0: those of its batches (ImageNet: 1,280,000, as released)
     momentum: float = 0.9
     weight_decay: float = 1e-4
     smoothing: float = 0.1
     start_epoch: int = 20  # board, distillation and meta updates come in the epochs after this one (0-based)
-    update_every: int = 200
+    update_every: int = 0  # iterations between meta updates; 0: 200 on ImageNet, as often an epoch elsewhere
     pool_size: int = 10
     acc_gap: float = 5.0  # percentage points
     slice: int = 4  # images of a batch stored with a board entry, and used by each half of a meta update
     meta_value: Literal["last_negated", "argmax_positive"] = "last_negated"
     meta_gradient: Literal["first", "all"] = "first"
     meta_weights: Literal["in_place", "clean"] = "in_place"
-    step_sign: Literal["minus", "plus"] = "minus"
-    pick: Literal["meta", "top1"] = "meta"
+    step_sign: Literal["minus", "plus"] = "plus"  # of the simulated step; the later state of the code has minus
+    pick: Literal["meta", "top1"] = "meta"  # top1: the board's head teaches, m = 0.5, and no meta update is made
     stored: Literal["teacher", "own"] = "teacher"  # probabilities stored with a new entry
     idle: Literal["move", "freeze"] = "move"  # parameters off the path: zero-filled gradients, or none
-    crop: Literal["resized", "padded"] = (
-        "resized"  # random resized crop; padded: zero padding, for small images in memory
-    )
+    crop: Literal["resized", "padded"] = "resized"  # random resized crop; padded: zeros around, for images in memory
     pad: int = 4  # of the padded crop
     scale_min: float = 0.08  # smallest area of the random resized crop
     flip: bool = True
     jitter: float = 0.4
     erasing: float = 0.2
     choose: Literal["head", "rescore"] = "head"  # final architecture: head of the last board, or ``select``'s rule
-    recalibrate_batches: int = 8  # of batch_size images; for rescore and the random baseline
+    recalibrate_batches: int = 8  # of one share of batch_size; for rescore and the random baseline
     select_images: int = 5000  # images a candidate is scored on: of the holdout, else of the training set
     candidates: int = 0  # random paths of the baseline; 0 = pool_size
 
 
+HEAD_SEARCH = {"step_sign": "minus"}  # the released code as it stands since July 2021
 MODERN_SEARCH = {
+    "step_sign": "minus",
     "meta_value": "argmax_positive",
     "meta_gradient": "all",
     "meta_weights": "clean",
@@ -80,11 +80,11 @@ MODERN_SEARCH = {
     "holdout": 10_000,
 }
 PAPER_SEARCH = {
+    "step_sign": "minus",
     "meta_value": "argmax_positive",
     "meta_gradient": "all",
     "meta_weights": "clean",
     "stored": "own",
-    "sampling": "weighted",
 }
 
 
@@ -107,8 +107,8 @@ class Recipe:
     workers: int = 4
     epochs: int = 500  # without cool-down
     cooldown: int = 10  # further epochs at the minimum rate (cosine only)
-    batch_size: int = 128  # per part
-    parts: int = 8
+    batch_size: int = 1024  # the whole batch: 8 GPUs x 128
+    parts: int = 8  # shares of the batch, one per GPU of the original: batch normalisation sees one share at a time
     schedule: Literal["auto", "cosine", "step", "none"] = "auto"
     lr: float = 0.064
     min_lr: float = 1e-5
@@ -149,8 +149,8 @@ class TrainSettings(Recipe):
 
 
 GENERIC_TRAIN = {  # the original's retrain.yaml, which none of the published networks was trained with
-    "lr": 1e-2, "optimizer_eps": 1e-2, "weight_decay": 1e-4, "schedule": "none", "warmup_epochs": 0, "epochs": 200,
-    "cooldown": 0, "dropout": 0.0, "ema_decay": 0.9998, "parts": 2,
+    "lr": 1e-2, "optimizer_eps": 1e-2, "weight_decay": 1e-4, "schedule": "none", "epochs": 200, "dropout": 0.0,
+    "ema_decay": 0.9998, "batch_size": 256, "parts": 2,
 }  # fmt: skip
 
 
@@ -164,7 +164,7 @@ class RankStudySettings(Recipe):
     paths: int = 30
     macs_min: float = 0.0
     macs_max: float = 0.0  # window of the paths in millions, by the search's table at 224; 0: any path of the supernet
-    recalibrate_batches: int = 8  # of the search's batch size; 0: statistics as the search left them
+    recalibrate_batches: int = 8  # of one share of the search's batch; 0: statistics as the search left them
     epochs: int = 100
     ema_decay: float = 0.99
 
@@ -173,7 +173,7 @@ class RankStudySettings(Recipe):
 class EvaluateSettings:
     """Test error of weights: the authors' containers, the NNI hub's converted weights, or our own files."""
 
-    arch: str = ""
+    arch: str = ""  # of weights trained here not needed: the file says it
     checkpoint: str = ""
     single_block: Literal["auto", "default", "strict"] = "auto"
     repeat_stage3: bool = False
@@ -182,7 +182,7 @@ class EvaluateSettings:
     workers: int = 4
     batch_size: int = 128
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    weights: Literal["ema", "raw"] = "ema"  # which of the two state dicts of the authors' container
+    weights: Literal["auto", "ema", "raw"] = "auto"  # auto: the average where a file holds one (the published numbers)
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class DescribeSettings:
     """Sizes and operation counts of a network."""
 
     arch: tyro.conf.Positional[str] = ""
-    dataset: str = "imagenet"
+    dataset: str = ""  # default: the set that a file is of, else ImageNet
     single_block: Literal["auto", "default", "strict"] = "auto"
     repeat_stage3: bool = False
 

@@ -34,5 +34,13 @@ def board_state(board: Board) -> dict[str, Any]:
 def restore_board(board: Board, state: dict[str, Any], parts: int) -> None:
     """Take this process's parts out of a state made by ``board_state``."""
     own = slice(distributed.rank() * parts, (distributed.rank() + 1) * parts)
-    entries = [{**e, "images": e["images"][own], "soft": e["soft"][own]} for e in state["entries"]]
+    # gathering loses the memory format, in which a convolution rounds differently
+    entries = [
+        {
+            **entry,
+            "images": [x.contiguous(memory_format=torch.channels_last) for x in entry["images"][own]],
+            "soft": entry["soft"][own],
+        }
+        for entry in state["entries"]
+    ]
     board.load_state_dict({"entries": entries})

@@ -1,4 +1,4 @@
-"""Sub-ImageNet of the rank-correlation study (section 7), by rule: the first 100 classes and 350 pictures each.
+"""Sub-ImageNet of the rank-correlation study, by rule: the first 100 classes and 350 pictures each.
 
 The README of the original says 100 random classes with 250 training and 50 validation pictures; its list holds the
 *first* folders and file names in sorted order, and no split of the 350 was ever published.

@@ -1,39 +1,40 @@
-"""Training a derived network from scratch (section 4): RMSpropTF, EMA, RandAugment, random erasing, label smoothing."""
+"""Training a derived network from scratch: RMSpropTF, EMA, RandAugment, random erasing, label smoothing."""
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import torch
 
 from common import distributed, seeds
+from common.batchnorm import PartStatistics
 from common.checkpoints import save_weights
+from common.data.parts import take
 from common.device import autocast, pick_device
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.optim import EMA, RMSpropTF, without_decay
-from common.runs import check_finite, open_run
+from common.runs import check_finite, open_run, say
 from common.training import evaluate, read
 from papers.cream import data
-from papers.cream.describe import spec_of
+from papers.cream.describe import architecture_of, spec_of
+from papers.cream.idle import refuse_idle_interpolation, refuse_idle_recipe
 from papers.cream.networks import DerivedNetwork
-from papers.cream.planning import due_everywhere
 from papers.cream.randaugment import RandAugment
 from papers.cream.ranges import check_ranges
-from papers.cream.recipe import learning_rate
+from papers.cream.recipe import initial_share, learning_rate, schedule_of
 from papers.cream.settings import TrainSettings
 
 TESTED = ("top1_error_percent", "top5_error_percent", "loss", "raw_top1_error_percent", "raw_top5_error_percent")
 
 
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
-    """Train, testing raw and EMA weights after every epoch; the reported numbers are the EMA's last.
+    """Train, testing raw and EMA weights after every epoch; the reported numbers are the EMA's last, its best beside.
 
     Writes weights.safetensors (EMA), weights_raw.safetensors and result.json. Raises UserError.
     """
     check_ranges(settings)
     _, _, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
-    source = data.limited(data.open_source(settings.dataset, "train", size, options), settings.train_images)
+    source = take(data.open_source(settings.dataset, "train", size, options), settings.train_images, "--train-images")
     test = data.open_source(settings.dataset, "test", size, options)
     return train_on(source, test, settings, options)
 
@@ -41,9 +42,10 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
 def train_on(source: data.Source, test: data.Source, settings: TrainSettings, options: Any) -> dict[str, Any]:
     """``train`` with the given images, whatever set and part of it the settings name."""
     name, _, size, path = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
+    refuse_idle_recipe(settings, schedule_of(settings, name), options.given)
+    refuse_idle_interpolation(settings, test, options.given)
     device = pick_device(options)
     distributed.setup()
-    parts = data.parts_here(settings.parts)
     classes = len(source.classes)
     _, spec, _, _ = spec_of(
         settings.arch, classes, settings.resolution, settings.single_block, settings.repeat_stage3, settings.dataset
@@ -51,10 +53,12 @@ def train_on(source: data.Source, test: data.Source, settings: TrainSettings, op
     augment = None
     if settings.randaugment:
         augment = RandAugment(settings.randaugment, settings.randaugment_operations, settings.randaugment_std)
-    batches = data.train_batches(source, settings, size, options.seed, device, settings.parts, randaugment=augment)
+    batches = data.train_batches(source, settings, size, options.seed, device, randaugment=augment)
     tested = data.test_batches(test, settings.eval_batch_size, size, device, settings.workers, settings.interpolation)
     rate, epochs = learning_rate(settings, name)
-    iterations = len(batches) // parts
+    iterations = len(batches)
+    if line := initial_share(settings, epochs * iterations):
+        say(line)
 
     with open_run(options, settings, {**data.data_pins(source, test), "path": path}) as run:
         if run.result is not None:
@@ -70,32 +74,34 @@ def train_on(source: data.Source, test: data.Source, settings: TrainSettings, op
         averaged = DerivedNetwork(spec).to(device, memory_format=torch.channels_last)
         counter, epoch, start = TopK(device), 0, 0
         metrics: dict[str, Any] = dict.fromkeys(TESTED)
+        best: dict[str, Any] = {}
         state = run.load()
         if state is not None:
             net.load_state_dict(state["net"])
             optimizer.load_state_dict(state["optimizer"])
             ema.load_state_dict(state["ema"])
             counter.restore(state["counter"])
-            epoch, start, metrics = state["epoch"], state["batch"], state["metrics"]
+            epoch, start, metrics, best = state["epoch"], state["batch"], state["metrics"], state["best"]
 
         def save() -> None:
             run.save(
                 {"net": net.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(),
-                 "counter": counter.state(), "epoch": epoch, "batch": start, "metrics": metrics}
+                 "counter": counter.state(), "epoch": epoch, "batch": start, "metrics": metrics,
+                 "best": best}
             )  # fmt: skip
 
         while epoch < epochs:
             for group in optimizer.param_groups:
                 group["lr"] = rate(epoch)
             net.train()
-            stream = batches.epoch(epoch, start * parts)
+            stream = batches.shares(epoch, start)
             for step in run.progress(range(start, iterations), f"epoch {epoch}"):
-                train_step(net, optimizer, ema, list(islice(stream, parts)), counter, settings, options, device,
-                            epoch * iterations + step)  # fmt: skip
+                seeds.step_chance(options.seed, epoch, step)
+                train_step(net, optimizer, ema, next(stream), counter, settings, options, device,
+                           epoch * iterations + step)  # fmt: skip
                 start = step + 1
-                if due_everywhere(run, step):
+                if run.due():
                     save()
-            average_statistics(net, ema)
             training = read(counter)
             row = {
                 "epoch": epoch, "lr": rate(epoch), "train_loss": training.loss,
@@ -112,20 +118,27 @@ def train_on(source: data.Source, test: data.Source, settings: TrainSettings, op
                     "loss": smooth.loss,
                     "raw_top1_error_percent": raw.top1_error, "raw_top5_error_percent": raw.top5_error,
                 }  # fmt: skip
+                if not best or smooth.top1_error < best["best_top1_error_percent"]:
+                    best = {"best_top1_error_percent": smooth.top1_error, "best_epoch": row["epoch"]}
             run.log(**row, **(metrics if tested_now else dict.fromkeys(TESTED)))
             save()
 
         ema.copy_to(averaged)
         if distributed.rank() == 0:
-            save_weights(averaged, run.folder / "weights.safetensors")
-            save_weights(net, run.folder / "weights_raw.safetensors")
+            about = {
+                "paper": "cream", "stage": "train", "space": "cream", "dataset": settings.dataset, "classes": classes,
+                "architecture": architecture_of(
+                    settings.arch, size, settings.single_block, settings.repeat_stage3, settings.dataset),
+            }  # fmt: skip
+            save_weights(averaged, run.folder / "weights.safetensors", {**about, "weights": "ema"})
+            save_weights(net, run.folder / "weights_raw.safetensors", {**about, "weights": "raw"})
         sizes = {
             "parameters": spec.count("parameters"), "macs": spec.count("macs", size),
             "macs_published": spec.count("thop2020", size), "epochs": epochs, "steps": epochs * iterations,
         }  # fmt: skip
         architecture = {"path": path, "resolution": size}
         return run.finish(
-            {"paper": "cream", "stage": "train", "metrics": {**metrics, **sizes}, "architecture": architecture}
+            {"paper": "cream", "stage": "train", "metrics": {**metrics, **best, **sizes}, "architecture": architecture}
         )
 
 
@@ -133,29 +146,35 @@ def train_step(
     net: DerivedNetwork, optimizer: RMSpropTF, ema: EMA, group: list[tuple[torch.Tensor, torch.Tensor]], counter: TopK,
     settings: TrainSettings, options: Any, device: torch.device, step: int,
 ) -> None:  # fmt: skip
-    """One update from the parts this process holds; gradients are means over all parts of all processes."""
+    """One update from this process's shares of a batch: the gradient is the mean over the images of the whole batch.
+
+    Running statistics become the mean over all shares of what each made of those before the step (``PartStatistics``).
+    Raises UserError when the mean loss is not finite, before the update, in all processes or in none.
+    """
     optimizer.zero_grad(set_to_none=True)
+    images = sum(len(y) for _, y in group)
+    several = len(group) > 1 or distributed.world_size() > 1
+    statistics = PartStatistics(net) if several else None
+    total = torch.zeros((), device=device)
     for place, (x, y) in enumerate(group):
-        if settings.dropout:  # the mask is a function of step and part, however the parts are shared out
-            number = place * distributed.world_size() + distributed.rank()
+        if settings.dropout:  # the mask is a function of step and share, however the shares are shared out
+            number = distributed.rank() * len(group) + place
             torch.manual_seed(seeds.integer(options.seed, "dropout", step, number))
         with autocast(device, options.precision):
             logits = net(x)
         loss = label_smoothing_cross_entropy(logits.float(), y, settings.smoothing)
-        check_finite(loss.detach(), step=step)
-        (loss / len(group)).backward()
+        share = loss * (len(y) / images)
+        share.backward()
+        total += share.detach()
         counter.add(logits, y, loss)
-    distributed.all_reduce_mean([p.grad for p in net.parameters() if p.grad is not None])
+        if statistics is not None:
+            statistics.collect(len(y))
+    check_finite(total, weight=images, step=step)
+    if statistics is not None:
+        statistics.finish()
+    distributed.reduce_gradients(net.parameters(), images)
     optimizer.step()
     ema.update(net)
-
-
-def average_statistics(net: DerivedNetwork, ema: EMA) -> None:
-    """Every process has seen its own batches; afterwards all have the mean running statistics."""
-    names = [name for name, buffer in net.named_buffers() if buffer.is_floating_point()]
-    buffers = dict(net.named_buffers())
-    distributed.all_reduce_mean([buffers[name] for name in names])
-    distributed.all_reduce_mean([ema.values[name] for name in names])
 
 
 def plan(settings: TrainSettings, options: Any) -> list[str]:
@@ -164,6 +183,13 @@ def plan(settings: TrainSettings, options: Any) -> list[str]:
 
     check_ranges(settings)
     name, spec, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
-    source = data.limited(data.open_source(settings.dataset, "train", size, options), settings.train_images)
-    _, epochs = learning_rate(settings, name)
-    return plan_lines(spec, size, epochs, len(source), settings.batch_size, settings.parts, 1.0, 4.0)
+    refuse_idle_recipe(settings, schedule_of(settings, name), options.given)
+    source = take(data.open_source(settings.dataset, "train", size, options), settings.train_images, "--train-images")
+    refuse_idle_interpolation(settings, source, options.given)
+    rate, epochs = learning_rate(settings, name)
+    lines = plan_lines(spec, size, epochs, len(source), settings.batch_size, data.shares_of(settings), 1.0, 4.0)
+    lines.append(
+        f"schedule {schedule_of(settings, name)}: rate {rate(0):g} in epoch 0, {rate(epochs - 1):g} in the last"
+    )
+    note = initial_share(settings, epochs * (len(source) // settings.batch_size))
+    return [*lines, note] if note else lines

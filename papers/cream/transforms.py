@@ -1,4 +1,4 @@
-"""Picture transforms of search, retraining and test (sections 3.7, 4 and 5).
+"""Picture transforms of search, retraining and test.
 
 Boxes are drawn from a ``random.Random`` in the order of the original. torchvision's crop draws the same distribution
 from torch's generator, which the stored boxes cannot be compared with; resizing and cropping are Pillow's, as in the
@@ -59,7 +59,7 @@ def erasing_box(height: int, width: int, rng: random.Random, probability: float 
 
 @dataclass(frozen=True)
 class Erasing:
-    """Random erasing of a normalised batch, each box filled with per-pixel N(0, 1) ("pixel" mode)."""
+    """Random erasing of normalised images, each box filled with per-pixel N(0, 1) ("pixel" mode)."""
 
     probability: float = 0.2
 
@@ -76,18 +76,26 @@ class Erasing:
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random resized crop (bilinear or bicubic at random), flip, colour jitter (search) or RandAugment (retrain)."""
+    """Random resized crop (bilinear or bicubic at random), flip, colour jitter (search) or RandAugment (retrain).
+
+    pad: instead of that crop, one of the picture's own size out of the picture with so many black pixels around it.
+    """
 
     size: int = 224
     scale: tuple[float, float] = (0.08, 1.0)
     jitter: float = 0.0  # brightness, contrast and saturation factors from 1 - jitter to 1 + jitter, in random order
     flip: bool = True
     augment: RandAugment | None = field(default=None)
+    pad: int | None = None
 
     def __call__(self, picture: Image.Image, rng: random.Random) -> Image.Image:
-        top, left, h, w = crop_box(*picture.size, rng, self.scale)
-        resample = rng.choice(list(RESAMPLES.values()))
-        picture = picture.crop((left, top, left + w, top + h)).resize((self.size, self.size), resample)
+        if self.pad is None:
+            top, left, h, w = crop_box(*picture.size, rng, self.scale)
+            resample = rng.choice(list(RESAMPLES.values()))
+            picture = picture.crop((left, top, left + w, top + h)).resize((self.size, self.size), resample)
+        else:
+            left, top = rng.randint(-self.pad, self.pad), rng.randint(-self.pad, self.pad)
+            picture = picture.crop((left, top, left + picture.width, top + picture.height))  # black outside
         if self.flip and rng.random() < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.jitter:

@@ -1,4 +1,4 @@
-"""From a FLOPs window to the supernet's size: blocks per stage and input resolution (section 3.1). No torch here."""
+"""From a FLOPs window to the supernet's size: blocks per stage and input resolution. No torch here."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ TESTED = 40  # images of the digits' test set that are looked at
 
 LAUNCH = f"""
 import sys
-stage, folder, root, settings, seed = sys.argv[1:]
+stage, folder, root, settings, seed, stop = sys.argv[1:]
 sys.path.insert(0, root)
 import torch
 torch.set_num_threads(1)
@@ -22,12 +22,33 @@ from papers.cream.settings import EvaluateSettings, SearchSettings, TrainSetting
 original = data.open_source
 def opened(dataset, split, resolution, options):
     source = original(dataset, split, resolution, options)
-    return source.subset(range({TESTED})) if split == "test" else source
+    return source if split == "train" else source.subset(range({TESTED}))
 data.open_source = opened
 from common.cli import RunOptions
 from common import distributed
 options = RunOptions(out=Path(folder), device="cpu", paper="cream", section=stage, seed=int(seed))
-getattr(import_module("papers.cream." + stage), stage)(eval(settings), options)
+module = import_module("papers.cream." + stage)
+run = lambda: getattr(module, stage)(eval(settings), options)
+run()
+if int(stop):  # the same again, stopped in the middle of an epoch, then resumed with other generators
+    import os
+    from dataclasses import replace
+    os.environ["NAS_SAVE_EVERY_S"] = "0"
+    step, calls = stage + "_step", []
+    real = getattr(module, step)
+    def stops(*args):
+        calls.append(1)
+        if len(calls) == int(stop):
+            raise KeyboardInterrupt
+        return real(*args)
+    setattr(module, step, stops)
+    options = replace(options, out=Path(folder + "-resumed"))
+    try:
+        run()
+        raise SystemExit("it did not stop")
+    except KeyboardInterrupt:
+        torch.manual_seed(1000 + distributed.rank())
+    run()
 distributed.close()
 """
 
@@ -46,7 +67,7 @@ def small_test_set():
 
     def opened(dataset, split, resolution, options):
         source = original(dataset, split, resolution, options)
-        return source.subset(range(TESTED)) if split == "test" and dataset == "digits" else source
+        return source.subset(range(TESTED)) if split != "train" and dataset == "digits" else source
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "open_source", opened)
@@ -55,10 +76,13 @@ def small_test_set():
 
 @pytest.fixture(scope="session")
 def in_two_processes(two_processes):
-    """Runs a stage with given settings as two processes of one gloo job."""
+    """Runs a stage with given settings as two processes of one gloo job.
 
-    def run(stage, settings, folder, seed):
-        two_processes(["-c", LAUNCH, stage, str(folder), str(ROOT), repr(settings), str(seed)])
+    stop: run it once more, in ``<folder>-resumed``, stopped at that step and resumed.
+    """
+
+    def run(stage, settings, folder, seed, stop=0):
+        two_processes(["-c", LAUNCH, stage, str(folder), str(ROOT), repr(settings), str(seed), str(stop)])
 
     return run
 

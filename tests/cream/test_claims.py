@@ -1,17 +1,6 @@
 """What the claims of numbers beside the errors read and compute."""
 
-import torch
-
-from papers.cream.checkpoints import stored_epoch
 from papers.cream.claims import search_rate, search_steps, training_rate
-
-
-def test_the_epoch_stored_in_a_checkpoint(tmp_path):
-    file = str(tmp_path / "14.pth.tar")
-    torch.save({"epoch": 591, "state_dict_ema": {}}, file)
-    assert stored_epoch(file) == {"checkpoint_epoch": 591}
-    torch.save({"conv_stem.weight": torch.zeros(1)}, file)
-    assert stored_epoch(file) == {}
 
 
 def test_rates_at_their_ends():

@@ -1,5 +1,6 @@
 """Each optimisation equals the plain way of doing the same thing."""
 
+import copy
 import random
 from contextlib import nullcontext
 
@@ -7,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import UserError
 from common.losses import label_smoothing_cross_entropy
 from papers.cream.blocks import convolution, mean_pool
 from papers.cream.board import Board, Entry
 from papers.cream.folding import folded
 from papers.cream.layout import Layout
-from papers.cream.meta import MetaRules, choose_teacher
+from papers.cream.meta import MetaRules, choose_teacher, meta_update
 from papers.cream.networks import Supernet, derive
 from papers.cream.path_sgd import PathSGD, parameter_groups
 from papers.cream.sampling import sample_path
-from papers.cream.scoring import norms_of, recalibrated
+from papers.cream.scoring import recalibrated
 from papers.cream.second_order import recording
+from papers.cream.statistics import ShareStatistics
 
 SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
 
@@ -133,7 +136,7 @@ def test_recalibration_is_undone():
     before = [b.clone() for b in net.buffers()]
     batches = [torch.randn(4, 3, 32, 32) for _ in range(3)]
     with recalibrated(net, path, batches):
-        assert int(norms_of(net, path)[0].num_batches_tracked) == 3
+        assert int(net.path_norms(path)[0].num_batches_tracked) == 3
         stem = torch.stack([net.conv_stem(x).mean((0, 2, 3)) for x in batches]).mean(0)
         assert torch.allclose(net.bn1.running_mean, stem, atol=1e-5)
     assert all(torch.equal(a, b) for a, b in zip(before, net.buffers())) and net.training and net.bn1.momentum == 0.1
@@ -153,3 +156,36 @@ def test_randaugment_and_erasing_depend_on_their_stream_alone():
     erased = [Erasing(0.5)(batch.clone(), torch.Generator().manual_seed(1)) for _ in range(2)]
     touched = (erased[0] != 0).flatten(1).any(1).float().mean()
     assert torch.equal(*erased) and 0.3 < touched < 0.7
+
+
+def test_statistics_of_shares():
+    """The rule written plainly: every share runs alone from the statistics before the step; then their mean."""
+    torch.manual_seed(0)
+    net = Supernet([1] * 5, 6, 3, SMALL).double().train()
+    paths = [sample_path(np.random.RandomState(seed), [1] * 5) for seed in (0, 1)]
+    images = [torch.randn(n, 3, 32, 32).double() for n in (4, 2)]
+    shares = ShareStatistics(net, [4 / 6, 2 / 6])
+    copies = [copy.deepcopy(net) for _ in images]
+    for path in (*paths, paths[0]):  # the shares take turns, as in a step
+        for number, x in enumerate(images):
+            assert torch.allclose(shares.run(number, x, path), copies[number](x, path), atol=1e-12)
+    shares.finish()
+    for (name, b), one, two in zip(net.named_buffers(), copies[0].buffers(), copies[1].buffers(), strict=True):
+        mean = one if name.endswith("tracked") else one * 4 / 6 + two * 2 / 6
+        assert torch.allclose(b, mean, rtol=1e-12, atol=1e-14), name
+
+
+def test_a_meta_update_that_diverges_elsewhere_stops_here():
+    """Another process's losses are NaN, this one's are not: both see the mean, so both stop and none waits."""
+    torch.manual_seed(0)
+    net, rng, board = Supernet([1] * 5, 6, 3, SMALL).train(), np.random.RandomState(0), Board(1, 5.0, 0)
+    board.add(Entry(1.0, 10.0, sample_path(rng, [1] * 5), [torch.randn(3, 3, 32, 32)], [torch.full((3, 6), 1 / 6)]))
+    batch, optimizer = (torch.randn(8, 3, 32, 32), torch.randint(0, 6, (8,))), PathSGD(parameter_groups(net, 1e-2))
+
+    def reduce(tensors):
+        for t in tensors:
+            if t.shape == (2,):  # the two losses
+                t.fill_(torch.nan)
+
+    with pytest.raises(UserError, match="meta update not finite"):
+        meta_update(net, optimizer, [0.1] * 4, sample_path(rng, [1] * 5), board, [batch], 3, MetaRules(), reduce)

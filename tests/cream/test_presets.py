@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from papers.cream.__main__ import VERBS
 from papers.cream.board import Board
 from papers.cream.iteration import search_step
 from papers.cream.layout import FlopsTable, Layout
@@ -17,15 +18,17 @@ from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD, parameter_groups
 from papers.cream.sampling import sample_path
 from papers.cream.search import space_of
-from papers.cream.settings import MODERN_SEARCH, PAPER_SEARCH, SearchSettings
+from papers.cream.settings import HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH, SearchSettings
 
 SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
 BLOCKS, CLASSES, SLICE, POOL = [1, 2, 1, 1, 1], 6, 3, 2
 PRESETS = {
     "paper": PAPER_SEARCH,
     "modern": MODERN_SEARCH,
-    "sign of 2020": {"step_sign": "plus", "meta_weights": "clean"},
+    "sign of 2020": {"meta_weights": "clean"},  # the default
+    "head": {**HEAD_SEARCH, "meta_weights": "clean"},
 }
+SIGNS = {"paper": "minus", "modern": "minus", "sign of 2020": "plus", "head": "minus"}
 DECAY = 1e-2
 
 
@@ -46,8 +49,8 @@ def soft_loss(z, q):
 class Plain:
     """Section 3.3 of the paper with the board as a list of (score, flops, path, images, probabilities)."""
 
-    def __init__(self, net, settings):
-        self.net, self.s, self.board = net, settings, []
+    def __init__(self, net, settings, preset):
+        self.net, self.s, self.board, self.sign = net, settings, [], SIGNS[preset]
         self.sgd = torch.optim.SGD([{**g} for g in parameter_groups(net, DECAY)], lr=0.1, momentum=0.9, nesterov=True)
 
     def clear(self):
@@ -75,7 +78,7 @@ class Plain:
         m, teacher = self.teach(old, path)
         loss = m * soft_loss(old(x[:SLICE], path), old(x[:SLICE], teacher).softmax(1).detach())
         g = torch.autograd.grad(loss, w, create_graph=True)
-        rate = lrs[-1] if self.s.step_sign == "plus" else -lrs[-1]
+        rate = lrs[-1] if self.sign == "plus" else -lrs[-1]
         moved = [p + rate * d for p, d in zip(w, g)]
         student, theta = self.net.path_parameters(path), self.net.meta_parameters()
         self.clear()
@@ -121,7 +124,7 @@ def test_preset_equals_the_method_written_plainly(preset):
     _, _, rules = space_of(settings)
     torch.manual_seed(0)
     net = Supernet(BLOCKS, CLASSES, SLICE, SMALL).double().train()
-    plain = Plain(copy.deepcopy(net), settings)
+    plain = Plain(copy.deepcopy(net), settings, preset)
     optimizer = PathSGD(parameter_groups(net, DECAY), settings.momentum, settings.idle)
     board, table = Board(POOL, settings.acc_gap, settings.start_epoch), FlopsTable(BLOCKS, SMALL)
     rng, metas, changes = np.random.RandomState(4), 0, []
@@ -140,3 +143,13 @@ def test_preset_equals_the_method_written_plainly(preset):
     assert metas == 3 and changes[1] != changes[-1]
     for (name, a), b in zip(net.named_parameters(), plain.net.parameters(), strict=True):
         assert torch.allclose(a, b, rtol=1e-8, atol=1e-11), name
+
+
+def test_the_presets_differ_from_the_default_as_described():
+    """The default is the state behind the published numbers; its later state and the paper's box have the minus sign,
+    and only ``--sampling weighted`` weights.
+    """
+    assert (SearchSettings().step_sign, SearchSettings().sampling) == ("plus", "uniform")
+    assert HEAD_SEARCH == {"step_sign": "minus"}
+    assert PAPER_SEARCH["step_sign"] == "minus" and "sampling" not in PAPER_SEARCH
+    assert list(VERBS["search"].stages[()].variants) == ["head", "paper", "modern"]

@@ -15,14 +15,13 @@ from papers.cream import data
 from papers.cream.correlation import agreement
 from papers.cream.networks import Supernet
 from papers.cream.rank_study import draw_paths, rank_study
-from papers.cream.scoring import norms_of
 from papers.cream.search import search, sources, space_of
 from papers.cream.settings import RankStudySettings, SearchSettings
 from papers.cream.window import flops_table
 
 SEARCH = SearchSettings(
     method="random", dataset="digits", train_images=80, holdout=20, resolution=32, workers=0, macs_max=122, epochs=1,
-    batch_size=8, parts=1, lr=0.02, schedule_images=0, slice=3, crop="padded", pad=2, flip=False, jitter=0.0,
+    batch_size=8, parts=1, lr=0.02, slice=3, crop="padded", pad=2, flip=False, jitter=0.0,
     erasing=0.0, recalibrate_batches=1, select_images=20, candidates=2,
 )  # fmt: skip
 STUDY = RankStudySettings(
@@ -95,10 +94,10 @@ def test_the_shared_side_is_the_recalibrated_supernet(finished, searched):
     load_strict(net, load_tensors(Path(searched.search) / "supernet.safetensors"))
     source, held_out, _ = sources(SEARCH, 32, options(folder))
     path = json.loads(row["path"])
-    for norm in norms_of(net, path):
+    for norm in net.path_norms(path):
         norm.reset_running_stats()
         norm.momentum = None
-    first = data.limited(source, 16, "calibration")
+    first = data.calibration_images(source, 16)
     net.train()
     with torch.no_grad():
         for x, _ in data.test_batches(first, 8, 32, "cpu", 0).epoch(0):

@@ -1,5 +1,6 @@
 """Retraining and evaluation: resume, two processes, checkpoint formats, bad input."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -9,8 +10,9 @@ import torch
 
 from common.architecture import save_architecture
 from common.checkpoints import load_tensors
-from common.cli import RunOptions
+from common.cli import RunOptions, main
 from common.errors import UserError
+from papers.cream.__main__ import VERBS
 from papers.cream.architectures import PUBLISHED
 from papers.cream.checkpoints import load_weights
 from papers.cream.describe import describe
@@ -24,8 +26,9 @@ from reproductions.__main__ import main as reproductions
 
 PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
 TINY = TrainSettings(
-    arch=PATH, dataset="digits", train_images=32, resolution=32, workers=0, epochs=2, cooldown=0, batch_size=8, parts=2,
-    lr=0.004, warmup_epochs=1, ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0, eval_batch_size=20,
+    arch=PATH, dataset="digits", train_images=32, resolution=32, workers=0, epochs=2, cooldown=0, batch_size=16,
+    parts=2, lr=0.004, warmup_epochs=1, ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0,
+    eval_batch_size=20,
 )  # fmt: skip
 
 
@@ -70,15 +73,48 @@ def test_resuming_inside_an_epoch_changes_nothing(finished, tmp_path, monkeypatc
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
-def test_two_processes_equal_one_with_two_parts(finished, tmp_path, in_two_processes):
-    folder, _ = finished
-    in_two_processes("train", TINY, tmp_path, 1)
-    assert json.loads((tmp_path / "result.json").read_text())["processes"] == 2
+def test_two_processes_equal_one_with_two_parts_and_resume(finished, tmp_path, in_two_processes):
+    """Dropout on; weights, running statistics and tested errors of both; then stopped inside an epoch and resumed."""
+    folder, result = finished
+    tmp_path = tmp_path / "run"
+    in_two_processes("train", TINY, tmp_path, 1, stop=4)
+    for name in ("result.json", "history.csv", "weights.safetensors", "weights_raw.safetensors"):
+        assert (tmp_path / name).read_bytes() == (tmp_path.with_name("run-resumed") / name).read_bytes(), name
+    other = json.loads((tmp_path / "result.json").read_text())
+    assert TINY.dropout and other["processes"] == 2
+    assert other["metrics"] == pytest.approx(result["metrics"], rel=1e-4)
     for file in ("weights.safetensors", "weights_raw.safetensors"):
         ours, theirs = load_tensors(folder / file), load_tensors(tmp_path / file)
         for name, value in ours.items():
-            if "running" not in name and "num_batches" not in name:
-                assert np.allclose(value, theirs[name], atol=2e-5), name
+            assert np.allclose(value, theirs[name], atol=2e-5, rtol=1e-4), name  # running statistics among them
+
+
+def test_the_file_says_which_network_it_is_of(finished, tmp_path, capsys):
+    """Own weights need no --arch and no --dataset; another set is refused."""
+    folder, result = finished
+    file = str(folder / "weights_raw.safetensors")
+    main("cream", VERBS, ["evaluate", "--checkpoint", file, "--profile", "proxy", "--workers", "0",
+                          "--device", "cpu", "--out", str(tmp_path / "a")])  # fmt: skip
+    assert "was trained on digits: it is tested on that" in capsys.readouterr().err
+    again = json.loads((tmp_path / "a" / "result.json").read_text())
+    assert again["settings"]["dataset"] == "digits" and again["architecture"]["path"] == json.loads(PATH)
+    assert again["metrics"]["top1_error_percent"] == pytest.approx(result["metrics"]["raw_top1_error_percent"])
+    for words, message in ((["--dataset", "cifar10"], "was trained on digits, --dataset is cifar10"),):
+        with pytest.raises(SystemExit):
+            main("cream", VERBS, ["evaluate", "--checkpoint", file, *words, "--out", str(tmp_path / "b")])
+        assert message in capsys.readouterr().err
+    described = describe(file)
+    assert (described["dataset"], described["classes"], described["resolution"]) == ("digits", 10, 32)
+    assert described["parameters"] == result["metrics"]["parameters"]
+
+
+def test_the_best_test_epoch_stands_beside_the_last(finished):
+    folder, result = finished
+    with (folder / "history.csv").open() as lines:
+        errors = [float(row["top1_error_percent"]) for row in csv.DictReader(lines)]
+    metrics = result["metrics"]
+    assert metrics["top1_error_percent"] == errors[-1] and metrics["best_top1_error_percent"] == min(errors)
+    assert metrics["best_epoch"] == errors.index(min(errors))
 
 
 def container(net, **extra):
@@ -99,11 +135,13 @@ def test_the_authors_container(tmp_path):
     torch.save(content, file)
     for which, want in (("ema", net), ("raw", raw)):
         loaded = derive(PUBLISHED["14"], 10)
-        assert load_weights(loaded, str(file), which) == "authors"
+        origin, found = load_weights(loaded, str(file), which)
+        assert origin == "authors" and found.epoch == 591
         assert all(torch.equal(v, want.state_dict()[k]) for k, v in loaded.state_dict().items())
     torch.save(container(net, state_dict=raw.state_dict()), file)
-    with pytest.raises(UserError, match="has no state_dict_ema"):
-        load_weights(derive(PUBLISHED["14"], 10), str(file))
+    with pytest.raises(UserError, match="--weights ema"):
+        load_weights(derive(PUBLISHED["14"], 10), str(file), "ema")
+    assert load_weights(derive(PUBLISHED["14"], 10), str(file))[1].weights == "raw"
 
 
 def test_the_hub_weights_are_read_in_order(tmp_path):
@@ -115,7 +153,7 @@ def test_the_hub_weights_are_read_in_order(tmp_path):
         hub[renamed] = value
     torch.save(hub, tmp_path / "cream-043.pth")
     loaded = derive(PUBLISHED["43"], 10)
-    assert load_weights(loaded, str(tmp_path / "cream-043.pth")) == "nni"
+    assert load_weights(loaded, str(tmp_path / "cream-043.pth"))[0] == "nni"
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in loaded.state_dict().items())
     with pytest.raises(UserError, match="checkpoint of another network"):
         load_weights(derive(PUBLISHED["14"], 10), str(tmp_path / "cream-043.pth"))
@@ -171,9 +209,9 @@ def test_bad_architectures(arch, message):
     ("changes", "message"),
     [
         ({"resolution": 64}, "images of 32 pixels are smaller than --resolution 64"),
-        ({"batch_size": 64}, "too few for 2 part"),
+        ({"batch_size": 64}, "too few for a batch of 64; lower --batch-size"),
         ({"epochs": 0}, "--epochs must be at least 1, not 0"),
-        ({"lr": 1e30, "warmup_epochs": 0, "schedule": "none"}, "stops before this update"),
+        ({"lr": 1e30, "warmup_epochs": 0}, "stops before this update"),
     ],
 )
 def test_bad_training(tmp_path, changes, message):
@@ -194,7 +232,7 @@ def test_folders_and_lmdb_through_every_stage(class_folders, tmp_path, packed):
     searched = search(
         SearchSettings(
             dataset=str(dataset), resolution=32, workers=0, macs_max=122, epochs=2, batch_size=4, parts=1, lr=0.01,
-            schedule_images=0, start_epoch=0, update_every=1, pool_size=2, slice=2, holdout=2, recalibrate_batches=1,
+            start_epoch=0, update_every=1, pool_size=2, slice=2, holdout=2, recalibrate_batches=1,
             choose="rescore",
         ),
         options(tmp_path / "search", "search"),
@@ -202,7 +240,7 @@ def test_folders_and_lmdb_through_every_stage(class_folders, tmp_path, packed):
     assert searched["metrics"]["meta_updates"] == 1 and searched["metrics"]["distilled"] == 1 and searched["scored"]
     arch = str(tmp_path / "search" / "architecture.json")
     settings = replace(TINY, arch=arch, dataset=str(dataset), train_images=0, batch_size=4, parts=1, crop="resized",
-                       randaugment=9.0, erasing=0.5, epochs=1, warmup_epochs=0)  # fmt: skip
+                       pad=4, randaugment=9.0, erasing=0.5, epochs=1, warmup_epochs=0)  # fmt: skip
     result = train(settings, options(tmp_path / "train"))
     assert result["metrics"]["steps"] == 3
     weights = str(tmp_path / "train" / "weights.safetensors")
@@ -222,7 +260,7 @@ def test_folders_and_lmdb_through_every_stage(class_folders, tmp_path, packed):
 def test_a_path_of_the_larger_space_is_trained_as_it_was_searched(tmp_path):
     settings = SearchSettings(
         dataset="digits", train_images=48, resolution=32, workers=0, macs_max=122, epochs=2, batch_size=8, parts=1,
-        lr=0.01, schedule_images=0, start_epoch=0, update_every=2, pool_size=2, slice=3, crop="padded", flip=False,
+        lr=0.01, start_epoch=0, update_every=2, pool_size=2, slice=3, crop="padded", flip=False,
         jitter=0.0, resunit=True, dil_conv=True, pool="catavgmax", sampling="weighted",
         probabilities=(0.0,) * 6 + (0.3, 0.3, 0.4),
     )  # fmt: skip
