@@ -42,10 +42,9 @@ def spec_of(
 
 
 def architecture_of(
-    arch: str, size: int, single_block: str = "auto", repeat_stage3: bool = False, dataset: str = "imagenet"
+    found: Named, size: int, single_block: str = "auto", repeat_stage3: bool = False, dataset: str = "imagenet"
 ) -> dict[str, Any]:
     """What trained weights say about their network: enough for ``spec_of`` to build it again without the flags."""
-    found = resolve(arch)
     _, spec, _, path = spec_of(found, 1, size, single_block, repeat_stage3, dataset)
     single = found.extra.get("single_block_default") if single_block == "auto" else None
     return {

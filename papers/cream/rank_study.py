@@ -21,13 +21,12 @@ from typing import Any
 import torch
 
 from common import distributed, seeds
-from common.architecture import save_architecture
 from common.checkpoints import load_strict, load_tensors
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run, say
 from papers.cream import data
-from papers.cream.architectures import Path
+from papers.cream.architectures import Named, Path
 from papers.cream.correlation import agreement
 from papers.cream.idle import refuse_idle_interpolation, refuse_idle_recipe
 from papers.cream.layout import FlopsTable, Layout, network_spec, variant_of
@@ -144,15 +143,12 @@ def accuracy_alone(
     judge: data.Source, resolution: int, options: Any,
 ) -> float:  # fmt: skip
     """Top-1 accuracy in percent of the averaged weights after training from scratch in the folder ``place``."""
-    file = place / "path.json"
-    if distributed.rank() == 0:
-        save_architecture(file, "cream", {"path": path, "resolution": resolution, **variant_of(layout)})
-    distributed.barrier()
     recipe = {f.name: getattr(c, f.name) for f in fields(Recipe)}
     training = TrainSettings(
-        **recipe, arch=str(file), single_block="strict", dataset=searched.dataset, resolution=resolution
+        **recipe, arch=json.dumps(path), single_block="strict", dataset=searched.dataset, resolution=resolution
     )
-    trained = train_on(source, judge, training, replace(options, out=place, section="train", resume=True))
+    arch = Named("path", path, resolution, variant_of(layout))
+    trained = train_on(source, judge, training, replace(options, out=place, section="train", resume=True), arch)
     return round(100 - trained["metrics"]["top1_error_percent"], 4)
 
 

@@ -9,13 +9,16 @@ import torch
 from common import distributed, seeds
 from common.batchnorm import PartStatistics
 from common.checkpoints import save_weights
+from common.data.batches import Epochs
 from common.data.parts import take
+from common.data.pictures import has_validation
 from common.device import autocast, pick_device
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.optim import EMA, RMSpropTF, without_decay
 from common.runs import check_finite, open_run, say
 from common.training import evaluate, read
 from papers.cream import data
+from papers.cream.architectures import Named, resolve
 from papers.cream.describe import architecture_of, spec_of
 from papers.cream.idle import refuse_idle_interpolation, refuse_idle_recipe
 from papers.cream.networks import DerivedNetwork
@@ -30,37 +33,48 @@ TESTED = ("top1_error_percent", "top5_error_percent", "loss", "raw_top1_error_pe
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     """Train, testing raw and EMA weights after every epoch; the reported numbers are the EMA's last, its best beside.
 
-    Writes weights.safetensors (EMA), weights_raw.safetensors and result.json. Raises UserError.
+    A folder with ``val`` beside ``test`` is watched on ``val`` and tested once, at the end. Writes weights.safetensors
+    (EMA), weights_raw.safetensors and result.json. Raises UserError.
     """
     check_ranges(settings)
     _, _, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     source = take(data.open_source(settings.dataset, "train", size, options), settings.train_images, "--train-images")
     test = data.open_source(settings.dataset, "test", size, options)
-    return train_on(source, test, settings, options)
+    validation = data.open_source(settings.dataset, "val", size, options) if has_validation(settings.dataset) else None
+    return train_on(source, test, settings, options, validation=validation)
 
 
-def train_on(source: data.Source, test: data.Source, settings: TrainSettings, options: Any) -> dict[str, Any]:
-    """``train`` with the given images, whatever set and part of it the settings name."""
-    name, _, size, path = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
+def train_on(
+    source: data.Source, test: data.Source, settings: TrainSettings, options: Any, arch: Named | None = None,
+    validation: data.Source | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """``train`` with the given images, whatever set and part of it the settings name, and the architecture if given."""
+    arch = arch or resolve(settings.arch)
+    name, _, size, path = spec_of(arch, 1000, settings.resolution, dataset=settings.dataset)
     refuse_idle_recipe(settings, schedule_of(settings, name), options.given)
     refuse_idle_interpolation(settings, test, options.given)
     device = pick_device(options)
     distributed.setup()
     classes = len(source.classes)
     _, spec, _, _ = spec_of(
-        settings.arch, classes, settings.resolution, settings.single_block, settings.repeat_stage3, settings.dataset
+        arch, classes, settings.resolution, settings.single_block, settings.repeat_stage3, settings.dataset
     )
     augment = None
     if settings.randaugment:
         augment = RandAugment(settings.randaugment, settings.randaugment_operations, settings.randaugment_std)
     batches = data.train_batches(source, settings, size, options.seed, device, randaugment=augment)
-    tested = data.test_batches(test, settings.eval_batch_size, size, device, settings.workers, settings.interpolation)
+    judge = test if validation is None else validation
+    tested, watched = (
+        data.test_batches(part, settings.eval_batch_size, size, device, settings.workers, settings.interpolation)
+        for part in (test, judge)
+    )
+    prefix = "" if validation is None else "valid_"  # of what is measured after an epoch
     rate, epochs = learning_rate(settings, name)
     iterations = len(batches)
     if line := initial_share(settings, epochs * iterations):
         say(line)
 
-    with open_run(options, settings, {**data.data_pins(source, test), "path": path}) as run:
+    with open_run(options, settings, {**data.data_pins(source, test, validation), "path": path}) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)
@@ -73,7 +87,8 @@ def train_on(source: data.Source, test: data.Source, settings: TrainSettings, op
         ema = EMA(net, settings.ema_decay)
         averaged = DerivedNetwork(spec).to(device, memory_format=torch.channels_last)
         counter, epoch, start = TopK(device), 0, 0
-        metrics: dict[str, Any] = dict.fromkeys(TESTED)
+        unmeasured = {prefix + name: None for name in TESTED}
+        metrics: dict[str, Any] = dict(unmeasured)
         best: dict[str, Any] = {}
         state = run.load()
         if state is not None:
@@ -110,25 +125,21 @@ def train_on(source: data.Source, test: data.Source, settings: TrainSettings, op
             epoch, start, counter = epoch + 1, 0, TopK(device)
             tested_now = epoch % settings.eval_every == 0 or epoch == epochs
             if tested_now:
-                raw = evaluate(net, tested.epoch(0), device, options.precision)
                 ema.copy_to(averaged)
-                smooth = evaluate(averaged, tested.epoch(0), device, options.precision)
-                metrics = {
-                    "top1_error_percent": smooth.top1_error, "top5_error_percent": smooth.top5_error,
-                    "loss": smooth.loss,
-                    "raw_top1_error_percent": raw.top1_error, "raw_top5_error_percent": raw.top5_error,
-                }  # fmt: skip
-                if not best or smooth.top1_error < best["best_top1_error_percent"]:
-                    best = {"best_top1_error_percent": smooth.top1_error, "best_epoch": row["epoch"]}
-            run.log(**row, **(metrics if tested_now else dict.fromkeys(TESTED)))
+                metrics = errors(averaged, net, watched, device, options.precision, prefix)
+                if not best or metrics[prefix + TESTED[0]] < best[f"best_{prefix}{TESTED[0]}"]:
+                    best = {f"best_{prefix}{TESTED[0]}": metrics[prefix + TESTED[0]], "best_epoch": row["epoch"]}
+            run.log(**row, **(metrics if tested_now else unmeasured))
             save()
 
         ema.copy_to(averaged)
+        if validation is not None:
+            metrics |= errors(averaged, net, tested, device, options.precision)
         if distributed.rank() == 0:
             about = {
                 "paper": "cream", "stage": "train", "space": "cream", "dataset": settings.dataset, "classes": classes,
                 "architecture": architecture_of(
-                    settings.arch, size, settings.single_block, settings.repeat_stage3, settings.dataset),
+                    arch, size, settings.single_block, settings.repeat_stage3, settings.dataset),
             }  # fmt: skip
             save_weights(averaged, run.folder / "weights.safetensors", {**about, "weights": "ema"})
             save_weights(net, run.folder / "weights_raw.safetensors", {**about, "weights": "raw"})
@@ -140,6 +151,16 @@ def train_on(source: data.Source, test: data.Source, settings: TrainSettings, op
         return run.finish(
             {"paper": "cream", "stage": "train", "metrics": {**metrics, **best, **sizes}, "architecture": architecture}
         )
+
+
+def errors(
+    averaged: DerivedNetwork, raw: DerivedNetwork, batches: Epochs, device: torch.device, precision: str,
+    prefix: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Loss and errors of the averaged weights and errors of the raw ones, under the names TESTED with a prefix."""
+    plain, smooth = (evaluate(net, batches.epoch(0), device, precision) for net in (raw, averaged))
+    values = (smooth.top1_error, smooth.top5_error, smooth.loss, plain.top1_error, plain.top5_error)
+    return {prefix + name: value for name, value in zip(TESTED, values, strict=True)}
 
 
 def train_step(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +116,20 @@ def test_the_best_test_epoch_stands_beside_the_last(finished):
     metrics = result["metrics"]
     assert metrics["top1_error_percent"] == errors[-1] and metrics["best_top1_error_percent"] == min(errors)
     assert metrics["best_epoch"] == errors.index(min(errors))
+
+
+def test_a_folder_with_val_and_test_is_watched_on_val(class_folders, tmp_path):
+    shutil.copytree(class_folders / "val", class_folders / "test")
+    (class_folders / "test" / "a" / "0.png").unlink()
+    settings = replace(TINY, dataset=str(class_folders), train_images=0, batch_size=4, parts=1, epochs=1,
+                       crop="resized", pad=4, warmup_epochs=0)  # fmt: skip
+    result = train(settings, options(tmp_path / "run"))
+    with (tmp_path / "run" / "history.csv").open() as lines:
+        (row,) = csv.DictReader(lines)
+    assert "top1_error_percent" not in row and float(row["valid_top1_error_percent"]) % 12.5 == 0  # of 8 pictures
+    metrics = result["metrics"]
+    assert round(metrics["top1_error_percent"] * 7 / 100, 6) in range(8)  # of 7
+    assert metrics["best_valid_top1_error_percent"] == metrics["valid_top1_error_percent"]
 
 
 def container(net, **extra):
