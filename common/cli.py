@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from common import outputs, records
+from common import outputs, published, records
 from common import settings as settings_module
 from common.data.names import canonical
 from common.errors import UserError
@@ -328,6 +328,7 @@ def parse(
         settings_module.coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
     if isinstance(getattr(settings, "dataset", None), str):  # ImageNet16-120 and imagenet16-120 are one set
         settings = dataclasses.replace(settings, dataset=canonical(settings.dataset))
+    published.check_set(settings, profile)
     if peek(arguments, "variant"):
         _say_what_profile_sets(section, preset, settings, profile, variant)
     given = frozenset(str(key).replace("-", "_") for key in in_file) | _flags_of(arguments, set(own))

@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
+from common.data.names import PICTURE_SETS, SMALL_SETS
 from common.errors import UserError
+from common.published import TEXTS
 
 PINS = Path(__file__).resolve().parent / "checkpoints.yaml"
 PAPERS = ("cream", "evnas", "nao_v2", "nsas", "sgnas")
@@ -40,6 +42,13 @@ class Checkpoint:
     bytes: int | None = None
     evaluate: list[str] | None = None
     note: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What stands beside the file, so that a test on another set is refused."""
+        return {
+            "checkpoint": self.id, "paper": self.paper, "architecture": self.architecture, "dataset": self.dataset,
+        }  # fmt: skip
 
     @property
     def pinned(self) -> bool:
@@ -110,6 +119,11 @@ def _entry(path: Path, key: yaml.Node, node: yaml.Node) -> Checkpoint:
         raise UserError(f"{where}: {missing[0]} is missing")
     if values["paper"] not in PAPERS:
         raise UserError(f"{where}: unknown paper {values['paper']!r}; there are {', '.join(PAPERS)}")
+    known = (*SMALL_SETS, *PICTURE_SETS, *TEXTS, "nasbench201")
+    if values["dataset"] not in known:
+        raise UserError(f"{where}: unknown dataset {values['dataset']!r}; one of {', '.join(known)}")
+    if {"--dataset", "--text"} & set(values.get("evaluate") or ()):
+        raise UserError(f"{where}: evaluate takes the set from dataset; leave --dataset and --text out")
     digests = {name: values.pop(name) for name in DIGESTS if name in values}
     for name, digest in digests.items():
         _check_digest(where, name, digest)

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common import published
 from common.data.pins import ROOT, cached_hash, data_root, hash_file
 from common.errors import UserError
 from common.records import write_json
@@ -82,6 +83,7 @@ def verify(checkpoint: Checkpoint, root: Path) -> dict[str, Any]:
             )
     if not wanted:
         raise UserError(f"{path} has no recorded hash yet; record it with: {get}")
+    published.record(path, checkpoint.facts)
     return {
         "checkpoint": checkpoint.id,
         "bytes": path.stat().st_size,
@@ -164,15 +166,24 @@ def _check_whole(checkpoint: Checkpoint, given: Path) -> None:
 
 
 def evaluate_command(checkpoint: Checkpoint, path: Path, out: Path, more: list[str]) -> list[str]:
-    """The paper's evaluate verb for a checkpoint. Raises UserError where there is nothing to evaluate."""
+    """The paper's evaluate verb for a checkpoint, on the set that it is of; ``more`` may name a folder instead.
+
+    Raises UserError where there is nothing to evaluate.
+    """
     if checkpoint.evaluate is None:
         reason = checkpoint.note or "it is no trained network of this suite's spaces"
         raise UserError(f"{checkpoint.id} cannot be evaluated: {reason}")
+    which = "--text" if checkpoint.dataset in published.TEXTS else "--dataset"
     return [
         sys.executable, "-m", f"papers.{checkpoint.paper}", "evaluate", "--profile", "paper",
-        "--arch", checkpoint.architecture, "--checkpoint", str(path), "--out", str(out),
+        "--arch", checkpoint.architecture, "--checkpoint", str(path), "--out", str(out), which, checkpoint.dataset,
         *checkpoint.evaluate, *more,
     ]  # fmt: skip
+
+
+def run_verb(command: list[str]) -> int:
+    """The command's status; what it says goes to the terminal."""
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def compare(checkpoint: Checkpoint, metrics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -194,7 +205,7 @@ def evaluate(checkpoint: Checkpoint, root: Path, more: list[str], results: Path 
     facts = verify(checkpoint, root)
     out = (results or ROOT / "results") / "paper" / checkpoint.paper / f"evaluate-{checkpoint.id}"
     command = evaluate_command(checkpoint, location(checkpoint, root).resolve(), out, ["--data", str(root), *more])
-    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    status = run_verb(command)
     if status:
         raise UserError(f"the evaluation of {checkpoint.id} failed with status {status}; its message stands above")
     try:

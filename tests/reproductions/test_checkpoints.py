@@ -28,7 +28,7 @@ def pins(tmp_path, monkeypatch, site):
     entries = {
         "evnas-pinned": {
             **common, "git_blob": BLOB, "sources": [{"url": site.url + "/w"}], "expected": {"top1_error_percent": 2.4},
-            "margin": 0.05, "evaluate": ["--dataset", "cifar10"],
+            "margin": 0.05, "evaluate": [],
         },
         "evnas-first": {**common, "sources": [{"url": site.url + "/w"}]},
         "evnas-prefix": {**common, "sha256_prefix": SHA[:8], "sources": [{"url": site.url + "/w"}]},
@@ -117,6 +117,8 @@ def test_addresses_and_hint():
         ({"git_blob": "12"}, "git_blob must be 40 hexadecimal digits"),
         ({"expected": {"top1_error_percent": "low"}}, "must be a number"),
         ({"dataset": None}, "dataset is missing"),
+        ({"dataset": "cifar1"}, "unknown dataset 'cifar1'"),
+        ({"evaluate": ["--dataset", "cifar10"]}, "evaluate takes the set from dataset"),
     ],
 )
 def test_faults_name_file_and_line(pins, change, reason):
@@ -210,13 +212,14 @@ def test_from_a_browser_download(pins, tmp_path, capsys):
     assert run("fetch", "evnas-prefix", "--data", root, "--from", given) == 0
     assert run("fetch", "evnas-pinned", "evnas-first", "--data", root, "--from", given) == 2
     assert run("fetch", "evnas-pinned", "--data", root, "--from", tmp_path / "absent") == 2
-    assert sorted(path.name for path in (root / "checkpoints").iterdir()) == ["evnas-prefix", "recorded.json"]
+    names = ["evnas-prefix", "evnas-prefix.json", "recorded.json"]
+    assert sorted(path.name for path in (root / "checkpoints").iterdir()) == names
 
 
 @pytest.mark.parametrize("cut", [10, 400])
 def test_a_truncated_browser_download_is_not_recorded(pins, tmp_path, capsys, cut):
     path, entries, root = pins
-    entries["evnas-first"]["evaluate"] = ["--dataset", "cifar10"]
+    entries["evnas-first"]["evaluate"] = []
     path.write_text(yaml.safe_dump(entries, sort_keys=False))
     given = tmp_path / "download.pt"
     torch.save({"weight": torch.arange(200.0)}, given)
