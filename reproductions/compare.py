@@ -1,7 +1,7 @@
 """``python -m reproductions compare``: what several seeds, two methods or two rankings say, with intervals.
 
-seeds    mean, sd, t and BCa 95 % intervals over the seeds of each stage; the binomial interval of a test error
-claims   equivalence (TOST) of the seeds' mean with each published value against its margin
+seeds    mean, sd, t and BCa 95 % intervals over the seeds of each kind of run; the binomial interval of a test error
+claims   equivalence (TOST) of the seeds' mean with each published value against its margin, equal variants only
 paired   a method against the random-search baseline (or any other stage), seed by seed
 rank     Kendall's tau of two columns of a history or scatter file, with its interval
 """
@@ -18,6 +18,7 @@ from typing import Any
 from common.errors import UserError
 from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, load_all
+from reproductions.groups import groups
 from reproductions.results import RESULTS, Result, by_seed, load, matching
 from reproductions.statistics import binomial_interval, equivalence, kendall, paired, spread
 
@@ -66,15 +67,6 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def groups(results: list[Result]) -> dict[str, list[Result]]:
-    """Results by ``profile/paper/stage`` where the stage is the folder's name without its seed."""
-    found: dict[str, list[Result]] = {}
-    for r in results:
-        stage = r.path.parent.name.rsplit("-", 1)[0]
-        found.setdefault(f"{r.profile}/{r.paper}/{stage}", []).append(r)
-    return found
-
-
 def seeds(results: list[Result], metric: str = "") -> list[dict[str, Any]]:
     """One row for each stage and metric: the seed matrix with mean, spread and intervals."""
     rows = []
@@ -100,20 +92,21 @@ def seeds(results: list[Result], metric: str = "") -> list[dict[str, Any]]:
 
 
 def against_claims(results: list[Result], paper: str | None) -> list[dict[str, Any]]:
-    """TOST of each claim that a result answers, at the profile asked for (only `paper` decides a verdict)."""
+    """TOST of each claim with each kind of run that answers it, at the profile asked for (only `paper` decides)."""
     rows = []
     for claim in load_all(paper):
         if claim.kind in ("computed", "quoted") or claim.unit == "exact":
             continue
-        values = list(by_seed(matching(claim, results), claim.metric_key).values())
-        if not values:
-            continue
-        tost = equivalence(values, float(claim.value), float(claim.margin))
-        s = spread(values)
-        rows.append({
-            "claim": claim.id, "published": claim.value, "margin": claim.margin, "n": s.n, "mean": s.mean, "sd": s.sd,
-            "interval90": tost.interval, "p": tost.p, "equivalence": tost.verdict,
-        })  # fmt: skip
+        for name, group in groups(matching(claim, results)).items():
+            values = list(by_seed(group, claim.metric_key).values())
+            if not values:
+                continue
+            tost = equivalence(values, float(claim.value), float(claim.margin))
+            s = spread(values)
+            rows.append({
+                "claim": claim.id, "runs": name, "published": claim.value, "margin": claim.margin, "n": s.n,
+                "mean": s.mean, "sd": s.sd, "interval90": tost.interval, "p": tost.p, "equivalence": tost.verdict,
+            })  # fmt: skip
     if not rows:
         raise UserError("no result here answers a claim; see python -m reproductions claims")
     return rows
@@ -125,11 +118,11 @@ def pair(results: list[Result], a: str, b: str, metric: str) -> dict[str, Any]:
     chosen = []
     for name in (a, b):
         match = [key for key in found if key.split("/", 1)[1] == name]
-        if not match:
-            raise UserError(f"no results of {name!r}; there are {', '.join(k.split('/', 1)[1] for k in found)}")
-        chosen.append({
-            r.seed: float(r.metrics[metric]) for r in found[match[0]] if isinstance(r.metrics.get(metric), (int, float))
-        })  # fmt: skip
+        match = match or [key for key, group in found.items() if any(_folder(r) == name for r in group)]
+        if len(match) != 1:
+            known = ", ".join(k.split("/", 1)[1] for k in match or found)
+            raise UserError(f"{'several kinds' if match else 'no results'} of {name!r}; there are {known}")
+        chosen.append(by_seed(found[match[0]], metric))
     try:
         p = paired(chosen[0], chosen[1])
     except ValueError as error:
@@ -138,6 +131,11 @@ def pair(results: list[Result], a: str, b: str, metric: str) -> dict[str, Any]:
         "a": a, "b": b, "metric": metric, "n": p.n, "difference": p.difference, "t95": p.interval,
         "p_t": p.p_t, "p_wilcoxon": p.p_wilcoxon,
     }  # fmt: skip
+
+
+def _folder(result: Result) -> str:
+    """``paper/folder`` without the seed: another name for a kind of run."""
+    return f"{result.paper}/{result.path.parent.name.rsplit('-', 1)[0]}"
 
 
 def rank(path: Path | None, columns: list[str] | None) -> dict[str, Any]:

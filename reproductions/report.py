@@ -16,7 +16,7 @@ from common.records import environment, write_text
 from reproductions import figures
 from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, load_all
-from reproductions.compare import groups
+from reproductions.groups import groups
 from reproductions.listing import counted, measured, number
 from reproductions.readme import TITLES, origin
 from reproductions.results import RESULTS, Result, by_seed, load
@@ -174,7 +174,7 @@ def seed_section(results: list[Result]) -> str:
     for key, unit in (("top1_error_percent", "top-1 error, percent"), ("test_perplexity", "test perplexity")):
         rows = []
         for name, group in groups(results).items():
-            values = {r.seed: float(r.metrics[key]) for r in group if isinstance(r.metrics.get(key), (int, float))}
+            values = by_seed(group, key)
             if len(values) > 1:
                 rows.append((name, values))
         if rows:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import os
+import re
 import shlex
 from dataclasses import dataclass, field
 from functools import cache
@@ -98,7 +100,7 @@ def load(folder: Path = RESULTS, profile: str | None = None, paper: str | None =
 
 
 def by_seed(results: list[Result], key: str) -> dict[int, float]:
-    """Metric ``key`` of each seed; runs of the same seed are one value, their mean, lest they feign certainty."""
+    """Metric ``key`` of each seed of one kind of run (``groups``); repetitions of a seed are one value, their mean."""
     found: dict[int, list[float]] = {}
     for r in results:
         if isinstance(r.metrics.get(key), (int, float)):
@@ -106,29 +108,41 @@ def by_seed(results: list[Result], key: str) -> dict[int, float]:
     return {seed: fmean(values) for seed, values in sorted(found.items())}
 
 
+def same_path(value: Any) -> Any:
+    """A text that may be a path in one spelling: ``./x``, ``x/../x`` and the checkout's ``/…/x`` are ``x``."""
+    if not isinstance(value, str) or "/" not in value or "://" in value or re.search(r"[\s|~]", value):
+        return value
+    path = os.path.normpath(value)
+    return os.path.relpath(path, ROOT) if Path(path).is_relative_to(ROOT) else path
+
+
 def matching(claim: Claim, results: list[Result]) -> list[Result]:
     """Results that answer the claim's command (see claims/README.md).
 
     Of the paper profile only runs whose every result-bearing setting is what the command means count, in its precision;
-    smaller runs never count, and are named where stage, data set and architecture are the claim's.
+    smaller runs never count, and are named where stage, data set, architecture, whatever a variant can change and
+    whatever the command says by a flag are the claim's.
     """
-    if claim.result:
-        return [r for r in results if r.path.match(claim.result)]
     if not claim.command or f"papers.{claim.paper} " not in claim.command:
-        return []
+        return [r for r in results if claim.result and r.path.match(claim.result)]
     mine = [r for r in results if r.paper == claim.paper]
+    if claim.result:
+        mine = [r for r in mine if r.path.match(claim.result)]
     if not mine:
         return []
     settings, options = resolve(claim.command)
-    wanted = plain(result_bearing(settings))
+    wanted = {name: same_path(value) for name, value in plain(result_bearing(settings)).items()}
     wanted.pop("checkpoint", None)
     pinned = {need.removeprefix("checkpoint:") for need in claim.needs if need.startswith("checkpoint:")}
+    variants = varied(claim.command) | (options.given or frozenset())
 
     def answers(result: Result) -> bool:
         if result.stage != options.section or (result.variant or "authors") != options.variant:
             return False
         if (result.raw.get("precision") or "fp32") != options.precision:
             return False
+        if claim.result:
+            return True
         if pinned:
             # one file, one test: its flags stand in checkpoints.yaml, so folder and data set say enough
             named = {
@@ -136,10 +150,20 @@ def matching(claim: Claim, results: list[Result]) -> list[Result]:
                 result.path.parent.name.removeprefix("evaluate-"),
             }
             return bool(pinned & named) and result.settings.get("dataset") == wanted.get("dataset")
-        names = wanted if result.profile == "paper" else [name for name in SUBJECT if name in wanted]
-        return all(result.settings.get(name) == wanted[name] for name in names)
+        names = wanted if result.profile == "paper" else [n for n in wanted if n in SUBJECT or n in variants]
+        return all(same_path(result.settings.get(name)) == wanted[name] for name in names)
 
     return [r for r in mine if answers(r)]
+
+
+def varied(command: str) -> frozenset[str]:
+    """The switches and choices between methods (texts and booleans) that a variant of the command's stage can set."""
+    words = shlex.split(command)
+    words = words[words.index("-m") + 1 :]
+    verb = importlib.import_module(f"{words[0]}.__main__").VERBS[words[1]]
+    stage, _ = cli._select(words[1], verb, words[2:])
+    changed = [preset.items() for preset in stage.variants.values()]
+    return frozenset(name for items in changed for name, value in items if isinstance(value, (str, bool)))
 
 
 @cache

@@ -16,6 +16,7 @@ from typing import Any
 from common.errors import UserError
 from reproductions.claims import Claim
 from reproductions.computed import value_of
+from reproductions.groups import groups
 from reproductions.results import Result, by_seed, matching
 from reproductions.statistics import equivalence, spread
 
@@ -87,6 +88,8 @@ def decide(claim: Claim, results: list[Result]) -> Verdict:
     full = [r for r in found if r.profile == "paper"]
     if not full:
         return Verdict(claim, NOT_RUN, reason=_missing(claim, found))
+    kinds = sorted(groups(full).values(), key=len, reverse=True)
+    full, others = kinds[0], sum(len(kind) for kind in kinds[1:])  # other data or files are no more of the same
     seeds = by_seed(full, claim.metric_key)
     values = list(seeds.values())
     s = spread(values)
@@ -94,6 +97,8 @@ def decide(claim: Claim, results: list[Result]) -> Verdict:
     interval = None if math.isnan(s.t[0]) else s.t
 
     def verdict(word: str, reason: str = "") -> Verdict:
+        if others:
+            reason = f"{reason}; " * bool(reason) + f"{others} runs from other data, files or settings not counted"
         return Verdict(claim, word, s.mean, s.n, s.sd, interval, reason, sources)
 
     if any(r.unpinned for r in full):
