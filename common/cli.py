@@ -27,7 +27,7 @@ from common.errors import UserError
 from common.folders import default_folder, distinctions
 from common.parsing import check_flags, parsed_by_tyro, peek
 from common.settings import PROFILES, field_types, file_section, profile_section, settings_from, suggestion
-from common.showing import overview, show
+from common.showing import overview, show, show_plan
 
 DEVICES = Literal["auto", "cpu", "cuda"]
 PRECISIONS = Literal["fp32", "bf16"]
@@ -167,10 +167,8 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
     settings, options = parse(paper, name, verbs[name], stage, selected, rest, sections)
     if options.plan:
         plan = _target(stage.plan or stage.run.partition(":")[0] + ":plan")
-        would = f"would write {options.folder}" if stage.writes or options.out else "writes no files"
-        print(f"{paper} {name} ({options.profile}, {options.variant}) {would}")
-        for line in plan(settings, options) if plan else (f"{stage.about}", "no estimate for this stage"):
-            print(line)
+        lines = list(plan(settings, options)) if plan else [stage.about, "no estimate for this stage"]
+        show_plan(lines, paper, name, options, options.folder if stage.writes or options.out else None)
         return
     first = int(os.environ.get("RANK", "0")) == 0
     outputs.own(options.folder)  # files of others in it are not written over

@@ -16,12 +16,13 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from common import distributed, outputs, records, states
 from common.errors import UserError
+from common.identity import data_of, flat, input_files, tidy
 from common.settings import fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
@@ -39,7 +40,7 @@ class Run:
         self.options, self.settings = options, settings
         self.writes = distributed.rank() == 0
         self.result: dict[str, Any] | None = None
-        self.pins, self.pinned, extra = _data(extra)
+        self.pins, self.pinned, extra = data_of(extra)
         self.identity = {
             "paper": options.paper,
             "stage": options.section,
@@ -48,11 +49,11 @@ class Run:
             "variant": options.variant,
             "precision": options.precision,
             "processes": distributed.world_size(),
-            "settings": _tidy(to_dict(settings)),
+            "settings": tidy(to_dict(settings)),
             "data": self.pins,
             **plain(extra),
         }
-        if files := _input_files(settings):
+        if files := input_files(settings):
             self.identity["files"] = files
         self.fingerprint = fingerprint(self._result_bearing())
         self.origin = {
@@ -68,7 +69,7 @@ class Run:
         return {**self.identity, "settings": self._bearing()}
 
     def _bearing(self) -> dict[str, Any]:
-        return _tidy(result_bearing(self.settings))
+        return tidy(result_bearing(self.settings))
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
@@ -151,8 +152,8 @@ class Run:
 
     def _difference(self, known: dict[str, Any]) -> tuple[str, Any, Any] | None:
         """(name, its value there, its value now) of the first thing that tells this run from the folder's, if any."""
-        old, new = _flat(known), _flat(plain(self.identity))
-        free = set(_flat({"settings": to_dict(self.settings)})) - set(_flat({"settings": self._bearing()}))
+        old, new = flat(known), flat(plain(self.identity))
+        free = set(flat({"settings": to_dict(self.settings)})) - set(flat({"settings": self._bearing()}))
         for key in sorted((set(old) | set(new)) - free, key=lambda k: (not k.startswith("settings."), k)):
             if old.get(key) != new.get(key) or (key in old) != (key in new):
                 return key.removeprefix("settings."), old.get(key, "absent"), new.get(key, "absent")
@@ -360,62 +361,6 @@ def say(line: str) -> None:
             tqdm.write(line, file=sys.stderr)
         else:
             print(line, file=sys.stderr, flush=True)
-
-
-def _data(extra: dict[str, Any]) -> tuple[dict[str, str], bool, dict[str, Any]]:
-    """Pins, whether all data were pinned, and what is left of ``extra``."""
-    data, pinned = extra.pop("data", None), extra.pop("pinned", None)
-    if data is None:
-        data = extra.pop("pins", {})
-    if hasattr(data, "pins"):
-        data = [data]
-    if isinstance(data, Iterable) and not isinstance(data, dict | str):
-        sets, data = list(data), {}
-        for item in sets:
-            data.update(item.pins)
-        pinned = all(item.pinned for item in sets) and pinned is not False
-    data = {str(k): str(v) for k, v in dict(data).items()}
-    if pinned is None:
-        known = _known_digests() if data else set()
-        pinned = all(digest.rpartition(":")[2] in known for digest in data.values())
-    return data, bool(pinned), extra
-
-
-def _known_digests() -> set[str]:
-    """Every digest that the pins file or the embedded sets state."""
-    from common.data import pins
-
-    return {str(v) for v in _flat(pins.data_pins()).values()} | set(pins.EMBEDDED_SHA256.values())
-
-
-def _tidy(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings with each path that is there spelt in one way: ./x and x are one file."""
-
-    def one_way(value: Any) -> Any:
-        return os.path.normpath(value) if isinstance(value, str) and "/" in value and os.path.exists(value) else value
-
-    return {name: one_way(value) for name, value in values.items()}
-
-
-def _input_files(settings: Any) -> dict[str, str]:
-    """SHA-256 of the files that settings name (an architecture, a checkpoint; of a run's folder its result): their
-    content bears on the result."""
-    import hashlib
-
-    found = {}
-    for name, value in to_dict(settings).items():
-        if isinstance(value, str) and value:
-            path = os.path.join(value, "result.json") if os.path.isdir(value) else value
-            if os.path.isfile(path):
-                with open(path, "rb") as file:
-                    found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict) and tree:
-        return {k: v for key, sub in tree.items() for k, v in _flat(sub, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): tree}
 
 
 def _short(value: Any) -> str:

@@ -242,6 +242,9 @@ def test_plan_runs_nothing(run):
     status, out, _ = run("search", "--plan", "--epochs", 2)
     assert status == 0 and not CALLS
     assert "2 epochs\nabout a minute, 1 GB" in out and "results/smoke/p/search-seed0" in out
+    document = json.loads(run("search", "--plan", "--epochs", 2, "--json")[1])
+    assert document["plan"] == ["2 epochs", "about a minute, 1 GB"] and not CALLS
+    assert document["folder"] == "results/smoke/p/search-seed0" and document["variant"] == "authors"
 
 
 @pytest.mark.parametrize(
