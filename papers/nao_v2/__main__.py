@@ -5,12 +5,6 @@ from typing import Any
 from common.cli import COMPUTES, Stage, Verb, main
 from papers.nao_v2 import settings as s
 
-SEARCH = {
-    "paper": {"supernet_weights": "reset"},  # version 1 of the paper: each one-shot training on its own
-    "modern": {"score_images": 0, "canonical": True, "on_empty": "random"},
-}
-TRAIN = {"imagenet": s.IMAGENET, "modern": {"relu_in_place": False}}
-
 
 def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, **more: Any) -> Verb:
     stage = Stage(settings, f"papers.nao_v2.{run}", section, about, variants or {}, **more)
@@ -19,12 +13,20 @@ def _verb(settings: type, run: str, section: str, about: str, variants: dict | N
 
 VERBS = {
     "search": _verb(
-        s.SearchSettings, "search:search", "search", "balanced one-shot search with a controller", SEARCH, bf16=True
+        s.SearchSettings,
+        "search:search",
+        "search",
+        "balanced one-shot search with a controller",
+        s.SEARCH_VARIANTS,
+        bf16=True,
+        plan="papers.nao_v2.search_plan:plan",
     ),
     "random-search": _verb(
         s.RandomSettings, "random_search:random_search", "random_search", "baseline, same budget", bf16=True
     ),
-    "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN, bf16=True),
+    "train": _verb(
+        s.TrainSettings, "train:train", "train", "train an architecture from scratch", s.TRAIN_VARIANTS, bf16=True
+    ),
     "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
     "rank-study": _verb(
         s.RankStudySettings, "rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True

@@ -95,13 +95,21 @@ def load(name: str, space: str = "small") -> Architecture:
     )
 
 
-def space_of(name: str, default: str = "small") -> str:
-    """The operation space that an architecture file names; ``default`` for anything else."""
-    if name not in PUBLISHED_TEXT and len(name.split()) == 1 and Path(name).is_file():
+def space_of(name: str, asked: str = "small") -> str:
+    """The operation space of an architecture: small for a published name, what its file says, else what is asked for.
+
+    Raises UserError where another one than the default is asked for beside it.
+    """
+    if name in PUBLISHED_TEXT:
+        held = "small"
+    elif len(name.split()) == 1 and Path(name).is_file():
         content = load_architecture(Path(name), SPACE)
-        if isinstance(content, dict):
-            return str(content.get("operations", default))
-    return default
+        held = str(content.get("operations", asked)) if isinstance(content, dict) else asked
+    else:
+        held = asked
+    if asked not in ("small", held):
+        raise UserError(f"{name} is of space {held!r}, but --space {asked} was asked for; leave --space out")
+    return held
 
 
 def as_file(architecture: Architecture, space: str) -> dict[str, str]:
@@ -158,7 +166,7 @@ def canonical(architecture: Architecture) -> Architecture:
 
 
 def random_architecture(rng: np.random.RandomState, operations: int = len(SMALL), nodes: int = NODES) -> Architecture:
-    """Per node: input1, op1, input2, op2, each uniform, in this draw order; normal cell first (sheet, section 5)."""
+    """Per node: input1, op1, input2, op2, each uniform, in this draw order; normal cell first."""
     cells = []
     for _ in range(2):
         cell: list[int] = []

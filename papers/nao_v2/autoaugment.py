@@ -69,17 +69,27 @@ def operate(image: Image.Image, name: str, index: int, sign: int) -> Image.Image
     )
 
 
-def augment(image: Image.Image, rng: np.random.RandomState) -> Image.Image:
-    """A random sub-policy: each of its two operations with its probability, a fair sign each."""
+Choice = list[tuple[str, int, int]]
+
+
+def choose(rng: np.random.RandomState) -> Choice:
+    """A random sub-policy: those of its two operations that take place, each as (name, magnitude index, sign)."""
     p1, name1, index1, p2, name2, index2 = POLICY[rng.randint(len(POLICY))]
-    for p, name, index in ((p1, name1, index1), (p2, name2, index2)):
-        if rng.rand() < p:
-            image = operate(image, name, index, 1 if rng.rand() < 0.5 else -1)
-    return image
+    return [
+        (name, index, 1 if rng.rand() < 0.5 else -1)
+        for p, name, index in ((p1, name1, index1), (p2, name2, index2))
+        if rng.rand() < p
+    ]
 
 
-def augment_batch(pixels: torch.Tensor, rng: np.random.RandomState) -> torch.Tensor:
-    """The same on uint8 [B, 3, H, W]."""
-    arrays = pixels.permute(0, 2, 3, 1).cpu().numpy()
-    out = np.stack([np.asarray(augment(Image.fromarray(array), rng)) for array in arrays])
-    return torch.from_numpy(out).permute(0, 3, 1, 2).to(pixels.device)
+def augment_batch(pixels: torch.Tensor, choices: list[Choice]) -> torch.Tensor:
+    """The chosen operations on each of uint8 [B, 3, H, W]."""
+    if not choices:
+        return pixels
+    out = []
+    for array, choice in zip(pixels.permute(0, 2, 3, 1).cpu().numpy(), choices, strict=True):
+        image = Image.fromarray(array)
+        for name, index, sign in choice:
+            image = operate(image, name, index, sign)
+        out.append(np.asarray(image))
+    return torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(pixels.device)

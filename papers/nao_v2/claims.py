@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from papers.nao_v2.describe import describe
-from papers.nao_v2.settings import IMAGENET, SearchSettings, TrainSettings
+from papers.nao_v2.settings import TRAIN_VARIANTS, SearchSettings, TrainSettings
 
 
 def macs_millions(name: str, dataset: str) -> float:
@@ -72,8 +72,9 @@ def training_rate(dataset: str, epoch: int, gpus: int = 1) -> float:
     """Learning rate in an epoch of the training from scratch; a negative epoch counts from the end."""
     from papers.nao_v2.train import recipe_of
 
-    c = TrainSettings(**IMAGENET) if dataset == "imagenet" else TrainSettings()
-    return recipe_of(c, gpus, 1).rate(epoch % c.epochs)
+    variant = {("imagenet", 1): "imagenet", ("imagenet", 4): "imagenet-4gpu"}.get((dataset, gpus), "authors")
+    c = TrainSettings(**TRAIN_VARIANTS.get(variant, {}))
+    return recipe_of(c, 1).rate(epoch % c.epochs)
 
 
 @cache
@@ -96,7 +97,7 @@ def _split() -> tuple[Any, Any]:
     from papers.nao_v2.datasets import split
 
     c, rng = SearchSettings(), np.random.RandomState(0)
-    return rng, split(rng, _cifar10(), c.train_images, c.valid_images)[0]
+    return rng, split(rng, _cifar10(), c.train_images, c.valid_images, 0)[0]
 
 
 def _cifar10() -> Any:

@@ -1,4 +1,4 @@
-"""The controller: encoder, predictor and attention decoder over architecture sequences (sheet, section 4)."""
+"""The controller: encoder, predictor and attention decoder over architecture sequences."""
 
 from __future__ import annotations
 

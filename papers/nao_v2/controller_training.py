@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import seeds
+from common import distributed, seeds
 from common.runs import check_finite
 from papers.nao_v2.architectures import swapped
 from papers.nao_v2.controller import Controller
@@ -65,6 +65,8 @@ def controller_epoch(
     Raises UserError when the epoch's mean loss is not finite (looked at once per epoch).
     """
     controller.train()
+    if distributed.world_size() > 1:  # every process trains the same controller: the same dropout, if any, in all
+        torch.manual_seed(seeds.integer(seed, "controller dropout", iteration, epoch))
     order = torch.randperm(len(tokens), generator=seeds.generator(seed, "controller", iteration, epoch)).to(
         tokens.device
     )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common import distributed, seeds
+from common.data import names, parts
 from common.data.augment import Augmentation, cutout_mask, draw, normalise, plain, transform
 from common.data.batches import Batches
-from common.data.folder import EvalPictures, FolderBatches, Pictures, TrainPictures, open_pictures
+from common.data.folder import EvalPictures, FolderBatches, TrainPictures
+from common.data.pictures import Pictures, open_pictures
+from common.data.sizes import image_size
 from common.data.sources import Images, open_images
 from common.errors import UserError
-from papers.nao_v2.autoaugment import augment_batch
+from papers.nao_v2 import cost
+from papers.nao_v2.autoaugment import augment_batch, choose
 
 MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # CIFAR-10 and CIFAR-100
 IMAGENET_JITTER = (0.4, 0.4, 0.4, 0.2)
+SMALLEST, LARGEST = 32, 40  # images of the CIFAR network, in pixels
 CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10, "imagenet": 1000}
 
 
@@ -28,49 +33,57 @@ def augmentation(dataset: str, cutout: int = 0) -> Augmentation:
     return Augmentation(MEAN, STD, pad=4, flip=True, cutout=cutout)
 
 
-def split(rng: np.random.RandomState, images: Images, train_images: int, valid_images: int) -> tuple[Images, Images]:
-    """Shuffle all images with the search's numpy stream; the last ``valid_images`` score, the others train.
+def split(
+    rng: np.random.RandomState, images: Images, train_images: int, valid_images: int, seed: int
+) -> tuple[Images, Images]:
+    """(the supernet's images, the images that score): the last ``valid_images`` of the shuffled set score.
 
-    Raises UserError when nothing is left for one of them.
+    Sets in file order are shuffled by the search's numpy stream, as in the original; of other sets both parts hold the
+    same share of every class, drawn by the seed. Raises UserError when a part is empty or lacks a class.
     """
-    order = np.arange(len(images))
-    rng.shuffle(order)
-    rest = len(order) - valid_images
+    places = np.arange(len(images))
+    rng.shuffle(places)
+    rest = len(places) - valid_images
     if valid_images < 1 or rest < 1:
         raise UserError(f"{images.name}: {len(images)} images leave nothing after {valid_images} for validation")
-    train = order[:rest][:train_images] if train_images else order[:rest]
-    return images.subset(train), images.subset(order[rest:])
+    if not parts.in_file_order(images):
+        train, valid = parts.split(images, -valid_images, "--valid-images", seed)
+        return parts.take(train, train_images, "--train-images", seed), valid
+    train = images.subset(places[:rest][:train_images] if train_images else places[:rest])
+    valid = images.subset(places[rest:])
+    parts.check_classes(train, images, "--train-images" if train_images else "--valid-images")
+    parts.check_classes(valid, images, "--valid-images")
+    return train, valid
 
 
 class AutoAugmentBatches(Batches):
     """Crop, flip, AutoAugment on the uint8 pictures, normalise, cutout: as ``Batches``, a function of (seed, …)."""
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = self.order(epoch).to(self.images.labels.device)
-        constants = self.augmentation
+    def _augmented(self, pixels: Tensor, mine: slice, size: int, epoch: int | str, number: int) -> Tensor:
+        constants, draws = self.augmentation, self._draws(size, epoch, number).part(mine)
         unit = Augmentation((0.0,) * 3, (1 / 255,) * 3, constants.pad, constants.flip)  # gives pixel values back
-        for step in range(start, len(self)):
-            number = step * self.world + self.rank
-            index = order[number * self.batch_size : (number + 1) * self.batch_size]
-            pixels, names = self.images.pixels[index], (self.stream, "augment", epoch, number)
-            batch, _, height, width = pixels.shape
-            draws = draw(constants, batch, height, width, seeds.generator(self.seed, *names))
-            moved = transform(pixels, unit, draws).round().clamp(0, 255).to(torch.uint8)
-            out = normalise(augment_batch(moved, seeds.numpy_rng(self.seed, "autoaugment", *names)), constants)
-            if constants.cutout // 2:
-                cut = (draws.cut_y.to(out.device), draws.cut_x.to(out.device))
-                out = out * cutout_mask(*cut, height, width, constants.cutout)
-            yield out.contiguous(memory_format=torch.channels_last), self.images.labels[index]
+        rng = seeds.numpy_rng(self.seed, "autoaugment", self.stream, "augment", epoch, number)
+        choices = [choose(rng) for _ in range(size)][mine]  # drawn for the whole batch, whoever holds which share
+        moved = transform(pixels, unit, draws).round().clamp(0, 255).to(torch.uint8)
+        out = normalise(augment_batch(moved, choices), constants)
+        if constants.cutout // 2:
+            cut = (draws.cut_y.to(out.device), draws.cut_x.to(out.device))
+            out = out * cutout_mask(*cut, *out.shape[-2:], constants.cutout)
+        return out.contiguous(memory_format=torch.channels_last)
+
+
+def shared(count: int) -> dict[str, int]:
+    """Which share of every batch is this process's (``count`` shares in all, 0: one per process)."""
+    return {"rank": distributed.rank(), "world": distributed.world_size(), "parts": count}
 
 
 def train_batches(
     images: Images, dataset: str, batch_size: int, seed: int, device: torch.device, stream: str, cutout: int = 0,
-    autoaugment: bool = False, share: bool = False,
+    autoaugment: bool = False, shares: int = 0,
 ) -> Batches:  # fmt: skip
-    """Training batches of small images; ``share``: this process's part of them."""
+    """Training batches of small images; of each this process's part (of ``shares``)."""
     kind = AutoAugmentBatches if autoaugment else Batches
-    parts = {"rank": distributed.rank(), "world": distributed.world_size()} if share else {}
-    return kind(images, batch_size, augmentation(dataset, cutout), seed, device=device, stream=stream, **parts)
+    return kind(images, batch_size, augmentation(dataset, cutout), seed, device=device, stream=stream, **shared(shares))
 
 
 def validation_batch(
@@ -94,10 +107,10 @@ def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images |
     if kind == "imagenet":
         return open_pictures(dataset, split_name, options)
     images = open_images(dataset, split_name, options)
-    if not 32 <= images.size <= 40:
+    if not SMALLEST <= images.size <= LARGEST:
         raise UserError(
-            f"{dataset}: {images.size} x {images.size} images; this network takes 32 to 40, try "
-            f"{dataset.partition('@')[0]}@32"
+            f"{dataset}: {images.size} x {images.size} images; the CIFAR network takes {SMALLEST} to {LARGEST}, try "
+            f"{names.parse(dataset)[0]}@32"
         )
     return images
 
@@ -113,8 +126,35 @@ def test_batches(
     return Batches(images, batch_size, augmentation(dataset), seed, shuffle=False, device=device, stream="test")
 
 
-def picture_batches(images: Pictures, batch_size: int, seed: int, device: torch.device, workers: int) -> FolderBatches:
-    """ImageNet training: random resized crop 224, flip, colour jitter."""
+def picture_batches(
+    images: Pictures, batch_size: int, seed: int, device: torch.device, workers: int, cutout: int = 0, shares: int = 0
+) -> FolderBatches:
+    """ImageNet training: random resized crop 224, flip, colour jitter; cutout where it is asked for."""
     transforms = TrainPictures(jitter=IMAGENET_JITTER)
-    parts = {"rank": distributed.rank(), "world": distributed.world_size()}
-    return FolderBatches(images, batch_size, transforms, seed, device=device, stream="train", workers=workers, **parts)
+
+    def cut(batch: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = batch.shape[-2:]
+        draws = draw(Augmentation((0.0,) * 3, (1.0,) * 3), len(batch), height, width, generator)
+        return batch * cutout_mask(draws.cut_y, draws.cut_x, height, width, cutout).to(batch.device)
+
+    return FolderBatches(
+        images, batch_size, transforms, seed, device=device, stream="train", workers=workers,
+        erase=cut if cutout // 2 else None, **shared(shares),
+    )  # fmt: skip
+
+
+def kind_of(network: str, dataset: str, options: Any) -> str:
+    """``cifar`` or ``imagenet``: as asked for, or (auto) by the size of the set's images, whatever its name."""
+    if network != "auto":
+        return network
+    if names.in_memory(dataset):  # small by name, or by NAME@SIZE
+        return "cifar"
+    return "cifar" if image_size(dataset, options) <= LARGEST else "imagenet"
+
+
+def set_size(dataset: str, split_name: str, options: Any) -> tuple[int, int]:
+    """(images, classes) of a set, without reading pictures. Raises UserError for a folder that is not there."""
+    if dataset in CLASSES:
+        return cost.IMAGES[dataset], CLASSES[dataset]
+    opened = open_pictures(names.parse(dataset)[0], split_name, options, hashed=False)
+    return len(opened), len(opened.classes)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from common.checkpoints import load_strict, load_tensors, strip_prefix
+from common import checkpoints
+from common.checkpoints import load_strict
+from common.data.pictures import Pictures
 from common.device import pick_device
 from common.errors import UserError
-from common.runs import open_run
+from common.runs import open_run, say
 from common.training import evaluate as evaluate_model
-from papers.nao_v2 import cost, datasets
+from papers.nao_v2 import cost
 from papers.nao_v2.architectures import PUBLISHED_TEXT, Architecture, load, parse, space_of, text_of
+from papers.nao_v2.datasets import CLASSES, open_set, test_batches
 from papers.nao_v2.network import Network
 from papers.nao_v2.settings import EvaluateSettings
 from papers.nao_v2.size import size_of
@@ -31,26 +34,51 @@ ARGUMENTS = {
 
 @dataclass(frozen=True)
 class Stored:
-    """A checkpoint's weights, and what its stored arguments say of the network (None: nothing)."""
+    """A checkpoint's weights, and what the file says of the network and its set (None: nothing)."""
 
     weights: dict[str, torch.Tensor]
     architecture: str | None = None
     channels: int | None = None
     layers: int | None = None
     nodes: int | None = None
+    dataset: str | None = None
+    space: str | None = None
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The network for small images, or that for pictures of ImageNet's size."""
+        return "imagenet" if "stem0.0.weight" in self.weights else "cifar"
+
+    @property
+    def classes(self) -> int:
+        """Rows of the classifier. Raises UserError where there is none."""
+        if "classifier.weight" not in self.weights:
+            raise UserError("the checkpoint has no classifier.weight: it is no network of NAO's")
+        return int(self.weights["classifier.weight"].shape[0])
+
+    @property
+    def likely_set(self) -> str:
+        """The published set of such a network; empty for another number of classes."""
+        return {("cifar", 10): "cifar10", ("cifar", 100): "cifar100", ("imagenet", 1000): "imagenet"}.get(
+            (self.kind, self.classes), ""
+        )
 
 
-def read_checkpoint(path: Path) -> Stored:
-    """The authors' container, a bare state dict, with or without ``module.``. Raises UserError."""
-    content = load_tensors(path)
-    arguments: Any = None
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        arguments, content = content.get("args"), content["model"]
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds no weights; a checkpoint with 'model', or a state dict, is expected")
-    weights = {k: v for k, v in strip_prefix(content).items() if isinstance(v, torch.Tensor)}
-    if not weights:
-        raise UserError(f"{path} holds no tensors; a checkpoint with 'model', or a state dict, is expected")
+def read_checkpoint(path: Path, weights: str = "auto") -> Stored:
+    """Our own weights, or the authors' container in any of its forms. Raises UserError."""
+    read = checkpoints.read_checkpoint(path, weights)
+    if own := read.metadata:
+        architecture = own.get("architecture")
+        if isinstance(architecture, dict):
+            architecture = architecture.get("text")
+        if own.get("paper", "nao_v2") != "nao_v2":
+            raise UserError(f"{path} holds weights of {own['paper']}; give a file of nao_v2")
+        return Stored(
+            read.tensors, architecture, own.get("width"), own.get("depth"), None, own.get("dataset"), own.get("space"),
+            tuple(own.get("class_names", ())),
+        )  # fmt: skip
+    arguments = read.beside.get("args")
     values = arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", {})
     found = {}
     for name, aliases in ARGUMENTS.items():
@@ -62,7 +90,10 @@ def read_checkpoint(path: Path) -> Stored:
             found[name] = str(value) if value else None
         else:
             found[name] = int(value) if value is not None else None
-    return Stored(weights, **found)
+    stored = Stored(read.tensors, **found)
+    if arguments is not None:  # the authors' own file: of the published set of such a network, as far as there is one
+        stored = replace(stored, dataset=stored.likely_set or None)
+    return stored
 
 
 def width_of(weights: Mapping[str, torch.Tensor]) -> int | None:
@@ -80,7 +111,10 @@ def resolve(c: EvaluateSettings, stored: Stored, kind: str) -> tuple[Architectur
     Raises UserError naming what was asked for and what the checkpoint holds.
     """
     source = Path(c.checkpoint).name
-    space = space_of(c.arch, c.space) if c.arch else c.space
+    space = space_of(c.arch or ("" if stored.architecture else "NAONet_V2"), c.space)
+    if stored.space and space not in ("small", stored.space):
+        raise UserError(f"{source} is of space {stored.space!r}, but {space!r} was asked for; leave --space out")
+    space = stored.space or space
     held = parse(stored.architecture, space, where=f"{source} (stored architecture)") if stored.architecture else None
     asked = load(c.arch, space) if c.arch else None
     if held is not None and asked is not None and held != asked:
@@ -126,36 +160,70 @@ def build(c: EvaluateSettings, stored: Stored, classes: int, kind: str) -> tuple
     raise first
 
 
-def opened(c: EvaluateSettings, options: Any) -> tuple[Any, tuple[Any, ...], str]:
-    """(test set, what ``build`` gives, kind of network). Raises UserError."""
+def set_of(c: EvaluateSettings, stored: Stored) -> str:
+    """The set to test on: asked for, else stored, else the published one of such a network.
+
+    Raises UserError where the weights are of another set, or nothing says of which. A folder may be a copy of the set
+    under any name: only its classes are compared (by ``opened``).
+    """
+    source = Path(c.checkpoint).name
+    if not c.dataset:
+        found = stored.dataset or stored.likely_set
+        if not found:
+            raise UserError(f"{source} ({stored.classes} classes) does not say which set it is of; give --dataset")
+        return found
+    named = {*CLASSES, "tiny-imagenet-20"}
+    if stored.dataset in named and c.dataset in named and c.dataset != stored.dataset:
+        raise UserError(
+            f"{source} is of {stored.dataset}, but --dataset {c.dataset} was asked for; leave --dataset out to test on "
+            f"its own set"
+        )
+    return c.dataset
+
+
+def opened(c: EvaluateSettings, options: Any) -> tuple[Any, tuple[Any, ...], Stored, str]:
+    """(test set, what ``build`` gives, the checkpoint, name of the set). Raises UserError."""
     if not c.checkpoint:
         raise UserError(
             "evaluate needs weights: --checkpoint FILE (weights.safetensors of a training, or the authors' file)"
         )
-    stored = read_checkpoint(Path(c.checkpoint))
-    kind = "imagenet" if "stem0.0.weight" in stored.weights else "cifar"
-    if c.dataset == "imagenet" and kind == "cifar":
+    stored, source = read_checkpoint(Path(c.checkpoint), c.weights), Path(c.checkpoint).name
+    dataset = set_of(c, stored)
+    if dataset == "imagenet" and stored.kind == "cifar":
         raise UserError(f"{c.checkpoint} is of a CIFAR network; --dataset imagenet needs an ImageNet one")
-    test = datasets.open_set(c.dataset, "test", kind, options)
-    return test, build(c, stored, len(test.classes), kind), kind
+    built = build(c, stored, stored.classes, stored.kind)
+    test = open_set(dataset, "test", stored.kind, options)
+    if len(test.classes) != stored.classes:
+        raise UserError(
+            f"{source} tells {stored.classes} classes apart, {dataset} has {len(test.classes)}; give its own set"
+        )
+    if stored.class_names and stored.class_names != tuple(test.classes):
+        other = next(pair for pair in zip(stored.class_names, test.classes) if pair[0] != pair[1])
+        raise UserError(
+            f"{source} was trained on {stored.dataset}, with a class {other[0]!r} where {dataset} has {other[1]!r}; "
+            f"give its own set"
+        )
+    return test, built, stored, dataset
 
 
 def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     """The ``evaluate`` verb: eval mode, running statistics, no auxiliary head; error = 100 - top-1."""
     c, device = settings, pick_device(options)
-    test, (network, architecture, space, channels, layers), kind = opened(c, options)
+    test, (network, architecture, space, channels, layers), stored, dataset = opened(c, options)
     text = text_of(architecture)
-    extra = {"data": test.pins, "pinned": test.pinned, "architecture": text}
+    extra = {"data": test.pins, "pinned": test.pinned, "architecture": text, "tested_on": dataset}
     with open_run(options, c, extra) as run:
         if run.result is not None:
             return run.result
-        batches = datasets.test_batches(test, c.dataset, c.batch_size, options.seed, device, c.workers)
+        say(f"{Path(c.checkpoint).name}: {stored.kind} network, {channels} channels, {layers} layers, on {dataset}")
+        batches = test_batches(test, dataset, c.batch_size, options.seed, device, c.workers)
         found = evaluate_model(
             network.to(device), run.progress(batches.epoch(0), "evaluate"), device, options.precision
         )
         size = size_of(
-            architecture, kind=kind, channels=channels, layers=layers, classes=len(test.classes), space=space
-        )
+            architecture, kind=stored.kind, channels=channels, layers=layers, classes=stored.classes, space=space,
+            image=0 if isinstance(test, Pictures) else test.size,
+        )  # fmt: skip
         metrics = {
             "top1_error_percent": found.top1_error,
             "top5_error_percent": found.top5_error,
@@ -171,10 +239,13 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
 
 def plan(settings: EvaluateSettings, options: Any) -> list[str]:
     """What an evaluation would do."""
-    test, (_, architecture, space, channels, layers), kind = opened(settings, options)
-    size = size_of(architecture, kind=kind, channels=channels, layers=layers, classes=len(test.classes), space=space)
-    lines = [f"{len(test):,} images, {size.parameters:,} parameters, {size.macs:,} multiply-adds per image"]
-    if kind == "cifar":  # the estimate is for 32x32 images
+    test, (_, architecture, space, channels, layers), stored, dataset = opened(settings, options)
+    size = size_of(
+        architecture, kind=stored.kind, channels=channels, layers=layers, classes=stored.classes, space=space,
+        image=0 if isinstance(test, Pictures) else test.size,
+    )  # fmt: skip
+    lines = [f"{dataset}: {len(test):,} images, {size.parameters:,} parameters, {size.macs:,} multiply-adds per image"]
+    if stored.kind == "cifar":  # the estimate is for 32x32 images
         seconds = cost.score_seconds(len(test), channels, layers)
         lines.append(f"about {cost.duration(seconds)} on one CPU thread")
     return lines

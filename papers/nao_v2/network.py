@@ -1,4 +1,4 @@
-"""Networks derived from an architecture, for CIFAR-sized images and for ImageNet (sheet, sections 2.3, 3.1, 3.2)."""
+"""Networks derived from an architecture, for CIFAR-sized images and for ImageNet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.errors import UserError
 from papers.nao_v2.architectures import Architecture, Cell, edges, loose_ends
 from papers.nao_v2.operations import DropPath, FactorizedReduce, Pool, ReluConvBn, build, initialise
 
@@ -118,6 +119,11 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(wide, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) == 1:
+            raise UserError(
+                "a batch, or a share of one, holds a single image, of which the auxiliary head can take no batch "
+                "statistics; choose another batch size or another number of images, or --no-auxiliary"
+            )
         x = F.avg_pool2d(x, 5, self.stride, count_include_pad=False)
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(x)))

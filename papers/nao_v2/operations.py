@@ -148,7 +148,7 @@ def build(space: str, operation: int, channels: int, stride: int) -> nn.Module:
 
 
 class DropPath:
-    """Stochastic depth per edge and sample (sheet 3.5): x / keep' * Bernoulli(keep') after the operation.
+    """Stochastic depth per edge and sample: x / keep' * Bernoulli(keep') after the operation.
 
     keep' = 1 - ((step + 1) / steps) ((cell + 1) / cells) (1 - keep); ``step`` is the global step, set by the loop.
     exempt: operation numbers that are left alone (the supernet's identity at publication).
@@ -179,7 +179,7 @@ def drop_path_keep(keep: float, cell: int, cells: int, step: int, steps: int) ->
 
 
 def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Kaiming normal (fan-in, gain sqrt 2) for all parameters with two or more dimensions (sheet 3.4)."""
+    """Kaiming normal (fan-in, gain sqrt 2) for all parameters with two or more dimensions."""
     for parameter in module.parameters():
         if parameter.dim() > 1:
             nn.init.kaiming_normal_(parameter, mode="fan_in", nonlinearity="relu", generator=generator)

@@ -89,7 +89,7 @@ def random_pool(rng: np.random.RandomState, count: int, operations: int, nodes: 
 def select_new(
     decoded: Sequence[Sequence[int]], known: set[tuple[int, ...]], kept: list[list[int]], wanted: int, by_network: bool
 ) -> list[list[int]]:
-    """Add decoded sequences to ``kept`` that are neither known nor kept, up to ``wanted`` (sheet, section 5, step 8).
+    """Add decoded sequences to ``kept`` that are neither known nor kept, up to ``wanted``.
 
     by_network: compare up to operand order (False: as released, where a swapped copy counts as new).
     """

@@ -9,12 +9,15 @@ import torch
 
 from common import seeds
 from common.architecture import save_architecture
+from common.data.batches import Batches
+from common.data.sources import Images
 from common.device import pick_device
 from common.runs import Run, open_run
 from common.training import evaluate
 from papers.nao_v2 import cost, pool
 from papers.nao_v2.architectures import SPACE, SPACES, Architecture, as_file, text_of
-from papers.nao_v2.datasets import all_batches, open_set, split, train_batches
+from papers.nao_v2.datasets import all_batches, open_set, set_size, split, train_batches
+from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.network import Network
 from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
@@ -27,6 +30,11 @@ def count_of(c: RandomSettings) -> int:
     return c.architectures or max(1, c.search_epochs // c.epochs) + c.search_final
 
 
+def supernet_epochs(c: RandomSettings) -> int:
+    """Epochs of one supernet training of the search that it is compared with: they set the drop path's ramp."""
+    return max(1, c.search_epochs // c.search_iterations)
+
+
 @dataclass(frozen=True)
 class Alone:
     """Stand-alone training: recipe, network (all but its architecture), data and machine; the same for every one."""
@@ -34,52 +42,64 @@ class Alone:
     run: Run
     recipe: Recipe
     network: dict[str, Any]
-    parts: tuple[Any, Any]
+    sets: tuple[Images, Images]
     dataset: str
     batch_size: int
+    parts: int
     seed: int
     device: torch.device
     precision: str
 
+    def batches(self, name: str) -> Batches:
+        """The training images in the order of ``name``."""
+        return train_batches(
+            self.sets[0], self.dataset, self.batch_size, self.seed, self.device, f"alone-{name}",
+            shares=self.parts,
+        )  # fmt: skip
+
     def score(self, architecture: Architecture, name: str) -> float:
         """Accuracy (percent) on the validation images after training from scratch; depends on (seed, name) only."""
-        train, valid = self.parts
         torch.manual_seed(seeds.integer(self.seed, "alone", name))
         generator = seeds.generator(self.seed, "alone", name)
         built = Network(architecture, generator=generator, **self.network).to(self.device)
-        trainer = Trainer(built, self.recipe, self.device, self.precision)
-        batches = train_batches(train, self.dataset, self.batch_size, self.seed, self.device, f"alone-{name}")
+        chance = seeds.integer(self.seed, "alone chance", name)
+        trainer, batches = Trainer(built, self.recipe, self.device, self.precision, chance), self.batches(name)
         for _ in range(self.recipe.epochs):
             trainer.train_epoch(batches, desc=lambda b: self.run.progress(b, name))
-        return 100.0 - evaluate(built, all_batches(valid), self.device, self.precision).top1_error
+        return 100.0 - evaluate(built, all_batches(self.sets[1]), self.device, self.precision).top1_error
 
 
 def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
     """The ``random-search`` verb; resumable between architectures."""
     c, seed = settings, int(options.seed)
     check_ranges(c)
+    refuse_idle(c, options)
     device = pick_device(options)
     images = open_set(c.dataset, "train", "cifar", options)
     with open_run(options, c, {"data": images.pins, "pinned": images.pinned}) as run:
         if run.result is not None:
             return run.result
         rng = seeds.numpy_rng(seed, "random search")
-        parts = split(rng, images.to(device), c.train_images, c.valid_images)
+        parts = split(rng, images.to(device), c.train_images, c.valid_images, seed)
         candidates = pool.random_pool(rng, count_of(c), len(SPACES[c.space]))
+        per_epoch = -(-len(parts[0]) // c.batch_size)
         recipe = Recipe(
             epochs=c.epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
-            drop_path_keep=c.drop_path_keep, drop_path_steps=c.drop_path_steps,
+            drop_path_keep=c.drop_path_keep, drop_path_steps=c.drop_path_steps or supernet_epochs(c) * per_epoch,
         )  # fmt: skip
+        recipe.check_ramp(per_epoch)
         size = {"channels": c.channels, "layers": c.layers, "classes": len(images.classes), "space": c.space}
-        network = {**size, "auxiliary": c.auxiliary, "keep": c.keep}
-        alone = Alone(run, recipe, network, parts, c.dataset, c.batch_size, seed, device, options.precision)
+        network = {**size, "auxiliary": c.auxiliary, "keep": c.keep, "relu_in_place": c.relu_in_place}
+        alone = Alone(run, recipe, network, parts, c.dataset, c.batch_size, c.parts, seed, device, options.precision)
         scores: list[float] = (run.load() or {"scores": []})["scores"]
         for number in range(len(scores), len(candidates)):
             scores.append(alone.score(candidates[number], str(number)))
             run.log(number=number, valid_accuracy_percent=scores[-1], best=max(scores))
             run.save({"scores": scores})
         best = candidates[pool.order(scores)[0]]
-        save_architecture(run.folder / "architecture.json", SPACE, as_file(best, c.space), run.origin)
+        if run.writes:
+            origin = {**run.origin, "dataset": c.dataset, "classes": len(images.classes)}
+            save_architecture(run.folder / "architecture.json", SPACE, as_file(best, c.space), origin)
         counts = size_of(best, **size)
         metrics = {
             "valid_accuracy_percent": max(scores),
@@ -93,7 +113,9 @@ def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
 def plan(settings: RandomSettings, options: Any) -> list[str]:
     """What a random search would do."""
     c, count = settings, count_of(settings)
-    rest = cost.training_images(c.dataset, c.valid_images, c.train_images)
+    check_ranges(c)
+    refuse_idle(c, options)
+    rest = cost.training_images(set_size(c.dataset, "train", options)[0], c.valid_images, c.train_images)
     seconds = cost.train_seconds(count * c.epochs * rest, c.channels, c.layers)
     seconds += cost.score_seconds(count * c.valid_images, c.channels, c.layers)
     return [

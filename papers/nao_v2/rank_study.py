@@ -1,4 +1,4 @@
-"""Rank study (sheet, section 7): does sampling in proportion to size make supernet scores rank like stand-alone ones?
+"""Rank study: does sampling in proportion to size make supernet scores rank like stand-alone ones?
 
 One pool. Stand-alone scores: each architecture from scratch, the recipe of the search's final step. Supernet scores:
 one supernet per sampling policy and seed, trained on that pool, no controller. Agreement on the same pairs.
@@ -19,7 +19,8 @@ from common.errors import UserError
 from common.runs import Run, open_run, say
 from papers.nao_v2 import balanced, cost, pool, ranking
 from papers.nao_v2.architectures import SPACES, Architecture, text_of
-from papers.nao_v2.datasets import all_batches, open_set, split, train_batches, validation_batch
+from papers.nao_v2.datasets import all_batches, open_set, set_size, split, train_batches, validation_batch
+from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.operations import DropPath
 from papers.nao_v2.random_search import Alone
 from papers.nao_v2.ranges import check_ranges
@@ -47,7 +48,7 @@ def supernet_scores(
         generator=seeds.generator(seed, "supernet"),
     ).to(device)
     optimizer = build_optimizer(supernet, c.momentum, c.weight_decay)
-    batches = train_batches(train, c.dataset, c.batch_size, seed, device, "supernet")
+    batches = train_batches(train, c.dataset, c.batch_size, seed, device, "supernet", shares=c.parts)
     drop = DropPath(c.drop_path_keep, c.epochs * len(batches), 3 * c.layers + 2, identity_operations(c.space))
     supernet.drop_path = drop if c.drop_path_keep < 1 else None
     p = balanced.sampler(policy, balanced.sizes(candidates, c.channels, c.layers, classes, c.space))
@@ -57,9 +58,12 @@ def supernet_scores(
             group["lr"] = learning_rate("restart", 0, epoch, c.epochs, c.learning_rate, c.minimum_learning_rate)
         supernet.train()
         for step, (x, y) in enumerate(run.progress(batches.epoch(epoch), f"{policy} seed {seed} epoch {epoch}")):
+            seeds.step_chance(seeds.integer(seed, "rank study", policy), epoch, step)
             drop.step = epoch * len(batches) + step
             architecture = candidates[balanced.draw(rng, len(candidates), p)]
-            supernet_step(supernet, architecture, x, y, optimizer, c.clip, c.gradients, precision)
+            supernet_step(
+                supernet, architecture, x, y, optimizer, c.clip, c.gradients, precision, batches.share_sizes(step)
+            )
     whole = all_batches(valid) if not c.score_images else []
     return [
         score(supernet, a, whole or [validation_batch(valid, c.score_images, seed, 0, k)], precision)
@@ -90,6 +94,7 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
     """The ``rank-study`` verb; resumable between architectures and between supernets."""
     c, seed = settings, int(options.seed)
     check_ranges(c)
+    refuse_idle(c, options)
     if c.architectures < 2 or c.seeds < 1:
         raise UserError("a rank study needs at least 2 architectures and 1 seed")
     device = pick_device(options)
@@ -98,20 +103,23 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
         if run.result is not None:
             return run.result
         rng = np.random.RandomState(seed)
-        parts = split(rng, images.to(device), c.train_images, c.valid_images)
+        parts = split(rng, images.to(device), c.train_images, c.valid_images, seed)
         classes = len(images.classes)
         if c.pool_file:
             candidates = pool.read_pool(Path(c.pool_file), c.space)[: c.architectures]
         else:
             candidates = pool.random_pool(rng, c.architectures, len(SPACES[c.space]))
+        per_epoch = -(-len(parts[0]) // c.batch_size)
         recipe = Recipe(
             epochs=c.alone_epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
             weight_decay=c.weight_decay, momentum=c.momentum, clip=c.clip, drop_path_keep=c.alone_drop_path_keep,
-            drop_path_steps=c.alone_drop_path_steps,
+            drop_path_steps=c.alone_drop_path_steps or c.epochs * per_epoch,
         )  # fmt: skip
+        recipe.check_ramp(per_epoch)
         network = {"channels": c.channels, "layers": c.layers, "classes": classes, "space": c.space,
-                   "auxiliary": c.alone_auxiliary, "keep": c.alone_keep}  # fmt: skip
-        trainer = Alone(run, recipe, network, parts, c.dataset, c.batch_size, seed, device, options.precision)
+                   "auxiliary": c.alone_auxiliary, "keep": c.alone_keep,
+                   "relu_in_place": c.alone_relu_in_place}  # fmt: skip
+        trainer = Alone(run, recipe, network, parts, c.dataset, c.batch_size, c.parts, seed, device, options.precision)
         state = run.load() or {"alone": [], "shared": {}}
         alone, shared = state["alone"], state["shared"]
         for number in range(len(alone), len(candidates)):
@@ -142,7 +150,9 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
 def plan(settings: RankStudySettings, options: Any) -> list[str]:
     """What a rank study would do."""
     c, supernets = settings, len(POLICIES) * settings.seeds
-    rest = cost.training_images(c.dataset, c.valid_images, c.train_images)
+    check_ranges(c)
+    refuse_idle(c, options)
+    rest = cost.training_images(set_size(c.dataset, "train", options)[0], c.valid_images, c.train_images)
     images = rest * (c.architectures * c.alone_epochs + supernets * c.epochs)
     scored = c.architectures * (c.valid_images + supernets * (c.score_images or c.valid_images))
     seconds = cost.train_seconds(images, c.channels, c.layers) + cost.score_seconds(scored, c.channels, c.layers)

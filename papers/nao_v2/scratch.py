@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.schedules import cosine, exponential
 from common.training import Metrics, auxiliary_loss, read, train_steps
 from papers.nao_v2.network import Network
-from papers.nao_v2.operations import DropPath
+from papers.nao_v2.operations import DropPath, drop_path_keep
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Recipe:
     minimum_learning_rate: float = 0.001
     schedule: str = "cosine"
     decay: float = 0.97
+    decay_every: int = 1
     momentum: float = 0.9
     weight_decay: float = 3e-4
     clip: float = 5.0
@@ -35,14 +37,29 @@ class Recipe:
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch."""
         if self.schedule == "exponential":
-            return exponential(self.learning_rate, self.decay, epoch)
+            return exponential(self.learning_rate, self.decay, epoch // self.decay_every)
         return cosine(self.learning_rate, self.minimum_learning_rate, epoch, self.epochs)
+
+    def check_ramp(self, steps_per_epoch: int) -> None:
+        """Raises UserError where the drop path's ramp ends so early that nothing would be kept at the end."""
+        if self.drop_path_keep >= 1.0:
+            return
+        steps = self.epochs * steps_per_epoch
+        if drop_path_keep(self.drop_path_keep, 0, 1, steps - 1, self.drop_path_steps) <= 0:
+            raise UserError(
+                f"drop path: the ramp ends after {self.drop_path_steps} steps, but the training takes {steps} and "
+                f"would drop every path; use fewer epochs, a higher keep, or a longer ramp (--…drop-path-steps)"
+            )
 
 
 class Trainer:
     """A network, its optimiser and its place in the run; ``state`` and ``restore`` make it resumable at any step."""
 
-    def __init__(self, network: Network, recipe: Recipe, device: torch.device, precision: str = "fp32") -> None:
+    def __init__(
+        self, network: Network, recipe: Recipe, device: torch.device, precision: str = "fp32", seed: int = 0
+    ) -> None:
+        """seed: of what the steps draw in several processes (drop path, dropout), apart from the process's number."""
+        self.seed = seed
         self.network, self.recipe, self.device, self.precision = network, recipe, device, precision
         self.optimizer = torch.optim.SGD(
             network.parameters(),
@@ -79,7 +96,7 @@ class Trainer:
         set_step(self.step)
         steps = train_steps(
             self.network,
-            desc(batches.epoch(self.epoch, self.step)),
+            desc(batches.shares(self.epoch, self.step)),
             self.optimizer,
             self.loss_of,
             clip_norm=self.recipe.clip,
@@ -87,6 +104,8 @@ class Trainer:
             precision=self.precision,
             start_step=self.step,
             counter=self.counter,
+            seed=self.seed,
+            epoch=self.epoch,
         )
         for done in steps:
             set_step(done)
@@ -96,7 +115,7 @@ class Trainer:
         return metrics
 
     def state(self) -> dict[str, Any]:
-        """Everything but the random generators."""
+        """Everything but the random generators (in several processes a common act of all)."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),

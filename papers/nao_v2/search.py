@@ -1,15 +1,15 @@
-"""The search (sheet, section 5): train the supernet in proportion to size, score, train the controller, generate."""
+"""The search: train the supernet in proportion to size, score, train the controller, generate."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from common import distributed, records
+from common import distributed, records, seeds
 from common.architecture import save_architecture
 from common.device import pick_device
 from common.runs import open_run
-from papers.nao_v2 import balanced, cost, pool
+from papers.nao_v2 import balanced, pool
 from papers.nao_v2.architectures import SPACE, as_file, from_tokens, text_of, to_tokens
 from papers.nao_v2.controller_training import controller_epoch, controller_quality, training_data
 from papers.nao_v2.datasets import open_set, split
@@ -29,14 +29,14 @@ from papers.nao_v2.supernet_training import learning_rate, supernet_step
 def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
     """The ``search`` verb. Pool P = {}, candidates S = random architectures, supernet W, controller."""
     c = settings
-    check_settings(c)
+    check_settings(c, options)
     device = pick_device(options)
     images = open_set(c.dataset, "train", "cifar", options)
     with open_run(options, c, {"data": images.pins, "pinned": images.pinned}) as run:
         if run.result is not None:
             return run.result
         s = SearchState(c, options, run, device)
-        s.train, s.valid = split(s.rng, images.to(device), c.train_images, c.valid_images)
+        s.train, s.valid = split(s.rng, images.to(device), c.train_images, c.valid_images, s.seed)
         s.begin(len(images.classes))
         for i in range(s.iteration, c.iterations):
             s.enter_iteration(i)
@@ -69,9 +69,13 @@ def train_supernet(s: SearchState) -> None:
         s.supernet.train()
         work = batches.epoch(s.iteration * c.epochs + epoch, s.step)
         for x, y in s.run.progress(work, f"iteration {s.iteration} epoch {epoch}"):
+            seeds.step_chance(s.seed, s.iteration * c.epochs + epoch, s.step)
             architecture = s.candidates[balanced.draw(s.rng, len(s.candidates), p)]
             s.drop.step = epoch * len(batches) + s.step
-            loss, logits = supernet_step(s.supernet, architecture, x, y, s.optimizer, c.clip, c.gradients, s.precision)
+            loss, logits = supernet_step(
+                s.supernet, architecture, x, y, s.optimizer, c.clip, c.gradients, s.precision,
+                batches.share_sizes(s.step),
+            )  # fmt: skip
             s.counter.add(logits, y, loss)
             s.step += 1
             s.save_if_due()
@@ -104,8 +108,8 @@ def train_controller(s: SearchState) -> None:
     tokens, targets, valid_tokens, valid_targets = s.controller_data
     for epoch in s.run.progress(range(s.epoch, c.controller_epochs), f"iteration {s.iteration} controller"):
         losses = controller_epoch(
-            s.controller, tokens, targets, s.controller_optimizer, c.controller_batch_size, 5.0, c.trade_off, s.seed,
-            s.iteration, epoch,
+            s.controller, tokens, targets, s.controller_optimizer, c.controller_batch_size, c.controller_clip,
+            c.trade_off, s.seed, s.iteration, epoch,
         )  # fmt: skip
         s.epoch = epoch + 1
         if s.epoch % 100 == 0 or s.epoch == c.controller_epochs:
@@ -152,9 +156,11 @@ def finish(s: SearchState) -> dict[str, Any]:
     c, run = s.c, s.run
     best = pool.order(s.final_scores)
     ranked = [s.pool[k] for k in best]
-    pool.write_pool(run.folder / "arch_pool.final", ranked)
-    pool.write_scores(run.folder / "arch_pool.perf.final", [s.final_scores[k] for k in best])
-    save_architecture(run.folder / "architecture.json", SPACE, as_file(ranked[0], c.space), run.origin)
+    if run.writes:
+        origin = {**run.origin, "dataset": c.dataset, "classes": s.classes}
+        pool.write_pool(run.folder / "arch_pool.final", ranked)
+        pool.write_scores(run.folder / "arch_pool.perf.final", [s.final_scores[k] for k in best])
+        save_architecture(run.folder / "architecture.json", SPACE, as_file(ranked[0], c.space), origin)
     size = size_of(ranked[0], channels=c.channels, layers=c.layers, classes=s.classes, space=c.space)
     metrics = {
         "valid_accuracy_percent": s.final_scores[best[0]],
@@ -174,34 +180,3 @@ def finish(s: SearchState) -> dict[str, Any]:
         timing["controller_share"] = round(s.controller_seconds / seconds, 4) if seconds else 0.0
         records.write_json(run.folder / "timing.json", timing)
     return result
-
-
-def plan(settings: SearchSettings, options: Any) -> list[str]:
-    """What a search would do, and the controller's share of its time (one CPU thread)."""
-    c = settings
-    rest = cost.training_images(c.dataset, c.valid_images, c.train_images)
-    per_epoch = -(-rest // c.batch_size)
-    pools = [c.seed_architectures + i * c.new_architectures for i in range(c.iterations)]
-    supernet = c.iterations * c.epochs * per_epoch
-    controller = sum(
-        c.controller_epochs * -(-c.controller_copies * int(0.9 * size) // c.controller_batch_size)
-        for size in pools[:-1]
-    )
-    shape = (c.channels, c.layers)
-    work = {
-        "supernet": cost.train_seconds(c.iterations * c.epochs * rest, *shape),
-        "scores": cost.score_seconds(sum(pools) * (c.score_images or c.valid_images), *shape),
-        "controller": controller * c.controller_batch_size / 100 * cost.CONTROLLER_S,
-        "final trainings": cost.train_seconds(c.final * c.final_epochs * rest, *shape),
-    }
-    total = sum(work.values())
-    parts = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in work.items())
-    return [
-        f"{c.iterations} supernet trainings of {c.epochs} epochs x {per_epoch} steps = "
-        f"{supernet} steps of {c.batch_size} images",
-        f"{sum(pools)} scores, up to {(c.iterations - 1) * c.new_architectures} new architectures, "
-        f"{controller} controller steps",
-        f"{c.final} trainings from scratch of {c.final_epochs} epochs",
-        f"about {cost.duration(total)} on one CPU thread: {parts}",
-        "about 2 GB of memory: images, and activations of a validation batch of 500",
-    ]

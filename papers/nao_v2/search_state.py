@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from papers.nao_v2 import pool
 from papers.nao_v2.architectures import SPACES, Architecture, from_tokens, to_tokens, vocabulary
 from papers.nao_v2.controller import Controller
 from papers.nao_v2.datasets import all_batches, train_batches, validation_batch
+from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.network import Network
 from papers.nao_v2.operations import DropPath
 from papers.nao_v2.ranges import check_ranges
@@ -26,15 +26,13 @@ from papers.nao_v2.supernet import Supernet, identity_operations
 from papers.nao_v2.supernet_training import build_optimizer, score
 
 
-def check_settings(c: SearchSettings) -> None:
+def check_settings(c: SearchSettings, options: Any) -> None:
     """Raises UserError for settings that make no search."""
     for name in ("iterations", "seed_architectures", "final", "final_epochs"):
         if getattr(c, name) < 1:
             raise UserError(f"{name} is {getattr(c, name)}; it must be 1 or more")
     check_ranges(c)
-    for name in ("batch_size", "final_batch_size"):
-        if getattr(c, name) % distributed.world_size():
-            raise UserError(f"{name} {getattr(c, name)} is not divisible by {distributed.world_size()} processes")
+    refuse_idle(c, options)
     if c.channels % 2:
         raise UserError(f"channels is {c.channels}; reductions halve it, so give an even number")
     if c.iterations > 1 and c.controller_epochs < 1:
@@ -68,6 +66,7 @@ class SearchState:
         self.controller = self.new_controller(0)
         self.new_controller_optimizer()
         self.counter = TopK(self.device)
+        self.final_recipe.check_ramp(len(self.final_batches(0)))
         saved = self.run.load()
         if saved is not None:
             self.restore(saved)
@@ -84,12 +83,11 @@ class SearchState:
         torch.manual_seed(seeds.integer(self.seed, "classifier bias", iteration))
         generator = seeds.generator(self.seed, "supernet", iteration)
         self.supernet = Supernet(
-            channels=c.channels, layers=c.layers, classes=self.classes, space=c.space, generator=generator
-        ).to(self.device)
+            channels=c.channels, layers=c.layers, classes=self.classes, space=c.space, keep=c.keep,
+            generator=generator,
+        ).to(self.device)  # fmt: skip
         exempt = identity_operations(c.space) if c.drop_path_rule == "identity_exempt" else frozenset()
-        self.drop = DropPath(
-            c.drop_path_keep, max(c.epochs * len(self.supernet_batches()), 1), 3 * c.layers + 2, exempt
-        )
+        self.drop = DropPath(c.drop_path_keep, self.supernet_training_steps, 3 * c.layers + 2, exempt)
         self.supernet.drop_path = self.drop if c.drop_path_keep < 1 else None
         self.optimizer = build_optimizer(self.supernet, c.momentum, c.weight_decay)
 
@@ -98,20 +96,46 @@ class SearchState:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.integer(self.seed, "controller", iteration))
             return Controller(
-                vocabulary(c.space), c.controller_embedding, c.controller_hidden, c.controller_mlp_layers
-            ).to(self.device)
+                vocabulary(c.space), c.controller_embedding, c.controller_hidden, c.controller_mlp_layers,
+                c.controller_mlp_hidden, c.controller_mlp_dropout,
+            ).to(self.device)  # fmt: skip
 
     def new_controller_optimizer(self) -> None:
         """Adam starts anew in each iteration; the controller's weights go on (or start anew: an option)."""
         if self.c.controller_weights == "reset" and self.iteration:
             self.controller = self.new_controller(self.iteration)
         self.controller_optimizer = torch.optim.Adam(
-            self.controller.parameters(), lr=self.c.controller_learning_rate, foreach=True
-        )
+            self.controller.parameters(), lr=self.c.controller_learning_rate,
+            weight_decay=self.c.controller_weight_decay, foreach=True,
+        )  # fmt: skip
 
     def supernet_batches(self) -> Any:
-        size = self.c.batch_size // distributed.world_size()
-        return train_batches(self.train, self.c.dataset, size, self.seed, self.device, "supernet", share=True)
+        c = self.c
+        return train_batches(
+            self.train, c.dataset, c.batch_size, self.seed, self.device, "supernet", c.cutout, shares=c.parts
+        )
+
+    def final_batches(self, number: int) -> Any:
+        """Batches of the training from scratch of the ``number``-th of the best."""
+        c = self.c
+        return train_batches(
+            self.train, c.dataset, c.final_batch_size, self.seed, self.device, f"final-{number}", shares=c.parts
+        )
+
+    @property
+    def supernet_training_steps(self) -> int:
+        """Steps of one supernet training; 35,200 with the published settings."""
+        return max(self.c.epochs * len(self.supernet_batches()), 1)
+
+    @property
+    def final_recipe(self) -> Recipe:
+        """How the best are trained from scratch. As released, their drop path's ramp is as long as the supernet's."""
+        c = self.c
+        return Recipe(
+            epochs=c.final_epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
+            momentum=c.momentum, weight_decay=c.weight_decay, clip=c.clip, drop_path_keep=c.final_drop_path_keep,
+            drop_path_steps=c.final_drop_path_steps or self.supernet_training_steps,
+        )  # fmt: skip
 
     def enter_iteration(self, iteration: int) -> None:
         """Step counter and schedule restart; weights, momentum and statistics continue (or start anew: an option)."""
@@ -132,15 +156,16 @@ class SearchState:
         self.supernet_steps += self.step
         self.counter = TopK(self.device)
         self.run.log(
-            iteration=self.iteration, epoch=epoch, lr=rate, candidates=len(self.candidates), train_loss=metrics.loss,
-            train_top1_error_percent=metrics.top1_error,
+            epoch=self.iteration * self.c.epochs + epoch, iteration=self.iteration, iteration_epoch=epoch, lr=rate,
+            candidates=len(self.candidates), train_loss=metrics.loss, train_top1_error_percent=metrics.top1_error,
         )  # fmt: skip
 
     def log_controller(self, epoch: int, losses: tuple[float, float, float], quality: tuple[float, float]) -> None:
         self.last_quality = {"controller_pairwise_accuracy": quality[0], "controller_hamming": quality[1]}
         self.run.log(
-            file="controller", iteration=self.iteration, epoch=epoch, loss=losses[0], mse=losses[1], nll=losses[2],
-            pairwise_accuracy=quality[0], hamming=quality[1],
+            file="controller", epoch=self.iteration * self.c.controller_epochs + epoch, iteration=self.iteration,
+            iteration_epoch=epoch, loss=losses[0], mse=losses[1], nll=losses[2], pairwise_accuracy=quality[0],
+            hamming=quality[1],
         )  # fmt: skip
 
     def log_generation(self) -> None:
@@ -165,7 +190,7 @@ class SearchState:
             self.save()
 
     def save(self) -> None:
-        """Write everything."""
+        """Write everything (a common act of all processes)."""
         self.run.save(
             {
                 "position": [self.iteration, self.stage, self.epoch, self.step],
@@ -220,14 +245,15 @@ def score_architecture(s: SearchState, number: int) -> float:
     else:
         batches = all_batches(s.valid)
     found = torch.tensor(score(s.supernet, s.pool[number], batches, s.precision), dtype=torch.float64)
-    distributed.broadcast([found])  # the stem's running statistics are per process
+    distributed.broadcast([found])  # one score for all, should processes round differently
     return float(found)
 
 
 def write_iteration(s: SearchState) -> None:
     """arch_pool.i, arch_pool.perf.i and a row of pool.csv."""
-    pool.write_pool(s.run.folder / f"arch_pool.{s.iteration}", s.pool)
-    pool.write_scores(s.run.folder / f"arch_pool.perf.{s.iteration}", s.accuracies)
+    if s.run.writes:
+        pool.write_pool(s.run.folder / f"arch_pool.{s.iteration}", s.pool)
+        pool.write_scores(s.run.folder / f"arch_pool.perf.{s.iteration}", s.accuracies)
     s.run.log(
         file="pool", iteration=s.iteration, size=len(s.pool), best=s.accuracies[0], worst=s.accuracies[-1],
         mean=float(np.mean(s.accuracies)),
@@ -249,40 +275,31 @@ def nothing_new(s: SearchState) -> list[Architecture]:
 def train_finalist(s: SearchState, number: int) -> float:
     """Train one architecture from scratch at the search's size; accuracy in percent on the validation images."""
     c = s.c
-    recipe = Recipe(
-        epochs=c.final_epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
-        momentum=c.momentum, weight_decay=c.weight_decay, clip=c.clip, drop_path_keep=c.final_drop_path_keep,
-        drop_path_steps=c.final_drop_path_steps,
-    )  # fmt: skip
     if s.finalist is None:
         torch.manual_seed(seeds.integer(s.seed, "final", number))
     with torch.random.fork_rng(devices=[]):
         network = Network(
             s.pool[number], channels=c.channels, layers=c.layers, classes=s.classes, space=c.space,
-            auxiliary=c.final_auxiliary, keep=c.final_keep, generator=seeds.generator(s.seed, "final", number),
+            auxiliary=c.final_auxiliary, keep=c.final_keep, relu_in_place=c.final_relu_in_place,
+            generator=seeds.generator(s.seed, "final", number),
         ).to(s.device)  # fmt: skip
-    trainer = Trainer(network, recipe, s.device, s.precision)
+    trainer = Trainer(network, s.final_recipe, s.device, s.precision, seeds.integer(s.seed, "final chance", number))
     if s.finalist is not None:
         trainer.restore(s.finalist)
-    size = c.final_batch_size // distributed.world_size()
-    batches = train_batches(s.train, c.dataset, size, s.seed, s.device, f"final-{number}", share=True)
+    batches = s.final_batches(number)
 
     def at_step() -> None:
         if s.run.due():
             s.finalist = trainer.state()
             s.save()
 
-    started = time.perf_counter()
     while trainer.epoch < c.final_epochs:
         metrics = trainer.train_epoch(batches, at_step, lambda b: s.run.progress(b, f"final {number}"))
-        s.finalist = trainer.state()
+        s.finalist, epoch = trainer.state(), trainer.epoch - 1
         s.run.log(
-            file="final", number=number, epoch=trainer.epoch - 1, train_loss=metrics.loss,
-            train_top1_error_percent=metrics.top1_error,
+            file="final", epoch=number * c.final_epochs + epoch, number=number, number_epoch=epoch,
+            train_loss=metrics.loss, train_top1_error_percent=metrics.top1_error,
         )  # fmt: skip
-        if time.perf_counter() - started > 10:
-            s.save()
-            started = time.perf_counter()
-    distributed.broadcast(network.buffers())  # BN statistics are per process
+        s.save()
     found = evaluate(network, all_batches(s.valid), s.device, s.precision)
     return 100.0 - found.top1_error

@@ -10,7 +10,7 @@ import tyro
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """The search on CIFAR-10 (sheet, section 5)."""
+    """The search on CIFAR-10."""
 
     dataset: str = "cifar10"
     """cifar10, cifar100, digits, or a folder of class folders (NAME@32 to resize)."""
@@ -31,9 +31,16 @@ class SearchSettings:
     """Supernet steps in proportion to size (balanced), or uniform."""
     layers: int = 3
     channels: int = 20
+    keep: float = 1.0
+    """1 - dropout before the supernet's classifier."""
+    cutout: int = 0
+    """Side of the square that is cut out of the supernet's training images; 0: none, as published."""
     epochs: int = 50
     """Supernet epochs per iteration."""
     batch_size: int = 64
+    """Images per supernet step, all processes together."""
+    parts: int = 0
+    """Shares of a batch with batch statistics of their own; 0: one per process."""
     learning_rate: float = 0.025
     minimum_learning_rate: float = 0.001
     restart: Literal["restart", "continue", "drift"] = "restart"
@@ -57,6 +64,11 @@ class SearchSettings:
     controller_embedding: int = 32
     controller_hidden: int = 64
     controller_mlp_layers: int = 0
+    """Hidden layers of the predictor."""
+    controller_mlp_hidden: int = 200
+    controller_mlp_dropout: float = 0.1
+    controller_weight_decay: float = 0.0
+    controller_clip: float = 5.0
     controller_copies: int = 10
     """Size of the controller's training set over the pool's: copies with swapped operands."""
     trade_off: float = 0.8
@@ -74,10 +86,12 @@ class SearchSettings:
     final_epochs: int = 10
     final_batch_size: int = 64
     final_auxiliary: bool = True
+    final_relu_in_place: bool = True
+    """The auxiliary head rectifies the cell's output in place, as released; no-: later cells see it as it is."""
     final_keep: float = 0.6
     final_drop_path_keep: float = 0.8
-    final_drop_path_steps: int = 35_200
-    """The drop path's ramp; ten epochs use its first fifth."""
+    final_drop_path_steps: int = 0
+    """Steps of the drop path's ramp; 0: those of a supernet training, as released (35,200; ten epochs use a fifth)."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +108,22 @@ class RandomSettings:
     channels: int = 20
     epochs: int = 10
     batch_size: int = 64
+    """Images per step, all processes together."""
+    parts: int = 0
+    """Shares of a batch with batch statistics of their own; 0: one per process."""
     learning_rate: float = 0.025
     minimum_learning_rate: float = 0.001
     auxiliary: bool = True
+    relu_in_place: bool = True
+    """As in the search's final trainings."""
     keep: float = 0.6
     drop_path_keep: float = 0.8
-    drop_path_steps: int = 35_200
+    drop_path_steps: int = 0
+    """Steps of the drop path's ramp; 0: those of one supernet training of the search it is compared with."""
     search_epochs: int = 200
     """Supernet epochs of the search it is compared with (all iterations)."""
+    search_iterations: int = 4
+    """Supernet trainings of this search."""
     search_final: int = 5
     """Architectures that this search trains from scratch."""
 
@@ -114,20 +136,25 @@ class TrainSettings:
     """A published name, an architecture file, or 40 integers."""
     dataset: str = "cifar10"
     space: Literal["small", "middle", "large"] = "small"
-    network: Literal["cifar", "imagenet"] = "cifar"
+    network: Literal["auto", "cifar", "imagenet"] = "auto"
+    """For small images in memory, or for pictures of ImageNet's size; auto: by the size of the set's images."""
     layers: int = 6
     channels: int = 36
     epochs: int = 600
     batch_size: int = 128
-    scale_with_processes: bool = False
-    """Batch and learning rate times the number of processes (the README's rule: batch 128 N, rate 0.1 N)."""
+    """Images per step, all processes together."""
+    parts: int = 0
+    """Shares of a batch with batch statistics of their own; 0: one per process."""
     train_images: int = 0
+    """At most so many of the training images; 0: all."""
     optimizer_momentum: float = 0.9
     learning_rate: float = 0.025
     minimum_learning_rate: float = 0.0
     schedule: Literal["cosine", "exponential"] = "cosine"
     decay: float = 0.97
-    """Per epoch, exponential schedule."""
+    """Factor of the exponential schedule."""
+    decay_every: int = 1
+    """Epochs between two of its steps."""
     weight_decay: float = 5e-4
     clip: float = 5.0
     label_smoothing: float = 0.0
@@ -147,8 +174,18 @@ class TrainSettings:
 
 IMAGENET: dict[str, Any] = {
     "dataset": "imagenet", "network": "imagenet", "layers": 4, "channels": 52, "epochs": 250, "batch_size": 128,
-    "scale_with_processes": True, "learning_rate": 0.1, "schedule": "exponential", "weight_decay": 3e-5,
+    "learning_rate": 0.1, "schedule": "exponential", "weight_decay": 3e-5,
     "label_smoothing": 0.1, "keep": 1.0, "drop_path_keep": 1.0, "cutout": 0,
+}  # fmt: skip
+IMAGENET_4: dict[str, Any] = {**IMAGENET, "batch_size": 512, "learning_rate": 0.4, "parts": 4}  # 128 N, 0.1 N
+
+# What a variant changes, per verb; "authors" changes nothing.
+SEARCH_VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {"supernet_weights": "reset"},  # version 1 of the paper: each one-shot training on its own
+    "modern": {"score_images": 0, "canonical": True, "on_empty": "random", "final_relu_in_place": False},
+}
+TRAIN_VARIANTS: dict[str, dict[str, Any]] = {
+    "imagenet": IMAGENET, "imagenet-4gpu": IMAGENET_4, "modern": {"relu_in_place": False},
 }  # fmt: skip
 
 
@@ -159,7 +196,11 @@ class EvaluateSettings:
     arch: str = ""
     """Empty: the architecture stored in the checkpoint, else NAONet_V2. A given one is compared with the stored one."""
     checkpoint: str = ""
-    dataset: str = "cifar10"
+    """weights.safetensors of a training, or the authors' file."""
+    weights: Literal["auto", "ema", "raw"] = "auto"
+    """Which weights of a file that holds an average beside the raw ones; auto: the average."""
+    dataset: str = ""
+    """Empty: the set that the weights were trained on, where the file says it."""
     space: Literal["small", "middle", "large"] = "small"
     channels: int = 0
     """0: the width stored in the checkpoint, else 36 (CIFAR) or 52 (ImageNet)."""
@@ -171,7 +212,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class RankStudySettings:
-    """Balanced against uniform sampling: supernet scores against stand-alone scores (sheet, section 7)."""
+    """Balanced against uniform sampling: supernet scores against stand-alone scores."""
 
     dataset: str = "cifar10"
     valid_images: int = 5_000
@@ -185,6 +226,9 @@ class RankStudySettings:
     layers: int = 3
     channels: int = 20
     batch_size: int = 64
+    """Images per step, all processes together."""
+    parts: int = 0
+    """Shares of a batch with batch statistics of their own; 0: one per process."""
     learning_rate: float = 0.025
     minimum_learning_rate: float = 0.001
     weight_decay: float = 3e-4
@@ -197,9 +241,11 @@ class RankStudySettings:
     alone_epochs: int = 10
     """Stand-alone training with the recipe of the search's final step."""
     alone_auxiliary: bool = True
+    alone_relu_in_place: bool = True
     alone_keep: float = 0.6
     alone_drop_path_keep: float = 0.8
-    alone_drop_path_steps: int = 35_200
+    alone_drop_path_steps: int = 0
+    """Steps of the drop path's ramp; 0: those of one of the supernets' trainings."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +254,8 @@ class DescribeSettings:
 
     arch: tyro.conf.Positional[str] = "NAONet_V2"
     """A published name, an architecture file, or 40 integers in quotes."""
-    dataset: str = "cifar10"
+    dataset: str = ""
+    """cifar10, cifar100, digits, imagenet or search; empty: the set that an architecture file names, else cifar10."""
     channels: int = 0
     layers: int = 0
     space: Literal["small", "middle", "large"] = "small"

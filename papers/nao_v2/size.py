@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a derived network in closed form (sheet, section 3.6); nothing is built.
+"""Parameters and multiply-adds of a derived network in closed form; nothing is built.
 
 FR(a, b) = RCB(a, b) = a b + 2 b;  SEP_k(c) = 2 (c k^2 + c^2) + 4 c;  DIL_k(c) = c k^2 + c^2 + 2 c. Pools cost nothing.
 The auxiliary head is counted apart and never in ``parameters``.

@@ -1,4 +1,4 @@
-"""The weight-sharing supernet (sheet, section 3.3): one set of weights per operation *and* per input it may read.
+"""The weight-sharing supernet: one set of weights per operation *and* per input it may read.
 
 An architecture is one path; only its operations run. State-dict names are the authors'.
 """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from common import distributed
+from common.batchnorm import PartStatistics, average
 from common.device import autocast
 from common.optim import clip
 from common.runs import check_finite
@@ -36,24 +39,40 @@ def learning_rate(rule: str, iteration: int, epoch: int, epochs: int, base: floa
 
 def supernet_step(
     network: Supernet, architecture: Architecture, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer,
-    clip_norm: float, gradients: str, precision: str = "fp32",
+    clip_norm: float, gradients: str, precision: str = "fp32", shares: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One SGD step along one path; returns (loss, logits).
 
     gradients: ``zeros`` keeps the gradients of parameters used earlier as zeros, so that momentum and decay move
     them (torch 1, the published run); a parameter never used has none yet. ``none``: unused parameters stand still.
+    shares: numbers of images of the parts of ``x`` that have batch statistics of their own (default: one part); all
+    processes run the same path, each on its parts of the batch, and the gradient is the mean over the whole batch.
     """
     optimizer.zero_grad(set_to_none=gradients == "none")
-    with autocast(x.device, precision):
-        logits = network(x, architecture)
-    loss = F.cross_entropy(logits.float(), y)
-    check_finite(loss, architecture=str(architecture))
-    loss.backward()
-    if distributed.world_size() > 1:  # all processes run the same path, each on its part of the batch
-        distributed.all_reduce_mean([p.grad for p in network.parameters() if p.grad is not None])
+    sizes, images = list(shares) or [len(y)], len(y)
+    together = PartStatistics(network) if len(sizes) > 1 else None
+    loss, found = torch.zeros((), device=x.device), []
+    for part, target in zip(x.split(sizes), y.split(sizes)):
+        if not len(target):
+            continue
+        with autocast(x.device, precision):
+            logits = network(part, architecture)
+        share = F.cross_entropy(logits.float(), target)
+        share = share if len(sizes) == 1 else share * (len(target) / images)
+        share.backward()
+        loss = loss + share.detach()
+        found.append(logits.detach())
+        if together is not None:
+            together.collect(len(target))
+    check_finite(loss, weight=images, architecture=str(architecture))
+    if together is not None:
+        together.finish()
+    else:
+        average(network, images)
+    distributed.reduce_gradients(network.parameters(), images)
     clip(network.parameters(), clip_norm)
     optimizer.step()
-    return loss.detach(), logits.detach()
+    return loss, torch.cat(found) if found else x.new_zeros(0, network.classifier.out_features)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Training an architecture from scratch (sheet, section 6): CIFAR by default, the ImageNet script as preset."""
+"""Training an architecture from scratch: CIFAR by default, the ImageNet script as preset."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ import torch
 
 from common import distributed, seeds
 from common.checkpoints import save_weights
-from common.data.folder import Pictures
+from common.data.parts import take
+from common.data.pictures import Pictures, has_validation
 from common.device import pick_device
 from common.errors import UserError
-from common.runs import open_run
+from common.runs import open_run, say
 from common.training import evaluate
 from papers.nao_v2 import cost, datasets
-from papers.nao_v2.architectures import load, space_of, text_of
+from papers.nao_v2.architectures import as_file, load, space_of, text_of
+from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.network import Network
 from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
 from papers.nao_v2.settings import TrainSettings
 from papers.nao_v2.size import size_of
 
+LAST_WEIGHTS = "weights_last.safetensors"  # beside those of the best test epoch, weights.safetensors
 
-def recipe_of(c: TrainSettings, world: int, steps_per_epoch: int) -> Recipe:
-    """Optimiser and schedule; the rate grows with the number of processes where the settings say so."""
+
+def recipe_of(c: TrainSettings, steps_per_epoch: int) -> Recipe:
+    """Optimiser and schedule; the drop path's ramp ends with the training."""
     return Recipe(
         epochs=c.epochs,
-        learning_rate=c.learning_rate * (world if c.scale_with_processes else 1),
+        learning_rate=c.learning_rate,
         minimum_learning_rate=c.minimum_learning_rate,
         schedule=c.schedule,
         decay=c.decay,
+        decay_every=c.decay_every,
         momentum=c.optimizer_momentum,
         weight_decay=c.weight_decay,
         clip=c.clip,
@@ -40,48 +45,57 @@ def recipe_of(c: TrainSettings, world: int, steps_per_epoch: int) -> Recipe:
     )
 
 
-def per_process_batch(c: TrainSettings, world: int) -> int:
-    """Images per step and process. Raises UserError when the batch cannot be shared evenly."""
-    if c.scale_with_processes:
-        return c.batch_size
-    if c.batch_size % world:
-        raise UserError(f"batch size {c.batch_size} is not divisible by {world} processes")
-    return c.batch_size // world
+def network_of(c: TrainSettings, options: Any) -> str:
+    """The kind of network, chosen by the user or by the images' size. Raises UserError for settings that do nothing."""
+    check_ranges(c)
+    refuse_idle(c, options)
+    kind = datasets.kind_of(c.network, c.dataset, options)
+    if kind == "imagenet" and c.autoaugment:
+        raise UserError("--autoaugment is for small images only (its policy is CIFAR-10's); leave it out")
+    return kind
 
 
 def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
-    """The ``train`` verb. Tests after every epoch; keeps the best test epoch's weights, as the published number."""
+    """The ``train`` verb. Tests after every epoch; keeps the best test epoch's weights (the published number is of
+    these) and the last ones.
+    """
     c = settings
-    check_ranges(c)
-    space = space_of(c.arch, c.space)
-    architecture = load(c.arch, space)
-    world, device = distributed.world_size(), pick_device(options)
-    images = datasets.open_set(c.dataset, "train", c.network, options)
-    test = datasets.open_set(c.dataset, "test", c.network, options)
+    kind, space = network_of(c, options), space_of(c.arch, c.space)
+    architecture, device = load(c.arch, space), pick_device(options)
+    images = datasets.open_set(c.dataset, "train", kind, options)
+    test = datasets.open_set(c.dataset, "test", kind, options)
+    judge = datasets.open_set(c.dataset, "val", kind, options) if has_validation(c.dataset) else test
     if len(images.classes) != len(test.classes):
         raise UserError(
             f"{c.dataset}: {len(images.classes)} training and {len(test.classes)} test classes; they must agree"
         )
-    if c.train_images:
-        images = images.subset(range(min(c.train_images, len(images))))
+    images = take(images, c.train_images, "--train-images")
     classes, text = len(images.classes), text_of(architecture)
-    extra = {"data": {**images.pins, **test.pins}, "pinned": images.pinned and test.pinned, "architecture": text}
+    extra = {
+        "data": {**images.pins, **judge.pins, **test.pins},
+        "pinned": images.pinned and test.pinned,
+        "architecture": text,
+    }
     with open_run(options, c, extra) as run:
         if run.result is not None:
             return run.result
-        batch = per_process_batch(c, world)
+        say(f"{kind} network ({'by the size of the images' if c.network == 'auto' else 'as asked for'})")
         if isinstance(images, Pictures):
-            batches: Any = datasets.picture_batches(images, batch, options.seed, device, c.workers)
+            batches: Any = datasets.picture_batches(
+                images, c.batch_size, options.seed, device, c.workers, c.cutout, c.parts
+            )
         else:
             batches = datasets.train_batches(
-                images, c.dataset, batch, options.seed, device, "train", c.cutout, c.autoaugment, share=True
+                images, c.dataset, c.batch_size, options.seed, device, "train", c.cutout, c.autoaugment, c.parts
             )
-        tests = datasets.test_batches(
-            test, c.dataset, 500 if c.network == "cifar" else batch, options.seed, device, c.workers
+        at_once = 500 if kind == "cifar" else c.batch_size
+        judged, tests = (
+            datasets.test_batches(part, c.dataset, at_once, options.seed, device, c.workers) for part in (judge, test)
         )
+        word = "test" if judge is test else "valid"  # what chooses the epoch; the published sets have no part for it
         torch.manual_seed(seeds.integer(options.seed, "classifier bias"))
         shape: dict[str, Any] = {
-            "kind": c.network, "channels": c.channels, "layers": c.layers, "classes": classes, "space": space,
+            "kind": kind, "channels": c.channels, "layers": c.layers, "classes": classes, "space": space,
         }  # fmt: skip
         network = Network(
             architecture,
@@ -91,7 +105,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             relu_in_place=c.relu_in_place,
             generator=seeds.generator(options.seed, "weights"),
         ).to(device)
-        trainer = Trainer(network, recipe_of(c, world, len(batches)), device, options.precision)
+        trainer = Trainer(network, recipe_of(c, len(batches)), device, options.precision, options.seed)
         best: dict[str, Any] = {"error": float("inf"), "top5": 100.0, "epoch": -1, "weights": None, "last": 100.0}
         if state := run.load():
             trainer.restore(state["trainer"])
@@ -116,36 +130,40 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
                 "train_top1_error_percent": trained.top1_error,
             }
             if (epoch + 1) % c.evaluate_every == 0 or epoch + 1 == c.epochs:
-                distributed.broadcast(network.buffers())  # BN statistics are per process; process 0's are the network's
-                tested = evaluate(network, tests.epoch(0), device, options.precision)
+                tested = evaluate(network, judged.epoch(0), device, options.precision)
                 best = {**best, "last": tested.top1_error}
                 if tested.top1_error < best["error"]:
                     weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-                    best = {
-                        "error": tested.top1_error,
-                        "top5": tested.top5_error,
-                        "epoch": epoch,
-                        "weights": weights,
-                        "last": tested.top1_error,
-                    }
-                row |= {
-                    "test_loss": tested.loss,
-                    "test_top1_error_percent": tested.top1_error,
-                    "test_top5_error_percent": tested.top5_error,
-                }
+                    best |= {"error": tested.top1_error, "top5": tested.top5_error, "epoch": epoch, "weights": weights}
+                top5 = "" if tested.top5_error is None else tested.top5_error
+                values: tuple[Any, ...] = (tested.loss, tested.top1_error, top5)
             else:
-                row |= {"test_loss": "", "test_top1_error_percent": "", "test_top5_error_percent": ""}
+                values = ("", "", "")
+            row |= dict(zip((f"{word}_loss", f"{word}_top1_error_percent", f"{word}_top5_error_percent"), values))
             run.log(**row)
             run.save(snapshot())
-        network.load_state_dict(best["weights"])
         if run.writes:
-            save_weights(network, run.folder / "weights.safetensors")
+            described = {
+                "paper": "nao_v2", "stage": "train", "architecture": as_file(architecture, space), "space": space,
+                "dataset": c.dataset, "classes": classes, "class_names": list(images.classes), "width": c.channels,
+                "depth": c.layers,
+            }  # fmt: skip
+            best_weights = best["weights"]
+            save_weights(best_weights, run.folder / "weights.safetensors", {**described, "epoch": best["epoch"]})
+            save_weights(network, run.folder / LAST_WEIGHTS, {**described, "epoch": c.epochs - 1})
         image = 0 if isinstance(images, Pictures) else images.size
         size = size_of(architecture, **shape, image=image)
+        errors = {"top1": best["error"], "top5": best["top5"], "last": best["last"]}
+        if judge is not test:
+            errors["last"] = evaluate(network, tests.epoch(0), device, options.precision).top1_error
+            network.load_state_dict(best["weights"])
+            tested = evaluate(network, tests.epoch(0), device, options.precision)
+            errors |= {"top1": tested.top1_error, "top5": tested.top5_error}
         metrics = {
-            "top1_error_percent": best["error"],
-            "top5_error_percent": best["top5"],
-            "last_top1_error_percent": best["last"],
+            "top1_error_percent": errors["top1"],
+            "top5_error_percent": errors["top5"],
+            "last_top1_error_percent": errors["last"],
+            **({} if judge is test else {"valid_top1_error_percent": best["error"]}),
             "best_epoch": best["epoch"],
             "parameters": size.parameters,
             "macs": size.macs,
@@ -155,25 +173,20 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
 
 def plan(settings: TrainSettings, options: Any) -> list[str]:
     """What a training would do."""
-    c, world = settings, distributed.world_size()
-    images = cost.IMAGES.get(c.dataset, 0)
-    images = min(images, c.train_images) if c.train_images else images
-    steps = -(-images // (per_process_batch(c, world) * world))
-    size = size_of(
-        load(c.arch, space_of(c.arch, c.space)),
-        kind=c.network,
-        channels=c.channels,
-        layers=c.layers,
-        classes=datasets.CLASSES.get(c.dataset, 10),
-        space=space_of(c.arch, c.space),
-    )
-    work = 6 * size.macs * c.epochs * images
+    c = settings
+    kind, space = network_of(c, options), space_of(c.arch, c.space)
+    count, classes = datasets.set_size(c.dataset, "train", options)
+    count = min(count, c.train_images) if c.train_images else count
+    steps = -(-count // c.batch_size)
+    size = size_of(load(c.arch, space), kind=kind, channels=c.channels, layers=c.layers, classes=classes, space=space)
+    recipe, work = recipe_of(c, steps), 6 * size.macs * c.epochs * count
     lines = []
-    if c.network == "cifar":  # the estimate is for 32x32 images
-        seconds = cost.train_seconds(c.epochs * images, c.channels, c.layers)
+    if kind == "cifar":  # the estimate is for 32x32 images
+        seconds = cost.train_seconds(c.epochs * count, c.channels, c.layers)
         lines = [f"about {cost.duration(seconds)} on one CPU thread, tests aside"]
     return [
-        f"{c.epochs} epochs x {steps} steps of {per_process_batch(c, world) * world} images",
+        f"{kind} network, {c.epochs} epochs x {steps} steps of {c.batch_size} images = {c.epochs * steps} steps",
+        f"learning rate {recipe.rate(0):.6g} in the first epoch, {recipe.rate(c.epochs - 1):.6g} in the last",
         f"{size.parameters:,} parameters, {size.macs:,} multiply-adds per image: {work / 1e15:.3g} x 10^15 operations",
         *lines,
     ]

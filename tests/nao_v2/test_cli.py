@@ -93,7 +93,7 @@ def test_draw(capsys, tmp_path):
 def test_plan_of_an_evaluation(capsys, tmp_path):
     path = tmp_path / "bare.pt"
     torch.save(Network(parse(PUBLISHED), channels=4, layers=1).state_dict(), path)
-    flags = ["--arch", "NAONet_V2", "--checkpoint", str(path), "--out", str(tmp_path / "run")]
+    flags = ["--arch", "NAONet_V2", "--dataset", "digits", "--checkpoint", str(path), "--out", str(tmp_path / "run")]
     main("nao_v2", VERBS, ["evaluate", *flags, "--plan"])
     text = capsys.readouterr().out
     assert "1,000 images" in text and "multiply-adds per image" in text and "on one CPU thread" in text

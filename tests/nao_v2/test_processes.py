@@ -1,31 +1,63 @@
-"""ImageNet training on a tree of class folders: two gloo processes equal one that takes the same two parts."""
+"""Several processes: equal to one that computes the same shares; killed and resumed, to those that were not killed."""
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from common import seeds
-from common.data.folder import open_pictures
-from common.losses import label_smoothing_cross_entropy
+from common.cli import main
 from common.records import read_json
-from papers.nao_v2 import datasets
-from papers.nao_v2.architectures import load
-from papers.nao_v2.network import Network
+from papers.nao_v2.__main__ import VERBS
 
 ROOT = Path(__file__).parents[2]
-FLAGS = """
-train --variant imagenet --profile paper --layers 1 --channels 4 --epochs 1 --batch-size 4 --workers 0 --device cpu
---allow-unpinned
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+IMAGENET = """
+train --variant imagenet --profile paper --layers 1 --channels 4 --epochs 1 --batch-size 5 --workers 0 --device cpu
+--allow-unpinned --cutout 40 --train-images 15
+"""
+TRAIN = """
+train --train-images 70 --batch-size 33 --epochs 2 --channels 2 --layers 1 --evaluate-every 1 --drop-path-keep 0.6
+--keep 0.5 --device cpu
+"""  # the last batch has 4 images, two for each of two processes
+SEARCH = """
+search --valid-images 100 --train-images 97 --iterations 2 --seed-architectures 4 --new-architectures 3 --layers 1
+--channels 2 --epochs 1 --batch-size 32 --score-images 20 --controller-epochs 2 --controller-mlp-layers 1
+--controller-mlp-hidden 8 --generation-seeds 2 --maximum-step 2 --on-empty random --final 1 --final-epochs 1
+--final-keep 0.5 --final-drop-path-keep 0.6 --keep 0.8 --device cpu
+"""  # the last batch has one image: the second process has none
+SMALL = """
+train --channels 2 --layers 1 --epochs 1 --batch-size 5 --train-images 0 --learning-rate 0.05 --allow-unpinned
+--device cpu
+"""  # no masks, since those of a share are its process's own
+PROGRAM = """
+import json, os, signal, sys
+from common import distributed
+from common.cli import main
+from common.runs import Run
+from papers.nao_v2.__main__ import VERBS
+
+close, save, left = distributed.close, Run.save, [0]
+
+def dying(self, state):
+    left[0] -= 1
+    if left[0] == 0 and self.writes:
+        os.kill(os.getpid(), signal.SIGKILL)  # before the save: the work since the last one is lost
+    save(self, state)
+
+Run.save = dying
+distributed.close = lambda: None  # several runs one after another in one process group
+for left[0], argv in json.loads(sys.argv[1]):
+    main("nao_v2", VERBS, argv)
+close()
 """
 
 
@@ -42,64 +74,87 @@ def tree(tmp_path_factory) -> Path:
     return root
 
 
-def command(*words: str) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def command(*words: str, status: int = 0, cwd: Path = ROOT) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NAS_SAVE_EVERY_S": "0", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *words], env=environment, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert (done.returncode == 0) == (status == 0), done.stderr[-2000:]
+    return done.stderr
 
 
-def test_two_processes_equal_one_with_the_same_parts(tree, tmp_path, monkeypatch):
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "papers.nao_v2")
-    command(*torchrun, *FLAGS.split(), "--dataset", str(tree), "--out", str(tmp_path / "two"))
-    result = read_json(tmp_path / "two" / "result.json")
-    assert result["processes"] == 2
-    assert "0.2," in (tmp_path / "two" / "history.csv").read_text()  # the rate of two processes
+def rows(folder: Path, name: str = "history.csv") -> list[dict[str, str]]:
+    with open(folder / name, newline="") as file:
+        return list(csv.DictReader(file))
 
-    options = SimpleNamespace(data=None, allow_unpinned=True)
-    pictures, parts = open_pictures(str(tree), "train", options), []
-    for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        batches = datasets.picture_batches(pictures, 4, 0, torch.device("cpu"), 0)
-        parts.append(list(batches.epoch(0)))
-    monkeypatch.delenv("RANK")
-    monkeypatch.delenv("WORLD_SIZE")
-    torch.manual_seed(seeds.integer(0, "classifier bias"))
-    network = Network(
-        load("NAONet_V2"), kind="imagenet", channels=4, layers=1, classes=2, auxiliary=True,
-        generator=seeds.generator(0, "weights"),
-    ).train()  # fmt: skip
-    optimizer = torch.optim.SGD(network.parameters(), 0.2, momentum=0.9, weight_decay=3e-5)
-    assert len(parts[0]) == len(parts[1]) == 2
-    for step in zip(*parts, strict=True):
-        optimizer.zero_grad()
-        for x, y in step:
-            logits, auxiliary = network(x)
-            loss = label_smoothing_cross_entropy(logits, y, 0.1)
-            ((loss + 0.4 * label_smoothing_cross_entropy(auxiliary, y, 0.1)) / 2).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-    found = load_file(tmp_path / "two" / "weights.safetensors")
-    for name, value in network.named_parameters():
-        assert torch.allclose(found[name], value, rtol=1e-3, atol=1e-5), name
 
-    weights = ("--checkpoint", str(tmp_path / "two" / "weights.safetensors"), "--out", str(tmp_path / "test"))
-    few = ("--dataset", str(tree), "--workers", "0", "--allow-unpinned", "--batch-size", "4")
-    command("-m", "papers.nao_v2", "evaluate", *few, *weights)
+def distance(first: Path, second: Path, statistics: bool) -> float:
+    """|a - b| / |b| over all weights, or all running statistics; rounding grows over steps of so small batches."""
+    a, b = load_file(first), load_file(second)
+    assert a.keys() == b.keys()
+    names = [k for k in a if a[k].is_floating_point() and ("running_" in k) == statistics]
+    apart = sum(float((a[k].double() - b[k].double()).square().sum()) for k in names)
+    return (apart / sum(float(b[k].double().square().sum()) for k in names)) ** 0.5
+
+
+def test_two_processes_equal_one_with_two_parts(tree, tmp_path):
+    """Weights, running statistics, test errors. Batches of 5 are shared out unevenly; the last holds one."""
+    small, pictures = [*SMALL.split(), "--dataset", f"{tree}@32"], [*IMAGENET.split(), "--dataset", str(tree)]
+    jobs = [[0, [*small, "--out", str(tmp_path / "s2")]], [0, [*pictures, "--out", str(tmp_path / "p2")]]]
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command(*TORCHRUN, str(tmp_path / "program.py"), json.dumps(jobs))
+    for words, name, steps in ((small, "s", 4), (pictures, "p", 3)):
+        main("nao_v2", VERBS, [*words, "--parts", "2", "--out", str(tmp_path / f"{name}1")])
+        two, one = (read_json(tmp_path / f"{name}{n}" / "result.json") for n in (2, 1))
+        assert (two["processes"], one["processes"]) == (2, 1)
+        assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-9)
+        for name_of in ("weights.safetensors", "weights_last.safetensors"):
+            for statistics in (False, True):
+                found = distance(tmp_path / f"{name}2" / name_of, tmp_path / f"{name}1" / name_of, statistics)
+                assert found < 1e-3, (name_of, statistics, found)
+        first, second = rows(tmp_path / f"{name}2")[0], rows(tmp_path / f"{name}1")[0]
+        assert float(first["test_loss"]) == pytest.approx(float(second["test_loss"]), rel=1e-2)
+        assert float(first["train_loss"]) == pytest.approx(float(second["train_loss"]), rel=1e-3)
+        tracked = load_file(tmp_path / f"{name}2" / "weights.safetensors")
+        assert {int(v) for k, v in tracked.items() if k.endswith("num_batches_tracked")} == {steps}
+
+    weights = ["--checkpoint", str(tmp_path / "p2" / "weights.safetensors"), "--out", str(tmp_path / "test")]
+    main("nao_v2", VERBS, ["evaluate", "--workers", "0", "--allow-unpinned", "--batch-size", "4", *weights])
     tested = read_json(tmp_path / "test" / "result.json")["metrics"]
-    assert tested["top1_error_percent"] == result["metrics"]["top1_error_percent"]
-    row = (tmp_path / "two" / "history.csv").read_text().splitlines()[1].split(",")
-    assert tested["test_loss"] == pytest.approx(float(row[4]), rel=1e-5)  # tested with the statistics that are saved
+    assert tested["top1_error_percent"] == read_json(tmp_path / "p2" / "result.json")["metrics"]["top1_error_percent"]
+    row = rows(tmp_path / "p2")[0]
+    assert tested["test_loss"] == pytest.approx(float(row["test_loss"]), rel=1e-5)  # the statistics that are saved
+    assert row["test_top5_error_percent"] == ""  # two classes
 
 
-def test_the_published_batch_and_rate_per_process():
-    from papers.nao_v2.settings import IMAGENET, TrainSettings
-    from papers.nao_v2.train import per_process_batch, recipe_of
+def test_two_processes_killed_and_resumed(tmp_path):
+    """Drop path, dropout and the predictor's dropout are on: masks after a resumption are those of the whole run."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    train, search = TRAIN.split(), SEARCH.split()
+    whole = {name: ["--out", str(tmp_path / f"{name}-whole")] for name in ("train", "search")}
+    parts = {name: ["--out", str(tmp_path / f"{name}-parts")] for name in ("train", "search")}
+    jobs = [
+        [[0, train + whole["train"]], [0, search + whole["search"]], [2, train + parts["train"]]],
+        [[0, train + parts["train"]], [3, search + parts["search"]]],
+        [[0, search + parts["search"]]],
+    ]
+    for number, job in enumerate(jobs):
+        said = command(*TORCHRUN, str(tmp_path / "program.py"), json.dumps(job), status=int(number < 2))
+        assert ("SIGKILL" in said, "resuming" in said) == (number < 2, number > 0), said[-2000:]
+    for name in ("train", "search"):
+        first, second = tmp_path / f"{name}-whole", tmp_path / f"{name}-parts"
+        files = [p.name for p in first.iterdir() if p.suffix in (".csv", ".safetensors") or p.name.startswith("arch")]
+        for file in ("result.json", *files):
+            assert (first / file).read_bytes() == (second / file).read_bytes(), file
+    assert [int(row["epoch"]) for row in rows(tmp_path / "search-whole")] == [0, 1]
 
-    c = TrainSettings(**IMAGENET)
-    for world in (1, 4):
-        assert per_process_batch(c, world) == 128
-        assert recipe_of(c, world, 10).learning_rate == pytest.approx(0.1 * world)
-        assert recipe_of(c, world, 10).rate(2) == pytest.approx(0.1 * world * 0.97**2)
+
+def test_the_released_rule_for_several_gpus():
+    """128 images and a rate of 0.1 per GPU, batch statistics per GPU."""
+    from papers.nao_v2.settings import TRAIN_VARIANTS, TrainSettings
+    from papers.nao_v2.train import recipe_of
+
+    for variant, gpus in (("imagenet", 1), ("imagenet-4gpu", 4)):
+        c = TrainSettings(**TRAIN_VARIANTS[variant])
+        assert c.batch_size == 128 * gpus and max(c.parts, 1) == gpus
+        assert recipe_of(c, 10).rate(2) == pytest.approx(0.1 * gpus * 0.97**2)

@@ -11,9 +11,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common.architecture import save_architecture
 from common.errors import UserError
 from papers.nao_v2 import balanced, pool
-from papers.nao_v2.architectures import PUBLISHED_TEXT, SPACES, check, load, parse, random_architecture, text_of
+from papers.nao_v2.architectures import (
+    PUBLISHED_TEXT,
+    SPACES,
+    as_file,
+    check,
+    load,
+    parse,
+    random_architecture,
+    text_of,
+)
 from papers.nao_v2.controller import Controller
 from papers.nao_v2.describe import describe
 from papers.nao_v2.evaluate import build, read_checkpoint, width_of
@@ -105,6 +115,15 @@ def test_describe():
     assert {c: describe(f"NAONet_V2-{c}", "imagenet")["parameters"] for c in widths} == widths
     with pytest.raises(UserError, match="unknown data set"):
         describe("NAONet_V2", "mnist")
+
+
+def test_describe_takes_the_set_of_the_file(tmp_path):
+    for origin, classes in (({"dataset": "cifar100"}, 100), ({"dataset": "some/folder@32", "classes": 7}, 7), ({}, 10)):
+        save_architecture(tmp_path / "a.json", "nao", as_file(load("NAONet_V2"), "small"), origin)
+        found = describe(str(tmp_path / "a.json"))
+        assert found["classes"] == classes
+        assert found["parameters"] == size_of(load("NAONet_V2"), classes=classes).parameters
+    assert describe(str(tmp_path / "a.json"), "imagenet")["parameters"] == 7_026_850
 
 
 def test_shared_relu_and_pools_change_nothing():
