@@ -21,7 +21,8 @@ def plan_train(settings: TrainSettings | TrainImageNetSettings, options: Any) ->
     check_training(settings, options)
     c, imagenet = settings, isinstance(settings, TrainImageNetSettings)
     open_data: Any = open_imagenet if imagenet else open_cifar
-    batches, tests, classes, _ = open_data(c, options, CPU)
+    batches, judged, classes, _ = open_data(c, options, CPU)
+    tests = next(iter(judged.values()))  # what is looked at after an epoch
     with torch.device("meta"):  # only shapes are counted
         network = build(load_genotype(c.arch), imagenet, classes, c.channels, c.layers)
     return plan_training(c, network, 224 if imagenet else tests.images.size, batches, tests)

@@ -1,7 +1,9 @@
 """Training a network from scratch: the CIFAR recipe and the ImageNet recipe (README, "Training").
 
 Loss = CE(main) + 0.4 CE(auxiliary) (ImageNet: label-smoothed), SGD, gradients clipped at norm 5, drop-path from 0.
-The CIFAR weights kept are the last epoch's, the ImageNet weights the best epoch's, as in the authors' programs.
+The CIFAR weights kept are the last epoch's, the ImageNet weights the best epoch's, as in the authors' programs. Epochs
+are judged on the test set as there; of a set with a validation part of its own on that part, the weights kept once on
+the test set.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from common.data.augment import Augmentation
 from common.data.batches import Batches, share_limits
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.parts import take
+from common.data.pictures import has_validation
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
@@ -27,7 +30,7 @@ from common.runs import open_run
 from common.schedules import cosine, linear_then_slow, warm_up_factor
 from common.spaces.darts import Genotype
 from common.spaces.sizes import check_depth, check_last_batch, check_pixels
-from common.training import auxiliary_loss, evaluate, read, train_steps
+from common.training import Metrics, auxiliary_loss, evaluate, read, train_steps
 from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.ranges import check_training as check
 from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
@@ -64,9 +67,9 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     check(settings, options)
     c, device = settings, pick_device(options)
     genotype = load_genotype(c.arch)
-    batches, tests, classes, pins = open_cifar(c, options, device)
+    batches, judged, classes, pins = open_cifar(c, options, device)
     return _run(
-        c, options, device, genotype, classes, batches, tests, lambda epoch: cifar_lr(c, epoch),
+        c, options, device, genotype, classes, batches, judged, lambda epoch: cifar_lr(c, epoch),
         torch.nn.functional.cross_entropy, {"data": pins}, keep_best=False,
     )  # fmt: skip
 
@@ -76,25 +79,31 @@ def train_imagenet(settings: TrainImageNetSettings, options: Any) -> dict[str, A
     check(settings, options)
     c, device = settings, pick_device(options)
     genotype = load_genotype(c.arch)
-    batches, tests, classes, pins = open_imagenet(c, options, device)
+    batches, judged, classes, pins = open_imagenet(c, options, device)
 
     def criterion(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return label_smoothing_cross_entropy(logits, target, c.label_smoothing)
 
     return _run(
-        c, options, device, genotype, classes, batches, tests, lambda epoch: imagenet_lr(c, epoch), criterion,
+        c, options, device, genotype, classes, batches, judged, lambda epoch: imagenet_lr(c, epoch), criterion,
         {"data": pins}, keep_best=True,
     )  # fmt: skip
 
 
-Opened = tuple[Any, Any, int, dict[str, str]]
+Opened = tuple[Any, dict[str, Any], int, dict[str, str]]
+
+
+def judging(dataset: str) -> tuple[str, ...]:
+    """The parts that a training is judged on, the one for its epochs first: ``val`` where it has one, ``test``."""
+    return ("val", "test") if has_validation(dataset) else ("test",)
 
 
 def open_cifar(c: TrainSettings, options: Any, device: torch.device) -> Opened:
-    """(training batches, test batches, classes, pins) of images in memory. Raises UserError."""
+    """(training batches, batches of each part of ``judging``, classes, pins) of images in memory. Raises UserError."""
     if c.dataset == "imagenet":
         raise UserError("imagenet takes the ImageNet recipe; add --recipe imagenet")
-    images, test = (open_images(c.dataset, split, options) for split in ("train", "test"))
+    images = open_images(c.dataset, "train", options)
+    judged = {part: open_images(c.dataset, part, options) for part in judging(c.dataset)}
     check_pixels(c.dataset, images.size, c.auxiliary)
     check_depth(c.layers, c.auxiliary)
     images, (mean, std) = take(images, c.train_images, "--train-images"), constants(images.name)
@@ -104,26 +113,38 @@ def open_cifar(c: TrainSettings, options: Any, device: torch.device) -> Opened:
         world=distributed.world_size(), parts=c.parts,
     )  # fmt: skip
     check_shares(len(images), c.batch_size, batches.parts, c.auxiliary)
-    tests = Batches(
-        test, c.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test",
-        rank=distributed.rank(), world=distributed.world_size(), parts=0,
-    )  # fmt: skip
-    return batches, tests, len(images.classes), {**images.pins, **test.pins}
+    tests = {
+        part: Batches(
+            held, c.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test",
+            rank=distributed.rank(), world=distributed.world_size(), parts=0,
+        )
+        for part, held in judged.items()
+    }  # fmt: skip
+    return batches, tests, len(images.classes), pins_of(images, *judged.values())
 
 
 def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) -> Opened:
     """The same of pictures: random resized crop, flip, colour jitter; for testing the centre of 256."""
     check_depth(c.layers, c.auxiliary)
-    pictures, test = (open_pictures(c.dataset, split, options) for split in ("train", "test"))
+    pictures = open_pictures(c.dataset, "train", options)
+    judged = {part: open_pictures(c.dataset, part, options) for part in judging(c.dataset)}
     batches = FolderBatches(
         pictures, c.batch_size, TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed, device=device,
         workers=c.workers, rank=distributed.rank(), world=distributed.world_size(), parts=c.parts,
     )  # fmt: skip
-    tests = FolderBatches(
-        test, c.eval_batch_size, EvalPictures(), options.seed, shuffle=False, device=device, stream="test",
-        workers=c.workers, rank=distributed.rank(), world=distributed.world_size(), parts=0,
-    )  # fmt: skip
-    return batches, tests, len(pictures.classes), {**pictures.pins, **test.pins}
+    tests = {
+        part: FolderBatches(
+            held, c.eval_batch_size, EvalPictures(), options.seed, shuffle=False, device=device, stream="test",
+            workers=c.workers, rank=distributed.rank(), world=distributed.world_size(), parts=0,
+        )
+        for part, held in judged.items()
+    }  # fmt: skip
+    return batches, tests, len(pictures.classes), pins_of(pictures, *judged.values())
+
+
+def pins_of(*parts: Any) -> dict[str, str]:
+    """What identifies the images of all parts."""
+    return {name: digest for part in parts for name, digest in part.pins.items()}
 
 
 def check_shares(images: int, batch_size: int, parts: int, auxiliary: bool) -> None:
@@ -140,7 +161,7 @@ def check_shares(images: int, batch_size: int, parts: int, auxiliary: bool) -> N
 
 def _run(
     c: TrainSettings | TrainImageNetSettings, options: Any, device: torch.device, genotype: Genotype, classes: int,
-    batches: Any, tests: Any, lr_of: Any, criterion: Any, extra: dict[str, Any], keep_best: bool,
+    batches: Any, judged: dict[str, Any], lr_of: Any, criterion: Any, extra: dict[str, Any], keep_best: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """The epochs: learning rate and drop-path per epoch, train, test, save."""
     with open_run(options, c, extra) as run:
@@ -155,7 +176,12 @@ def _run(
         loss_of = auxiliary_loss(criterion, c.auxiliary_weight)
         counter, first, begin = TopK(device), 0, 0
         best: dict[str, Any] = {"error": float("inf"), "epoch": -1, "weights": None}
-        tested = None
+        word = "valid" if "val" in judged else "test"
+
+        def judge(part: str) -> Metrics:
+            return evaluate(model, judged[part].epoch(0), device, options.precision)
+
+        found = None
         if state := run.load():
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
@@ -184,24 +210,24 @@ def _run(
             trained, counter, begin = read(counter), TopK(device), 0
             row: dict[str, Any] = {
                 "epoch": epoch, "lr": lr, "drop_path": model.drop_path_prob, "train_loss": trained.loss,
-                "train_top1_error_percent": trained.top1_error, "test_loss": None,
-                "test_top1_error_percent": None, "test_top5_error_percent": None,
+                "train_top1_error_percent": trained.top1_error, f"{word}_loss": None,
+                f"{word}_top1_error_percent": None, f"{word}_top5_error_percent": None,
             }  # fmt: skip
             if (epoch + 1) % c.evaluate_every == 0 or epoch + 1 == c.epochs:
-                tested = evaluate(model, tests.epoch(0), device, options.precision)
-                row |= {f"test_{name}": value for name, value in tested.as_dict().items()}
-                if tested.top1_error < best["error"]:
+                found = judge(next(iter(judged)))
+                row |= {f"{word}_{name}": value for name, value in found.as_dict().items()}
+                if found.top1_error < best["error"]:
                     weights = {k: v.clone() for k, v in model.state_dict().items()} if keep_best else None
-                    best = {"error": tested.top1_error, "epoch": epoch, "weights": weights}
+                    best = {"error": found.top1_error, "epoch": epoch, "weights": weights}
             run.log(**row)
             run.save(snapshot(epoch + 1, 0))
         if c.epochs < 1:
             raise UserError("no epoch was run; set --epochs to 1 or more")
-        tested = tested or evaluate(model, tests.epoch(0), device, options.precision)
+        tested = found if found is not None and word == "test" else judge("test")
         last = tested.as_dict()
         if keep_best and best["weights"] is not None:
             model.load_state_dict(best["weights"])
-            tested = evaluate(model, tests.epoch(0), device, options.precision)
+            tested = judge("test")
         if distributed.rank() == 0:
             about = {
                 "architecture": genotype.as_dict(), "space": "darts", "dataset": c.dataset, "classes": classes,
@@ -211,7 +237,7 @@ def _run(
         metrics = {
             **tested.as_dict(),
             "last_top1_error_percent": last["top1_error_percent"],
-            "best_top1_error_percent": best["error"],
+            ("best" if word == "test" else "valid") + "_top1_error_percent": best["error"],
             "best_epoch": best["epoch"],
             "parameters": parameters(model),
         }

@@ -14,6 +14,9 @@ from common import cli
 
 COUNTS = {"train": 40, "val": 7, "test": 11}  # pictures of each of two classes: errors are multiples of 1/14 and 1/22
 COMMANDS = {
+    "cream": ("--arch", "14"),
+    "evnas": ("--arch", "EvNASA", "--batch-size", "20"),
+    "nao_v2": ("--arch", "NAONet_V2", "--batch-size", "20"),
     "sgnas": ("--arch", "SGNAS-A", "--batch-size", "20"),
 }
 
