@@ -40,7 +40,9 @@ VERBS = {
         s.SweepSettings, "sweep:sweep", "sweep", "target against obtained MACs and error, with a plot", cheap=True
     ),
     "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN, bf16=True),
-    "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
+    "evaluate": _verb(
+        s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True, cheap=True
+    ),
     "evolve": _verb(
         s.EvolveSettings,
         "evolve:evolve",

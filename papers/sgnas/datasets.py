@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from common import distributed
-from common.data import names, parts
+from common.data import parts
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import (
@@ -21,6 +21,7 @@ from common.data.folder import (
     TrainPictures,
     open_pictures,
 )
+from common.data.names import SMALL_SETS, in_memory, parse
 from common.data.sources import Images, open_images
 from common.errors import UserError
 from papers.sgnas.architectures import PUBLISHED, Kernels, Macro, macro_for
@@ -28,7 +29,6 @@ from papers.sgnas.describe import load_kernels
 
 # The authors' constants, used for CIFAR-10 and CIFAR-100 alike.
 CIFAR_MEAN, CIFAR_STD = (0.49139968, 0.48215827, 0.44653124), (0.2023, 0.1994, 0.2010)
-SMALL_SETS = ("digits", "cifar10", "cifar100")
 Loader = Batches | FolderBatches
 
 
@@ -42,19 +42,14 @@ class Opened:
     pins: dict[str, str]
 
 
-def is_small(name: str) -> bool:
-    """Whether a set is held in memory (small squares) instead of being read picture by picture."""
-    return names.in_memory(name)
-
-
 def open_set(name: str, split: str, options: Any) -> Images | Pictures:
     """Open an image set by name or path. ``PATH@SIZE`` holds a folder's pictures in memory at that size;
     ``cifar10@16`` is CIFAR at half its size.
     """
-    plain, size = names.parse(name)
+    plain, size = parse(name)
     if size and plain in SMALL_SETS:
         return _shrunk(open_images(plain, split, options), name, size)
-    return open_images(name, split, options) if is_small(name) else open_pictures(name, split, options)
+    return open_images(name, split, options) if in_memory(name) else open_pictures(name, split, options)
 
 
 def _shrunk(images: Images, name: str, size: int) -> Images:
@@ -83,7 +78,7 @@ def describe_set(name: str, images: Images | Pictures, macro: str) -> Opened:
 
 def augmentation(name: str, size: int = 32) -> Augmentation:
     """CIFAR: pad 4 (an eighth of ``size``), random crop, flip. Digits: a shift of up to 2 pixels and no flip."""
-    if names.parse(name)[0] == "digits":
+    if parse(name)[0] == "digits":
         return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=2)
     return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=size // 8, flip=True)
 
@@ -142,10 +137,10 @@ def stand_in(name: str, split: str) -> Images | Pictures:
     """A published set as far as its numbers go, of which no picture can be read: enough to count classes and steps."""
     classes, *counts = OFFICIAL[name]
     count = counts[split != "train"]
-    labels, words = np.arange(count) % classes, tuple(map(str, range(classes)))
+    labels, names = np.arange(count) % classes, tuple(map(str, range(classes)))
     if name == "imagenet":
-        return Pictures(None, labels, np.arange(count), words, name)  # type: ignore[arg-type]
-    return Images(torch.zeros(1, 3, 32, 32).expand(count, -1, -1, -1), torch.from_numpy(labels), words, name, True)
+        return Pictures(None, labels, np.arange(count), names, name)  # type: ignore[arg-type]
+    return Images(torch.zeros(1, 3, 32, 32).expand(count, -1, -1, -1), torch.from_numpy(labels), names, name, True)
 
 
 def open_or_count(name: str, split: str, options: Any) -> tuple[Images | Pictures, str]:

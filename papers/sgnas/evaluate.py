@@ -1,46 +1,91 @@
-"""Evaluating weights: our own, or the authors' SGNAS-A/B/C checkpoints (averaged weights, ``module.`` prefix
-and all).
-"""
+"""Evaluating weights: our own, which say what network they are of, or the authors' SGNAS-A/B/C checkpoints."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from common.checkpoints import load_strict, load_tensors
+from common.checkpoints import Checkpoint, load_strict, read_checkpoint
+from common.data.names import IMAGE_SETS, PICTURE_SETS
 from common.device import pick_device
 from common.errors import UserError
 from common.runs import open_run, say
 from common.training import evaluate as evaluate_model
 from papers.sgnas import datasets
+from papers.sgnas.architectures import MACROS, Kernels, Macro, check_kernels
 from papers.sgnas.describe import counts
 from papers.sgnas.network import Network, fold, from_published
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import EvaluateSettings
 
-
-def published_weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights inside the authors' file: state_dict_ema, else state_dict, else the object itself; no ``module.``."""
-    for key in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+CLASSIFIER = "classifier.1.weight"
 
 
-def load_weights(network: Network, path: Path) -> None:
+def load_weights(network: Network, path: Path, weights: str = "auto") -> None:
     """Load a file into a network, strictly. Raises UserError naming what is missing, unexpected or mis-shaped."""
-    tensors = published_weights(load_tensors(path))
-    wrong = [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
-    if wrong:
-        raise UserError(f"{path}: {wrong[0]} is no tensor; a state dict of SGNAS weights is expected")
-    translated = from_published(tensors, network)
+    _load(network, read_checkpoint(path, weights))
+
+
+def _load(network: Network, found: Checkpoint) -> None:
+    translated = from_published(found.tensors, network)
     for name, tensor in network.state_dict().items():  # counters are absent from some exports and without effect here
         if name.endswith("num_batches_tracked"):
             translated.setdefault(name, tensor)
-    load_strict(network, translated)
+    load_strict(network, translated, source=found.source)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated on what, after the file of weights and the settings were heard."""
+
+    kernels: Kernels
+    macro: Macro
+    classes: int
+    se: bool
+    activation: str
+    dataset: str
+    test: Any
+
+
+def subject(c: EvaluateSettings, found: Checkpoint, options: Any) -> Subject:
+    """The network and the set. The file's own word comes first; raises UserError where a flag says something else, and
+    where set or classes are not those of the weights.
+    """
+    about = found.metadata if found.metadata.get("space") == "sgnas" else {}
+    given = options.given or frozenset()
+    se = any(".se." in name for name in found.tensors)
+    activation = about.get("activation", c.activation)
+    for name, own in (("se", se), ("activation", activation)):
+        if name in given and getattr(c, name) != own:
+            raise UserError(f"--{name} {getattr(c, name)}: {found.source} has {name} {own}; leave the flag out")
+    dataset = c.dataset if "dataset" in given else about.get("dataset", c.dataset)
+    known = (*IMAGE_SETS, *PICTURE_SETS)
+    if about and dataset != about["dataset"] and dataset in known:
+        raise UserError(
+            f"{found.source} was trained on {about['dataset']}, not on {dataset}; leave --dataset out, or give a folder "
+            f"with the same classes"
+        )
+    test = datasets.open_set(dataset, "test", options)
+    if c.arch:
+        kernels, macro = datasets.network_of(c.arch, dataset, test, c.macro)
+        if about and about["architecture"]["kernels"] != kernels:
+            raise UserError(f"{found.source} holds the weights of another architecture than {c.arch}; leave --arch out")
+    elif about:
+        structure = about["architecture"]["macro"]
+        if "macro" in given and c.macro not in ("auto", structure):
+            raise UserError(f"--macro {c.macro}: {found.source} has the {structure} structure; leave the flag out")
+        kernels = check_kernels(about["architecture"]["kernels"], MACROS[structure], found.source)
+        macro = datasets.macro_of(dataset, test, structure)
+    else:
+        raise UserError(f"{found.source} does not say its architecture; name it, such as --arch SGNAS-A")
+    classes = len(test.classes)
+    if CLASSIFIER in found.tensors and len(found.tensors[CLASSIFIER]) != classes:
+        raise UserError(
+            f"{found.source} does not fit {dataset}: its weights are for {len(found.tensors[CLASSIFIER])} classes, the "
+            f"set has {classes}; give the set they were trained on (the authors': --profile paper, or --dataset imagenet)"
+        )
+    return Subject(kernels, macro, classes, se, activation, dataset, test)
 
 
 def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
@@ -52,25 +97,23 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
             "evaluate needs weights: --checkpoint FILE (weights.safetensors of a training run, or the authors' file)"
         )
     device = pick_device(options)
-    test = datasets.open_set(c.dataset, "test", options)
-    kernels, macro = datasets.network_of(c.arch, c.dataset, test, c.macro)
-    classes = c.classes or len(test.classes)
-    extra = {"data": test.pins, "pinned": test.pinned, "kernels": kernels, "macro": macro.name}
-    with open_run(options, c, extra) as run:
+    checkpoint = read_checkpoint(Path(c.checkpoint), c.weights)
+    s = subject(c, checkpoint, options)
+    built = {"kernels": s.kernels, "macro": s.macro.name, "se": s.se, "activation": s.activation, "set": s.dataset}
+    with open_run(options, c, {"data": s.test.pins, "pinned": s.test.pinned, **built}) as run:
         if run.result is not None:
             return run.result
-        network = Network(macro, kernels, classes, c.se, c.activation).eval()
-        load_weights(network, Path(c.checkpoint))
+        network = Network(s.macro, s.kernels, s.classes, s.se, s.activation).eval()
+        _load(network, checkpoint)
         model = (fold(network) if c.fold_bn else network).to(device)
-        batches = datasets.loader(c.dataset, test, c.batch_size, options.seed, device, "test", "test", c.workers)
+        batches = datasets.loader(s.dataset, s.test, c.batch_size, options.seed, device, "test", "test", c.workers)
         found = evaluate_model(model, run.progress(batches.epoch(0), "evaluate"), device, options.precision)
         metrics = {
             "top1_error_percent": found.top1_error,
             "top5_error_percent": found.top5_error,
             "test_loss": found.loss,
             "images": found.images,
-            **counts(kernels, macro, classes, c.se),
+            **counts(s.kernels, s.macro, s.classes, s.se),
         }
-        top5 = "" if found.top5_error is None else f", top-5 error {found.top5_error:.2f} %"
-        say(f"top-1 error {found.top1_error:.2f} %{top5}, {found.images} images")
-        return run.finish({"metrics": metrics, "architecture": {"kernels": kernels, "macro": macro.name}})
+        say(f"{s.dataset}: top-1 error {found.top1_error:.2f} %, {found.images} images")
+        return run.finish({"metrics": metrics, "architecture": {"kernels": s.kernels, "macro": s.macro.name}})

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from common import distributed
+from common.checkpoints import read_checkpoint
 from common.data.class_folders import list_pictures
 from common.data.parts import take
 from common.errors import UserError
@@ -21,6 +22,7 @@ from papers.sgnas import claims, datasets
 from papers.sgnas.architectures import Macro, macro_for
 from papers.sgnas.convert import source_and_target
 from papers.sgnas.describe import counts
+from papers.sgnas.evaluate import subject
 from papers.sgnas.generate import load_generator
 from papers.sgnas.generator_training import target_pool
 from papers.sgnas.lookup import cost_range, macs_table, one_hot
@@ -149,12 +151,19 @@ def plan_train(settings: TrainSettings, options: Any) -> list[str]:
 def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
     """One pass over the test set."""
     c = settings
-    test, note = datasets.open_or_count(c.dataset, "test", options)
-    kernels, macro = datasets.network_of(c.arch, c.dataset, test, c.macro)
-    gmacs = counts(kernels, macro, c.classes or len(test.classes), c.se)["macs"] / 1e9
+    if c.checkpoint and Path(c.checkpoint).is_file():
+        s = subject(c, read_checkpoint(Path(c.checkpoint), c.weights), options)
+        kernels, macro, dataset, test, note = s.kernels, s.macro, s.dataset, s.test, ""
+    elif c.arch:
+        dataset, (test, note) = c.dataset, datasets.open_or_count(c.dataset, "test", options)
+        kernels, macro = datasets.network_of(c.arch, c.dataset, test, c.macro)
+    else:
+        raise UserError("name what is to be evaluated: --checkpoint FILE, or --arch for a plan without the file")
+    gmacs = counts(kernels, macro, len(test.classes), c.se)["macs"] / 1e9
     return [
         *([note] if note else []),
-        f"{c.arch} on {len(test):,} test images of {c.dataset}, {macro.input_size} pixels, batches of {c.batch_size}",
+        f"{c.arch or c.checkpoint} on {len(test):,} test images of {dataset}, {macro.input_size} pixels, batches of "
+        f"{c.batch_size}",
         _time(len(test) * gmacs * FORWARD, _memory(macro, c.batch_size, gmacs / 4)),
     ]
 

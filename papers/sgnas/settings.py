@@ -160,15 +160,19 @@ class TrainSettings:
 class EvaluateSettings:
     """Top-1 and top-5 error of weights on a test set."""
 
-    arch: str = "SGNAS-A"
+    arch: str = ""
+    """A published name or an architecture file; empty: what the file of weights says (those of a training here do)."""
     checkpoint: str = ""
     """weights.safetensors of a training run, or the authors' file."""
+    weights: Literal["auto", "ema", "raw"] = "auto"
+    """Of a file with averaged and raw weights: auto takes the averaged ones, as the authors do."""
     dataset: str = "imagenet"
+    """Where it is not given, the set that the file of weights says."""
     macro: Literal["auto", "imagenet", "cifar", "tiny"] = "auto"
-    classes: int = 0
-    """0: as many as the data set has."""
     se: bool = True
+    """Squeeze-excite; whether the weights have it, their file tells."""
     activation: Literal["relu", "hswish"] = "hswish"
+    """For a file of weights that does not say it."""
     batch_size: int = 256
     workers: int = 8
     fold_bn: bool = True

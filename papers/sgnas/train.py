@@ -168,7 +168,19 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             errors |= evaluate(network, tests.epoch(0), device, options.precision, loss=test_loss).as_dict()
             errors.pop("loss")
         if distributed.rank() == 0:
-            save_weights(Published(network), run.folder / "weights.safetensors")
+            about = {
+                "paper": "sgnas",
+                "stage": "train",
+                "space": "sgnas",
+                "architecture": {"kernels": kernels, "macro": macro.name},
+                "dataset": c.dataset,
+                "classes": classes,
+                "input_size": macro.input_size,
+                "se": c.se,
+                "activation": c.activation,
+                "weights": "ema" if ema else "raw",
+            }
+            save_weights(Published(network), run.folder / "weights.safetensors", about)
         found = counts(kernels, macro, classes, c.se)
         metrics = {
             **errors,
