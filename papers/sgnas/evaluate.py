@@ -63,8 +63,8 @@ def subject(c: EvaluateSettings, found: Checkpoint, options: Any) -> Subject:
     known = (*IMAGE_SETS, *PICTURE_SETS)
     if about and dataset != about["dataset"] and dataset in known:
         raise UserError(
-            f"{found.source} was trained on {about['dataset']}, not on {dataset}; leave --dataset out, or give a folder "
-            f"with the same classes"
+            f"{found.source} was trained on {about['dataset']}, not on {dataset}; leave --dataset out, or give a "
+            f"folder with the same classes"
         )
     test = datasets.open_set(dataset, "test", options)
     if c.arch:
@@ -83,7 +83,7 @@ def subject(c: EvaluateSettings, found: Checkpoint, options: Any) -> Subject:
     if CLASSIFIER in found.tensors and len(found.tensors[CLASSIFIER]) != classes:
         raise UserError(
             f"{found.source} does not fit {dataset}: its weights are for {len(found.tensors[CLASSIFIER])} classes, the "
-            f"set has {classes}; give the set they were trained on (the authors': --profile paper, or --dataset imagenet)"
+            f"set has {classes}; give their own (the authors': --profile paper, or --dataset imagenet)"
         )
     return Subject(kernels, macro, classes, se, activation, dataset, test)
 
