@@ -1,4 +1,4 @@
-"""Published architectures as data (section 8): pairs (operation, input), concat 2..5;
+"""Published architectures as data: pairs (operation, input), concat 2..5;
 the recurrent cell concat 1..8.
 """
 
@@ -72,6 +72,26 @@ CNN = {
         _cell("dil5 1 avg 0  avg 0 skip 2  max 0 max 3  max 0 dil3 4"),
     ),
 }
+
+# cells whose supernet accuracy the 2019 notebook printed after every epoch
+MONITORED = (
+    Encoded(
+        _cell("none 0 dil5 1  none 0 dil3 1  none 0 dil5 3  skip 1 sep5 4"),
+        _cell("sep5 0 dil5 1  dil3 0 sep3 1  skip 0 dil5 1  avg 4 sep3 2"),
+    ),
+    Encoded(
+        _cell("dil3 0 dil3 1  skip 1 max 0  sep3 1 dil3 3  avg 4 dil5 0"),
+        _cell("avg 1 sep5 0  dil5 2 max 0  dil5 1 max 3  sep5 3 max 0"),
+    ),
+    Encoded(
+        _cell("avg 0 dil3 1  none 1 skip 2  avg 1 none 3  none 0 avg 3"),
+        _cell("dil3 1 dil3 0  skip 0 none 1  sep3 2 none 0  max 4 sep5 3"),
+    ),
+    Encoded(
+        _cell("dil5 0 dil3 1  sep3 1 sep5 0  avg 1 skip 2  sep5 2 dil5 0"),
+        _cell("none 1 dil3 0  sep5 0 skip 2  dil3 3 sep5 1  dil3 3 skip 4"),
+    ),
+)
 
 RECURRENT = {
     "Random_NSAS": Recurrent(

@@ -26,7 +26,7 @@ from scipy.stats import kendalltau
 from torch import nn
 
 from common import seeds
-from common.data.nasbench201 import Table, looked_up
+from common.data.nasbench201 import DATASETS, Table
 from common.device import pick_device
 from common.errors import UserError
 from common.records import write_text
@@ -70,7 +70,6 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         optimizer, touched = make_sgd(model.parameters(), settings), Touched(model)
         archive = Archive(settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot)
         probe = next(iter(valid.epoch(0)))
-        probe = (probe[0][: settings.probe_images], probe[1][: settings.probe_images])
         trained: list[Code] = []  # the last architectures that were sampled
         watched: list[tuple[Code, float]] = []
         drops: list[tuple[int, float]] = []
@@ -142,7 +141,7 @@ def open_batches(settings: ExperimentSettings, options: RunOptions, device: torc
     """(training batches, batches that rank, pins, origin of the halves)."""
     fill = SearchNb201RandomSettings(
         dataset=settings.dataset, train_images=settings.train_images, select_images=settings.rank_images,
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size, select_batch_size=settings.probe_images,
     )  # fmt: skip
     return open_halves(fill, options, device, "test")
 
@@ -210,8 +209,10 @@ def ranking(
             right += int((code_logits(model, x, code).argmax(1) == y).sum())
             count += len(y)
         scores.append(100.0 * right / count)
+    if train.images.name not in DATASETS:
+        return codes, scores, None  # the tables have no accuracies of networks trained on this set
     try:
         table = Table.open(options)
     except UserError:
         return codes, scores, None
-    return codes, scores, [table.lookup(code, looked_up(train.images.name), "test") for code in codes]
+    return codes, scores, [table.lookup(code, train.images.name, "test") for code in codes]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from common.architecture import save_architecture
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.nasbench201 import Table, halves, looked_up, release_1_0, to_string
+from common.data.nasbench201 import DATASETS, Table, release_1_0, to_string
+from common.data.parts import benchmark_halves, take
 from common.data.sources import open_images
 from common.errors import UserError
 from common.optim import zero_fill_grads
@@ -123,19 +124,16 @@ def open_halves(settings, options: RunOptions, device: torch.device, valid_trans
     """Two halves of the training set (the benchmark's split on CIFAR-10), flip then crop, this space's constants."""
     images = open_images(settings.dataset, "train", options)
     check_pixels(settings.dataset, images.size)
-    if settings.train_images:
-        images = images.subset(range(min(settings.train_images, len(images))))
-    first, second, origin = halves(settings.dataset, len(images), options.seed)
-    limit = getattr(settings, "select_images", 0)
-    if limit:
-        second = second[:limit]
+    images = take(images, settings.train_images, "--train-images")
+    first, second, origin = benchmark_halves(images, options.seed)
+    second = take(second, getattr(settings, "select_images", 0), "--select-images")
     digits = images.name == "digits"
     augmentation = Augmentation(NB201_MEAN, NB201_STD, pad=2 if digits else 4, flip=not digits, order="flip_crop")
-    train = Batches(images.subset(first), settings.batch_size, augmentation, options.seed, device=device)
+    train = Batches(first, settings.batch_size, augmentation, options.seed, device=device)
     gdas = valid_transform == "train"
     size = settings.batch_size if gdas else min(settings.select_batch_size, len(second))
     valid = Batches(
-        images.subset(second),
+        second,
         size,
         augmentation,
         options.seed,
@@ -148,19 +146,24 @@ def open_halves(settings, options: RunOptions, device: torch.device, valid_trans
 
 
 def finish(run, code: Code, metrics: dict, options: RunOptions, note: str, name: str) -> dict:
-    """Write the cell and, where the tables are at hand, its accuracies after 200 epochs on the data set ``name``."""
-    text, dataset = to_string(code), looked_up(name)
-    try:
-        table = Table.open(options)
-        metrics["test_accuracy_percent"] = table.lookup(code, dataset, "test")
-        metrics["rank_among_15625"] = table.rank(code, dataset, "test")
-        note += f"; looked up on {dataset}"
-    except UserError:
-        note += "; NAS-Bench-201 tables absent, no accuracy looked up"
-    if dataset == "cifar10":  # the published results are looked up in release 1.0, the tables hold 1.1
-        with contextlib.suppress(UserError):
-            metrics["test_accuracy_v1_0_percent"] = release_1_0(options)["".join(map(str, code))]
-    save_architecture(run.folder / "architecture.json", "nasbench201", text, run.origin)
+    """Write the cell and, for a set of the tables where they are at hand, its accuracy there after 200 epochs.
+
+    A cell found on another set is looked up nowhere: CIFAR-10's value would not be this run's result.
+    """
+    text = to_string(code)
+    if name in DATASETS:
+        try:
+            table = Table.open(options)
+            metrics["test_accuracy_percent"] = table.lookup(code, name, "test")
+            metrics["rank_among_15625"] = table.rank(code, name, "test")
+        except UserError:
+            note += "; NAS-Bench-201 tables absent, no accuracy looked up"
+        if name == "cifar10":  # the published results are looked up in release 1.0, the tables hold 1.1
+            with contextlib.suppress(UserError):
+                metrics["test_accuracy_v1_0_percent"] = release_1_0(options)["".join(map(str, code))]
+    else:
+        note += f"; NAS-Bench-201 has no accuracies on {name}"
+    save_architecture(run.folder / "architecture.json", "nasbench201", text, {**run.origin, "dataset": name})
     if not connected(code):
         note += "; no path leads from the cell's input to its output"
     return run.finish({"metrics": metrics, "architecture": text, "note": note})

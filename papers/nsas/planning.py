@@ -17,14 +17,14 @@ from common.counting import macs
 from common.data.text import Corpus, batchify
 from common.spaces.cost import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
 from common.spaces.sizes import is_imagenet
-from papers.nsas import search_nb201_gdas, search_nb201_random
+from papers.nsas import search_gdas, search_nb201_gdas, search_nb201_random, search_random
 from papers.nsas.evaluate import open_test, training_settings
 from papers.nsas.experiments import open_batches
 from papers.nsas.nb201 import open_halves
 from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
 from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent_training import epoch_chunks
-from papers.nsas.search_random import halves, sampler
+from papers.nsas.search_random import halves
 from papers.nsas.settings import (
     EvaluateRecurrentSettings,
     EvaluateSettings,
@@ -58,9 +58,8 @@ EXACT_EPOCHS = 100  # the random chunks of so many epochs are counted, those of 
 
 def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str]:
     """RandomNAS-NSAS in the DARTS space."""
-    check_ranges(settings)
+    search_random.check(settings, options)
     c = settings
-    sampler(c)
     train, valid, _ = halves(c, options, CPU)
     dense, path = _darts(c, train)
     steps, images, held = c.epochs * len(train), c.epochs * len(train.images), len(valid.images)
@@ -70,6 +69,7 @@ def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str
     scored = c.select_rounds * c.select_candidates
     seconds = images * (step + c.constraints * (step if c.constraint_gradient else forward))
     seconds += scored * forward * (held + c.recalibrate_batches * c.batch_size)
+    seconds += 4 * c.epochs * held * forward if c.monitor else 0.0
     size = dense if c.table == "softmax" else path
     memory = size * max(c.batch_size * MEMORY, valid.batch_size * FORWARD_MEMORY)
     return [
@@ -77,14 +77,15 @@ def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str
         f"training: {c.epochs} x {len(train)} = {steps:,} steps of {c.batch_size} images, up to {c.constraints} "
         f"constraints {'with' if c.constraint_gradient else 'without'} gradient, {c.table} table",
         f"selection: {c.select_rounds} x {c.select_candidates} = {scored:,} cells, {held:,} images each"
-        + (f", {c.recalibrate_batches} batches to renew statistics" if c.recalibrate_batches else ""),
+        + (f", {c.recalibrate_batches} batches to renew statistics" if c.recalibrate_batches else "")
+        + (", and four cells after every epoch" if c.monitor else ""),
         estimate(seconds, memory),
     ]
 
 
 def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
     """GDAS-NSAS in the DARTS space."""
-    check_ranges(settings)
+    search_gdas.check(settings, options)
     c = settings
     train, valid, _ = halves(c, options, CPU)
     dense, path = _darts(c, train)
@@ -98,7 +99,8 @@ def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
         f"training: {c.epochs} x {len(train)} = {c.epochs * len(train):,} steps of {c.batch_size} images, each "
         f"{'an unrolled' if released else 'a plain'} table step ({passes} passes of the mixture) and a weight step "
         f"with up to {constraints} constraints",
-        estimate(c.epochs * len(train.images) * seconds, c.batch_size * dense * MEMORY),
+        f"after every epoch the cell of the tables is scored on {len(valid.images):,} images",
+        estimate(c.epochs * (len(train.images) * seconds + len(valid.images) * forward), c.batch_size * dense * MEMORY),
     ]
 
 

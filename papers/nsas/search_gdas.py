@@ -1,4 +1,4 @@
-"""GDAS with NSAS in the DARTS space (section 4.2): tables alpha, relaxed one-hot samples, discretised to one cell a
+"""GDAS with NSAS in the DARTS space: tables alpha, relaxed one-hot samples, discretised to one cell a
 step.
 
 2019 semantics (default): unrolled architecture step, loss 0.5 CE + 0.5 * similarity-weighted constant, tables restored.
@@ -19,6 +19,7 @@ from common import seeds
 from common.architecture import save_architecture
 from common.device import pick_device
 from common.optim import zero_fill_grads
+from common.ranges import refuse_idle
 from common.runs import check_finite, open_run
 from papers.nsas import architect, paths
 from papers.nsas.networks import build_supernet, names_of, table_logits
@@ -26,9 +27,9 @@ from papers.nsas.novelty import Archive, similarity_weights, weighted_recursion
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
 from papers.nsas.relaxation import FLOOR, darts_temperature, relaxed_one_hot
-from papers.nsas.sampling import EDGES, OPERATIONS, decode_depth, decode_top2, sample_depth_published, sample_distinct
+from papers.nsas.sampling import EDGES, OPERATIONS, decode_depth, decode_top2, sample_distinct
 from papers.nsas.schedules import cosine, shifted
-from papers.nsas.search_random import halves, logits_function, paper_loss
+from papers.nsas.search_random import accuracy, halves, logits_function, paper_loss
 from papers.nsas.settings import SearchGdasSettings
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
     """Alternate table and weight steps; the result is the cell decoded from the tables."""
     one_process("this search")
-    check_ranges(settings)
+    check(settings, options)
     device = pick_device(options)
-    depth = settings.constraint == "nsas-c"
-    decode, draw = (decode_depth, sample_depth_published) if depth else (decode_top2, sample_distinct)
+    decode = decode_depth if settings.constraint == "nsas-c" else decode_top2
+    draw = sample_distinct  # of the archive, also where the decoder fixes the inputs
     train, valid, pins = halves(settings, options, device)
     with open_run(options, settings, {"data": pins}) as run:
         if run.result is not None:
@@ -63,7 +64,7 @@ def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
         step_loss = loss_function(settings)
         table_gradient = unrolled_gradient if settings.semantics == "2019" else plain_gradient
         after_step = keep_tables if settings.semantics == "2019" else overwrite_tables
-        epoch, position, total = 0, 0, 0.0
+        epoch, position, total, right, held_accuracy = 0, 0, 0.0, 0, 0.0
         if state := run.load():
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
@@ -75,7 +76,8 @@ def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
                 tables = [t.requires_grad_() for t in state["tables"]]
             for archive, stored in zip(archives, state["archives"]):
                 archive.restore(stored)
-            epoch, position, total = state["epoch"], state["position"], state["total"]
+            epoch, position, total, right = state["epoch"], state["position"], state["total"], state["right"]
+            held_accuracy = state["held_accuracy"]
 
         def snapshot(epoch: int, position: int) -> dict:
             return {
@@ -83,6 +85,7 @@ def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
                 "arch_optimizer": arch_optimizer.state_dict(), "initial": [t.detach() for t in initial],
                 "tables": None if tables[0] is initial[0] else [t.detach() for t in tables],
                 "archives": [a.state() for a in archives], "epoch": epoch, "position": position, "total": total,
+                "right": right, "held_accuracy": held_accuracy,
             }  # fmt: skip
 
         while epoch < settings.epochs:
@@ -92,9 +95,8 @@ def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
             )
             optimizer.param_groups[0]["lr"] = lr
             for step, (x, y) in enumerate(train.epoch(epoch, position), start=position):
-                # 1. architecture step on a random selection batch
-                turn, place = divmod(epoch * len(train) + step, len(valid))
-                held_out = next(iter(valid.epoch(turn, place)))
+                # 1. architecture step on a random selection batch: the first of a newly shuffled epoch, every time
+                held_out = next(iter(valid.epoch(epoch * len(train) + step)))
                 gradients = table_gradient(model, tables, (x, y), held_out, lr, optimizer, settings)
                 for t, g in zip(initial, gradients):
                     t.grad = g if tables[0] is initial[0] else torch.zeros_like(t)
@@ -109,29 +111,49 @@ def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
                     for t in tables
                 ]  # fmt: skip
                 current = tuple(decode(sample.numpy()) for sample in samples)
-                # 5. weights; 6. archive
+                # 5. archive, before the loss that uses it; 6. weights
+                rng = seeds.numpy_rng(options.seed, "archive", epoch, step)
+                for archive, cell in zip(archives, current):
+                    archive.update(cell, lambda: draw(rng))  # noqa: B023
                 constraints = list(zip(*(a.members for a in archives)))
                 optimizer.zero_grad()
-                loss = step_loss(model, x, y, current, constraints)
+                loss, logits = step_loss(model, x, y, current, constraints)
                 check_finite(loss, step=step, architecture=current)
                 zero_fill_grads(model.parameters())
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
-                rng = seeds.numpy_rng(options.seed, "archive", epoch, step)
-                for archive, cell in zip(archives, current):
-                    archive.update(cell, lambda: draw(rng))  # noqa: B023
                 tables = after_step(tables, samples)
                 total += float(loss)
+                right += int((logits.argmax(1) == y).sum())
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             epoch, position = epoch + 1, 0
             cell = tuple(decode(t.detach().cpu().numpy()) for t in tables)
-            run.log(epoch=epoch, lr=lr, loss=total / len(train), cell=str(cell))
-            total = 0.0
+            held_accuracy = accuracy(model, cell, valid, settings.table, -epoch)  # as both originals do, same half
+            run.log(
+                epoch=epoch, lr=lr, loss=total / len(train), train_top1_percent=100.0 * right / len(train.images),
+                valid_top1_percent=held_accuracy, cell=str(cell),
+            )  # fmt: skip
+            total, right = 0.0, 0
             run.save(snapshot(epoch, 0))
         names = names_of(tuple(decode(t.detach().cpu().numpy()) for t in tables))
         save_architecture(run.folder / "architecture.json", "darts", names, run.origin)
-        return run.finish({"metrics": {}, "architecture": names, "tables": [t.detach().tolist() for t in tables]})
+        metrics = {"supernet_accuracy_percent": held_accuracy}
+        return run.finish({"metrics": metrics, "architecture": names, "tables": [t.detach().tolist() for t in tables]})
+
+
+def check(settings: SearchGdasSettings, options: RunOptions) -> None:
+    """Raises UserError for settings out of range or without effect."""
+    check_ranges(settings)
+    idle = {}
+    archive = ("recent", "neighbours", "mix", "constraint_gradient")
+    if not settings.constraints:
+        idle |= dict.fromkeys((*archive, "weighted"), "--constraints above 0")
+    if settings.constraint_gradient:
+        idle["weighted"] = "--no-constraint-gradient"
+    if settings.semantics == "head":
+        idle |= dict.fromkeys((*archive, "constraints", "weighted"), "--semantics 2019")
+    refuse_idle(settings, idle, options.given)
 
 
 def unrolled_gradient(model, tables, batch, held_out, lr, optimizer, settings: SearchGdasSettings) -> list[Tensor]:
@@ -160,8 +182,11 @@ def overwrite_tables(tables: list[Tensor], samples: list[Tensor]) -> list[Tensor
     return [s.to(t.device).requires_grad_() for s, t in zip(samples, tables)]
 
 
-def loss_function(settings: SearchGdasSettings) -> Callable[..., Tensor]:
-    """Head: CE of the current cell. 2019: 0.5 CE + 0.5 weighted constant; or the paper's loss."""
+def loss_function(settings: SearchGdasSettings) -> Callable[..., tuple[Tensor, Tensor]]:
+    """(model, x, y, current, constraints) -> (detached loss, current cell's logits).
+
+    Head: CE of the current cell. 2019: 0.5 CE + 0.5 weighted constant; or the paper's loss.
+    """
     logits = logits_function(settings.table, statistics=True)
     if settings.semantics == "head":
         alone = paper_loss(0.0, logits)
@@ -170,11 +195,12 @@ def loss_function(settings: SearchGdasSettings) -> Callable[..., Tensor]:
         return paper_loss(settings.mix, logits)
     dense = table_logits if settings.table == "softmax" else None
 
-    def loss(model, x, y, current, constraints) -> Tensor:
-        value = nn.functional.cross_entropy(logits(model, x, current), y)
+    def loss(model, x, y, current, constraints) -> tuple[Tensor, Tensor]:
+        output = logits(model, x, current)
+        value = nn.functional.cross_entropy(output, y)
         if not constraints:
             value.backward()
-            return value.detach()
+            return value.detach(), output.detach()
         others = paths.constraint_losses(model, x, y, constraints, dense)
         if settings.weighted:
             penalty = weighted_recursion(similarity_weights(current, constraints), others)
@@ -182,6 +208,6 @@ def loss_function(settings: SearchGdasSettings) -> Callable[..., Tensor]:
             penalty = fmean(others)
         total = (1 - settings.mix) * value + settings.mix * penalty
         total.backward()
-        return total.detach()
+        return total.detach(), output.detach()
 
     return loss

@@ -1,4 +1,4 @@
-"""RandomNAS with the NSAS loss in the DARTS space (sections 3 and 4.1).
+"""RandomNAS with the NSAS loss in the DARTS space.
 
     for each batch: sample a_t; update the archive with it; then
     L(w) = (1 - eps) CE(w; a_t) + (eps / M) sum_i CE(w; a_i)        a_i: the archive, same mini-batch
@@ -22,13 +22,16 @@ from common import seeds
 from common.architecture import save_architecture
 from common.data.augment import Augmentation
 from common.data.batches import Batches
+from common.data.parts import split, take
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
 from common.optim import zero_fill_grads
+from common.ranges import refuse_idle
 from common.runs import check_finite, open_run
 from common.spaces.sizes import check_pixels
 from papers.nsas import paths
+from papers.nsas.architectures import MONITORED
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, renew_statistics, table_logits
 from papers.nsas.novelty import Archive
 from papers.nsas.processes import one_process
@@ -47,9 +50,8 @@ Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]
 def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
     """Train the supernet, select; returns the result with the best cell and the winners of all rounds."""
     one_process("this search")
-    check_ranges(settings)
+    draw = check(settings, options)
     device = pick_device(options)
-    draw = sampler(settings)
     train, valid, pins = halves(settings, options, device)
     with open_run(options, settings, {"data": pins}) as run:
         if run.result is not None:
@@ -66,18 +68,18 @@ def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
         for archive in archives:
             archive.recent.append(draw(first))  # one random cell that is never trained
         step_loss = loss_function(settings)
-        epoch, position, total = 0, 0, 0.0
+        epoch, position, total, right = 0, 0, 0.0, 0
         if state := run.load():
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             for archive, stored in zip(archives, state["archives"]):
                 archive.restore(stored)
-            epoch, position, total = state["epoch"], state["position"], state["total"]
+            epoch, position, total, right = state["epoch"], state["position"], state["total"], state["right"]
 
         def snapshot(epoch: int, position: int) -> dict:
             return {
                 "model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "position": position,
-                "archives": [a.state() for a in archives], "total": total,
+                "archives": [a.state() for a in archives], "total": total, "right": right,
             }  # fmt: skip
 
         while epoch < settings.epochs:
@@ -93,17 +95,24 @@ def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
                     archive.update(cell, lambda: draw(rng))  # noqa: B023
                 constraints = list(zip(*(a.members for a in archives)))
                 optimizer.zero_grad()
-                loss = step_loss(model, x, y, current, constraints)
+                loss, logits = step_loss(model, x, y, current, constraints)
                 check_finite(loss, step=step, architecture=current)
                 zero_fill_grads(model.parameters())
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
                 optimizer.step()
                 total += float(loss)
+                right += int((logits.argmax(1) == y).sum())
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             epoch, position = epoch + 1, 0
-            run.log(epoch=epoch, lr=lr, loss=total / len(train), constraints=len(archives[0].members))
-            total = 0.0
+            row = {"epoch": epoch, "lr": lr, "loss": total / len(train)}
+            row["train_top1_percent"] = 100.0 * right / len(train.images)
+            if settings.monitor:  # fixed cells; each pass draws its own crops and flips, as everywhere
+                for number, architecture in enumerate(MONITORED):
+                    found = accuracy(model, architecture, valid, settings.table, -1 - epoch * len(MONITORED) - number)
+                    row[f"monitored_{number + 1}_percent"] = found
+            run.log(**row, constraints=len(archives[0].members))
+            total, right = 0.0, 0
             run.save(snapshot(epoch, 0))
         winners = select(model, draw, valid, train, settings, options.seed)
         best = max(winners, key=lambda w: w[1])
@@ -118,6 +127,18 @@ def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
         )
 
 
+def check(settings: SearchRandomSettings, options: RunOptions) -> Callable:
+    """The sampler. Raises UserError for settings out of range or without effect."""
+    check_ranges(settings)
+    idle = {}
+    if settings.table == "softmax":
+        idle["unsampled_statistics"] = "--table raw"
+    if not settings.constraints:
+        idle |= dict.fromkeys(("constraint_gradient", "recent", "neighbours", "mix"), "--constraints above 0")
+    refuse_idle(settings, idle, options.given)
+    return sampler(settings)
+
+
 def sampler(settings) -> Callable:
     """The sampler of (constraint, inputs)."""
     key = (settings.constraint, settings.inputs)
@@ -130,28 +151,22 @@ def sampler(settings) -> Callable:
 
 
 def halves(settings, options: RunOptions, device: torch.device) -> tuple[Batches, Batches, dict]:
-    """Weight part (crop, flip) and selection part of the training set, in file order;
-    the latter augmented as released.
+    """Weight part (crop, flip) and selection part of the training set (CIFAR in file order); the latter augmented as
+    released.
     """
     images = open_images(settings.dataset, "train", options)
     check_pixels(settings.dataset, images.size)
-    if settings.train_images:
-        images = images.subset(range(min(settings.train_images, len(images))))
-    cut = int(len(images) * settings.train_portion)
-    if not 0 < cut < len(images):
-        raise UserError(f"train_portion {settings.train_portion} leaves one half empty; use a share between 0 and 1")
-    rest = range(cut, len(images))
-    limit = getattr(settings, "select_images", 0)
-    if limit:
-        rest = rest[:limit]
+    images = take(images, settings.train_images, "--train-images")
+    first, rest = split(images, settings.train_portion, "--train-portion")
+    rest = take(rest, getattr(settings, "select_images", 0), "--select-images")
     digits = images.name == "digits"  # a mirrored digit is another sign
     augmentation = Augmentation(CIFAR_MEAN, CIFAR_STD, pad=2 if digits else 4, flip=not digits)
-    train = Batches(images.subset(range(cut)), settings.batch_size, augmentation, options.seed, device=device)
+    train = Batches(first, settings.batch_size, augmentation, options.seed, device=device)
     size = min(getattr(settings, "select_batch_size", settings.batch_size), len(rest))
     augment = getattr(settings, "select_augment", True)
     gdas = not hasattr(settings, "select_augment")
     valid = Batches(
-        images.subset(rest),
+        rest,
         size,
         augmentation,
         options.seed,
@@ -163,8 +178,8 @@ def halves(settings, options: RunOptions, device: torch.device) -> tuple[Batches
     return train, valid, images.pins
 
 
-def loss_function(settings: SearchRandomSettings) -> Callable[..., Tensor]:
-    """(model, x, y, current, constraints) -> detached loss, gradients left in ``.grad``."""
+def loss_function(settings: SearchRandomSettings) -> Callable[..., tuple[Tensor, Tensor]]:
+    """(model, x, y, current, constraints) -> (detached loss, current cell's logits), gradients left in ``.grad``."""
     logits = logits_function(settings.table, settings.unsampled_statistics)
     return (
         paper_loss(settings.mix, logits)
@@ -180,38 +195,40 @@ def logits_function(table: str, statistics: bool) -> Logits:
     return lambda model, x, architecture: paths.forward(model, x, architecture, statistics=statistics)
 
 
-def released_loss(mix: float, logits: Logits, table: str) -> Callable[..., Tensor]:
+def released_loss(mix: float, logits: Logits, table: str) -> Callable[..., tuple[Tensor, Tensor]]:
     """(1 - eps) CE(current) + eps * constant: the constraints are evaluated on the weights as they are, as numbers."""
     dense = table_logits if table == "softmax" else None
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor, current: Architecture, constraints: list[Architecture]) -> Tensor:
-        value = nn.functional.cross_entropy(logits(model, x, current), y)
+    def loss(model: nn.Module, x: Tensor, y: Tensor, current: Architecture, constraints: list[Architecture]):
+        output = logits(model, x, current)
+        value = nn.functional.cross_entropy(output, y)
         if not constraints:
             value.backward()
-            return value.detach()
+            return value.detach(), output.detach()
         others = paths.constraint_losses(model, x, y, constraints, dense)
         total = (1 - mix) * value + mix * fmean(others)
         total.backward()
-        return total.detach()
+        return total.detach(), output.detach()
 
     return loss
 
 
-def paper_loss(mix: float, logits: Logits) -> Callable[..., Tensor]:
+def paper_loss(mix: float, logits: Logits) -> Callable[..., tuple[Tensor, Tensor]]:
     """Gradient through every term on the live network; terms are differentiated one by one,
     so one graph lives at a time.
     """
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor, current: Architecture, constraints: list[Architecture]) -> Tensor:
+    def loss(model: nn.Module, x: Tensor, y: Tensor, current: Architecture, constraints: list[Architecture]):
         share = 1 - mix if constraints else 1.0
-        total = share * nn.functional.cross_entropy(logits(model, x, current), y)
+        output = logits(model, x, current)
+        total = share * nn.functional.cross_entropy(output, y)
         total.backward()
         total = total.detach()
         for architecture in constraints:
             term = mix / len(constraints) * nn.functional.cross_entropy(logits(model, x, architecture), y)
             term.backward()
             total = total + term.detach()
-        return total
+        return total, output.detach()
 
     return loss
 
@@ -231,14 +248,22 @@ def select(
             if settings.recalibrate_batches:
                 one = partial(logits, model, architecture=architecture)
                 renew_statistics(model, one, train, settings.recalibrate_batches)
-            model.eval()
-            right = count = 0
             # each evaluation draws its own crops and flips, as the released loader did
-            for x, y in valid.epoch(number * settings.select_candidates + candidate):
-                right += (logits(model, x, architecture).argmax(1) == y).sum()
-                count += len(y)
-            accuracy = 100.0 * float(right) / count
-            if best is None or accuracy > best[1]:
-                best = (architecture, accuracy)
+            found = accuracy(
+                model, architecture, valid, settings.table, number * settings.select_candidates + candidate
+            )
+            if best is None or found > best[1]:
+                best = (architecture, found)
         winners.append(best)
     return winners
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, architecture: Architecture, valid: Batches, table: str, number: int) -> float:
+    """Percent on the whole selection half in eval mode, running values as they are; ``number`` names its crops."""
+    logits = logits_function(table, statistics=False)
+    model.eval()
+    right = 0
+    for x, y in valid.epoch(number):
+        right += int((logits(model, x, architecture).argmax(1) == y).sum())
+    return 100.0 * right / len(valid.images)

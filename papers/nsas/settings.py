@@ -1,4 +1,4 @@
-"""Settings of every stage; defaults are the published run's values (sections 4 to 7 of the README's table).
+"""Settings of every stage; defaults are the published run's values.
 
 No torch here, so that ``--help`` is instant.
 """
@@ -43,6 +43,7 @@ class SearchRandomSettings:
     select_batch_size: int = 100
     select_augment: bool = True  # the released selection half gets crop and flip
     recalibrate_batches: int = 0  # batches that renew batch-norm statistics before a candidate is scored
+    monitor: bool = False  # after every epoch score the four cells that the 2019 notebook watched
 
 
 @dataclass(frozen=True)
