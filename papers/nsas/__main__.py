@@ -22,6 +22,7 @@ SEARCH = {
         {
             "paper": MEANT,
             "modern": {**MEANT, "select_augment": False, "recalibrate_batches": 20},
+            "2019": {"monitor": True},
             "head": {"table": "raw", "constraints": 8, "select_candidates": 10, "epochs": 2},
         },
         plan="papers.nsas.planning:plan_random",
@@ -59,7 +60,11 @@ SEARCH = {
         "papers.nsas.search_recurrent:search",
         "search_ptb",
         "RandomNAS-NSAS for recurrent cells",
-        {"paper": {"path": "sampled"}, "modern": {"path": "sampled"}},
+        {
+            "paper": {"path": "sampled"},
+            "modern": {"path": "sampled"},
+            "head": {"table": "raw", "batch_size": 256},
+        },
         plan="papers.nsas.planning:plan_recurrent_search",
     ),
     ("ptb", "gdas"): Stage(

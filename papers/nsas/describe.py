@@ -4,68 +4,108 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from common.architecture import read_architecture
+from common.checkpoints import read_metadata
 from common.counting import macs, parameters
 from common.data.nasbench201 import to_operations, to_string
 from common.errors import UserError
 from common.spaces.nasbench201_graph import canonical, connected
-from papers.nsas.architectures import NB201, RECURRENT
+from papers.nsas.architectures import NB201, RECURRENT, Recurrent
 from papers.nsas.networks import (
     CLASSES,
     IMAGE_SIZE,
     build_derived,
     build_nb201,
+    cnn_of,
     load_cnn,
     size_of,
 )
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
+from papers.nsas.train_recurrent import load_cell, recurrent_of
 
 NB201_INPUT = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet16-120": (120, 16)}  # classes, pixels
 
 
+class Given(NamedTuple):
+    """What a file records beside its architecture; 0 and "" where it says nothing."""
+
+    dataset: str = ""
+    classes: int = 0
+    pixels: int = 0
+    channels: int = 0
+    layers: int = 0
+
+
+def recorded(name: str) -> tuple[dict, Given]:
+    """(space and architecture, record) of an architecture file, or of our own weights."""
+    if name.endswith(".json"):
+        file = read_architecture(Path(name))
+        origin = file.get("origin") or {}
+        record = Given(str(origin.get("dataset", "")), int(origin.get("classes", 0)), int(origin.get("pixels", 0)))
+        return file, record
+    if name.endswith(".safetensors"):
+        said = read_metadata(name)
+        if "architecture" not in said:
+            raise UserError(f"{name} does not say its architecture; describe the architecture's name or file instead")
+        numbers = (int(said.get(key, 0)) for key in ("classes", "pixels", "width", "depth"))
+        return dict(said), Given(str(said.get("dataset", "")), *numbers)
+    return {"space": ""}, Given()
+
+
 def describe(name: str, dataset: str | None = None, channels: int = 0, layers: int = 0) -> dict:
-    """Counts of ``name`` (published name, or architecture file of any of the three spaces) for ``dataset`` (default
-    cifar10; "ptb" for recurrent).
+    """Counts of ``name``: a published name, an architecture file of any of the three spaces, or own weights.
+
+    dataset: default the file's own, else cifar10 ("ptb" for recurrent).
     """
-    file = read_architecture(Path(name)) if name.endswith(".json") else {"space": ""}
+    file, record = recorded(name)
     if name.startswith("PTB_") or dataset == "ptb" or file["space"] == "darts-rnn":
+        if file["space"]:
+            found = recurrent_of(file["architecture"], name)
+            return describe_recurrent(name, record.classes or 10_000, record.channels or 850, found, record.dataset)
         return describe_recurrent(name.removeprefix("PTB_"))
     if file["space"] == "nasbench201":
-        return describe_nb201("".join(map(str, to_operations(file["architecture"]))), dataset or "cifar10")
+        own = record.dataset if record.dataset in NB201_INPUT else "cifar10"
+        return describe_nb201("".join(map(str, to_operations(file["architecture"]))), dataset or own)
     if name in NB201 or (len(name) == 6 and name.isdigit()):
         return describe_nb201(NB201.get(name, name), dataset or "cifar10")
-    dataset = dataset or "cifar10"
-    if dataset not in CLASSES:
-        raise UserError(f"no counts for data set {dataset!r}; use one of {', '.join(CLASSES)} or ptb")
-    architecture = load_cnn(name)
-    width, depth = size_of(dataset, name, channels, layers)
+    used = dataset or record.dataset or "cifar10"
+    own = not dataset or dataset == record.dataset  # the record's classes and pixels hold for its own set only
+    classes = (record.classes if own else 0) or CLASSES.get(used, 0)
+    size = (record.pixels if own else 0) or IMAGE_SIZE.get(used, 0)
+    if not classes or not size:
+        raise UserError(f"no counts for data set {used!r}; use one of {', '.join(CLASSES)} or ptb")
+    architecture = cnn_of(file["architecture"], name) if file["space"] == "darts" else load_cnn(name)
+    form = "imagenet" if size >= 128 else "cifar"
+    width, depth = size_of("imagenet" if form == "imagenet" else used, name, channels, layers)
+    width, depth = channels or record.channels or width, layers or record.layers or depth
     with torch.device("meta"):  # only shapes are counted
-        model = build_derived(architecture, dataset, CLASSES[dataset], width, depth, auxiliary=True)
-    size = IMAGE_SIZE[dataset]
+        model = build_derived(architecture, form, classes, width, depth, auxiliary=32 <= size <= 40 or size == 224)
     with_auxiliary = sum(p.numel() for p in model.parameters())
     multiply_adds = macs(model, (3, size, size))
     return {
-        "name": name, "dataset": dataset, "channels": width, "layers": depth,
+        "name": name, "dataset": used, "classes": classes, "channels": width, "layers": depth,
         "parameters": parameters(model), "parameters_with_auxiliary": with_auxiliary,
         "macs": multiply_adds, "macs_published": multiply_adds,
         "architecture": architecture.as_names(),
     }  # fmt: skip
 
 
-def describe_recurrent(name: str, words: int = 10_000, width: int = 850) -> dict:
-    """The recurrent network on PTB."""
-    from papers.nsas.train_recurrent import load_cell
-
-    cell = RECURRENT.get(name) or load_cell(name)
+def describe_recurrent(
+    name: str, words: int = 10_000, width: int = 850, found: Recurrent | None = None, text: str = ""
+) -> dict:
+    """The recurrent network, on PTB unless a file says otherwise."""
+    cell = found or RECURRENT.get(name) or load_cell(name)
     with torch.device("meta"):
         model = LanguageModel(words, width, Cell(width, cell.recurrent, cell.concat), Dropouts())
     count = sum(p.numel() for p in model.parameters())
     per_word = 4 * width * width + 8 * 2 * width * width + words * width
     return {
-        "name": name, "dataset": "ptb", "units": width, "parameters": count, "parameters_with_auxiliary": count,
+        "name": name, "dataset": text or "ptb", "words": words, "units": width,
+        "parameters": count, "parameters_with_auxiliary": count,
         "macs": per_word, "macs_published": per_word,
         "architecture": {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)},
     }  # fmt: skip

@@ -15,7 +15,7 @@ below a folder into study.csv, contrasts.csv, costs.csv, figure.svg, figure.png 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from common import seeds
 from common.data.nasbench201 import DATASETS, Table
 from common.device import pick_device
 from common.errors import UserError
+from common.ranges import refuse_idle
 from common.records import write_text
 from common.runs import check_finite, open_run
 from papers.nsas import constraints201 as c201
@@ -51,10 +52,10 @@ WATCHED = 4  # architectures whose accuracy is followed from one probe to the ne
 
 def run(settings: ExperimentSettings, options: RunOptions) -> dict:
     """One cell of the study: one loss, one M, one seed; or the summary of those that are done."""
+    check(settings, options)
     if settings.summarise:
         return summary(settings, options)
     one_process("the experiment")
-    check_ranges(settings)
     if settings.loss == "both":
         return both(settings, options)
     device = pick_device(options)
@@ -135,6 +136,17 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         write_text(work.folder / "paragraph.txt", text)
         work.log("cost", process_seconds=spent + time.process_time() - started)
         return work.finish({"metrics": metrics, "note": note, "paragraph": text})
+
+
+def check(settings: ExperimentSettings, options: RunOptions) -> None:
+    """Raises UserError for settings out of range or without effect."""
+    if settings.summarise:
+        others = [f.name for f in fields(settings) if f.name != "summarise"]
+        refuse_idle(settings, dict.fromkeys(others, "a run, not --summarise,"), options.given)
+        return
+    check_ranges(settings)
+    if not settings.constraints:
+        refuse_idle(settings, dict.fromkeys(("recent", "neighbours", "mix"), "--constraints above 0"), options.given)
 
 
 def open_batches(settings: ExperimentSettings, options: RunOptions, device: torch.device):

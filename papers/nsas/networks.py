@@ -50,7 +50,11 @@ def load_cnn(name: str) -> Named:
         return Named(*CNN[name])
     if not name.endswith(".json"):
         raise UserError(f"unknown architecture {name!r}; use a file or one of {', '.join(CNN)}")
-    found = load_architecture(name, "darts")
+    return cnn_of(load_architecture(name, "darts"), name)
+
+
+def cnn_of(found, name: str) -> Named:
+    """The architecture of a file's record; ``name`` is the file's, for messages. UserError when malformed."""
     return Named(*(_cell(name, kind, found) for kind in ("normal", "reduce")))
 
 

@@ -7,6 +7,7 @@ memory); another machine, threads and load make a factor of two. GPU times were 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,15 @@ from common import seeds
 from common.counting import macs
 from common.data.text import Corpus, batchify
 from common.spaces.cost import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
-from common.spaces.sizes import is_imagenet
-from papers.nsas import search_gdas, search_nb201_gdas, search_nb201_random, search_random
-from papers.nsas.evaluate import open_test, training_settings
+from papers.nsas import (
+    experiments,
+    search_gdas,
+    search_nb201_gdas,
+    search_nb201_random,
+    search_random,
+    search_recurrent,
+)
+from papers.nsas.evaluate import check_classes, open_test
 from papers.nsas.experiments import open_batches
 from papers.nsas.nb201 import open_halves
 from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
@@ -38,8 +45,9 @@ from papers.nsas.settings import (
     TrainSettings,
 )
 from papers.nsas.study import collect
-from papers.nsas.train import check, open_data
+from papers.nsas.train import check, network_of, open_data
 from papers.nsas.train_recurrent import build, load_cell
+from papers.nsas.weights import read_cnn, read_recurrent
 
 if TYPE_CHECKING:
     from common.cli import RunOptions
@@ -134,9 +142,9 @@ def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, opti
 def plan_experiment(settings: ExperimentSettings, options: RunOptions) -> list[str]:
     """One run of the study, or the summary of those that are done."""
     c = settings
+    experiments.check(c, options)
     if c.summarise:
         return [f"joins {len(collect(Path(c.summarise)))} finished runs below {c.summarise}; seconds"]
-    check_ranges(settings)
     train, valid, _, note = open_batches(c, options, CPU)
     image, memory = _nb201(c.channels, c.cells, train)
     steps = c.epochs * len(train)
@@ -157,31 +165,41 @@ def plan_experiment(settings: ExperimentSettings, options: RunOptions) -> list[s
 
 def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
     """A derived CNN."""
-    check(settings)
+    form = check(settings, options)
     c = settings
-    batches, test, classes, _ = open_data(c, options, CPU)
-    imagenet = is_imagenet(c.dataset)
-    network = _network(load_cnn(c.arch), imagenet, classes, c.channels, c.layers)
-    return plan_training(c, network, 224 if imagenet else test.images.size, batches, test)
+    batches, test, classes, _ = open_data(c, form, options, CPU)
+    network = _network(load_cnn(c.arch), form == "imagenet", classes, c.channels, c.layers)
+    pixels = 224 if form == "imagenet" else test.images.size
+    return [f"{form} network, {classes} classes", *plan_training(c, network, pixels, batches, test)]
 
 
 def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
     """One pass over the test set."""
     check_ranges(settings, defaults=("channels", "layers"))
-    c, imagenet = settings, is_imagenet(settings.dataset)
-    architecture, trained = load_cnn(c.arch), training_settings(c.checkpoint)
-    held, _ = open_test(c, options, CPU)
-    channels, layers = size_of(
-        "imagenet" if imagenet else c.dataset, c.arch,
-        c.channels or trained.get("channels", 0), c.layers or trained.get("layers", 0),
-    )  # fmt: skip
-    network = _network(architecture, imagenet, len(held.classes), channels, layers)
-    return plan_testing(c.arch, network, channels, 224 if imagenet else held.size, len(held), c.batch_size)
+    if settings.checkpoint:
+        c, found, architecture, form, classes = read_cnn(settings, options)
+    else:  # of a published network
+        name = settings.arch or "Random_NSAS"
+        form = network_of(TrainSettings(dataset=settings.dataset), options)
+        channels, layers = size_of(
+            "imagenet" if form == "imagenet" else settings.dataset, name, settings.channels, settings.layers
+        )
+        c, architecture = replace(settings, arch=name, channels=channels, layers=layers), load_cnn(name)
+    imagenet = form == "imagenet"
+    held, _ = open_test(c, form, options, CPU)
+    if settings.checkpoint:
+        check_classes(found.source, classes, c.dataset, len(held.classes))
+    network = _network(architecture, imagenet, len(held.classes), c.channels, c.layers)
+    name = c.arch or "the file's architecture"
+    return [
+        f"{form} network, {c.dataset}",
+        *plan_testing(name, network, c.channels, 224 if imagenet else held.size, len(held), c.batch_size),
+    ]
 
 
 def plan_recurrent_search(settings: SearchRecurrentSettings, options: RunOptions) -> list[str]:
     """RandomNAS-NSAS for recurrent cells."""
-    check_ranges(settings)
+    search_recurrent.check(settings, options)
     c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     train, valid = batchify(corpus.train, c.batch_size), batchify(corpus.valid, c.eval_batch_size)
     rows, sampled = len(valid[: c.select_rows or None]), c.path == "sampled"
@@ -230,13 +248,14 @@ def plan_recurrent_train(settings: TrainRecurrentSettings, options: RunOptions) 
 def plan_recurrent_evaluate(settings: EvaluateRecurrentSettings, options: RunOptions) -> list[str]:
     """Validation and test text once."""
     check_ranges(settings, defaults=("width",))
-    c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
-    width = c.width or training_settings(c.checkpoint).get("width", 0) or 850
+    c = read_recurrent(settings, options).settings if settings.checkpoint else settings
+    corpus = Corpus.open(c.text, options, c.max_tokens, c.max_types)
+    width = c.width or 850
     words, calls = len(corpus.valid) + len(corpus.test), len(corpus.valid) // c.eval_batch_size + len(corpus.test)
     seconds = words * _word(corpus.types, width, 8) * FORWARD_WORD + calls * CALLS * FORWARD_CALLS
     return [
-        f"{c.arch}, {width} units: {len(corpus.valid):,} validation words in {c.eval_batch_size} columns, "
-        f"{len(corpus.test):,} test words in one",
+        f"{c.arch or 'recurrent network'}, {width} units: {len(corpus.valid):,} validation words in "
+        f"{c.eval_batch_size} columns, {len(corpus.test):,} test words in one",
         estimate(seconds, corpus.types * width * 1e-8),
     ]
 

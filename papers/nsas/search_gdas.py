@@ -29,7 +29,7 @@ from papers.nsas.ranges import check_ranges
 from papers.nsas.relaxation import FLOOR, darts_temperature, relaxed_one_hot
 from papers.nsas.sampling import EDGES, OPERATIONS, decode_depth, decode_top2, sample_distinct
 from papers.nsas.schedules import cosine, shifted
-from papers.nsas.search_random import accuracy, halves, logits_function, paper_loss
+from papers.nsas.search_random import accuracy, halves, logits_function, origin_of, paper_loss
 from papers.nsas.settings import SearchGdasSettings
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
             total, right = 0.0, 0
             run.save(snapshot(epoch, 0))
         names = names_of(tuple(decode(t.detach().cpu().numpy()) for t in tables))
-        save_architecture(run.folder / "architecture.json", "darts", names, run.origin)
+        save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(train.images)})
         metrics = {"supernet_accuracy_percent": held_accuracy}
         return run.finish({"metrics": metrics, "architecture": names, "tables": [t.detach().tolist() for t in tables]})
 

@@ -33,17 +33,16 @@ def check(settings: SearchNb201GdasSettings, options: RunOptions) -> c201.Maker:
     """The constraint maker. Raises UserError for settings out of range or without effect."""
     check_ranges(settings)
     c201.check_number(settings.constraint, settings.constraints)
-    idle, forms = {}, {}
+    idle = {}
     if settings.constraint != "nsas":
         idle["constraints"] = "--constraint nsas"
     if settings.constraint in ("r", "none") or (settings.constraint == "nsas" and settings.constraints < 3):
-        forms["shared_cells"] = "--constraint g, compensation, low, or nsas with three or more --constraints"
+        idle["shared_cells"] = "--constraint g, compensation, low, or nsas with three or more --constraints"
     if settings.constraint in ("compensation", "low", "none"):
         idle["penalty"] = "--constraint nsas, r or g"
     if settings.constraint == "none":
-        forms["constraint_gradient"] = "a --constraint"
+        idle["constraint_gradient"] = "a --constraint"
     refuse_idle(settings, idle, options.given)
-    refuse_idle(settings, forms, options.given or frozenset())  # a variant sets them for every constraint
     return c201.makers_of_gdas(settings.constraints, settings.shared_cells)[settings.constraint]
 
 

@@ -44,17 +44,16 @@ def check(settings: SearchNb201RandomSettings, options: RunOptions) -> c201.Make
     """The constraint maker. Raises UserError for settings out of range or without effect."""
     check_ranges(settings)
     c201.check_number(settings.constraint, settings.constraints)
-    idle, forms = {}, {}
+    idle = {}
     if settings.constraint != "nsas":
         idle["constraints"] = "--constraint nsas"
     if settings.constraint not in ("nsas", "g", "compensation"):
-        forms["structure_bug"] = "--constraint nsas, g or compensation"
+        idle["structure_bug"] = "--constraint nsas, g or compensation"
     if settings.constraint != "nsas" or settings.constraints < 3:
-        forms["argument_bug"] = "--constraint nsas and three or more --constraints"
+        idle["argument_bug"] = "--constraint nsas and three or more --constraints"
     if settings.constraint == "none":
-        forms["constraint_gradient"] = "a --constraint"
+        idle["constraint_gradient"] = "a --constraint"
     refuse_idle(settings, idle, options.given)
-    refuse_idle(settings, forms, options.given or frozenset())  # a variant sets them for every constraint
     makers = c201.makers_of_random(settings.constraints, settings.structure_bug, settings.argument_bug)
     return makers[settings.constraint]
 

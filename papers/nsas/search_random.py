@@ -23,7 +23,7 @@ from common.architecture import save_architecture
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.parts import split, take
-from common.data.sources import open_images
+from common.data.sources import Images, open_images
 from common.device import pick_device
 from common.errors import UserError
 from common.optim import zero_fill_grads
@@ -117,7 +117,7 @@ def search(settings: SearchRandomSettings, options: RunOptions) -> dict:
         winners = select(model, draw, valid, train, settings, options.seed)
         best = max(winners, key=lambda w: w[1])
         names = names_of(best[0])
-        save_architecture(run.folder / "architecture.json", "darts", names, run.origin)
+        save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(train.images)})
         metrics = {
             "supernet_accuracy_percent": best[1],
             "supernet_accuracy_mean_of_winners_percent": fmean(w[1] for w in winners),
@@ -176,6 +176,11 @@ def halves(settings, options: RunOptions, device: torch.device) -> tuple[Batches
         augment=augment,
     )
     return train, valid, images.pins
+
+
+def origin_of(images: Images) -> dict:
+    """What an architecture file says of the set that its cell was found on."""
+    return {"dataset": images.name, "classes": len(images.classes), "pixels": images.size}
 
 
 def loss_function(settings: SearchRandomSettings) -> Callable[..., tuple[Tensor, Tensor]]:

@@ -21,6 +21,7 @@ from common.architecture import save_architecture
 from common.data.text import Corpus, batchify
 from common.device import pick_device
 from common.errors import UserError
+from common.ranges import refuse_idle
 from common.runs import check_finite, open_run
 from papers.nsas.novelty import Archive, distance_by_slot
 from papers.nsas.processes import one_process
@@ -51,7 +52,7 @@ class Step:
 def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
     """Run the search; returns the result (``metrics``, ``architecture``)."""
     one_process("this search")
-    check_ranges(settings)
+    check(settings, options)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     device = pick_device(options)
     train = batchify(corpus.train, settings.batch_size).to(device)
@@ -137,6 +138,19 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
         note = "" if sampled else "released form: the trained mixture never changed; the cell is the last random sample"
         save_architecture(run.folder / "architecture.json", "darts-rnn", architecture, run.origin)
         return run.finish({"metrics": metrics, "architecture": architecture, "note": note})
+
+
+def check(settings: SearchRecurrentSettings, options: RunOptions) -> None:
+    """Raises UserError for settings out of range or without effect."""
+    check_ranges(settings)
+    idle = {}
+    if settings.path == "fixed":  # the archive only counts its members there
+        idle |= dict.fromkeys(("select_candidates", "recalibrate_chunks", "recent", "neighbours"), "--path sampled")
+    else:
+        idle["table"] = "--path fixed"
+    if not settings.constraints:
+        idle |= dict.fromkeys(("recent", "neighbours", "mix"), "--constraints above 0")
+    refuse_idle(settings, idle, options.given)
 
 
 def build(words: int, settings: SearchRecurrentSettings) -> LanguageModel:

@@ -174,10 +174,11 @@ class NotReleasedSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """A derived CNN; CIFAR values. The two ImageNet recipes are variants (steplr, linear)."""
+    """A derived CNN; CIFAR values. The two ImageNet recipes are variants (imagenet-step, imagenet-linear)."""
 
     arch: str = "Random_NSAS"
     dataset: str = "cifar10"
+    network: Literal["auto", "cifar", "imagenet"] = "auto"  # auto: imagenet for pictures of 128 pixels and more
     train_images: int = 0
     channels: int = 36
     layers: int = 20
@@ -187,7 +188,8 @@ class TrainSettings:
     cutout: int = 16
     label_smoothing: float = 0.0
     epochs: int = 600
-    batch_size: int = 96
+    batch_size: int = 96  # images of all processes together
+    parts: int = 0  # shares every batch is worked through in, a multiple of the processes; 0: one per process
     eval_batch_size: int = 250
     schedule: Literal["cosine", "step", "linear"] = "cosine"
     learning_rate: float = 0.025
@@ -231,10 +233,11 @@ class TrainRecurrentSettings:
 class EvaluateSettings:
     """A trained derived CNN on its test set."""
 
-    arch: str = "Random_NSAS"
+    arch: str = ""  # default: that of the file, if it says so
     checkpoint: str = ""
-    dataset: str = "cifar10"
-    channels: int = 0  # 0: the published number for the data set, or that of the training run
+    weights: Literal["auto", "ema", "raw"] = "auto"  # which of a container's weights
+    dataset: str = "cifar10"  # unless given: the file's own, or that of released files with so many classes
+    channels: int = 0  # 0: as in the file
     layers: int = 0
     batch_size: int = 250
     workers: int = 4
@@ -244,9 +247,10 @@ class EvaluateSettings:
 class EvaluateRecurrentSettings:
     """A trained recurrent network: validation (batch 10) and test (batch 1) perplexity."""
 
-    arch: str = "Random_NSAS"
+    arch: str = ""  # default: that of the file, if it says so
     checkpoint: str = ""
-    text: str = "ptb"
+    weights: Literal["auto", "ema", "raw"] = "auto"
+    text: str = "ptb"  # unless given: the file's own, or ptb for a file with its 10,000 words
     max_tokens: int = 0
     max_types: int = 0
     width: int = 0
@@ -277,7 +281,7 @@ class ExperimentSettings:
 
     dataset: str = "cifar10"
     train_images: int = 10_000
-    loss: Literal["authors", "paper", "both"] = "paper"  # constraint losses without or with gradient; both in turn
+    loss: Literal["authors", "paper", "both"] = "authors"  # constraint losses without or with gradient; both in turn
     constraints: int = 2  # M; 0 = RandomNAS
     mix: float = 0.5
     recent: int = 50

@@ -1,4 +1,4 @@
-"""Training a derived CNN from scratch: CIFAR recipe and the two ImageNet recipes (section 7).
+"""Training a derived CNN from scratch: CIFAR recipe and the two ImageNet recipes.
 
 Loss CE(main) + 0.4 CE(auxiliary), SGD, clip 5, drop-path p e / E; the last epoch's weights are kept (ImageNet: the
 best).
@@ -18,12 +18,15 @@ from common.counting import parameters
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
+from common.data.parts import take
+from common.data.sizes import image_size
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
-from common.runs import open_run
-from common.spaces.sizes import check_depth, check_last_batch, check_pixels, is_imagenet
+from common.ranges import refuse_idle
+from common.runs import open_run, say
+from common.spaces.sizes import check_depth, check_pixels
 from common.training import auxiliary_loss, evaluate, read, train_steps
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
 from papers.nsas.ranges import check_ranges
@@ -33,22 +36,29 @@ from papers.nsas.settings import TrainSettings
 if TYPE_CHECKING:
     from common.cli import RunOptions
 
+IMAGENET_PIXELS = 128  # pictures from this side on take the ImageNet network
+
 
 def train(settings: TrainSettings, options: RunOptions) -> dict:
     """Train and test; returns metrics of the last and the best epoch."""
-    check(settings)
+    network = check(settings, options)
+    imagenet = network == "imagenet"
     device = pick_device(options)
     architecture = load_cnn(settings.arch)
-    batches, test, classes, pins = open_data(settings, options, device)
-    imagenet = is_imagenet(settings.dataset)
+    batches, test, classes, pins = open_data(settings, network, options, device)
     with open_run(options, settings, {"data": pins}) as run:
         if run.result is not None:
             return run.result
+        say(f"{network} network, {settings.channels} channels, {settings.layers} cells, {classes} classes")
         seeds.seed_everything(options.seed)
         model = build_derived(
-            architecture, "imagenet" if imagenet else "cifar10", classes, settings.channels, settings.layers,
-            settings.auxiliary,
+            architecture, network, classes, settings.channels, settings.layers, settings.auxiliary
         ).to(device)  # fmt: skip
+        record = {
+            "architecture": architecture.as_names(), "space": "darts", "dataset": settings.dataset, "classes": classes,
+            "width": settings.channels, "depth": settings.layers, "stage": "train", "paper": "nsas", "network": network,
+            "pixels": 224 if imagenet else test.images.size,
+        }  # fmt: skip
         optimizer = torch.optim.SGD(
             model.parameters(), settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
@@ -77,12 +87,12 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
             steps = train_steps(
                 model, seeded(batches, epoch, position, options.seed), optimizer, loss_of, clip_norm=settings.clip,
                 device=device, precision=options.precision, start_step=position, counter=counter,
+                seed=options.seed, epoch=epoch,
             )  # fmt: skip
             for done in steps:
                 if run.due():
                     run.save(snapshot(epoch, done))
             trained, counter = read(counter), TopK(device)
-            distributed.all_reduce_mean(b for b in model.buffers() if b.is_floating_point())
             epoch, position = epoch + 1, 0
             row = {"epoch": epoch, "lr": lr, "train_loss": trained.loss, "train_top1_error_percent": trained.top1_error}
             tested = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
@@ -91,70 +101,87 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
                 if best is None or last["top1_error_percent"] < best["top1_error_percent"]:
                     best = {**last, "epoch": epoch}
                     if imagenet and run.writes:  # both ImageNet scripts keep the best epoch
-                        save_weights(model, run.folder / "weights.safetensors")
+                        save_weights(model, run.folder / "weights.safetensors", metadata=record)
             run.log(**row, test_top1_error_percent=last["top1_error_percent"] if tested else None)
             run.save(snapshot(epoch, 0))
         if not last:
             last = test_errors(model, test, device, options.precision)
         if run.writes and (best is None or not imagenet):
-            save_weights(model, run.folder / "weights.safetensors")
+            save_weights(model, run.folder / "weights.safetensors", metadata=record)
         metrics = {
             **last, "best_top1_error_percent": best["top1_error_percent"] if best else last["top1_error_percent"],
             "best_epoch": best["epoch"] if best else epoch, "parameters": parameters(model),
         }  # fmt: skip
-        return run.finish({"metrics": metrics, "architecture": architecture.as_names()})
+        return run.finish({"metrics": metrics, "architecture": architecture.as_names(), "network": network})
 
 
-def check(settings: TrainSettings) -> None:
-    """Raises UserError for settings out of range and for a recipe that is not one of its data set's."""
+def check(settings: TrainSettings, options: RunOptions) -> str:
+    """The network. Raises UserError for settings out of range, without effect, or of another network's recipe."""
     check_ranges(settings)
     check_depth(settings.layers, settings.auxiliary)
     if settings.schedule == "linear" and settings.epochs <= 5:
         raise UserError(f"--schedule linear ends with five epochs of their own: --epochs {settings.epochs} is too few")
-    if is_imagenet(settings.dataset) and settings.schedule == "cosine":
+    network = network_of(settings, options)
+    if network == "imagenet" and settings.schedule == "cosine" and "schedule" not in (options.given or ()):
         raise UserError(
-            f"--dataset {settings.dataset}: the default is the CIFAR recipe; choose --variant imagenet-step or "
-            f"imagenet-linear"
+            f"--dataset {settings.dataset} takes the ImageNet network, and the default is the CIFAR recipe; choose "
+            f"--variant imagenet-step or imagenet-linear, or --network cifar"
         )
+    idle = {"cutout": "--network cifar"} if network == "imagenet" else {"workers": "--network imagenet"}
+    if settings.schedule != "cosine":
+        idle["learning_rate_min"] = "--schedule cosine"
+    if not settings.auxiliary:
+        idle["auxiliary_weight"] = "--auxiliary"
+    refuse_idle(settings, idle, options.given)
+    return network
 
 
-def seeded(batches, epoch: int, start: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of an epoch; before each the generator of drop-path is set, differently in every process."""
-    for step, batch in enumerate(batches.epoch(epoch, start), start=start):
-        number = step * distributed.world_size() + distributed.rank()
-        torch.manual_seed(seeds.integer(seed, "drop-path", epoch, number))
-        yield batch
+def network_of(settings: TrainSettings, options: RunOptions) -> str:
+    """``--network``, or by the size of the pictures: never by the name of a folder."""
+    if settings.network != "auto":
+        return settings.network
+    return "imagenet" if image_size(settings.dataset, options) >= IMAGENET_PIXELS else "cifar"
 
 
-def share() -> dict[str, int]:
-    """Which batches this process takes."""
-    return {"rank": distributed.rank(), "world": distributed.world_size()}
+def seeded(batches, epoch: int, start: int, seed: int) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+    """The shares of every batch of an epoch; before each batch the generator of drop-path is set, so that one process
+    needs no saved state for it (of several, each has its own: ``train_steps``).
+    """
+    for step, shares in enumerate(batches.shares(epoch, start), start=start):
+        torch.manual_seed(seeds.integer(seed, "drop-path", epoch, step))
+        yield shares
 
 
-def per_process(batch_size: int) -> int:
-    """Images of a process. Raises UserError when the batch does not divide."""
-    if batch_size % distributed.world_size():
-        raise UserError(f"batch size {batch_size} is not divisible by {distributed.world_size()} processes; change it")
-    return batch_size // distributed.world_size()
+def shared(settings: TrainSettings) -> dict[str, int]:
+    """Which shares of every batch this process takes."""
+    return {"rank": distributed.rank(), "world": distributed.world_size(), "parts": settings.parts}
 
 
-def open_data(settings: TrainSettings, options: RunOptions, device: torch.device):
+def check_shares(settings: TrainSettings, images: int) -> None:
+    """The CIFAR auxiliary classifier normalises single pixels, and one image has no variance. Raises UserError."""
+    parts = settings.parts or distributed.world_size()
+    for size in {min(images, settings.batch_size), images % settings.batch_size or settings.batch_size}:
+        if settings.auxiliary and (size // parts == 1 or (size < parts and size)):
+            raise UserError(
+                f"{images} images leave {'a last batch' if parts == 1 else 'a share'} of one, which the auxiliary "
+                f"classifier cannot normalise; change the batch size of {settings.batch_size}, or use --no-auxiliary"
+            )
+
+
+def open_data(settings: TrainSettings, network: str, options: RunOptions, device: torch.device):
     """(training batches, test batches, classes, pins)."""
-    if is_imagenet(settings.dataset):
+    if network == "imagenet":
         return open_imagenet(settings, options, device)
     images = open_images(settings.dataset, "train", options)
     check_pixels(settings.dataset, images.size, settings.auxiliary)
     test = open_images(settings.dataset, "test", options)
-    if settings.train_images:
-        images = images.subset(range(min(settings.train_images, len(images))))
-    check_last_batch(len(images), per_process(settings.batch_size), settings.auxiliary)
+    images = take(images, settings.train_images, "--train-images")
+    check_shares(settings, len(images))
     digits = images.name == "digits"  # a mirrored digit is another sign, and a 16-pixel hole hides it
     augmentation = Augmentation(
         CIFAR_MEAN, CIFAR_STD, pad=2 if digits else 4, flip=not digits, cutout=settings.cutout
     )  # the CIFAR-10 constants also for CIFAR-100
-    batches = Batches(
-        images, per_process(settings.batch_size), augmentation, options.seed, device=device, **share()
-    )  # fmt: skip
+    batches = Batches(images, settings.batch_size, augmentation, options.seed, device=device, **shared(settings))
     held = Batches(
         test, settings.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test"
     )
@@ -164,9 +191,10 @@ def open_data(settings: TrainSettings, options: RunOptions, device: torch.device
 def open_imagenet(settings: TrainSettings, options: RunOptions, device: torch.device):
     """Random resized crop, flip, colour jitter 0.4/0.4/0.4/0.2; for testing resize 256, centre crop 224."""
     train, test = (open_pictures(settings.dataset, split, options) for split in ("train", "test"))
+    train = take(train, settings.train_images, "--train-images")
     batches = FolderBatches(
-        train, per_process(settings.batch_size), TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed,
-        device=device, workers=settings.workers, **share(),
+        train, settings.batch_size, TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed, device=device,
+        workers=settings.workers, **shared(settings),
     )  # fmt: skip
     held = FolderBatches(
         test, settings.eval_batch_size, EvalPictures(), options.seed, shuffle=False, device=device, stream="test",

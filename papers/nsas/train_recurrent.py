@@ -1,6 +1,4 @@
-"""Training a recurrent cell from scratch: SGD, then averaged SGD once validation stalls,
-back to the best on NaN (5.3).
-"""
+"""Training a recurrent cell from scratch: SGD, then averaged SGD once validation stalls, back to the best on NaN."""
 
 from __future__ import annotations
 
@@ -45,7 +43,11 @@ def load_cell(name: str) -> Recurrent:
         return RECURRENT[name]
     if not name.endswith(".json"):
         raise UserError(f"unknown recurrent cell {name!r}; use a file or one of {', '.join(RECURRENT)}")
-    found = load_architecture(name, "darts-rnn")
+    return recurrent_of(load_architecture(name, "darts-rnn"), name)
+
+
+def recurrent_of(found, name: str) -> Recurrent:
+    """The cell of a file's record; ``name`` is the file's, for messages. UserError when malformed."""
     try:
         nodes = tuple((str(f), int(p)) for f, p in found["recurrent"])
         concat = tuple(int(i) for i in found["concat"])
@@ -94,7 +96,7 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
         model = build(corpus.types, cell, settings).to(device)
         optimizer, averaging = make_sgd(model, settings.learning_rate, settings.weight_decay), False
         hidden, losses, rollbacks, epoch, position, total, count = model.start(settings.batch_size), [], 0, 0, 0, 0.0, 0
-        best = {"loss": math.inf, "weights": copy.deepcopy(model.state_dict()), "optimizer": None, "averaging": False}
+        best: dict = {"loss": math.inf}  # nothing saved yet
         if state := run.load():
             model.load_state_dict(state["model"])
             averaging = state["averaging"]
@@ -124,29 +126,26 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
                 words, targets = get_batch(stream, start, length)
                 generator = seeds.generator(options.seed, "dropout", epoch, step, device=device)
                 loss, hidden = train_step(model, optimizer, words, targets, hidden, generator, settings)
-                if not math.isfinite(loss):
+                if math.isnan(loss):  # looked for after the step, as released; infinity goes on
                     broken = True
                     break
                 total, count = total + loss * len(words), count + len(words)
                 if run.due():
                     run.save(snapshot(epoch, step + 1))
             position = 0
-            if broken:
+            if broken:  # back to the best model; the epoch then ends like any other
                 rollbacks += 1
-                if rollbacks > settings.rollbacks:
+                if rollbacks > settings.rollbacks or "weights" not in best:
+                    back = "and no model was saved yet to go back to" if "weights" not in best else ""
                     raise UserError(
-                        f"the loss was not finite {rollbacks} times; lower --learning-rate {settings.learning_rate}"
+                        f"the loss was not a number {rollbacks} times {back}; lower --learning-rate "
+                        f"{settings.learning_rate}"
                     )
                 model.load_state_dict(best["weights"])
                 averaging = best["averaging"]
                 make = make_asgd if averaging else make_sgd
                 optimizer = make(model, settings.learning_rate, settings.weight_decay)
-                if best["optimizer"]:
-                    optimizer.load_state_dict(copy.deepcopy(best["optimizer"]))
-                run.log(epoch=epoch + 1, train_loss=math.inf, valid_perplexity=math.inf, averaging=averaging)
-                epoch += 1
-                run.save(snapshot(epoch, 0))
-                continue
+                optimizer.load_state_dict(copy.deepcopy(best["optimizer"]))
             with averaged(model, optimizer):
                 valid_loss = evaluate(model, valid, settings.bptt)
                 if valid_loss < best["loss"]:
@@ -165,17 +164,25 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
                 train_loss=total / max(1, count),
                 valid_perplexity=perplexity(valid_loss),
                 averaging=averaging,
+                rolled_back=broken,
             )
             run.save(snapshot(epoch, 0))
+        if "weights" not in best:
+            raise UserError("the validation loss was never finite; lower --learning-rate or --clip")
         model.load_state_dict(best["weights"])
-        save_weights(model, run.folder / "weights.safetensors")
+        architecture = {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)}
+        record = {
+            "architecture": architecture, "space": "darts-rnn", "dataset": settings.text, "classes": corpus.types,
+            "width": settings.width, "depth": 1, "stage": "train_ptb", "paper": "nsas",
+            "max_tokens": settings.max_tokens, "max_types": settings.max_types,
+        }  # fmt: skip
+        save_weights(model, run.folder / "weights.safetensors", metadata=record)
         metrics = {
             "test_perplexity": perplexity(evaluate(model, test, settings.bptt)),
             "valid_perplexity": perplexity(best["loss"]),
             "unigram_perplexity": unigram_perplexity(corpus),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
-        architecture = {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)}
         return run.finish({"metrics": metrics, "architecture": architecture})
 
 
@@ -188,20 +195,16 @@ def train_step(
     generator: torch.Generator,
     settings: TrainRecurrentSettings,
 ) -> tuple[float, Tensor]:
-    """One chunk: NLL + alpha and beta penalties, clip, step.
-    A loss that is not finite is returned before any update.
-    """
+    """One chunk: NLL + alpha and beta penalties, clip, step. Returns the NLL, NaN where it or a penalty is that."""
     masks = model.masks(words.shape[1], generator)
     hidden, raw, dropped = model.outputs(words, hidden, masks)
     value = model.loss(dropped, targets)
     loss = value + activation_penalty(raw, dropped, settings.alpha, settings.beta)
-    if not math.isfinite(loss.item()):
-        return math.nan, hidden.detach()
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
     optimizer.step()
-    return value.item(), hidden.detach()
+    return math.nan if math.isnan(loss.item()) else value.item(), hidden.detach()
 
 
 def unigram_perplexity(corpus: Corpus) -> float:

@@ -10,14 +10,22 @@ import pytest
 import torch
 from torch import nn
 
+from common.checkpoints import load_strict, read_checkpoint
 from common.errors import UserError
 from papers.nsas import paths
-from papers.nsas.evaluate import load_recurrent
 from papers.nsas.networks import build_supernet, table_logits
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent_products import deferred, linear_nll
 from papers.nsas.sampling import sample_depth_published, sample_free
 from papers.nsas.train_recurrent import load_cell
+from papers.nsas.weights import PICKLED_CLASSES
+
+
+def load(model, path: str) -> None:
+    """A recurrent network's weights, from any container."""
+    found = read_checkpoint(path, classes=PICKLED_CLASSES)
+    found.tensors.setdefault("decoder.weight", found.tensors["encoder.weight"])
+    load_strict(model, found.tensors)
 
 
 @pytest.mark.parametrize("draw", [sample_free, sample_depth_published])
@@ -107,7 +115,7 @@ def test_whole_module_pickle(zipped, tmp_path, monkeypatch):
     for name in ("model", "utils", "genotypes"):
         monkeypatch.delitem(sys.modules, name)  # nothing of the authors' code is there when it is read
     fresh = LanguageModel(words, width, Cell(width, published.recurrent, published.concat), Dropouts())
-    load_recurrent(fresh, str(path))
+    load(fresh, str(path))
     assert torch.equal(fresh.encoder.weight, source.encoder.weight)
     assert torch.equal(fresh.rnns[0]._W0, source.rnns[0]._W0)
     assert all(torch.equal(a, b) for a, b in zip(fresh.rnns[0]._Ws, source.rnns[0]._Ws))
@@ -126,7 +134,7 @@ def test_whole_module_with_a_foreign_class_is_refused(tmp_path, monkeypatch):
     published = load_cell("Random_NSAS")
     model = LanguageModel(12, 4, Cell(4, published.recurrent, published.concat), Dropouts())
     with pytest.raises(UserError) as caught:
-        load_recurrent(model, str(path))
+        load(model, str(path))
     assert "\n" not in str(caught.value)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from common.architecture import save_architecture
+from common.checkpoints import load_strict, read_checkpoint
 from common.cli import main
 from common.data.text import batchify
 from common.errors import UserError
@@ -13,13 +14,20 @@ from papers.nsas.__main__ import VERBS
 from papers.nsas.architectures import CNN
 from papers.nsas.constraints201 import check_number
 from papers.nsas.describe import describe
-from papers.nsas.evaluate import load_recurrent, need_checkpoint
 from papers.nsas.networks import load_cnn, names_of
 from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
 from papers.nsas.train_recurrent import load_cell
 from papers.nsas.unavailable import recurrent_gdas
+from papers.nsas.weights import PICKLED_CLASSES, need_checkpoint
 
 GOOD = [["tanh", 0]] * 8
+
+
+def load(model, path: str) -> None:
+    """A recurrent network's weights, from any container."""
+    found = read_checkpoint(path, classes=PICKLED_CLASSES)
+    found.tensors.setdefault("decoder.weight", found.tensors["encoder.weight"])
+    load_strict(model, found.tensors)
 
 
 def written(tmp_path, space, architecture):
@@ -64,11 +72,11 @@ def test_streams_and_checkpoints(tmp_path):
     bad = tmp_path / "bad.pt"
     torch.save(Evil(), bad)
     with pytest.raises(UserError) as caught:
-        load_recurrent(model, str(bad))
+        load(model, str(bad))
     assert "\n" not in str(caught.value)
     good = tmp_path / "good.pt"
     torch.save({f"module.{k}": v for k, v in model.state_dict().items()}, good)
-    load_recurrent(model, str(good))
+    load(model, str(good))
 
 
 class Evil:

@@ -24,13 +24,14 @@ from papers.nsas.settings import (
     TrainSettings,
 )
 
-IMAGES = {"dataset": "digits", "train_images": 16, "epochs": 2, "batch_size": 4}
+IMAGES = {"dataset": "digits", "train_images": 24, "epochs": 2, "batch_size": 6}
+HALVES = {**IMAGES, "train_images": 120, "batch_size": 30}  # random halves, each with all ten classes
 RANDOM = SearchRandomSettings(
-    **IMAGES, channels=2, layers=3, table="raw", constraints=2, select_rounds=1, select_candidates=2, select_images=6
+    **IMAGES, channels=2, layers=3, table="raw", constraints=2, select_rounds=1, select_candidates=2, select_images=10
 )
 GDAS = SearchGdasSettings(**IMAGES, channels=2, layers=3, table="raw", constraints=2)
-NB201_RANDOM = SearchNb201RandomSettings(**IMAGES, channels=2, cells=1, select_candidates=2, select_images=6)
-NB201_GDAS = SearchNb201GdasSettings(**IMAGES, channels=2, cells=1)
+NB201_RANDOM = SearchNb201RandomSettings(**HALVES, channels=2, cells=1, select_candidates=2, select_images=50)
+NB201_GDAS = SearchNb201GdasSettings(**HALVES, channels=2, cells=1)
 TEXT = {"text": "kjv", "max_tokens": 4000, "max_types": 200, "width": 8, "epochs": 2, "bptt": 10}
 RECURRENT = SearchRecurrentSettings(
     **{**TEXT, "max_tokens": 2500}, batch_size=64, path="sampled", constraints=2, select_candidates=2, select_rows=10,
@@ -39,8 +40,8 @@ RECURRENT = SearchRecurrentSettings(
 TRAIN_CNN = TrainSettings(**IMAGES, channels=2, layers=3, auxiliary=False, eval_batch_size=500, evaluate_every=2)
 TRAIN_TEXT = TrainRecurrentSettings(**TEXT, batch_size=64, nonmono=5)
 EXPERIMENT = ExperimentSettings(
-    dataset="digits", train_images=32, loss="paper", constraints=2, channels=2, cells=1, epochs=2, batch_size=8,
-    probe_every=1, probe_images=8, rank_cells=3, rank_images=8, recalibrate_batches=1,
+    dataset="digits", train_images=120, loss="paper", constraints=2, channels=2, cells=1, epochs=2, batch_size=30,
+    probe_every=1, probe_images=8, rank_cells=3, rank_images=50, recalibrate_batches=1,
 )  # fmt: skip
 
 # name: (run, settings, function that is called once a step)
@@ -63,6 +64,7 @@ class Stop(Exception):
 
 
 def options(out: Path, section: str = "search", **more) -> RunOptions:
+    more.setdefault("given", frozenset())  # as from a profile: nothing typed
     return RunOptions(out=out, device="cpu", paper="nsas", section=section, **more)
 
 
@@ -127,7 +129,7 @@ def variants(key):
 
 
 @pytest.mark.parametrize("constraint", ["nsas", "nsas-c"])
-@pytest.mark.parametrize("variant", range(4))
+@pytest.mark.parametrize("variant", range(5))
 def test_variants_of_random(variant, constraint, tmp_path):
     overrides = {**variants(("darts", "random"))[variant], "epochs": 1, "constraints": 2, "select_candidates": 2}
     table = overrides.get("table", "softmax")
@@ -140,7 +142,7 @@ def test_variants_of_random(variant, constraint, tmp_path):
 
 @pytest.mark.parametrize("variant", [0, 1, 3])  # "modern" is "paper" here
 def test_variants_of_gdas(variant, tmp_path):
-    overrides = {**variants(("darts", "gdas"))[variant], "epochs": 1, "constraints": 2, "train_images": 16}
+    overrides = {**variants(("darts", "gdas"))[variant], "epochs": 1, "constraints": 2, "train_images": 24}
     settings = replace(GDAS, **{**overrides, "table": overrides.get("table", "softmax")})
     result = module_of("search_gdas:search")[1](settings, options(tmp_path))
     assert all(op != "none" for op, _ in result["architecture"]["normal"])
@@ -154,7 +156,7 @@ def test_variants_of_gdas(variant, tmp_path):
 def test_nb201_constraints(method, constraint, tmp_path):
     settings = NB201_RANDOM if method == "random" else NB201_GDAS
     overrides = SEARCH[("nb201", method)].variants["paper"] if constraint in ("nsas", "g") else {}
-    settings = replace(settings, constraint=constraint, epochs=1, train_images=16, **overrides)
+    settings = replace(settings, constraint=constraint, epochs=1, train_images=120, **overrides)
     if method == "random":
         settings = replace(settings, recalibrate_batches=min(settings.recalibrate_batches, 1))
     result = module_of(f"search_nb201_{method}:search")[1](settings, options(tmp_path))
@@ -263,8 +265,8 @@ def test_forms_of_the_experiment_are_paired(tmp_path):
     found = {}
     for constraints in (2, 3):
         settings = ExperimentSettings(
-            dataset="digits", train_images=32, loss="authors", constraints=constraints, channels=2, cells=1, epochs=2,
-            batch_size=8, probe_every=1, probe_images=8, rank_cells=3, rank_images=8, recalibrate_batches=1,
+            dataset="digits", train_images=120, loss="authors", constraints=constraints, channels=2, cells=1, epochs=2,
+            batch_size=30, probe_every=1, probe_images=8, rank_cells=3, rank_images=50, recalibrate_batches=1,
         )  # fmt: skip
         folder = tmp_path / str(constraints)
         module_of("experiments:run")[1](settings, options(folder, "experiments"))
