@@ -1,4 +1,4 @@
-"""Which epoch a trained network reports (sections 7 and 11): CIFAR files hold the last, ImageNet files the best one."""
+"""Which epoch a trained network reports: CIFAR files hold the last, ImageNet files the best one."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def scripted(monkeypatch):
         return {"loss": 1.0, "top1_error_percent": left.pop(0), "top5_error_percent": 0.0}
 
     monkeypatch.setattr(module, "test_errors", errors)
-    monkeypatch.setattr(module, "save_weights", lambda *_: saved.append(len(ERRORS) - len(left)))
+    monkeypatch.setattr(module, "save_weights", lambda *_, **__: saved.append(len(ERRORS) - len(left)))
     return saved
 
 
 @pytest.fixture
 def imagenet(tmp_path):
-    """Four training and two test pictures of two classes, in a folder that takes the ImageNet recipe."""
-    draw, root = np.random.RandomState(0), tmp_path / "imagenet-tiny"
+    """Four training and two test pictures of two classes, large enough for the ImageNet network."""
+    draw, root = np.random.RandomState(0), tmp_path / "flowers"
     for split, count in (("train", 2), ("val", 1)):
         for label in "ab":
             (root / split / label).mkdir(parents=True)
             for number in range(count):
-                pixels = (255 * draw.rand(40, 50, 3)).astype(np.uint8)
+                pixels = (255 * draw.rand(130, 150, 3)).astype(np.uint8)
                 Image.fromarray(pixels).save(root / split / label / f"{number}.png")
     return str(root)
 
@@ -72,7 +72,7 @@ def test_imagenet_keeps_the_best_epoch(scripted, imagenet, tmp_path):
 
 
 def test_claims_of_best_epochs_are_compared_with_the_best_epoch():
-    """The sheet's section 11: 16.69, 25.5 and 24.68 are best epochs; so are the numbers of the comparison logs."""
+    """16.69, 25.5 and 24.68 are best epochs; so are the numbers of the comparison logs."""
     claims = yaml.safe_load((Path(module.__file__).parents[2] / "reproductions/claims/nsas.yaml").read_text())
     trained = {c["id"]: c for c in claims if c["id"].endswith(".trained")}
     best = {name for name, claim in trained.items() if claim.get("metric") == "best_top1_error_percent"}

@@ -130,8 +130,8 @@ def test_commands_with_a_text_of_another_vocabulary(verb, tmp_path, capsys):
     for part in ("train", "valid", "test"):
         (tmp_path / "penn" / f"{part}.txt").write_text("a b c d\n" * 50)
     weights = tmp_path / "w.pt"
-    weights.write_bytes(b"")
-    more = ["--checkpoint", weights] if verb == "evaluate" else []
+    torch.save({"encoder.weight": torch.zeros(10_000, 4)}, weights)
+    more = ["--checkpoint", weights, "--arch", "Random_NSAS"] if verb == "evaluate" else []
     command = [verb, "--space", "ptb", "--text", "ptb", "--max-tokens", 0, "--max-types", 0, *more]
     command += ["--data", tmp_path, "--out", tmp_path / "run"]
     assert "is not the pinned file" in mistake(capsys, *command)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from common.cli import RunOptions, main
 from common.errors import UserError
@@ -311,3 +312,90 @@ def test_released_recurrent_archive_restarts_every_epoch(tmp_path, monkeypatch):
         [untrained, firsts[0][1]],
         [untrained, firsts[0][1], firsts[1][1]],
     ]
+
+
+@pytest.mark.parametrize("constraint", ["nsas", "nsas-c"])
+def test_gdas_archive(constraint, tmp_path, monkeypatch):
+    """2019: the archive takes the step's cell before the loss uses it; its own cells come from the free sampler."""
+    module, run = module_of("search_gdas:search")
+    used, sizes, drawn = [], [], []
+
+    class Watched(module.Archive):
+        def update(self, cell, draw):
+            changed = super().update(cell, draw)
+            drawn.append(self.members[-1])
+            return changed
+
+    def loss_function(settings):
+        def loss(model, x, y, current, constraints):
+            sizes.append(len(constraints))
+            used.append(x)
+            return torch.zeros(()), torch.zeros(len(y), 10)
+
+        return loss
+
+    monkeypatch.setattr(module, "Archive", Watched)
+    monkeypatch.setattr(module, "loss_function", loss_function)
+    monkeypatch.setattr(module, "unrolled_gradient", lambda model, tables, batch, held, *_: [torch.zeros_like(t)
+                                                                                       for t in tables])  # fmt: skip
+    run(replace(GDAS, constraint=constraint, constraints=3, epochs=2), options(tmp_path, "search_gdas"))
+    assert sizes == [1, 2, 3, 3]
+    inputs = [tuple(i for _, i in cell) for cell in drawn]
+    assert any(one != (0, 1, 0, 2, 0, 3, 0, 4) for one in inputs)  # not the decoder's depth-fixed inputs
+
+
+def test_gdas_selection_batches_are_drawn_anew(tmp_path, monkeypatch):
+    """The first batch of a freshly shuffled loader at every step; each search measures the whole half."""
+    module, run = module_of("search_gdas:search")
+    held = []
+    gradient = module.unrolled_gradient
+
+    def watched(model, tables, batch, held_out, *rest):
+        held.append(held_out[1].tolist())
+        return gradient(model, tables, batch, held_out, *rest)
+
+    monkeypatch.setattr(module, "unrolled_gradient", watched)
+    result = run(replace(GDAS, epochs=1), options(tmp_path, "search_gdas"))
+    _, valid, _ = module.halves(GDAS, options(tmp_path, "search_gdas"), torch.device("cpu"))
+    assert held == [next(iter(valid.epoch(step)))[1].tolist() for step in range(len(held))] and held[0] != held[1]
+    assert 0 <= result["metrics"]["supernet_accuracy_percent"] <= 100
+
+
+def test_searches_on_digits_report_no_table_value(tmp_path):
+    result = module_of("search_nb201_gdas:search")[1](replace(NB201_GDAS, epochs=1), options(tmp_path, "search_nb201"))
+    assert set(result["metrics"]) == {"supernet_accuracy_percent"} and "no accuracies on digits" in result["note"]
+
+
+@pytest.mark.parametrize("averaging", [False, True])
+def test_a_roll_back_ends_its_epoch(averaging, tmp_path, monkeypatch):
+    """The loss is not a number in the second epoch: the restored model is evaluated and, under SGD, the rule asked."""
+    module, run = module_of("train_recurrent:train")
+    step, evaluate, calls, valid, asked = module.train_step, module.evaluate, [], [], []
+
+    def broken(*args):
+        value, hidden = step(*args)
+        calls.append(1)
+        return (float("nan") if len(calls) == 9 else value), hidden
+
+    def evaluated(*args):
+        valid.append(evaluate(*args))
+        return valid[-1]
+
+    def switches(losses, loss, nonmono):
+        asked.append(len(losses))
+        return averaging and len(asked) == 1
+
+    for name, function in (("train_step", broken), ("evaluate", evaluated), ("switches_to_averaging", switches)):
+        monkeypatch.setattr(module, name, function)
+    run(replace(TRAIN_TEXT, epochs=3), options(tmp_path, "train_ptb"))
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [row["rolled_back"] for row in rows] == ["False", "True", "False"]
+    assert valid[1] == valid[0]  # the second epoch evaluates the model saved in the first
+    assert asked == [0, 1, 2]  # the saved model is that of the SGD phase, whichever phase broke
+
+
+def test_a_roll_back_without_a_model_ends_the_run(tmp_path, monkeypatch):
+    module, run = module_of("train_recurrent:train")
+    monkeypatch.setattr(module, "train_step", lambda *args: (float("nan"), args[4]))
+    with pytest.raises(UserError, match="no model was saved yet"):
+        run(TRAIN_TEXT, options(tmp_path, "train_ptb"))
