@@ -1,11 +1,13 @@
 """Every verb of every paper: flags, profiles, variants and targets hold together."""
 
 import importlib
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from common.cli import main, parse
+from common.cli import _select, main, parse
 from common.errors import UserError
 from common.settings import PROFILES, load_yaml
 
@@ -103,3 +105,27 @@ def test_common_flags_that_do_nothing_are_refused(paper):
         for flag in stage.ignores:
             with pytest.raises(UserError, match=f"{flags[flag][0]} does nothing here"):
                 parse(paper, name, verb, stage, selected, flags[flag])
+
+
+def documented(paper):
+    """The commands of a paper's README, with and without what stands in brackets; not those with placeholders."""
+    text = (Path(__file__).resolve().parents[2] / "papers" / paper / "README.md").read_text(encoding="utf-8")
+    for found in re.finditer(rf"python -m papers\.{paper} ([^`\n#;]+)", text):
+        for command in {re.sub(r"\[[^]]*\]", "", found[1]), re.sub(r"[\[\]]", "", found[1])}:
+            if not re.search(r"[|…<>\\$&]|(?<![\w/.-])(?!ND\b)[A-Z]+(?![\w.-])", command):
+                yield shlex.split(command)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_documented_commands_do_not_meet_in_one_folder(paper):
+    """Any two of them can be run one after the other: the default folder tells them apart."""
+    verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
+    sections = frozenset(stage.section for verb in verbs.values() for stage in verb.stages.values())
+    folders = {}
+    for name, *words in documented(paper):
+        stage, selected = _select(name, verbs[name], words)
+        settings, options = parse(paper, name, verbs[name], stage, selected, words, sections)
+        if stage.writes and not options.plan:
+            run = (settings, options.profile, options.variant, options.precision)
+            assert folders.setdefault(options.folder, run) == run, (options.folder, words)
+    assert folders
