@@ -45,7 +45,7 @@ class Recipe:
         if self.drop_path_keep >= 1.0:
             return
         steps = self.epochs * steps_per_epoch
-        if drop_path_keep(self.drop_path_keep, 0, 1, steps - 1, self.drop_path_steps) <= 0:
+        if drop_path_keep(self.drop_path_keep, 0, 1, steps - 1, self.drop_path_steps) < 1e-9:
             raise UserError(
                 f"drop path: the ramp ends after {self.drop_path_steps} steps, but the training takes {steps} and "
                 f"would drop every path; use fewer epochs, a higher keep, or a longer ramp (--…drop-path-steps)"

@@ -1,4 +1,4 @@
-"""The sheet's workloads of NAO-V2 (timing.json beside the golden values); one CPU thread: OMP_NUM_THREADS=1.
+"""Workloads of NAO-V2 (timing.json beside the golden values); one CPU thread: OMP_NUM_THREADS=1.
 
 Medians of CPU time of the original: search step 1.14 s, candidate scoring 2.02, training step 1.22, test pass 0.98,
 controller step 0.075, one generation round 0.0285, size of one architecture 0.048.

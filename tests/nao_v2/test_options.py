@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from common.checkpoints import read_metadata
+from common.data.sources import Images
+from common.errors import UserError
+from common.training import Metrics
 from papers.nao_v2 import datasets, pool
+from papers.nao_v2 import train as train_module
 from papers.nao_v2.architectures import load, parse, swapped, to_tokens
 from papers.nao_v2.operations import DropPath
-from papers.nao_v2.random_search import count_of
-from papers.nao_v2.settings import RandomSettings
+from papers.nao_v2.random_search import count_of, supernet_epochs
+from papers.nao_v2.scratch import Recipe
+from papers.nao_v2.search_state import SearchState
+from papers.nao_v2.settings import RandomSettings, SearchSettings, TrainSettings
 from papers.nao_v2.supernet import Supernet, identity_operations
 from papers.nao_v2.supernet_training import build_optimizer, learning_rate, supernet_step
 
@@ -73,8 +82,6 @@ def test_canonical_counts_swapped_operands_once():
 
 
 def images(count: int = 6):
-    from common.data.sources import Images
-
     pixels = torch.from_numpy(np.random.RandomState(0).randint(0, 256, (count, 3, 32, 32)).astype(np.uint8))
     return Images(pixels, torch.zeros(count, dtype=torch.int64), ("a",), "cifar10", True, {})
 
@@ -96,3 +103,71 @@ def test_cutout_and_autoaugment_batches():
     assert not torch.equal(augmented, cut)
     assert torch.equal((augmented == 0).all(1), gone)  # AutoAugment comes between flip and cutout
     assert augmented.shape == plain.shape
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch", "train", "ramp"), [(50, 64, 45_000, 35_200), (50, 64, 0, 35_200), (3, 100, 1_010, 33)]
+)
+def test_the_ramp_of_stand_alone_trainings_follows_the_supernets(epochs, batch, train, ramp):
+    """Epochs x steps of one supernet training; ten epochs of the published final trainings use the first fifth."""
+    labels = torch.arange(50_000) % 10
+    pixels = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(50_000, -1, -1, -1)
+    whole = Images(pixels, labels, tuple("0123456789"), "cifar10", True, {})
+    c = SearchSettings(epochs=epochs, batch_size=batch, train_images=train, final_epochs=1)
+    s = SearchState(c, SimpleNamespace(seed=0, precision="fp32"), None, torch.device("cpu"))
+    s.train, s.valid = datasets.split(s.rng, whole, c.train_images, c.valid_images, 0)
+    assert s.final_recipe.drop_path_steps == s.supernet_training_steps == ramp
+    assert s.final_recipe.drop_path_keep == 0.8
+    s.c = replace(c, final_drop_path_steps=7)
+    assert s.final_recipe.drop_path_steps == 7
+    assert supernet_epochs(RandomSettings()) == 50
+    assert supernet_epochs(RandomSettings(search_epochs=12, search_iterations=2)) == 6
+
+
+def test_a_ramp_that_would_drop_everything_is_refused():
+    Recipe(epochs=10, drop_path_keep=0.8, drop_path_steps=35_200).check_ramp(704)
+    with pytest.raises(UserError, match="ramp ends after 100 steps, but the training takes 500"):
+        Recipe(epochs=10, drop_path_keep=0.8, drop_path_steps=100).check_ramp(50)
+
+
+def test_exponential_steps_every_few_epochs():
+    recipe = Recipe(schedule="exponential", learning_rate=0.1, decay=0.5, decay_every=3)
+    assert [recipe.rate(e) for e in (0, 2, 3, 8)] == pytest.approx([0.1, 0.1, 0.05, 0.025])
+
+
+def test_shares_of_a_supernet_step():
+    """Gradient: the mean over all images. Running statistics: the mean, by images, of what each share makes of them."""
+    x, y, sizes = torch.randn(5, 3, 32, 32), torch.tensor([0, 1, 2, 3, 4]), [3, 2]
+
+    def fresh() -> Supernet:
+        return Supernet(channels=2, layers=1, generator=torch.Generator().manual_seed(0)).train()
+
+    network, single = fresh(), [fresh(), fresh()]
+    single[1].load_state_dict(network.state_dict())
+    single[0].load_state_dict(network.state_dict())
+    supernet_step(network, FIRST, x, y, build_optimizer(network, 0.9, 0.0), 0.0, "none", shares=sizes)  # rate 0
+    for part, (px, py) in zip(single, zip(x.split(sizes), y.split(sizes))):
+        torch.nn.functional.cross_entropy(part(px, FIRST), py).backward()
+    for (name, p), a, b in zip(network.named_parameters(), *(s.parameters() for s in single)):
+        if p.grad is not None:
+            assert torch.allclose(p.grad, 0.6 * a.grad + 0.4 * b.grad, atol=1e-5), name
+    for (name, p), a, b in zip(network.named_buffers(), *(s.buffers() for s in single)):
+        if "running_" in name:
+            assert torch.allclose(p, 0.6 * a + 0.4 * b, atol=1e-6), name
+
+
+def test_the_last_weights_are_kept_beside_the_best(tmp_path, monkeypatch):
+    """Two epochs of which the first tests better: both files hold what was tested, and say of which epoch."""
+    errors = iter((10.0, 20.0))
+    monkeypatch.setattr(train_module, "evaluate", lambda *a: Metrics(1.0, next(errors), 5.0, 7))
+    options = SimpleNamespace(
+        out=tmp_path, folder=tmp_path, seed=0, device="cpu", precision="fp32", data=None, allow_unpinned=False,
+        resume=True, profile="smoke", variant="authors", paper="nao_v2", section="train",
+    )  # fmt: skip
+    c = TrainSettings(dataset="digits", layers=1, channels=2, epochs=2, train_images=64, batch_size=64, auxiliary=False)
+    metrics = train_module.train(c, options)["metrics"]
+    assert (metrics["top1_error_percent"], metrics["last_top1_error_percent"], metrics["best_epoch"]) == (10.0, 20.0, 0)
+    best, last = tmp_path / "weights.safetensors", tmp_path / "weights_last.safetensors"
+    assert (read_metadata(best)["epoch"], read_metadata(last)["epoch"]) == (0, 1)
+    key = "stem.1.num_batches_tracked"
+    assert (int(load_file(best)[key]), int(load_file(last)[key])) == (1, 2)
