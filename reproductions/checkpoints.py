@@ -280,11 +280,20 @@ def main(argv: list[str]) -> int:
 
 
 def _evaluate_all(chosen: list[Checkpoint], root: Path, more: list[str]) -> int:
+    failed = 0
     for checkpoint in chosen:
-        for row in evaluate(checkpoint, root, more):
+        try:
+            rows = evaluate(checkpoint, root, more)
+        except UserError as error:
+            if len(chosen) == 1:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1  # the others go on
+            continue
+        for row in rows:
             verdict = {None: "not measured", True: "reproduced", False: "not reproduced"}[row["within"]]
             print(f"{checkpoint.id}: {row['metric']} {row['measured']}, published {row['expected']}: {verdict}")
-    return 0
+    return 1 if failed else 0
 
 
 def _list(chosen: list[Checkpoint], root: Path, as_json: bool) -> int:

@@ -314,6 +314,23 @@ def test_evaluate_runs_the_papers_verb_and_records_the_verdict(pins, tmp_path, m
         checkpoints.evaluate(load_checkpoints()["evnas-first"], root, [], tmp_path / "results")
 
 
+def test_one_evaluation_that_fails_does_not_keep_the_others(pins, monkeypatch, capsys):
+    _, _, root = pins
+    row = {"metric": "top1_error_percent", "expected": 2.4, "measured": 2.4, "within": True}
+
+    def instead(checkpoint, *_):
+        if checkpoint.id != "evnas-pinned":
+            raise UserError(f"{checkpoint.id} is missing")
+        return [row]
+
+    monkeypatch.setattr(checkpoints, "evaluate", instead)
+    assert run("evaluate", "evnas-first", "evnas-pinned", "--data", root) == 1
+    said = capsys.readouterr()
+    assert "evnas-pinned: top1_error_percent 2.4, published 2.4: reproduced" in said.out
+    assert said.err == "error: evnas-first is missing\n"
+    assert run("evaluate", "evnas-first", "--data", root) == 2
+
+
 def test_comparison():
     checkpoint = Checkpoint("x", "evnas", "A", "cifar10", "f", [], {"a": 2.4, "b": 1.0, "c": 5.0}, 0.05)
     rows = checkpoints.compare(checkpoint, {"a": 2.45, "b": 1.06})

@@ -108,6 +108,21 @@ def test_another_set_than_the_checkpoints_is_refused(paper, words, of_cifar10, c
     assert checkpoint.dataset in error and f"checkpoints evaluate {checkpoint.id}" in error
 
 
+@pytest.mark.parametrize("name", ["cream-14", "evnas-cifar100-a", "nao-v2-imagenet", "nsas-cifar100", "sgnas-a"])
+def test_other_classes_are_refused_where_nothing_says_the_set(name, tmp_path, monkeypatch, capsys):
+    """A file under a name of the user's own: 100 or 1,000 classes are not tested on ten."""
+    monkeypatch.chdir(tmp_path)
+    checkpoint = KNOWN[name]
+    write(checkpoint, tmp_path / "mine.pth")
+    words = ["--checkpoint", "mine.pth", "--arch", checkpoint.architecture, "--dataset", "digits", *checkpoint.evaluate]
+    verbs = importlib.import_module(f"papers.{checkpoint.paper}.__main__").VERBS
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(checkpoint.paper, verbs, ["evaluate", *words])
+    error = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and error[-1].startswith("error: ")
+    assert not list(tmp_path.rglob("result.json"))
+
+
 def test_a_folder_may_be_the_set(of_cifar10, tmp_path):
     path, checkpoint = of_cifar10("nsas")
     settings = SimpleNamespace(checkpoint=str(path), dataset=str(tmp_path))

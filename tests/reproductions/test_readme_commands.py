@@ -113,6 +113,14 @@ def instant(settings, options):
         return run.finish({"metrics": {}})
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_lines_about_published_weights_name_the_profile(page):
+    """Under the default profile they would be tested on digits, which is refused."""
+    for command in [*blocks(page), *inline(page)]:
+        if " evaluate " in command and "data/checkpoints/" in command:
+            assert "--profile paper" in command, command
+
+
 def test_forms_of_a_line():
     assert forms(r"python -m papers.nsas search --method a\|b [--variant paper]") == [
         "python -m papers.nsas search --method a", "python -m papers.nsas search --method b",
