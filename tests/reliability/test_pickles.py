@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.checkpoints import load_legacy_module, load_tensors, module_tensors
+from common.checkpoints import load_legacy_module, load_tensors, module_tensors, read_checkpoint
 from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +82,13 @@ def test_a_whole_module_is_read_as_data(zipped, tmp_path):
     assert all(torch.equal(tensors[k], expected[k]) for k in expected)
     with pytest.raises(UserError, match=re.escape(f"{name}, which is not on the allow-list")):
         load_legacy_module(path, {"model.DARTSCell"})
+    found = read_checkpoint(path, classes=[name])
+    assert set(found.tensors) == set(expected) and found.container == ""
+    with pytest.raises(UserError, match=re.escape(f"{name}, which is not on the allow-list")):
+        read_checkpoint(path)
+    torch.save({"model": model, "epoch": np.int64(4)}, path, _use_new_zipfile_serialization=zipped)
+    found = read_checkpoint(path, classes=[name])
+    assert set(found.tensors) == set(expected) and (found.container, found.epoch) == ("model", 4)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
