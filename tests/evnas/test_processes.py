@@ -1,129 +1,131 @@
-"""A search in several processes: two give what one process gives that takes both their batches; bf16 runs."""
+"""Searches and trainings in two processes: what one process gives that works through the batches in two parts; killed
+and resumed; bf16 runs."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.nn.functional import cross_entropy
 
-from common import seeds
 from common.cli import RunOptions
-from common.data.batches import Batches
-from common.schedules import cosine
-from common.settings import to_dict
 from papers.evnas import settings as s
-from papers.evnas.evolution import Draws
-from papers.evnas.halves import augmentation, open_parts
-from papers.evnas.population import S1, S2, mixtures
-from papers.evnas.search import build, make_sgd, search
+from papers.evnas.search import search
+from papers.evnas.settings_train import TrainSettings
+from papers.evnas.train import train
 
 TINY = {
-    "dataset": "digits", "generations": 1, "train_images": 48, "fitness_size": 24, "batch_size": 6,
-    "fitness_batch_size": 6, "population": 3, "tournament": 2, "pad": 2, "flip": False, "cutout": 0,
+    "dataset": "digits", "generations": 1, "train_images": 49, "fitness_size": 33, "batch_size": 24,
+    "fitness_batch_size": 32, "population": 2, "tournament": 2, "pad": 2, "flip": False, "cutout": 0,
     "learning_rate": 0.1,
 }  # fmt: skip
 SPACES = {
-    "s1": (s.SearchS1(**TINY, channels=2, layers=3), S1),
-    "s2": (s.SearchS2(**TINY, channels=2, cells_per_stage=1), S2),
+    "s1": s.SearchS1(**TINY, channels=2, layers=3),
+    "s2": s.SearchS2(**TINY, channels=2, cells_per_stage=1, split="index", fitness_bn="batch"),
 }
+TRAIN = TrainSettings(
+    dataset="digits", train_images=49, channels=2, layers=2, auxiliary=False, epochs=2, batch_size=16, drop_path=0.3,
+    pad=2, flip=False, cutout=0, eval_batch_size=250,
+)  # fmt: skip
+
+JOB = """
+import dataclasses, sys
+from pathlib import Path
+from common import distributed
+from common.cli import RunOptions
+from common.runs import Run
+from tests.evnas.test_processes import SPACES, TRAIN
+from papers.evnas.search import search
+from papers.evnas.train import train
+distributed.setup()
+name, out, stop = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+settings = TRAIN if name == "train" else SPACES[name]
+options = RunOptions(out=out, device="cpu", data=out.parent, paper="evnas", section="run", given=frozenset())
+kept, saves = Run.save, []
+def save(self, state):
+    kept(self, state)
+    saves.append(1)
+    if len(saves) == stop:
+        raise KeyboardInterrupt
+Run.save = save
+try:
+    (train if name == "train" else search)(settings, options)
+except KeyboardInterrupt:
+    pass
+distributed.close()
+"""
 
 
-def flags(name: str) -> list[str]:
-    small = {"s1": {"channels": 2, "layers": 3}, "s2": {"channels": 2, "cells-per-stage": 1}}[name]
-    words = []
-    for key, value in {**TINY, **small}.items():
-        flag = key.replace("_", "-")
-        words += [f"--no-{flag}"] if value is False else [f"--{flag}", str(value)]
-    return words
+def options(out: Path, **more) -> RunOptions:
+    return RunOptions(out=out, device="cpu", data=out.parent, paper="evnas", section="run", given=frozenset(), **more)
+
+
+def near(one: Path, two: Path, file: str) -> None:
+    """The weights of two runs agree up to rounding; counters are equal."""
+    ours, theirs = load_file(one / file), load_file(two / file)
+    assert ours.keys() == theirs.keys() and len(ours) > 10
+    for key, value in ours.items():
+        torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-4, msg=lambda m, k=key: f"{k}: {m}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["s1", "s2"])
-def test_two_processes_equal_one_that_takes_both_batches(name, tmp_path, two_processes):
-    settings, space = SPACES[name]
-    command = ["-m", "papers.evnas", "search", "--space", name, "--out", str(tmp_path / "two"), "--device", "cpu"]
-    two_processes([*command, *flags(name)], NAS_DATA=str(tmp_path))
-    options = RunOptions(out=tmp_path / "one", device="cpu", data=tmp_path, paper="evnas", section="search")
+def test_a_search_in_two_processes(name, tmp_path, two_processes):
+    """The batch size is the whole batch's, the last batch of one image has an empty share, and the counts of a fitness
+    pass are saved: stopped in the pass of an individual, the search ends as the uninterrupted one."""
+    settings = SPACES[name]
+    two_processes(["-c", JOB, name, str(tmp_path / "two"), "0"], PYTHONPATH=".")
+    one = search(dataclasses.replace(settings, parts=2), options(tmp_path / "one"))
+    near(tmp_path / "one", tmp_path / "two", "supernet.safetensors")
+    found = json.loads((tmp_path / "two" / "result.json").read_text())
+    assert found["processes"] == 2 and found["metrics"] == pytest.approx(one["metrics"])
+    (a,), (b,) = (list(csv.DictReader((tmp_path / n / "history.csv").open(newline=""))) for n in ("one", "two"))
+    assert float(a["train_loss"]) == pytest.approx(float(b["train_loss"]), rel=1e-4)
+    # three steps and two batches for each individual: the fourth save is in the first pass, the sixth in the second
+    for stop in ("4", "6"):
+        two_processes(["-c", JOB, name, str(tmp_path / f"cut{stop}"), stop], PYTHONPATH=".", NAS_SAVE_EVERY_S="0")
+        assert not (tmp_path / f"cut{stop}" / "result.json").exists()
+    two_processes(["-c", JOB, name, str(tmp_path / "cut6"), "0"], PYTHONPATH=".", NAS_SAVE_EVERY_S="0")
+    for file in ("result.json", "history.csv", "individuals.csv", "populations.npz", "supernet.safetensors"):
+        assert (tmp_path / "cut6" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
-    # one process: a copy of the supernet for each part, whose gradients are averaged before equal steps
-    *parts, _, _ = open_parts(settings, options)
-    seeds.seed_everything(0)
-    models = [build(settings, 10)]
-    models.append(build(settings, 10))
-    models[1].load_state_dict(models[0].state_dict())
-    optimizers = [make_sgd(m, settings) for m in models]
-    for optimizer in optimizers:
-        optimizer.param_groups[0]["lr"] = cosine(settings.learning_rate, settings.learning_rate_min, 0, 1)
 
-    def shares(images, size, stream, augment):
-        return [
-            Batches(images, size, augmentation(settings, images), 0, stream=stream, augment=augment, rank=r, world=2)
-            for r in (0, 1)
-        ]
+@pytest.mark.slow
+def test_a_training_in_two_processes(tmp_path, two_processes):
+    """With drop path: stopped in the second epoch and resumed, equal to the uninterrupted run; the saved file holds the
+    statistics that were tested."""
+    two_processes(["-c", JOB, "train", str(tmp_path / "two"), "0"], PYTHONPATH=".")
+    for stop in ("7", "0"):  # four steps and the epoch's end, then two steps
+        two_processes(["-c", JOB, "train", str(tmp_path / "cut"), stop], PYTHONPATH=".", NAS_SAVE_EVERY_S="0")
+    for file in ("result.json", "history.csv", "weights.safetensors"):
+        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
-    train = shares(parts[0], settings.batch_size, "train", True)
-    fitness = shares(parts[1], settings.fitness_batch_size, "fitness", settings.fitness_images == "augmented")
-    population = Draws.stream(space, 0, "population").population(settings.population)
-    individuals = mixtures(space, population, True, settings.beta)
-    steps = 0
-    for step, batches in enumerate(zip(*(b.epoch(0) for b in train))):
-        for model, (x, y) in zip(models, batches):
-            model.train()
-            model.zero_grad()
-            cross_entropy(model(x, individuals[step % 3]), y).backward()
-        grads = [[p.grad for p in model.parameters()] for model in models]
-        for a, b in zip(*grads):
-            assert (a is None) == (b is None)
-            if a is not None:
-                mean = (a + b) / 2
-                a.copy_(mean), b.copy_(mean)
-        for model, optimizer in zip(models, optimizers):
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            optimizer.step()
-        steps += 1
-    assert steps == len(train[0]) == 4
-    state = models[0].state_dict()
-    for key, value in models[1].state_dict().items():
-        if value.is_floating_point():
-            state[key] = (state[key] + value) / 2
-    models[0].load_state_dict(state)
 
-    found = load_file(tmp_path / "two" / "supernet.safetensors")
-    moved = {} if settings.fitness_bn != "batch" else dict(models[0].named_buffers())  # S1's go on in the fitness pass
-    compared = [k for k in state if k not in moved]
-    assert len(compared) > 10 and set(compared) <= set(found)
-    for key in compared:
-        value = found[key]
-        torch.testing.assert_close(value, state[key], rtol=1e-4, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
-
-    model = models[0].train() if settings.fitness_bn == "batch" else models[0].eval()
-    scores = []
-    with torch.no_grad():
-        for k, individual in enumerate(individuals):
-            seen = [(x, y) for b in fitness for x, y in b.epoch(k)]
-            right = sum(int((model(x, individual).argmax(1) == y).sum()) for x, y in seen)
-            assert sum(len(y) for _, y in seen) == 24
-            scores.append(100 * right / 24)
-    result = json.loads((tmp_path / "two" / "result.json").read_text())
-    assert result["processes"] == 2 and result["settings"] == to_dict(settings)
-    rows = list(csv.DictReader((tmp_path / "two" / "individuals.csv").open(newline="")))
-    assert [float(row["top1"]) for row in rows] == pytest.approx(scores)
+@pytest.mark.slow
+def test_parts_and_processes_of_a_training_agree(tmp_path, two_processes):
+    """Without chance in the network: weights, statistics and the tested error of one process with two parts."""
+    quiet = dataclasses.replace(TRAIN, drop_path=0.0, parts=2)
+    one = train(quiet, options(tmp_path / "one"))
+    job = JOB.replace("TRAIN if", "dataclasses.replace(TRAIN, drop_path=0.0) if")
+    two_processes(["-c", job, "train", str(tmp_path / "two"), "0"], PYTHONPATH=".")
+    near(tmp_path / "one", tmp_path / "two", "weights.safetensors")
+    found = json.loads((tmp_path / "two" / "result.json").read_text())["metrics"]
+    assert found == pytest.approx(one["metrics"], rel=1e-3, abs=0.11)
+    plain = train(dataclasses.replace(quiet, parts=0), options(tmp_path / "plain"))
+    rows = [len((tmp_path / n / "history.csv").read_text().splitlines()) for n in ("one", "two", "plain")]
+    assert rows == [3, 3, 3] and plain["metrics"]["parameters"] == found["parameters"]
 
 
 def test_bf16_is_near_fp32_and_says_so(tmp_path):
-    settings = dataclasses.replace(SPACES["s2"][0], learning_rate=0.005)  # few and small steps stay comparable
+    settings = dataclasses.replace(SPACES["s2"], learning_rate=0.005)  # few and small steps stay comparable
     weights = {}
     for precision in ("fp32", "bf16"):
         out = tmp_path / precision
-        options = RunOptions(
-            out=out, device="cpu", data=tmp_path, precision=precision, paper="evnas", section="search_s2"
-        )  # fmt: skip
-        assert search(settings, options)["precision"] == precision
+        assert search(settings, options(out, precision=precision))["precision"] == precision
         weights[precision] = load_file(out / "supernet.safetensors")
     distance = [
         float((weights["bf16"][k] - w).norm() / (w.norm() + 1e-6)) for k, w in weights["fp32"].items() if w.dim() == 4
