@@ -17,9 +17,10 @@ from typing import Any
 
 from common.errors import UserError
 from reproductions.arguments import OneLineParser
-from reproductions.claims import PAPERS, load_all
+from reproductions.claims import PAPERS, ROOT, load_all
 from reproductions.groups import groups
 from reproductions.results import RESULTS, Result, by_seed, load, matching
+from reproductions.seeds import PIPELINES
 from reproductions.statistics import binomial_interval, equivalence, kendall, paired, spread
 
 PROFILES = ("smoke", "proxy", "paper")
@@ -51,8 +52,10 @@ def main(argv: list[str]) -> int:
     else:
         results = load(args.results, args.profile, args.paper)
         if not results:
+            pipeline = PIPELINES[args.profile].relative_to(ROOT)
             raise UserError(
-                f"no results below {args.results}/{args.profile}; run the pipeline first: dvc repro dvc.yaml"
+                f"no results below {args.results}/{args.profile}{'/' + args.paper if args.paper else ''}; run the "
+                f"pipeline first: dvc repro {pipeline}"
             )
         if args.what == "seeds":
             rows = seeds(results, args.metric)

@@ -151,7 +151,8 @@ def _missing(claim: Claim, smaller: list[Result]) -> str:
         elif word == "checkpoint":
             parts.append(f"checkpoint {name}: python -m reproductions checkpoints fetch {name}")
         elif word == "data":
-            parts.append(f"data {name}: python -m reproductions data fetch {name}")
+            verb = "prepare" if name == "imagenet" else "fetch"  # its archives cannot be had by a program
+            parts.append(f"data {name}: python -m reproductions data {verb} {name}")
         elif word == "training":
             parts.append("a training run")
         elif word == "search":

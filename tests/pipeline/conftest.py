@@ -117,7 +117,8 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
     path.write_text(text)
     (made.folder / "reproductions" / "expected").mkdir(parents=True)
     (made.folder / "reproductions" / "expected" / "smoke.json").write_text("{}")
-    (made.folder / "reproductions" / "check.py").write_text("")
+    for name in ("check.py", "groups.py"):
+        (made.folder / "reproductions" / name).write_text("")
     (made.folder / "reproductions" / "__main__.py").write_text(CHECK)
     made.dvc("repro", "dvc.yaml")
     return made

@@ -50,7 +50,8 @@ def test_compare_seeds_and_pairs(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["compare", "seeds"], "no results below"),
+        (["compare", "seeds"], "run the pipeline first: dvc repro dvc.yaml"),
+        (["compare", "seeds", "--profile", "proxy"], "run the pipeline first: dvc repro reproductions/proxy/dvc.yaml"),
         (["compare", "rank"], "rank needs --file"),
         (["check", "--expected", "absent.json"], "absent.json is missing"),
     ],

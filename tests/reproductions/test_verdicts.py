@@ -50,6 +50,20 @@ def test_smaller_profiles_never_count():
     assert "reduced scale" in found.reason
 
 
+def test_what_is_missing_is_named_with_a_command_that_gets_it():
+    claim = Claim(**{**BASE, "needs": ["training", "data:cifar10", "data:imagenet", "checkpoint:cream-14"]})
+    reason = decide(claim, []).reason
+    for command in ("data fetch cifar10", "data prepare imagenet", "checkpoints fetch cream-14"):
+        assert f"python -m reproductions {command}" in reason
+
+
+def test_other_data_or_files_of_one_seed_are_not_averaged():
+    """One seed twice is one value only where everything else is equal."""
+    several = [*results([2.49, 2.5, 2.51]), *results([9.0], files={"arch": "another"})]
+    found = decide(Claim(**BASE), several)
+    assert (found.verdict, found.n) == ("reproduced", 3) and "1 runs from other data" in found.reason
+
+
 def test_unpinned_data_is_inconclusive():
     found = decide(Claim(**BASE), results([2.5, 2.5, 2.5], unpinned_data=True))
     assert (found.verdict, found.reason) == ("inconclusive", "made from unpinned data")
