@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from common.checkpoints import read_metadata
+from common.cli import RunOptions
 from common.data.sources import Images
 from common.errors import UserError
 from common.training import Metrics
@@ -160,10 +161,7 @@ def test_the_last_weights_are_kept_beside_the_best(tmp_path, monkeypatch):
     """Two epochs of which the first tests better: both files hold what was tested, and say of which epoch."""
     errors = iter((10.0, 20.0))
     monkeypatch.setattr(train_module, "evaluate", lambda *a: Metrics(1.0, next(errors), 5.0, 7))
-    options = SimpleNamespace(
-        out=tmp_path, folder=tmp_path, seed=0, device="cpu", precision="fp32", data=None, allow_unpinned=False,
-        resume=True, profile="smoke", variant="authors", paper="nao_v2", section="train",
-    )  # fmt: skip
+    options = RunOptions(out=tmp_path, device="cpu", paper="nao_v2", section="train")
     c = TrainSettings(dataset="digits", layers=1, channels=2, epochs=2, train_images=64, batch_size=64, auxiliary=False)
     metrics = train_module.train(c, options)["metrics"]
     assert (metrics["top1_error_percent"], metrics["last_top1_error_percent"], metrics["best_epoch"]) == (10.0, 20.0, 0)

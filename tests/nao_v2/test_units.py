@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from common.architecture import save_architecture
+from common.cli import RunOptions
 from common.errors import UserError
 from papers.nao_v2 import balanced, pool
 from papers.nao_v2.architectures import (
@@ -250,21 +250,7 @@ TINY = SearchSettings(
 
 
 def options(folder):
-    return SimpleNamespace(
-        out=folder,
-        seed=0,
-        device="cpu",
-        precision="fp32",
-        data=None,
-        allow_unpinned=False,
-        plan=False,
-        resume=True,
-        profile="smoke",
-        variant="authors",
-        paper="nao_v2",
-        section="search",
-        json=False,
-    )
+    return RunOptions(out=folder, device="cpu", paper="nao_v2", section="search")
 
 
 class Stop(Exception):

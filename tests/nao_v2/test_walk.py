@@ -22,6 +22,7 @@ from PIL import Image
 from torch import nn
 
 from common import runs
+from common.cli import RunOptions
 from common.errors import UserError
 from common.settings import NOT_RESULT_BEARING, field_types
 from common.training import Metrics
@@ -149,11 +150,9 @@ def recorded(monkeypatch, tmp_path):
 
     def run(function: Any, settings: Any, section: str) -> list[str]:
         state.number, state.recorder = state.number + 1, Recorder()
-        options = SimpleNamespace(
-            out=tmp_path / str(state.number), folder=tmp_path / str(state.number), seed=0, device="cpu",
-            precision="fp32", data=None, allow_unpinned=True, resume=True, profile="smoke", variant="authors",
-            paper="nao_v2", section=section, given=None,
-        )  # fmt: skip
+        options = RunOptions(
+            out=tmp_path / str(state.number), device="cpu", allow_unpinned=True, paper="nao_v2", section=section
+        )
         result = function(settings, options)
         if function is run_draw:
             return [Path(file).suffix + Path(file).read_text(errors="replace") for file in result["files"]]
