@@ -1,0 +1,234 @@
+"""Every setting of every stage acts, or is refused by name: the real stages run, on recorders instead of networks.
+
+A run leaves a trace: what is built, what every epoch is given, what is tested. Changing a setting changes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.architecture import save_architecture
+from common.checkpoints import save_weights
+from common.cli import RunOptions
+from common.data.sources import open_images
+from common.runs import Run
+from common.training import Metrics
+from papers.evnas import describe as describe_module
+from papers.evnas import evaluate as evaluate_module
+from papers.evnas import halves
+from papers.evnas import search as search_module
+from papers.evnas import train as train_module
+from papers.evnas.architectures import PUBLISHED
+from papers.evnas.networks import build, load_genotype
+from papers.evnas.settings import SearchS1, SearchS2
+from papers.evnas.settings_train import (
+    DescribeSettings,
+    DrawSettings,
+    EvaluateSettings,
+    TrainImageNetSettings,
+    TrainSettings,
+)
+from tests.settings_walk import walk
+
+SEARCH = {
+    "dataset": "digits", "channels": 2, "generations": 2, "train_images": 60, "fitness_size": 60, "batch_size": 20,
+    "fitness_batch_size": 30, "population": 4, "tournament": 2, "pad": 2, "cutout": 2,
+}  # fmt: skip
+
+
+class Trace(list):
+    """What happened, as texts; tensors by their content."""
+
+    def add(self, *what) -> None:
+        self.append(repr([plain(w) for w in what]))
+
+    def digest(self) -> str:
+        return hashlib.sha256("\n".join(self).encode()).hexdigest()
+
+
+def plain(value):
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(value.detach().contiguous().numpy().tobytes()).hexdigest(), tuple(value.shape)
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def shape(model):
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def group(optimizer):
+    return {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Options of a run in a new folder at every call."""
+    numbers = count()
+    return lambda: RunOptions(
+        paper="evnas", section="walk", out=tmp_path / f"run{next(numbers)}", data=tmp_path / "nowhere", device="cpu",
+        allow_unpinned=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Sets are read once, and no state is saved."""
+    for module in (halves, train_module, evaluate_module):
+        monkeypatch.setattr(module, "open_images", opened)
+    monkeypatch.setattr(Run, "save", lambda self, state: None)
+
+
+@functools.cache
+def read(name, split):
+    return open_images(name, split, RunOptions(device="cpu"))
+
+
+def opened(name, split, options):
+    return read(name, split)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two sets of class folders, of other pictures."""
+    for name, start in (("one", 0), ("two", 50)):
+        for part, images in (("train", 6), ("val", 4)):
+            for label in "ab":
+                (tmp_path / name / part / label).mkdir(parents=True)
+                for i in range(images):
+                    pixels = np.random.RandomState(start + i + 10 * (label == "b")).randint(0, 256, (24, 20, 3))
+                    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / part / label / f"{i}.png")
+    return str(tmp_path / "one"), str(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SearchS1(**SEARCH, layers=3), SearchS2(**SEARCH, cells_per_stage=1, split="index", fitness_bn="batch")],
+    ids=["s1", "s2"],
+)
+def test_search(settings, fresh, monkeypatch):
+    trace = Trace()
+
+    def train_weights(model, optimizer, train, individuals, now, lr, clip_norm, precision, save_if_due):
+        statistics = [type(m).__name__ for m in model.modules() if getattr(m, "running_mean", None) is not None]
+        first = next(train.shares(now.generation))
+        trace.add(
+            "train", shape(model), len(statistics), group(optimizer), first, len(train), individuals, lr, clip_norm
+        )
+        now.loss = 1.0
+
+    def measure(forward, valid, individuals, now, device, precision, save_if_due):
+        first, moving = next(valid.shares(now.generation)), getattr(forward, "training", None)
+        trace.add("measure", moving, first, len(valid), individuals)
+        now.scores.extend([float(hash_of(i)), 50.0, 1.0] for i in individuals)
+
+    def hash_of(individual) -> int:
+        return int(hashlib.sha256(repr(plain(individual)).encode()).hexdigest()[:4], 16)
+
+    monkeypatch.setattr(search_module, "train_weights", train_weights)
+    monkeypatch.setattr(search_module, "measure", measure)
+
+    def digest(changed):
+        trace.clear()
+        result = search_module.search(changed, fresh())
+        trace.add(result["architecture"], result["metrics"])
+        return trace.digest()
+
+    walk(digest, settings, {"parts": 2}, {"dataset": "names the images that the trace holds"})
+
+
+def trained(module, monkeypatch, trace):
+    def train_steps(model, batches, optimizer, loss_of, *, clip_norm, seed, epoch, **_):
+        first, *rest = batches
+        logits = torch.linspace(0, 1, 20).view(2, 10).contiguous()
+        loss = loss_of((logits, 2 * logits), torch.tensor([1, 3]))
+        trace.add(shape(model), model.drop_path_prob, group(optimizer), first, len(rest), loss, clip_norm, seed, epoch)
+        yield len(rest) + 1
+
+    def evaluate(model, batches, *_):
+        trace.add("test", list(batches))
+        return Metrics(1.0, 50.0, 50.0, 7)
+
+    monkeypatch.setattr(module, "train_steps", train_steps)
+    monkeypatch.setattr(module, "evaluate", evaluate)
+
+
+def test_train(fresh, monkeypatch):
+    trace = Trace()
+    trained(train_module, monkeypatch, trace)
+    settings = TrainSettings(
+        dataset="digits", train_images=50, channels=2, layers=2, auxiliary=False, epochs=3, batch_size=20,
+        eval_batch_size=400, pad=2, cutout=2, evaluate_every=2,
+    )  # fmt: skip
+
+    def digest(changed):
+        trace.clear()
+        train_module.train(changed, fresh())
+        return trace.digest()
+
+    walk(
+        digest,
+        settings,
+        {"arch": "EvNASB", "parts": 2},
+        {"dataset": "names the images", "auxiliary": "needs 32 pixels"},
+    )
+
+
+def test_train_imagenet(fresh, pictures, monkeypatch):
+    trace = Trace()
+    trained(train_module, monkeypatch, trace)
+    settings = TrainImageNetSettings(
+        dataset=pictures[0], channels=4, layers=2, auxiliary=False, epochs=6, batch_size=4, eval_batch_size=3,
+        workers=0, drop_path=0.1, evaluate_every=2,
+    )  # fmt: skip
+
+    def digest(changed):
+        trace.clear()
+        train_module.train_imagenet(changed, fresh())
+        return trace.digest()
+
+    walk(digest, settings, {"arch": "EvNASB", "dataset": pictures[1], "parts": 2})
+
+
+def test_evaluate_describe_draw(fresh, tmp_path, monkeypatch):
+    trace = Trace()
+    names = []
+    for name in ("EvNASA", "EvNASC"):
+        torch.manual_seed(len(names))
+        names.append(str(tmp_path / f"{name}.safetensors"))
+        about = {"architecture": PUBLISHED[name], "dataset": "digits"}
+        save_weights(build(load_genotype(name), False, 10, 4, 3), Path(names[-1]), about)
+
+    def tested(model, batches, *_):
+        trace.add(dict(shape(model)), list(model.state_dict().values()), next(iter(batches)))
+        return Metrics(1.0, 50.0, 50.0, 7)
+
+    monkeypatch.setattr(evaluate_module, "test_metrics", tested)
+
+    def digest(changed):
+        trace.clear()
+        found = evaluate_module.evaluate(changed, fresh())
+        return trace.digest(), str(found["architecture"])
+
+    weights = {"weights": "the file says nothing of an average: refused (tests/common/test_checkpoints.py)"}
+    skipped = {"channels": "must fit the weights", "layers": "must fit the weights", "arch": "must fit the weights"}
+    walk(digest, EvaluateSettings(checkpoint=names[0]), {"checkpoint": names[1], "dataset": "cifar100"},
+         {**skipped, **weights, "dataset": "another than the file's is refused: test_train.py"})  # fmt: skip
+    walk(lambda s: str(describe_module.run(s, fresh())), DescribeSettings(), {"arch": "EvNASB", "dataset": "cifar100"})
+    path = tmp_path / "architecture.json"
+    save_architecture(path, "darts", PUBLISHED["EvNASC"])
+
+    def drawn(changed):
+        files = describe_module.draw(changed, fresh())["files"]
+        return [hashlib.sha256(Path(f).read_bytes()).hexdigest() + Path(f).suffix for f in files]
+
+    walk(drawn, DrawSettings(format="dot"), {"arch": str(path)}, {"format": "the suffix of the file"})
