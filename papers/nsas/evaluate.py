@@ -12,7 +12,6 @@ from common.data.sources import open_images
 from common.data.text import Corpus, batchify
 from common.device import pick_device
 from common.errors import UserError
-from common.ranges import refuse_idle
 from common.runs import open_run, say
 from common.spaces.sizes import check_pixels
 from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived
@@ -65,7 +64,6 @@ def open_test(settings: EvaluateSettings, network: str, options: RunOptions, dev
             workers=settings.workers,
         )  # fmt: skip
         return held, test
-    refuse_idle(settings, {"workers": "pictures of a folder and the ImageNet network"}, options.given)
     images = open_images(settings.dataset, "test", options)
     check_pixels(settings.dataset, images.size)
     size, constants = min(settings.batch_size, len(images)), Augmentation(CIFAR_MEAN, CIFAR_STD)

@@ -127,7 +127,7 @@ def check(settings: TrainSettings, options: RunOptions) -> str:
             f"--dataset {settings.dataset} takes the ImageNet network, and the default is the CIFAR recipe; choose "
             f"--variant imagenet-step or imagenet-linear, or --network cifar"
         )
-    idle = {"cutout": "--network cifar"} if network == "imagenet" else {"workers": "--network imagenet"}
+    idle = {"cutout": "--network cifar"} if network == "imagenet" else {}
     if settings.schedule != "cosine":
         idle["learning_rate_min"] = "--schedule cosine"
     if not settings.auxiliary:
