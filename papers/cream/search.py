@@ -134,7 +134,9 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         architecture = {"path": chosen, "resolution": resolution, **variant_of(layout)}
         if distributed.rank() == 0:
             save_architecture(run.folder / "architecture.json", "cream", architecture, origin)
-            save_weights(net, run.folder / "supernet.safetensors")
+            about = {"paper": "cream", "stage": "search", "dataset": settings.dataset, "classes": classes,
+                     "blocks": window.built, "slice": settings.slice, **variant_of(layout)}  # fmt: skip
+            save_weights(net, run.folder / "supernet.safetensors", about)
         metrics = {
             **counts, "board_size": len(board), "mflops_search_table": table.flops(chosen),
             "parameters": spec.count("parameters"), "macs": spec.count("macs", resolution),
