@@ -253,7 +253,7 @@ def test_rank_study(recorded, searched, tmp_path_factory, monkeypatch):
     base = RankStudySettings(search=str(searched[0]), paths=1)
     changes = {name: TRAIN_CHANGES[name] for name in names(Recipe) if not isinstance(TRAIN_CHANGES[name], tuple)}
     changes |= {"pad": 2, "decay_rate": 0.5, "decay_epochs": 1.0, "epochs": 7, "cooldown": 3, "parts": 4,
-                "search": str(searched[1]), "paths": 2, "recalibrate_batches": 2, "macs_min": 110.0,
+                "search": str(searched[1]), "paths": 2, "recalibrate_batches": 2, "macs_min": 200.0,
                 "macs_max": 70.0}  # fmt: skip
     assert set(changes) == names(RankStudySettings)
     differs(rank_stage.rank_study, base, changes, tmp_path_factory, "rank_study", recorded)
