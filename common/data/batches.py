@@ -36,7 +36,7 @@ class Epochs:
 
     def __init__(
         self, name: str, count: int, batch_size: int, seed: int, stream: str, shuffle: bool, drop_last: bool,
-        rank: int, world: int, parts: int | None,
+        rank: int, world: int, parts: int,
     ) -> None:  # fmt: skip
         if batch_size < 1:
             raise UserError(f"a batch of {batch_size} images holds nothing; use a batch size of 1 or more")
@@ -46,28 +46,24 @@ class Epochs:
                 f"images"
             )
         self.count, self.batch_size, self.seed, self.stream, self.shuffle = count, batch_size, seed, stream, shuffle
-        self.rank, self.world, self.turns = rank, world, parts is None and world > 1
+        self.rank, self.world = rank, world
         self.parts = parts or world
         if self.parts < 1 or self.parts % world:
             raise UserError(f"{self.parts} parts cannot be shared by {world} processes; use a multiple of {world}")
-        if self.parts > batch_size and not self.turns:
+        if self.parts > batch_size:
             raise UserError(f"a batch of {batch_size} images cannot be cut into {self.parts} parts; use a larger batch")
         self.total = count // batch_size if drop_last else -(-count // batch_size)
-        if self.turns and self.total < world:
-            raise UserError(f"{name}: {self.total} batches of {batch_size} are too few for {world} processes")
 
     def __len__(self) -> int:
         """Batches per epoch: the same number for every process, and as many as one process has."""
-        return self.total // self.world if self.turns else self.total
+        return self.total
 
     def size(self, step: int) -> int:
         """Images of the whole batch number ``step`` (the last one of an epoch may be smaller)."""
-        return min(self.batch_size, self.count - self._number(step) * self.batch_size)
+        return min(self.batch_size, self.count - step * self.batch_size)
 
     def share_sizes(self, step: int) -> list[int]:
         """Images in each of this process's shares of batch ``step``; 0 where a share is empty."""
-        if self.turns:
-            return [self.size(step)]
         limits = share_limits(self.size(step), self.parts)
         mine = self.parts // self.world
         return [limits[i + 1] - limits[i] for i in range(self.rank * mine, (self.rank + 1) * mine)]
@@ -101,13 +97,8 @@ class Epochs:
         erased = [self.erase(batch[i : i + 1], seeds.generator(*names, at)) for i, at in enumerate(chosen)]
         return torch.cat(erased).contiguous(memory_format=torch.channels_last)
 
-    def _number(self, step: int) -> int:
-        return step * self.world + self.rank if self.turns else step
-
     def _mine(self, step: int) -> slice:
         """This process's places in batch ``step``."""
-        if self.turns:
-            return slice(0, self.size(step))
         limits, mine = share_limits(self.size(step), self.parts), self.parts // self.world
         return slice(limits[self.rank * mine], limits[(self.rank + 1) * mine])
 
@@ -142,7 +133,7 @@ class Batches(Epochs):
         augment: bool | None = None,
         rank: int = 0,
         world: int = 1,
-        parts: int | None = None,
+        parts: int = 0,
         erase: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ) -> None:
         super().__init__(images.name, len(images), batch_size, seed, stream, shuffle, drop_last, rank, world, parts)
@@ -157,9 +148,9 @@ class Batches(Epochs):
         """
         order = self.order(epoch).to(self.images.labels.device)
         for step in range(start, len(self)):
-            number, mine, size = self._number(step), self._mine(step), self.size(step)
-            index = order[number * self.batch_size :][mine]
-            batch = self._augmented(self.images.pixels[index], mine, size, epoch, number)
+            mine = self._mine(step)
+            index = order[step * self.batch_size :][mine]
+            batch = self._augmented(self.images.pixels[index], mine, self.size(step), epoch, step)
             yield self._erased(batch, epoch, index.tolist() if self.erase else []), self.images.labels[index]
 
     def drawn(self, number: int, count: int) -> Batch:

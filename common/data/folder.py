@@ -155,7 +155,7 @@ class FolderBatches(Epochs):
         erase: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
         rank: int = 0,
         world: int = 1,
-        parts: int | None = None,
+        parts: int = 0,
     ) -> None:
         super().__init__(pictures.name, len(pictures), batch_size, seed, stream, shuffle, drop_last, rank, world, parts)
         self.pictures, self.transform, self.workers = pictures, transform, workers
@@ -168,7 +168,7 @@ class FolderBatches(Epochs):
         """
         order = self.order(epoch).split(self.batch_size)
         steps = range(start, len(self))
-        shares = [order[self._number(step)][self._mine(step)] for step in steps]
+        shares = [order[step][self._mine(step)] for step in steps]
         loader = torch.utils.data.DataLoader(
             _Items(self.pictures, self.transform, self.seed, self.stream, epoch),
             batch_sampler=[share.tolist() for share in shares],

@@ -66,14 +66,6 @@ def test_workers_and_resumption_change_nothing(root):
     assert sorted(torch.cat([y for _, y in alone]).tolist()) == [0] * 9 + [1] * 9
 
 
-def test_ranks_share_the_batches(root):
-    pictures = open_pictures(str(root), "train")
-    one = list(batches(pictures).epoch(0))
-    for rank in range(2):
-        part = list(batches(pictures, rank=rank, world=2).epoch(0))
-        assert same(part, one[rank::2][:2])
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_processes_see_the_batches_of_one_process(root, workers):
     """18 pictures in batches of 4 leave two: the third process's share of the last batch is empty."""
@@ -83,7 +75,7 @@ def test_processes_see_the_batches_of_one_process(root, workers):
 
     pictures = open_pictures(str(root), "train")
     one = list(batches(pictures, erase=erase).epoch(0, start=2))
-    ranks = [batches(pictures, workers, erase=erase, rank=r, world=3, parts=0) for r in range(3)]
+    ranks = [batches(pictures, workers, erase=erase, rank=r, world=3) for r in range(3)]
     shares = [list(b.epoch(0, start=2)) for b in ranks]
     assert [len(b) for b in ranks] == [5] * 3 and [len(y) for _, y in (s[-1] for s in shares)] == [1, 1, 0]
     assert same(one, [tuple(map(torch.cat, zip(*step, strict=True))) for step in zip(*shares, strict=True)])
