@@ -167,7 +167,8 @@ def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
     """A derived CNN."""
     form = check(settings, options)
     c = settings
-    batches, test, classes, _ = open_data(c, form, options, CPU)
+    batches, judged, classes, _ = open_data(c, form, options, CPU)
+    test = next(iter(judged.values()))  # what is looked at after an epoch
     network = _network(load_cnn(c.arch), form == "imagenet", classes, c.channels, c.layers)
     pixels = 224 if form == "imagenet" else test.images.size
     return [f"{form} network, {classes} classes", *plan_training(c, network, pixels, batches, test)]

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from common import distributed, seeds
-from common.checkpoints import save_weights
+from common.checkpoints import read_checkpoint, save_weights
 from common.counting import parameters
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.parts import take
+from common.data.pictures import has_validation
 from common.data.sizes import image_size
 from common.data.sources import open_images
 from common.device import pick_device
@@ -40,12 +41,15 @@ IMAGENET_PIXELS = 128  # pictures from this side on take the ImageNet network
 
 
 def train(settings: TrainSettings, options: RunOptions) -> dict:
-    """Train and test; returns metrics of the last and the best epoch."""
+    """Train and test; returns metrics of the last and the best epoch. On a set with a validation part of its own this
+    part judges the epochs, and the weights are tested once.
+    """
     network = check(settings, options)
     imagenet = network == "imagenet"
     device = pick_device(options)
     architecture = load_cnn(settings.arch)
-    batches, test, classes, pins = open_data(settings, network, options, device)
+    batches, judged, classes, pins = open_data(settings, network, options, device)
+    part, word = ("val", "valid") if "val" in judged else ("test", "test")
     with open_run(options, settings, {"data": pins}) as run:
         if run.result is not None:
             return run.result
@@ -57,7 +61,7 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
         record = {
             "architecture": architecture.as_names(), "space": "darts", "dataset": settings.dataset, "classes": classes,
             "width": settings.channels, "depth": settings.layers, "stage": "train", "paper": "nsas", "network": network,
-            "pixels": 224 if imagenet else test.images.size,
+            "pixels": 224 if imagenet else judged["test"].images.size,
         }  # fmt: skip
         optimizer = torch.optim.SGD(
             model.parameters(), settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -97,19 +101,22 @@ def train(settings: TrainSettings, options: RunOptions) -> dict:
             row = {"epoch": epoch, "lr": lr, "train_loss": trained.loss, "train_top1_error_percent": trained.top1_error}
             tested = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
             if tested:
-                last = test_errors(model, test, device, options.precision)
+                last = test_errors(model, judged[part], device, options.precision)
                 if best is None or last["top1_error_percent"] < best["top1_error_percent"]:
                     best = {**last, "epoch": epoch}
                     if imagenet and run.writes:  # both ImageNet scripts keep the best epoch
                         save_weights(model, run.folder / "weights.safetensors", metadata=record)
-            run.log(**row, test_top1_error_percent=last["top1_error_percent"] if tested else None)
+            run.log(**row, **{f"{word}_top1_error_percent": last["top1_error_percent"] if tested else None})
             run.save(snapshot(epoch, 0))
-        if not last:
-            last = test_errors(model, test, device, options.precision)
+        chosen = "best_top1_error_percent" if part == "test" else "valid_top1_error_percent"
+        if part != "test" and imagenet and best:  # the kept weights are the best epoch's
+            model.load_state_dict(read_checkpoint(run.folder / "weights.safetensors").tensors)
+        if not last or part != "test":
+            last = test_errors(model, judged["test"], device, options.precision)
         if run.writes and (best is None or not imagenet):
             save_weights(model, run.folder / "weights.safetensors", metadata=record)
         metrics = {
-            **last, "best_top1_error_percent": best["top1_error_percent"] if best else last["top1_error_percent"],
+            **last, chosen: best["top1_error_percent"] if best else last["top1_error_percent"],
             "best_epoch": best["epoch"] if best else epoch, "parameters": parameters(model),
         }  # fmt: skip
         return run.finish({"metrics": metrics, "architecture": architecture.as_names(), "network": network})
@@ -169,12 +176,12 @@ def check_shares(settings: TrainSettings, images: int) -> None:
 
 
 def open_data(settings: TrainSettings, network: str, options: RunOptions, device: torch.device):
-    """(training batches, test batches, classes, pins)."""
+    """(training batches, batches of each part of ``judging``, classes, pins)."""
     if network == "imagenet":
         return open_imagenet(settings, options, device)
     images = open_images(settings.dataset, "train", options)
     check_pixels(settings.dataset, images.size, settings.auxiliary)
-    test = open_images(settings.dataset, "test", options)
+    parts = {part: open_images(settings.dataset, part, options) for part in judging(settings.dataset)}
     images = take(images, settings.train_images, "--train-images")
     check_shares(settings, len(images))
     digits = images.name == "digits"  # a mirrored digit is another sign, and a 16-pixel hole hides it
@@ -182,25 +189,42 @@ def open_data(settings: TrainSettings, network: str, options: RunOptions, device
         CIFAR_MEAN, CIFAR_STD, pad=2 if digits else 4, flip=not digits, cutout=settings.cutout
     )  # the CIFAR-10 constants also for CIFAR-100
     batches = Batches(images, settings.batch_size, augmentation, options.seed, device=device, **shared(settings))
-    held = Batches(
-        test, settings.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test"
-    )
-    return batches, held, len(images.classes), {**images.pins, **test.pins}
+    judged = {
+        part: Batches(
+            held, settings.eval_batch_size, augmentation, options.seed, shuffle=False, device=device, stream="test"
+        )
+        for part, held in parts.items()
+    }
+    return batches, judged, len(images.classes), pins_of(images, *parts.values())
+
+
+def judging(dataset: str) -> tuple[str, ...]:
+    """The parts of a set that a training is judged on: ``val`` where it has one (its epochs), and ``test``."""
+    return ("val", "test") if has_validation(dataset) else ("test",)
+
+
+def pins_of(*parts) -> dict[str, str]:
+    """What identifies the images of all parts."""
+    return {name: digest for part in parts for name, digest in part.pins.items()}
 
 
 def open_imagenet(settings: TrainSettings, options: RunOptions, device: torch.device):
     """Random resized crop, flip, colour jitter 0.4/0.4/0.4/0.2; for testing resize 256, centre crop 224."""
-    train, test = (open_pictures(settings.dataset, split, options) for split in ("train", "test"))
+    parts = {part: open_pictures(settings.dataset, part, options) for part in judging(settings.dataset)}
+    train = open_pictures(settings.dataset, "train", options)
     train = take(train, settings.train_images, "--train-images")
     batches = FolderBatches(
         train, settings.batch_size, TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed, device=device,
         workers=settings.workers, **shared(settings),
     )  # fmt: skip
-    held = FolderBatches(
-        test, settings.eval_batch_size, EvalPictures(), options.seed, shuffle=False, device=device, stream="test",
-        workers=settings.workers,
-    )  # fmt: skip
-    return batches, held, len(train.classes), {**train.pins, **test.pins}
+    judged = {
+        part: FolderBatches(
+            held, settings.eval_batch_size, EvalPictures(), options.seed, shuffle=False, device=device, stream="test",
+            workers=settings.workers,
+        )
+        for part, held in parts.items()
+    }  # fmt: skip
+    return batches, judged, len(train.classes), pins_of(train, *parts.values())
 
 
 def loss_function(settings: TrainSettings):

@@ -17,6 +17,7 @@ COMMANDS = {
     "cream": ("--arch", "14"),
     "evnas": ("--arch", "EvNASA", "--batch-size", "20"),
     "nao_v2": ("--arch", "NAONet_V2", "--batch-size", "20"),
+    "nsas": ("--arch", "Random_NSAS", "--batch-size", "20"),
     "sgnas": ("--arch", "SGNAS-A", "--batch-size", "20"),
 }
 
