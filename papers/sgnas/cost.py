@@ -17,6 +17,7 @@ import torch
 
 from common.device import pick_device
 from common.errors import UserError
+from common.ranges import refuse_idle
 from common.records import read_json, write_figure, write_json
 from common.runs import say
 from papers.sgnas.architectures import macro_for
@@ -100,6 +101,10 @@ def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
     c = settings
     one_process("cost")
     check_ranges(c)
+    idle = {"generator_steps": "a generator timed here (no --search)"} if c.search else {}
+    if c.evolved:
+        idle |= dict.fromkeys(("candidates", "candidate_batches"), "candidates timed here (no --evolved)")
+    refuse_idle(c, idle, options.given or frozenset())
     if not c.counts or min(c.counts) < 1:
         raise UserError("--counts needs numbers of constraints of 1 or more, such as 1 3 10")
     device, macro = pick_device(options), macro_for(c.macro)

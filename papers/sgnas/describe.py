@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.architecture import load_architecture
+from common.architecture import load_architecture, read_architecture
 from common.errors import UserError
 from common.records import make_folder, write_figure
 from common.runs import say
@@ -80,22 +80,32 @@ def counts(kernels: Kernels, macro: Macro, classes: int, se: bool) -> dict[str, 
 
 
 def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
-    """Counts and kernels. On ImageNet with squeeze-excite, as published; on CIFAR without, as in the authors'
-    recipe.
+    """Counts and kernels. A published architecture on ImageNet (the usual) with squeeze-excite, as published; on CIFAR
+    without, as in the authors' recipe. A file is described for the set, classes and input size it was found on, without
+    squeeze-excite, unless another set is named. Raises UserError.
     """
-    dataset = dataset or "imagenet"
-    if dataset not in DATASETS:
+    if dataset and dataset not in DATASETS:
         raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
-    structure, classes = DATASETS[dataset]
     if name_or_path in PUBLISHED:
+        dataset = dataset or "imagenet"
+        structure, classes = DATASETS[dataset]
         kernels, _ = load_kernels(name_or_path, structure)
+        size = 0
     else:
         kernels, structure = load_kernels(name_or_path)
-        classes = 10 if structure == "tiny" else classes
-    found = counts(kernels, macro_for(structure), classes, se=dataset == "imagenet")
+        origin = read_architecture(Path(name_or_path)).get("origin") or {}
+        found_on = origin.get("dataset", "")
+        usual = 1000 if structure == "imagenet" else 10
+        classes = DATASETS[dataset][1] if dataset else int(origin.get("classes", usual))
+        size = int(origin.get("input_size", 0)) if not dataset or dataset == found_on else 0
+        dataset = dataset or found_on or "unnamed"
+    macro = macro_for(structure, size)
+    found = counts(kernels, macro, classes, se=dataset == "imagenet")
     return {
         "name": name_or_path,
         "dataset": dataset,
+        "classes": classes,
+        "input_size": macro.input_size,
         **found,
         "parameters_with_auxiliary": found["parameters"],
         "architecture": {"kernels": kernels, "macro": structure},

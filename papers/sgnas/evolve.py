@@ -15,6 +15,7 @@ import numpy as np
 from common import distributed, seeds
 from common.device import pick_device
 from common.errors import UserError
+from common.ranges import refuse_idle
 from common.runs import open_run
 from papers.sgnas import datasets
 from papers.sgnas.architectures import SKIP, SUB_BLOCKS, Ops, kernels_of
@@ -123,6 +124,9 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
     """The ``evolve`` verb: one search per target; architecture files as the generator writes them."""
     c = settings
     check_ranges(c)
+    if c.random:
+        needs = dict.fromkeys(("parents", "mutation"), "an evolutionary search (no --random)")
+        refuse_idle(c, needs, options.given or frozenset())
     if not c.targets:
         raise UserError("no targets; give at least one, such as --targets 320")
     if not c.supernet:
@@ -171,7 +175,8 @@ def evolve(settings: EvolveSettings, options: Any) -> dict[str, Any]:
             run.save({"rows": rows})
         found = [(row["target"], kernels_of(row["ops"]), row["lookup_cost"]) for row in rows]
         if run.writes:
-            write_architectures(run.folder, supernet.macro, lookup.unit, found, run.origin)
+            origin = {**run.origin, "dataset": name, "classes": supernet.classes}
+            write_architectures(run.folder, supernet.macro, lookup.unit, found, origin)
         middle = sorted(found)[len(found) // 2]
         content = {"kernels": middle[1], "macro": supernet.macro.name}
         metrics = {

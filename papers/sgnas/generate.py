@@ -13,6 +13,7 @@ from common import distributed
 from common.architecture import save_architecture
 from common.data.pins import verified_path
 from common.errors import UserError
+from common.ranges import refuse_idle
 from common.records import read_json, write_json
 from papers.sgnas.architectures import MACROS, Kernels, Macro, Ops, kernels_of, macro_for
 from papers.sgnas.describe import counts
@@ -23,6 +24,7 @@ from papers.sgnas.prior import PriorPool, pool_from, read_pool
 from papers.sgnas.settings import GenerateSettings
 
 SPACE = "sgnas"
+AUTHORS = (".pth", ".pt", ".tar")  # their file of a generator
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def load_generator(source: str, prior_pool: str = "", options: Any = None, data:
         return _load_published(options if data is None else _Root(data))
     path = Path(source)
     path = path / "generator.safetensors" if path.is_dir() else path
-    if path.suffix in (".pth", ".pt", ".tar"):
+    if path.suffix in AUTHORS:
         return _load_authors(path, prior_pool)
     if not path.exists() and not path.with_suffix(".json").exists():
         raise UserError(
@@ -105,6 +107,12 @@ def load_generator(source: str, prior_pool: str = "", options: Any = None, data:
     network = Generator(shape["constraint_channels"], shape["width"], shape["layers"])
     load_strict(network, load_tensors(path))
     return LoadedGenerator(network.eval(), pool, macro, lookup, source)
+
+
+def check_prior(settings: Any, options: Any) -> None:
+    """Raises UserError for a prior pool beside a generator that brings its own."""
+    if Path(settings.generator).suffix not in AUTHORS:
+        refuse_idle(settings, {"prior_pool": "the authors' best_avg.pth"}, options.given or frozenset())
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,7 @@ def write_architectures(
     middle = ordered[len(ordered) // 2]
     for target, kernels, cost in ordered:
         content = {"kernels": kernels, "macro": macro.name}
-        about = {**origin, "target": target, "lookup_cost": cost, "unit": unit}
+        about = {**origin, "target": target, "lookup_cost": cost, "unit": unit, "input_size": macro.input_size}
         save_architecture(folder / file_name(target), SPACE, content, about)
         if target == middle[0]:
             save_architecture(folder / "architecture.json", SPACE, content, about)
@@ -196,6 +204,7 @@ def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
     """Print MACs, parameters and kernels for each target and write architecture files."""
     from common.runs import open_run, say
 
+    check_prior(settings, options)
     loaded = load_generator(settings.generator, settings.prior_pool, options)
     targets = [float(t) for t in settings.target_mflops]
     if not targets:

@@ -29,7 +29,6 @@ from papers.sgnas.lookup import cost_range, macs_table, one_hot
 from papers.sgnas.losses import temperature
 from papers.sgnas.prepare import check_settings
 from papers.sgnas.provenance import provenance_of
-from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import (
     ConvertSettings,
     CostSettings,
@@ -41,7 +40,7 @@ from papers.sgnas.settings import (
     TrainSettings,
 )
 from papers.sgnas.supernet import load_supernet
-from papers.sgnas.train import learning_rate, training_batches
+from papers.sgnas.train import check_train, learning_rate, training_batches
 
 # Seconds per 10^9 multiply-adds of one image: forward and backward of a path (or a derived network), forward and
 # backward of the soft supernet, forward with folded normalisation.
@@ -127,7 +126,7 @@ def plan_search(settings: SearchSettings, options: Any) -> list[str]:
 def plan_train(settings: TrainSettings, options: Any) -> list[str]:
     """Training from scratch with a test after every epoch."""
     c = settings
-    check_ranges(c)
+    check_train(c, options.given or frozenset())
     images, note = datasets.open_or_count(c.dataset, "train", options)
     test, _ = datasets.open_or_count(c.dataset, "test", options)
     images = take(images, c.train_images, "--train-images")

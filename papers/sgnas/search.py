@@ -227,7 +227,7 @@ def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup
     targets = sorted(float(t) for t in c.targets)
     found = [(t, kernels, cost) for t, (kernels, cost) in zip(targets, loaded.kernels(targets))]
     if distributed.rank() == 0:
-        origin = {"paper": "sgnas", "stage": "search", "seed": s.seed}
+        origin = {"paper": "sgnas", "stage": "search", "seed": s.seed, "dataset": c.dataset, "classes": s.classes}
         write_architectures(run.folder, s.macro, lookup.unit, found, origin)
     rows = [
         {"target": t, "lookup_cost": cost, **counts(k, s.macro, s.classes, False), "kernels": k} for t, k, cost in found

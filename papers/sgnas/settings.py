@@ -243,7 +243,8 @@ class DescribeSettings:
     """Counts and kernels of an architecture."""
 
     arch: tyro.conf.Positional[str] = "SGNAS-A"
-    dataset: str = "imagenet"
+    dataset: str = ""
+    """imagenet, cifar10, cifar100 or digits; empty: what an architecture file says, ImageNet for a published one."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from common.records import write_figure
 from common.runs import open_run, say
 from papers.sgnas import datasets
 from papers.sgnas.frozen import FrozenSupernet
-from papers.sgnas.generate import LoadedGenerator, load_generator
+from papers.sgnas.generate import LoadedGenerator, check_prior, load_generator
 from papers.sgnas.generator_training import kendall, path_error, target_pool
 from papers.sgnas.losses import hardware_loss
 from papers.sgnas.provenance import provenance_of
@@ -36,6 +36,7 @@ def sweep(settings: SweepSettings, options: Any) -> dict[str, Any]:
     """The ``sweep`` verb: sweep.csv, sweep.png, and Kendall's tau."""
     c = settings
     check_ranges(c)
+    check_prior(c, options)
     loaded = load_generator(c.generator, c.prior_pool, options)
     targets = target_pool(loaded.pool.low, loaded.pool.high, c.step)
     error_of = None

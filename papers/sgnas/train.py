@@ -14,6 +14,7 @@ from common.device import pick_device
 from common.errors import UserError
 from common.losses import TopK, label_smoothing_cross_entropy
 from common.optim import EMA, RMSpropTF, without_decay
+from common.ranges import refuse_idle
 from common.runs import open_run
 from common.schedules import cosine, step_decay, warm_up
 from common.training import evaluate, read, train_steps
@@ -43,6 +44,17 @@ def build_optimizer(network: torch.nn.Module, c: TrainSettings) -> torch.optim.O
     return RMSpropTF(groups, lr=c.learning_rate, alpha=0.9, eps=0.001, momentum=c.momentum)
 
 
+def check_train(c: TrainSettings, given: frozenset[str]) -> None:
+    """Raises UserError for a setting out of range, or one that the chosen schedule does not use."""
+    check_ranges(c)
+    unused = []
+    if c.schedule == "cosine":
+        unused = ["decay_epochs", "decay_rate", "warmup_lr", *(["warmup_epochs"] if c.warmup_epochs else [])]
+    refuse_idle(c, dict.fromkeys(unused, "--schedule step"), given)
+    if not c.warmup_epochs:
+        refuse_idle(c, {"warmup_lr": "--warmup-epochs 1 or more"}, given)
+
+
 def training_batches(c: TrainSettings, images: Any, seed: int, device: torch.device) -> datasets.Loader:
     """The epochs of training. A last, smaller batch is left out, as the authors do on ImageNet; on CIFAR it counts."""
     last = not in_file_order(images)
@@ -56,7 +68,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
     best; on a set with a validation part of its own this part chooses, and the weights it chose are tested once.
     """
     c = settings
-    check_ranges(c)
+    check_train(c, options.given or frozenset())
     if c.epochs < 1:
         raise UserError(f"--epochs must be at least 1, not {c.epochs}")
     distributed.setup()
