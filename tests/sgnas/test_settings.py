@@ -85,7 +85,8 @@ def base_of(root: Path) -> SearchSettings:
     return SearchSettings(
         dataset=f"{root / 'set'}@16", macro="tiny", train_portion=0.6, search_images=9, train_images=12, batch_size=6,
         parts=0, paths=2, supernet_epochs=1, generator_epochs=2, cosine_epochs=2, learning_rate=0.05, low=0.8,
-        high=1.4, tau=1.0, target_step=0.1, target_noise=0.02, validation_step=0.1, alpha=5.0, accept_loss=99.0, prior_tolerance=0.05,
+        high=1.4, tau=1.0, target_step=0.1, target_noise=0.02, validation_step=0.1, alpha=5.0, accept_loss=99.0,
+        prior_tolerance=0.05,
         targets=(1.0, 1.2), width=8,
     )  # fmt: skip
 
