@@ -51,8 +51,6 @@ def test_goes_to_a_verdict(name, root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoints, "load_checkpoints", lambda: {name: checkpoint})
     monkeypatch.setattr(checkpoints, "ROOT", tmp_path)
     monkeypatch.setattr(checkpoints, "run_verb", in_process)
-    if checkpoint.paper == "nsas" and checkpoint.dataset == "imagenet":
-        pytest.importorskip("papers.nsas.weights")
     path = checkpoints.location(checkpoint, root)
     path.parent.mkdir(exist_ok=True)
     write(checkpoint, path)
