@@ -10,26 +10,28 @@ from papers.evnas import settings_train as t
 
 
 def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
-    return Verb({(): Stage(settings, f"papers.evnas.{run}", section, about, **more)}, about=about)
+    return Verb(
+        {(): Stage(settings=settings, run=f"papers.evnas.{run}", section=section, about=about, **more)}, about=about
+    )
 
 
 VERBS = {
     "search": Verb(
         {
             ("s1",): Stage(
-                s.SearchS1,
-                "papers.evnas.search:search",
-                "search",
-                "Evolution in the DARTS cell space",
-                s.S1_VARIANTS,
+                settings=s.SearchS1,
+                run="papers.evnas.search:search",
+                section="search",
+                about="Evolution in the DARTS cell space",
+                variants=s.S1_VARIANTS,
                 bf16=True,
             ),
             ("s2",): Stage(
-                s.SearchS2,
-                "papers.evnas.search:search",
-                "search_s2",
-                "Evolution in NAS-Bench-201",
-                s.S2_VARIANTS,
+                settings=s.SearchS2,
+                run="papers.evnas.search:search",
+                section="search_s2",
+                about="Evolution in NAS-Bench-201",
+                variants=s.S2_VARIANTS,
                 bf16=True,
             ),
         },
@@ -39,18 +41,18 @@ VERBS = {
     "train": Verb(
         {
             ("cifar",): Stage(
-                t.TrainSettings,
-                "papers.evnas.train:train",
-                "train",
-                "The CIFAR recipe",
+                settings=t.TrainSettings,
+                run="papers.evnas.train:train",
+                section="train",
+                about="The CIFAR recipe",
                 bf16=True,
                 plan="papers.evnas.planning:plan_train",
             ),
             ("imagenet",): Stage(
-                t.TrainImageNetSettings,
-                "papers.evnas.train:train_imagenet",
-                "train_imagenet",
-                "The ImageNet recipe",
+                settings=t.TrainImageNetSettings,
+                run="papers.evnas.train:train_imagenet",
+                section="train_imagenet",
+                about="The ImageNet recipe",
                 bf16=True,
                 plan="papers.evnas.planning:plan_train",
             ),

@@ -42,7 +42,8 @@ def check_training(settings: Any, options: Any) -> None:
 def check_search(settings: Any, options: Any) -> None:
     """Raises UserError for settings of ``search`` that do nothing beside the others."""
     check_ranges(settings)
-    c, idle = settings, {}
+    c = settings
+    idle: dict[str, str] = {}
     if c.strategy != "evolution":
         idle |= dict.fromkeys(
             ("tournament", "elites", "mutation_rate", "crossover", "mutation"), "--strategy evolution"

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from common.cli import RunOptions
 
 Forward = Callable[[Tensor, Any], Tensor]  # (images, mixture) -> logits
-Score = list[float]  # top-1 and top-5 accuracy in percent, loss in nats
+Score = list[Any]  # top-1 and top-5 accuracy in percent (top-5 None with fewer than six classes), loss in nats
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Strategy = Literal["evolution", "random", "random-search"]
 
@@ -124,7 +124,7 @@ class SearchS2:
 
 SearchSettings = SearchS1 | SearchS2
 
-ABLATIONS = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "ND": {"decode_train": False, "decode_fitness": False},
     "NDF": {"decode_fitness": False},
     "NDT": {"decode_train": False},
@@ -133,5 +133,5 @@ ABLATIONS = {
     "Rand": {"strategy": "random"},
     "random-search": {"strategy": "random-search"},
 }
-S1_VARIANTS = {"paper": {}, "modern": {"fitness_images": "clean"}, **ABLATIONS}
-S2_VARIANTS = {"paper": {"cutout": 16}, "modern": {"fitness_bn": "batch"}, **ABLATIONS}
+S1_VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "modern": {"fitness_images": "clean"}, **ABLATIONS}
+S2_VARIANTS: dict[str, dict[str, Any]] = {"paper": {"cutout": 16}, "modern": {"fitness_bn": "batch"}, **ABLATIONS}

@@ -48,6 +48,9 @@ class Fixed:
     def epoch(self, epoch: int, start: int = 0) -> Any:
         return iter(self.batches[start:])
 
+    def shares(self, epoch: int, start: int = 0) -> Any:
+        return ([batch] for batch in self.batches[start:])
+
 
 def population(space: Any, size: int) -> torch.Tensor:
     return Draws.stream(space, 0, "benchmark").population(size)
