@@ -139,3 +139,11 @@ def test_claims_and_pins_are_named(golden):
     assert all(c["checkpoint"] in paths for c in claims)
     assert len({c["id"] for c in claims}) == 10
     assert math.isclose(claims[0]["value"], 2.5)
+
+
+def test_monitored_architectures(golden):
+    """The four cells that the 2019 notebook scored after every epoch."""
+    from papers.nsas.architectures import MONITORED
+
+    stored = golden.json("genotypes.json")["monitored_search_archs"]
+    assert [[[list(pair) for pair in cell] for cell in architecture] for architecture in MONITORED] == stored
