@@ -7,6 +7,7 @@ import dataclasses
 import io
 import itertools
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from common.architecture import save_architecture
 from common.cli import RunOptions
 from common.records import write_json
+from papers.sgnas import recalibration
 from papers.sgnas.architectures import macro_for
 from papers.sgnas.evaluate import evaluate
 from papers.sgnas.evolve import evolve
@@ -67,14 +69,17 @@ def digest_of(stage, base, root: Path, section: str):
         out = root / "runs" / f"{section}-{next(number)}"
         options = RunOptions(out=out, device="cpu", paper="sgnas", section=section, given=frozenset(changed))
         said = io.StringIO()
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        spy = mock.patch.object(recalibration, "recalibrated", wraps=recalibration.recalibrated)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), spy as calls:
             result = stage(settings, options)
+        counts = [call.args[3] for call in calls.call_args_list]  # errors of six images do not tell
         found = {p.name: p.read_bytes() for pattern in FILES[:-1] for p in out.glob(pattern)}
         kept = {key: result.get(key) for key in ("metrics", "architecture", "architectures", "rows")}
         found = {name: content for name, content in found.items() if not name.startswith("architecture")}
         return (
             found,
             repr(kept),
+            counts,
             [line for line in said.getvalue().splitlines() if line.startswith(("note", "warning"))],
         )
 
@@ -155,8 +160,13 @@ def test_quick_verbs(root, searched):
     swept = SweepSettings(generator=generator, step=0.1)
     walk(digest_of(sweep, swept, root, "p"), swept, {**given, "supernet": supernet, "dataset": "digits"})
     scored = dataclasses.replace(swept, supernet=supernet, search_images=6, batch_size=3)
-    walk(digest_of(sweep, scored, root, "q"), scored, {"dataset": f"{root / 'other'}@16", "recalibrate": [1, 2, 3]},
+    walk(digest_of(sweep, scored, root, "q"), scored, {"dataset": f"{root / 'other'}@16"},
          dict.fromkeys(("generator", "prior_pool", "step", "supernet", "batch_size"), "walked above"))  # fmt: skip
     evolved = EvolveSettings(supernet=supernet, search_images=6, batch_size=3, targets=(1.0,), tolerance=0.05,
                              population=4, generations=2, parents=2)  # fmt: skip
-    walk(digest_of(evolve, evolved, root, "v"), evolved, {"dataset": f"{root / 'other'}@16"}, {"supernet": "the input"})
+    walk(
+        digest_of(evolve, evolved, root, "v"),
+        evolved,
+        {"dataset": f"{root / 'other'}@16"},
+        {"supernet": "the input", "batch_size": "errors of six images do not tell"},
+    )
