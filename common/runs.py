@@ -23,6 +23,7 @@ from typing import Any
 from common import distributed, outputs, records, states
 from common.errors import UserError
 from common.identity import data_of, flat, input_files, tidy
+from common.keep import Keeping
 from common.settings import fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
@@ -30,10 +31,11 @@ SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
 BOOKKEEPING = frozenset({"finished.json", "timing.json", "env.json", "settings.json"})
 
 
-class Run:
+class Run(Keeping):
     """A run whose folder is locked; made by ``open_run``."""
 
     def __init__(self, options: Any, settings: Any, extra: dict[str, Any]) -> None:
+        super().__init__()
         self.folder = Path(options.folder)
         outputs.leave(self.folder)  # as it stands on disk now
         self.outputs = outputs.own(self.folder)
@@ -63,6 +65,7 @@ class Run:
         self._store = states.Store(self.folder / "state")
         self._started = self._saved_at = time.monotonic()
         self._earlier_s, self._sessions = 0.0, 1
+        self._generators: dict[str, Any] = {}
         self._every = float(os.environ.get("NAS_SAVE_EVERY_S", SAVE_EVERY_S))
 
     def _result_bearing(self) -> dict[str, Any]:
@@ -162,7 +165,18 @@ class Run:
     # -- state ------------------------------------------------------------------------------------------------------
 
     def load(self) -> dict[str, Any] | None:
-        """The newest good state, with every RNG put back and the history cut to it; None where nothing was saved."""
+        """``read_state`` with every generator put back at once."""
+        state = self.read_state()
+        if state is not None:
+            self.restore_generators()
+        return state
+
+    def restore_generators(self) -> None:
+        """Put the global generators of this process back where the state that was read had them."""
+        states.restore_rng(self._generators)
+
+    def read_state(self) -> dict[str, Any] | None:
+        """The newest good state, and the history cut to it; None where nothing was saved."""
         package = self._store.load()
         if package is None:
             if self.writes:
@@ -170,7 +184,7 @@ class Run:
             return None
         if package["fingerprint"] != self.fingerprint:
             raise UserError(f"the state in {self.folder} is of another run; delete the folder or choose another --out")
-        states.restore_rng(package["rng"][distributed.rank()])
+        self._generators = package["rng"][distributed.rank()]
         self._earlier_s, self._sessions = package["seconds"], package["sessions"] + 1
         if self.writes:
             self._restore_histories(package["histories"])
@@ -178,7 +192,7 @@ class Run:
         say(f"resuming {self.folder}")
         return package["state"]
 
-    def save(self, state: dict[str, Any]) -> None:
+    def write_state(self, state: dict[str, Any]) -> None:
         """Write the state atomically with its hash beside it, and the RNG states; the last two are kept.
 
         Plain values, tensors and NumPy arrays, in dicts, lists, tuples. In several processes a common act of all, at
@@ -199,6 +213,10 @@ class Run:
         }
         self._store.save(package)
         self._saved_at = time.monotonic()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """``write_state``."""
+        self.write_state(state)
 
     def due(self) -> bool:
         """Whether it is time to save inside an epoch. Process 0 decides: all processes must ask at the same steps."""
