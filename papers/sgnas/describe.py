@@ -81,8 +81,8 @@ def counts(kernels: Kernels, macro: Macro, classes: int, se: bool) -> dict[str, 
 
 def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
     """Counts and kernels. A published architecture on ImageNet (the usual) with squeeze-excite, as published; on CIFAR
-    without, as in the authors' recipe. A file is described for the set, classes and input size it was found on, without
-    squeeze-excite, unless another set is named. Raises UserError.
+    without, as in the authors' recipe. A file is described for the set, classes and input size it was found on (of the
+    published generator: ImageNet), on other sets without squeeze-excite, unless another set is named. Raises UserError.
     """
     if dataset and dataset not in DATASETS:
         raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
@@ -98,7 +98,8 @@ def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
         usual = 1000 if structure == "imagenet" else 10
         classes = DATASETS[dataset][1] if dataset else int(origin.get("classes", usual))
         size = int(origin.get("input_size", 0)) if not dataset or dataset == found_on else 0
-        dataset = dataset or found_on or "unnamed"
+        published = structure == "imagenet" and classes == 1000  # what the published generator's files are of
+        dataset = dataset or found_on or ("imagenet" if published else "unnamed")
     macro = macro_for(structure, size)
     found = counts(kernels, macro, classes, se=dataset == "imagenet")
     return {
