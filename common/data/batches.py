@@ -172,4 +172,5 @@ class Batches(Epochs):
 
     def _draws(self, size: int, epoch: int | str, number: int) -> Draws:
         generator = seeds.generator(self.seed, self.stream, "augment", epoch, number)
-        return draw(self.augmentation, size, *self.images.pixels.shape[-2:], generator)
+        height, width = self.images.pixels.shape[-2:]
+        return draw(self.augmentation, size, height, width, generator)

@@ -1,9 +1,9 @@
 """Folders of class folders, listed by rule.
 
-Layouts: ``{train, val|valid|validation, test}/CLASS/*`` or plain ``CLASS/*``. A divided folder is tested on ``test``
-and validated on ``val``; where it has only one of the two, that one serves for both. Of a plain folder every fifth
-picture of a class (number 4, 9, 14, … in the order of the file names) is the test set; it has no validation set of its
-own.
+Layouts: ``{train, val|valid|validation, test}/CLASS/*``, the parts' names in any case, or plain ``CLASS/*``. A divided
+folder is tested on ``test`` and validated on ``val``; where it has only one of the two, that one serves for both. Of a
+plain folder every fifth picture of a class (number 4, 9, 14, … in the order of the file names) is the test set; it has
+no validation set of its own. One class alone is no set, and folders of folders under other names are no classes.
 Hidden files and what archives and editors leave behind (``._*``, ``__MACOSX``, ``.ipynb_checkpoints``) are passed over.
 """
 
@@ -50,27 +50,59 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(map(_left_behind, path.relative_to(folder).parts))
-        and path.is_file()
-    )
+    files = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in SUFFIXES or any(map(_left_behind, path.relative_to(folder).parts)):
+            continue
+        if path.is_file():
+            files.append(path)
+        elif path.is_symlink() and not path.exists():
+            raise UserError(f"{path} is a link to a file that is not there; restore the file or remove the link")
+    return files
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folders train, test, val, … of a divided folder by their names in small letters; empty for a plain one."""
+    present = _class_folders(folder)
+    found = {entry.name.lower(): entry for entry in present if entry.name.lower() in SPLITS}
+    found |= {entry.name: entry for entry in present if entry.name in SPLITS}
+    if "train" in found or (found and len(found) == len(present)):
+        return found
+    return {}
+
+
+def divided(folder: Path) -> bool:
+    """Whether a folder is divided into parts."""
+    return bool(_parts(folder))
 
 
 def list_base(folder: Path, split: str) -> Path:
     """The folder that holds a split's class folders. Raises UserError where a divided folder has none."""
-    if not (folder / "train").is_dir():
+    parts = _parts(folder)
+    if not parts:
         return folder
     if split not in FOLDERS:
-        return folder / "train"
-    known = {entry.name for entry in _class_folders(folder / "train")}
-    present = [folder / name for name in FOLDERS[split] if (folder / name).is_dir()]
+        if "train" not in parts:
+            raise UserError(f"{folder} has a {next(iter(parts))} folder but no train folder; add one")
+        return parts["train"]
+    present = [parts[name] for name in FOLDERS[split] if name in parts]
     if not present:
         raise UserError(f"{folder} has a train folder but none of {', '.join(FOLDERS[split])}; add one")
+    known = {entry.name for entry in _class_folders(parts.get("train", present[0]))}
     labelled = [part for part in present if known & {entry.name for entry in _class_folders(part)}]
     return (labelled or present)[0]  # ImageNet's and Tiny-ImageNet's test pictures come without classes
+
+
+def _check_plain(folder: Path, classes: list[Path]) -> None:
+    """Raises UserError where what should be classes are parts of a set under other names."""
+    if not 1 < len(classes) <= len(SPLITS):
+        return
+    inside = [{entry.name for entry in _class_folders(entry)} for entry in classes]
+    if all(len(names) > 1 for names in inside) and set.intersection(*inside):
+        raise UserError(
+            f"{folder} holds {', '.join(entry.name for entry in classes[:3])} with class folders in each; call the "
+            f"parts of a set train, val and test, or give one of them"
+        )
 
 
 def list_pictures(folder: Path, split: str) -> PictureList:
@@ -80,8 +112,10 @@ def list_pictures(folder: Path, split: str) -> PictureList:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; give a folder of class folders")
-    base, train = list_base(folder, split), folder / "train"
+    base, train = list_base(folder, split), _parts(folder).get("train", folder / "train")
     classes = _class_folders(base)
+    if base == folder:
+        _check_plain(folder, classes)
     known = [entry.name for entry in (_class_folders(train) if train.is_dir() else classes)]
     unknown = sorted({entry.name for entry in classes} - set(known))
     if unknown:
@@ -94,6 +128,11 @@ def list_pictures(folder: Path, split: str) -> PictureList:
             raise UserError(f"class folder {entry} holds no picture ({', '.join(sorted(SUFFIXES))}); fill or remove it")
         if base == folder and split != "all":
             tested = split != "train"
+            if tested and len(files) < TEST_EVERY:
+                raise UserError(
+                    f"class folder {entry} holds {len(files)} of at least {TEST_EVERY} pictures: of a folder without "
+                    f"parts every {TEST_EVERY}th of a class is for testing; add some, or make a train and a test folder"
+                )
             files = [f for i, f in enumerate(files) if (i % TEST_EVERY == TEST_EVERY - 1) == tested]
         samples += [(str(f.relative_to(base)), labels[entry.name]) for f in files]
     if not samples:

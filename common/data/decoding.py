@@ -20,7 +20,7 @@ def decode(content: bytes, path: Path | str) -> Image.Image:
     file cannot be decoded, or holds values that have no known white.
     """
     try:
-        picture = Image.open(io.BytesIO(content))
+        picture: Image.Image = Image.open(io.BytesIO(content))
         if picture.mode[0] in "IF":  # one channel of more than 8 bits
             picture = _eight_bits(picture, path)
         return picture.convert("RGB")

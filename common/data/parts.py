@@ -94,10 +94,10 @@ def benchmark_halves(source: Set, seed: int, test: bool = False) -> tuple[Set, S
     else:
         places = order(source, seed)
         first, second = places[: len(places) // 2], places[len(places) // 2 :]
-    parts = source.subset(first), source.subset(second)
-    for part in parts:
+    one, other = source.subset(first), source.subset(second)
+    for part in (one, other):
         check_classes(part, source, "one half")
-    return *parts, origin
+    return one, other, origin
 
 
 def check_classes(part: Images | Pictures, whole: Images | Pictures, what: str) -> None:

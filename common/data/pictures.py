@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.data.class_folders import FOLDERS, TEST_EVERY, PictureList, list_base, list_pictures, split_of
+from common.data import pins
+from common.data.class_folders import FOLDERS, TEST_EVERY, PictureList, divided, list_base, list_pictures, split_of
 from common.data.decoding import decode, resize_square
 from common.data.lmdb_images import LmdbStore
 from common.data.names import IMAGE_SETS, PICTURE_SETS, canonical, parse
@@ -28,7 +30,8 @@ from common.errors import UserError
 
 IMAGENET_COUNTS = {"train": (1000, 1_281_167), "test": (1000, 50_000), "val": (1000, 50_000)}
 READERS, READ_AHEAD = 8, 64
-SAID_FROM = 50_000  # pictures whose hashing takes long enough for a word about it
+SAID_EVERY_S = 30.0  # a word about how far the hashing of a large set is
+USUAL_BYTES_PER_S = 2e8  # of a good disk, for a first guess
 
 
 class Store(Protocol):
@@ -117,8 +120,10 @@ def open_pictures(name: str, split: str, options: Any = None, hashed: bool = Tru
         opened = _counted(opened, path, split, options)
     if not hashed:
         return opened
+    if len(opened.classes) < 2:
+        raise UserError(f"{part} holds the one class {opened.classes[0]!r}; there is nothing to tell apart")
     where = root if name in PICTURE_SETS else None
-    digest = cached_tree_hash(part, opened.store.files(), lambda: _hashed(opened), where, split)
+    digest = cached_tree_hash(part, opened.store.files(), lambda total: _hashed(opened, total), where, split)
     opened = replace(opened, pins={f"{path.name}/{part.name if part != path else split}": f"sha256:{digest}"})
     return _tree_pinned(opened, part, digest, options) if name == "tiny-imagenet-20" else opened
 
@@ -140,7 +145,7 @@ def _part(path: Path, split: str) -> Path | None:
     """Where a divided folder keeps a split; None when it is not divided or has no such part."""
     try:
         packed = _packed(path, split)
-        found = packed or (list_base(path, split) if (path / "train").is_dir() else None)
+        found = packed or (list_base(path, split) if divided(path) else None)
     except UserError:
         return None
     return found
@@ -173,13 +178,14 @@ def _opened(path: Path, split: str) -> tuple[Pictures, Path]:
     opened = Pictures(store, store.labels, np.arange(len(store)), store.classes, name)
     if packed == path and path.stem not in ("train", *FOLDERS["test"]):  # one file for all, cut like a plain folder
         order = np.argsort(opened.labels, kind="stable")
-        counts = np.bincount(opened.labels)
+        counts = np.bincount(opened.labels, minlength=len(opened.classes))
         rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
         tested = np.empty(len(order), dtype=bool)
         tested[order] = rank % TEST_EVERY == TEST_EVERY - 1
         opened = opened.subset(np.flatnonzero(tested == (split != "train")))
-        if not len(opened):
-            raise UserError(f"{path} holds no picture for {split}; a class needs {TEST_EVERY} to have one for testing")
+        if split != "train" and (counts < TEST_EVERY).any():
+            few = opened.classes[int(np.argmax(counts < TEST_EVERY))]
+            raise UserError(f"{path} holds no picture of {few!r} for {split}; a class needs {TEST_EVERY} to have one")
     elif packed.with_name("train.lmdb").exists() and split != "train":
         trained = LmdbStore(packed.with_name("train.lmdb")).classes
         if trained != opened.classes:
@@ -200,7 +206,7 @@ def _packed(path: Path, split: str) -> Path | None:
             raise UserError(f"{path} is no {split} set, and {beside[0].name} is missing beside it; write it")
         return found
     found = next((path / f"{word}.lmdb" for word in wanted if (path / f"{word}.lmdb").exists()), None)
-    if found is None and split != "train" and (path / "train.lmdb").exists() and not (path / "train").is_dir():
+    if found is None and split != "train" and (path / "train.lmdb").exists() and not divided(path):
         raise UserError(f"{path} has train.lmdb but none of {', '.join(f'{word}.lmdb' for word in wanted)}; write one")
     return found
 
@@ -243,19 +249,44 @@ def _items(pictures: Pictures) -> Iterator[tuple[str, bytes]]:
             yield item
 
 
-def content_digest(pictures: Pictures) -> str:
-    """SHA-256 over the names, sizes and bytes of all pictures, in order."""
+def content_digest(pictures: Pictures, progress: Callable[[int], None] | None = None) -> str:
+    """SHA-256 over the names, sizes and bytes of all pictures, in order. progress: told the bytes of every picture."""
     digest = hashlib.sha256()
     for name, content in _items(pictures):
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
+        if progress is not None:
+            progress(len(content))
     return digest.hexdigest()
 
 
-def _hashed(pictures: Pictures) -> str:
-    if len(pictures) >= SAID_FROM:
-        print(f"{pictures.name}: hashing {len(pictures):,} pictures, once while they do not change", file=sys.stderr)
-    return content_digest(pictures)
+def _hashed(pictures: Pictures, total: int) -> str:
+    """``content_digest``; of a set of ``total`` bytes that takes a while it says so, and how far it is."""
+    if total < pins.LARGE:
+        return content_digest(pictures)
+    started = said = time.monotonic()
+    done = 0
+
+    def progress(size: int) -> None:
+        nonlocal done, said
+        done, now = done + size, time.monotonic()
+        if now - said >= SAID_EVERY_S:
+            said, left = now, max(total - done, 0) * (now - started) / max(done, 1)
+            print(
+                f"{pictures.name}: {done / total:.0%} hashed, about {_minutes(left)} left", file=sys.stderr, flush=True
+            )
+
+    guess = _minutes(total / USUAL_BYTES_PER_S)
+    print(
+        f"{pictures.name}: hashing {len(pictures):,} pictures ({total / 2**30:.1f} GiB, about {guess} on a good disk), "
+        f"once while they do not change", file=sys.stderr, flush=True,
+    )  # fmt: skip
+    return content_digest(pictures, progress)
+
+
+def _minutes(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} minute{'s' * (minutes > 1)}"
 
 
 def read_all(pictures: Pictures, size: int = 0) -> torch.Tensor:

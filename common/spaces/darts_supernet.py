@@ -129,7 +129,7 @@ def shared_norm(norms: Sequence[nn.BatchNorm2d], x: Tensor) -> Tensor:
     tracked, sharp = first.running_mean is not None and first.track_running_stats, norm.sums_sharply(first, x)
     if sharp:
         out, mean, var = norm.normalised(x, first.eps)
-    elif tracked:
+    elif first.running_mean is not None and tracked:
         mean, var = torch.zeros_like(first.running_mean), torch.zeros_like(first.running_mean)
         out = functional.batch_norm(x, mean, var, None, None, True, 1.0, first.eps)  # momentum 1: the batch's values
     else:

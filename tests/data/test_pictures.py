@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from types import SimpleNamespace
 
@@ -283,9 +284,111 @@ def test_digests_that_cannot_be_kept_are_no_fault(tmp_path, monkeypatch, cache):
     open_pictures(str(folder), "train")
 
 
-def test_a_word_before_a_long_hashing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pictures_module, "SAID_FROM", 10)
+def test_a_word_before_a_long_hashing_and_on_the_way(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pins, "LARGE", 10)
+    monkeypatch.setattr(pictures_module, "SAID_EVERY_S", 0.0)
     open_pictures(str(fill(tmp_path / "own" / "train").parent), "train")
-    assert "own: hashing 10 pictures" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "own: hashing 10 pictures (" in said and "about 1 minute on a good disk" in said
+    assert "own: 100% hashed, about 1 minute left" in said
     open_pictures(str(tmp_path / "own"), "train")
     assert not capsys.readouterr().err
+
+
+def test_of_a_large_set_one_process_makes_the_digest_and_the_others_wait(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pins, "LARGE", 10)
+    folder = fill(tmp_path / "own" / "train").parent
+    begun, go_on = threading.Event(), threading.Event()
+    real, calls, found = pictures_module.content_digest, [], []
+
+    def slow(*arguments):
+        calls.append(1)
+        begun.set()
+        assert go_on.wait(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(pictures_module, "content_digest", slow)
+    workers = [threading.Thread(target=lambda: found.append(open_pictures(str(folder), "train").pins)) for _ in "ab"]
+    workers[0].start()
+    assert begun.wait(30)
+    workers[1].start()  # locks on two handles of one file exclude each other, in one process too
+    said = ""
+    for _ in range(300):
+        said += capsys.readouterr().err
+        if "another process is hashing it" in said:
+            break
+        time.sleep(0.1)
+    go_on.set()
+    for worker in workers:
+        worker.join(30)
+    assert "another process is hashing it; waiting" in said
+    assert len(calls) == 1 and len(found) == 2 and found[0] == found[1]
+
+
+def test_a_large_set_without_a_place_for_its_digest(tmp_path, monkeypatch, cache, capsys):
+    monkeypatch.setattr(pins, "LARGE", 10)
+    cache.write_text("a file where the cache folder would be")
+    open_pictures(str(fill(tmp_path / "own" / "train").parent), "train")
+    assert "let XDG_CACHE_HOME name one" in capsys.readouterr().err
+
+
+# --- what is no set of classes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["val", "test", "valid"])
+def test_a_part_alone_is_tested_on_and_never_taken_for_a_class(tmp_path, part):
+    fill(tmp_path / "own" / part)
+    for split in ("test", "val"):
+        opened = open_pictures(str(tmp_path / "own"), split)
+        assert opened.classes == ("ant", "bee") and len(opened) == 10
+    assert not has_validation(str(tmp_path / "own"))
+    with pytest.raises(UserError, match=f"has a {part} folder but no train folder"):
+        open_pictures(str(tmp_path / "own"), "train")
+
+
+def test_parts_are_known_in_any_case(tmp_path):
+    for count, part in ((5, "Train"), (6, "VAL"), (7, "Test")):
+        fill(tmp_path / "own" / part, count=count)
+    sizes = [len(open_pictures(str(tmp_path / "own"), split)) for split in ("train", "val", "test")]
+    assert sizes == [10, 12, 14] and has_validation(str(tmp_path / "own"))
+
+
+def test_parts_under_other_names_are_no_classes(tmp_path):
+    for part in ("training", "testing"):
+        fill(tmp_path / "own" / part)
+    with pytest.raises(UserError, match="call the parts of a set train, val and test"):
+        open_pictures(str(tmp_path / "own"), "train")
+    fill(tmp_path / "nested" / "ant" / "images"), fill(tmp_path / "nested" / "bee" / "images")
+    assert open_pictures(str(tmp_path / "nested"), "train").classes == ("ant", "bee")
+
+
+def test_one_class_is_no_set(tmp_path):
+    fill(tmp_path / "own" / "train", classes=("ant",))
+    with pytest.raises(UserError, match="holds the one class 'ant'"):
+        open_pictures(str(tmp_path / "own"), "train")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_class_that_is_too_small_for_the_rule_of_plain_folders(tmp_path, packed):
+    folder = fill(tmp_path / "own", count=5)
+    fill(folder, classes=("cow",), count=4)
+    if packed:
+        pictures = sorted(folder.rglob("*.png"))
+        classes = ("ant", "bee", "cow")
+        records = ((f"{p.parent.name}/{p.name}", classes.index(p.parent.name), p.read_bytes()) for p in pictures)
+        write_lmdb(tmp_path / "own.lmdb", records, classes)
+        folder = tmp_path / "own.lmdb"
+    assert len(open_pictures(str(folder), "train")) == 12
+    with pytest.raises(UserError, match="cow"):
+        open_pictures(str(folder), "test")
+
+
+def test_a_link_to_nothing_is_said(tmp_path):
+    folder = fill(tmp_path / "own")
+    (folder / "ant" / "9.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"9\.png is a link to a file that is not there"):
+        open_pictures(str(folder), "train")
+    (folder / "ant" / "9.png").unlink()
+    (folder / "ant" / "9.png").symlink_to(folder / "bee" / "0.png")
+    (tmp_path / "link").symlink_to(folder)
+    assert len(open_pictures(str(tmp_path / "link"), "train")) == 9
