@@ -189,7 +189,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[str] = ()) -> Checkpoint:
-    """The weights of any file: bare, or under one of RAW_KEYS or EMA_KEYS, nested or not.
+    """The weights of any file: bare, or under one of RAW_KEYS or EMA_KEYS, nested or not, or the only ones in it.
 
     weights: "ema", "raw", or "auto": the average where the file holds one (published numbers of those who keep an
     average are the average's); where it holds both the choice is said. classes: names of pickled classes, such as
@@ -211,6 +211,7 @@ def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[s
     found = list(_candidates(content))
     if not found and isinstance(tensors := _tensors(content), dict):
         found = [("", str(metadata.get("weights", "")), tensors)]
+    found = found or _under_another_name(content)
     if not found:
         holds = f"it holds {', '.join(map(str, content))[:200]}" if isinstance(content, Mapping) and content else ""
         raise UserError(f"{path} holds no weights: {holds or 'it is empty'}; give a state dict, bare or under "
@@ -233,6 +234,8 @@ def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[s
         for inner, _, _ in found:
             plain.pop(inner.partition(".")[0], None)
     plain |= {k: _number(v) for k, v in state.items() if not isinstance(v, Tensor)}
+    if "n_averaged" in own and all(k == "n_averaged" or k.startswith("module.") for k in own):
+        plain["n_averaged"] = _number(own.pop("n_averaged"))  # of torch's AveragedModel
     tensors = strip_prefix(own)
     if len(tensors) != len(own):
         raise UserError(f"{path} holds entries that differ in module. or _orig_mod. only; give a file of one network")
@@ -254,6 +257,17 @@ def _candidates(content: Any, place: str = "", kind: str = "") -> Iterator[tuple
                 yield from deeper
             elif isinstance(state := _tensors(value), dict):
                 yield path, inner, state
+
+
+def _under_another_name(content: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    """The weights of a file that calls its container otherwise, where it holds only one that can be meant."""
+    if not isinstance(content, Mapping):
+        return []
+    inside = {str(key): list(_candidates(value, str(key))) for key, value in content.items()}
+    if several := [found for found in inside.values() if found]:
+        return several[0] if len(several) == 1 else []
+    states = [(str(key), "raw", state) for key, value in content.items() if (state := _tensors(value))]
+    return states if len(states) == 1 else []
 
 
 def _tensors(value: Any) -> dict[str, Any] | None:

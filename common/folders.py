@@ -55,7 +55,7 @@ def distinctions(
 
 
 def word(text: str) -> str:
-    """A setting's text as a part of a folder's name: letters, digits, ``.``, ``_`` and ``-`` only.
+    """A setting's text as a part of a folder's name: letters, digits, ``.``, ``_``, ``@`` and ``-`` only.
 
     Of a path its last part, or the folder around a file that has a usual name; what cannot be shown whole ends in six
     hex digits of the whole text's hash.
@@ -64,7 +64,7 @@ def word(text: str) -> str:
         path = Path(text)
         stem = re.sub(r"(\.pth)?\.[A-Za-z]+$", "", path.name) or path.name
         text = path.parent.name if stem.partition("_")[0] in USUAL_NAMES and path.parent.name else stem
-    plain = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")
+    plain = re.sub(r"[^A-Za-z0-9._@]+", "-", text).strip("-._")
     if plain == text and len(plain) <= LONGEST_WORD:
         return plain
     return "-".join(filter(None, (plain[: LONGEST_WORD - 7].strip("-._"), _digest(text))))

@@ -36,10 +36,22 @@ def _known_digests() -> set[str]:
 
 
 def tidy(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings with each path that is there spelt in one way: ./x and x are one file."""
+    """The settings with each path that is there spelt in one way: ``./x``, ``x`` and the full path of it are one file,
+    ``./x@32`` and ``x@32`` one set.
+    """
 
     def one_way(value: Any) -> Any:
-        return os.path.normpath(value) if isinstance(value, str) and "/" in value and os.path.exists(value) else value
+        if not isinstance(value, str) or "/" not in value:
+            return value
+        path, at, size = value, "", ""
+        if not os.path.exists(value):
+            path, at, size = value.rpartition("@")
+        if not path or (at and not size.isdecimal()) or not os.path.exists(os.path.expanduser(path)):
+            return value
+        path, here = os.path.normpath(os.path.expanduser(path)), os.getcwd()
+        if os.path.isabs(path) and os.path.commonpath([path, here]) == here:
+            path = os.path.relpath(path)
+        return path + at + size
 
     return {name: one_way(value) for name, value in values.items()}
 

@@ -10,11 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.data.names import PICTURE_SETS, SMALL_SETS, canonical
+from common.data.names import PICTURE_SETS, SMALL_SETS, TEXTS, canonical
 from common.errors import UserError
 from common.records import write_json
-
-TEXTS = ("ptb", "kjv")
 
 
 def beside(path: Path) -> Path:

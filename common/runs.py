@@ -155,7 +155,8 @@ class Run(Keeping):
 
     def _difference(self, known: dict[str, Any]) -> tuple[str, Any, Any] | None:
         """(name, its value there, its value now) of the first thing that tells this run from the folder's, if any."""
-        old, new = flat(known), flat(plain(self.identity))
+        old = flat({**known, "settings": tidy(known["settings"])})
+        new = flat(plain(self.identity))
         free = set(flat({"settings": to_dict(self.settings)})) - set(flat({"settings": self._bearing()}))
         for key in sorted((set(old) | set(new)) - free, key=lambda k: (not k.startswith("settings."), k)):
             if old.get(key) != new.get(key) or (key in old) != (key in new):

@@ -14,6 +14,7 @@ SMALL_SETS = {"digits": 32, "cifar10": 32, "cifar100": 32, "imagenet16-120": 16}
 PICTURE_SETS = {"tiny-imagenet-20": 64, "imagenet": 224}
 """Sets of picture files under the data root; of ImageNet the side to which its pictures are cut."""
 IMAGE_SETS = (*SMALL_SETS, "tiny-imagenet-20")
+TEXTS = ("ptb", "kjv")
 
 
 def canonical(name: str) -> str:
@@ -52,3 +53,12 @@ def in_memory(name: str) -> bool:
     """
     plain, size = parse(name)
     return bool(size) or plain in SMALL_SETS
+
+
+def other_set(own: str, chosen: str) -> bool:
+    """Whether two names certainly mean different sets: known ones that are not the same.
+
+    A folder may be a copy of a known set, may have been moved, and is spelt in several ways: there the classes decide.
+    """
+    names = {canonical(own), canonical(chosen)}
+    return len(names) == 2 and names <= {*SMALL_SETS, *PICTURE_SETS, *TEXTS}

@@ -8,7 +8,6 @@ word).
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from common.counting import parameters
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.folder import EvalPictures, FolderBatches, open_pictures
+from common.data.names import other_set
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
@@ -59,7 +59,7 @@ def resolved(settings: EvaluateSettings, options: Any, found: Checkpoint) -> Eva
         return c
     if not said:
         return dataclasses.replace(c, dataset=own)
-    if c.dataset != own and not (Path(c.dataset).is_dir() and Path(own).is_dir()):
+    if other_set(own, c.dataset):
         raise UserError(f"{c.checkpoint} was trained on {own}, not on {c.dataset}; leave --dataset out, or name {own}")
     return c
 

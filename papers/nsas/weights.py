@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.checkpoints import Checkpoint, read_checkpoint
-from common.data.names import canonical, in_memory
+from common.data.names import other_set
 from common.errors import UserError
 from common.runs import say
 from papers.nsas.architectures import Recurrent
@@ -125,8 +125,7 @@ def _set_of(
     """The set to test on: the user's choice, if it can be the file's; else the file's own; else the released one's."""
     own = str(said.get("dataset", ""))
     if typed(options, flag):
-        known = own and (in_memory(own) or own in ("imagenet", "ptb", "kjv"))
-        if known and canonical(chosen) != canonical(own):
+        if own and other_set(own, chosen):
             raise UserError(f"{source} was trained on {own}, not on {chosen}; leave --{flag} out to test it on its set")
         return chosen
     if not own and not released:

@@ -128,6 +128,8 @@ CONTAINERS = {
     "ema nested": lambda w: ({"ema": {"state_dict": w, "decay": 0.999}, "name": "y"}, "ema.state_dict", "ema"),
     "ema module": lambda w: ({"ema": {"module": w, "decay": np.float32(0.5)}}, "ema.module", "ema"),
     "nested": lambda w: ({"state_dict": {"model": w, "epoch": 2}, "model": "resnet"}, "state_dict.model", "raw"),
+    "another name": lambda w: ({"weights": w, "optimizer": {"state": {0: {"m": w}}}}, "weights", "raw"),
+    "known inside another": lambda w: ({"checkpoint": {"state_dict": w}}, "checkpoint.state_dict", "raw"),
     "numbers inside": lambda w: ({**w, "epoch": np.float32(4.0)}, "", ""),
     "arrays": lambda w: ({"state_dict": w, "losses": np.arange(6.0).reshape(2, 3), "log": defaultdict(list)},
                          "state_dict", "raw"),
@@ -179,8 +181,17 @@ def test_where_both_are_there_the_default_is_said(layout, tmp_path, capsys):
     assert (found["ema"].container, found["raw"].container, found["raw"].epoch) == (average, raw, 1)
 
 
+def test_an_averaged_model_of_torch(tmp_path):
+    average = {"n_averaged": torch.tensor(3), **weights(1.0, "module.")}
+    torch.save({"model": weights(), "ema": average}, tmp_path / "x.pt")
+    found = read_checkpoint(tmp_path / "x.pt")
+    load_strict(Net(), found.tensors, source=found.source)
+    assert found.weights == "ema" and found.beside["n_averaged"] == 3
+
+
 def test_wrong_files_are_refused_in_one_line(tmp_path):
     faults = {
+        "holds no weights: it holds student, teacher": ({"student": weights(), "teacher": weights()}, "auto"),
         "holds raw weights only": ({"state_dict": weights()}, "ema"),
         "holds ema weights only": ({"ema": weights()}, "raw"),
         "holds unnamed weights only": (weights(), "raw"),

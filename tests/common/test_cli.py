@@ -150,7 +150,7 @@ def test_default_folders_tell_runs_apart(run):
         "EvNASA": "EvNASA", "results/smoke/p/search-seed1/architecture.json": "search-seed1",
         "my/found_one.json": "found_one", "architecture.json": "architecture", "EvNAS/../x y": "x-y-" + digest("x y"),
         "0 1 2 3": "0-1-2-3-" + digest("0 1 2 3"), "1" * 60: "1" * 21 + "-" + digest("1" * 60), "..": digest(".."),
-        "runs/a/weights_raw.safetensors": "a", "up/net.pth.tar": "net", "ä": digest("ä"),
+        "runs/a/weights_raw.safetensors": "a", "up/net.pth.tar": "net", "./six@32": "six@32", "ä": digest("ä"),
     }  # fmt: skip
     for given, shown in architectures.items():
         assert folders.word(given) == shown

@@ -16,7 +16,7 @@ from common.data import pictures as pictures_module
 from common.data import pins
 from common.data.decoding import decode
 from common.data.lmdb_images import write_lmdb
-from common.data.names import canonical, in_memory, parse
+from common.data.names import canonical, in_memory, other_set, parse
 from common.data.pictures import has_validation, open_pictures
 from common.data.sizes import image_size
 from common.data.sources import open_images
@@ -330,6 +330,14 @@ def test_a_large_set_without_a_place_for_its_digest(tmp_path, monkeypatch, cache
     cache.write_text("a file where the cache folder would be")
     open_pictures(str(fill(tmp_path / "own" / "train").parent), "train")
     assert "let XDG_CACHE_HOME name one" in capsys.readouterr().err
+
+
+def test_which_names_mean_different_sets(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    different = [("digits", "cifar10"), ("CIFAR10", "cifar100"), ("imagenet", "tiny-imagenet-20"), ("ptb", "kjv")]
+    alike = [("cifar10", "CIFAR10"), ("own@32", "./own@32"), ("gone@32", "own@32"), ("digits", "own"), ("own", "kjv")]
+    assert all(other_set(*pair) for pair in different) and not any(other_set(*pair) for pair in alike)
 
 
 # --- what is no set of classes -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from common import outputs, records
 from common.cli import RunOptions
 from common.errors import UserError
+from common.identity import tidy
 from common.runs import check_finite, open_run
 
 
@@ -312,6 +313,17 @@ def test_two_spellings_of_a_path_are_one_file(tmp_path, monkeypatch):
         run.save({"value": 1})
     with open_run(options(tmp_path / "run"), Train("./a//architecture.json")) as again:
         assert again.load() == {"value": 1} and again.fingerprint == run.fingerprint
+
+
+@pytest.mark.parametrize("spelling", ["./set@32", "{here}/set@32", "{here}/other/../set@32", "set/../set@32"])
+def test_two_spellings_of_a_set_with_a_size_are_one_set(spelling, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir(), (tmp_path / "other").mkdir(), (tmp_path / "other@32").mkdir()
+    there = {name: tidy({"dataset": name})["dataset"] for name in ("set@32", "./other@32", "gone/x@32", "s/x@y", "/@3")}
+    assert there == {
+        "set@32": "set@32", "./other@32": "other@32", "gone/x@32": "gone/x@32", "s/x@y": "s/x@y", "/@3": "/@3",
+    }  # fmt: skip
+    assert tidy({"dataset": spelling.format(here=tmp_path)}) == {"dataset": "set@32"}
 
 
 def test_a_run_that_settings_name_belongs_to_the_run(tmp_path):
