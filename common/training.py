@@ -70,22 +70,21 @@ def train_steps(
     start_step: int = 0,
     counter: TopK | None = None,
     every_check: int = 1,
-    seed: int | None = None,
-    epoch: int = 0,
+    seed: int,
+    epoch: int,
 ) -> Iterator[int]:
     """One epoch, one step per ``next``: yields the number of steps done, so that the caller can save in between.
 
     ``batches`` starts at batch ``start_step`` and gives what this process holds of a batch: (images, labels), or a list
     of such shares, which are computed one after another. Gradients are the mean over the images of the whole batch, of
-    all shares and processes; running statistics follow the rule of ``common.batchnorm``; a share may be empty. With
-    ``seed``, what a step draws in several processes is a function of (seed, rank, epoch, step). A non-finite loss of
-    the whole batch raises UserError before the update, in all processes (looked at every ``every_check`` steps).
+    all shares and processes; running statistics follow the rule of ``common.batchnorm``; a share may be empty. What a
+    step draws in several processes is a function of (seed, rank, epoch, step). A non-finite loss of the
+    whole batch raises UserError before the update, in all processes (looked at every ``every_check`` steps).
     """
     device = torch.device(device)
     params = [p for group in optimizer.param_groups for p in group["params"]]
     for step, batch in enumerate(batches, start_step):
-        if seed is not None:
-            seeds.step_chance(seed, epoch, step)
+        seeds.step_chance(seed, epoch, step)
         optimizer.zero_grad(set_to_none=True)
         shares = batch if isinstance(batch, list) else [tuple(batch)]
         images = sum(len(target) for _, target in shares)
@@ -117,31 +116,6 @@ def train_steps(
         if ema is not None:
             ema.update(model)
         yield step + 1
-
-
-def train_epoch(
-    model: nn.Module,
-    batches: Iterable[Any],
-    optimizer: torch.optim.Optimizer,
-    loss_of: LossOf,
-    *,
-    clip_norm: float = 0.0,
-    ema: EMA | None = None,
-    device: torch.device | str = "cpu",
-    precision: str = "fp32",
-    start_step: int = 0,
-    counter: TopK | None = None,
-) -> Metrics:
-    """A whole epoch in train mode (see ``train_steps``); metrics of the training batches, before each update."""
-    model.train()
-    counter = counter or TopK(device)
-    steps = train_steps(
-        model, batches, optimizer, loss_of, clip_norm=clip_norm, ema=ema, device=device, precision=precision,
-        start_step=start_step, counter=counter,
-    )  # fmt: skip
-    for _ in steps:
-        pass
-    return read(counter)
 
 
 def read(counter: TopK) -> Metrics:

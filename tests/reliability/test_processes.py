@@ -69,7 +69,8 @@ def train(batches, counter):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     ema = EMA(model, 0.9)
     for _ in train_steps(
-        model, batches, optimizer, nn.functional.cross_entropy, clip_norm=5.0, ema=ema, counter=counter, seed=0
+        model, batches, optimizer, nn.functional.cross_entropy, clip_norm=5.0, ema=ema, counter=counter, seed=0,
+        epoch=0,
     ):
         pass
     return model, ema.state_dict()

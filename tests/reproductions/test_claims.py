@@ -103,8 +103,8 @@ def test_computed_claims_are_what_their_entries_say(paper):
     assert not wrong, "\n".join(wrong)
 
 
-def shown(value, unit, text) -> bool:
-    """Whether a command's output shows a claim's value: the text, or a number that rounds to it."""
+def shown(value, unit, text, margin) -> bool:
+    """Whether a command's output shows a claim's value: the text, or a number within its margin or that rounds to it."""
     if isinstance(value, list):
         return json.dumps(value, separators=(",", ":")) in text.replace(" ", "")
     if unit == "exact" and not re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", value):
@@ -113,7 +113,10 @@ def shown(value, unit, text) -> bool:
     for word in re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", text):
         number = float(word.replace(",", "").rstrip("."))
         scales = (number, number / 1e6) if unit == "millions" else (number,)
-        if any(math.isclose(s, float(value), rel_tol=1e-6) or round(s, digits) == float(value) for s in scales):
+        if any(
+            math.isclose(s, float(value), rel_tol=1e-6, abs_tol=margin) or round(s, digits) == float(value)
+            for s in scales
+        ):
             return True
     return False
 
@@ -150,7 +153,7 @@ def test_every_command_that_needs_only_the_code_prints_its_number(paper, descrip
             assert words[:2] == ["python", "-m"] and words[2] == f"papers.{paper}", claim.command
             cli.main(paper, importlib.import_module(f"{words[2]}.__main__").VERBS, words[3:])
             printed[claim.command] = capsys.readouterr().out
-        if shown(claim.value, claim.unit, printed[claim.command]) is not claim.holds:
+        if shown(claim.value, claim.unit, printed[claim.command], claim.margin) is not claim.holds:
             missing.append(f"{claim.id} = {claim.value}: {claim.command}")
     assert not missing, "\n".join(missing)
 
