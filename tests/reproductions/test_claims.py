@@ -104,7 +104,7 @@ def test_computed_claims_are_what_their_entries_say(paper):
 
 
 def shown(value, unit, text, margin) -> bool:
-    """Whether a command's output shows a claim's value: the text, or a number within its margin or that rounds to it."""
+    """Whether a command's output shows a claim's value: the text, or a number in its margin or that rounds to it."""
     if isinstance(value, list):
         return json.dumps(value, separators=(",", ":")) in text.replace(" ", "")
     if unit == "exact" and not re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", value):
