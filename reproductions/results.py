@@ -110,8 +110,10 @@ def by_seed(results: list[Result], key: str) -> dict[int, float]:
 
 def same_path(value: Any) -> Any:
     """A text that may be a path in one spelling: ``./x``, ``x/../x`` and the checkout's ``/…/x`` are ``x``."""
-    if not isinstance(value, str) or "/" not in value or "://" in value or re.search(r"[\s|~]", value):
+    if not isinstance(value, str) or "/" not in value or "://" in value:
         return value
+    if re.search(r"[\s|~]", value) and not re.match(r"\.{0,2}/", value):
+        return value  # an architecture in words, or a path that has one spelling already
     path = os.path.normpath(value)
     return os.path.relpath(path, ROOT) if Path(path).is_relative_to(ROOT) else path
 

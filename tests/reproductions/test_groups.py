@@ -61,6 +61,7 @@ def test_one_seed_twice(tmp_path, more, found):
 
 def test_one_file_has_one_spelling():
     assert same_path("./x/y") == same_path("x/y") == same_path(f"{ROOT}/x/z/../y") == "x/y"
+    assert same_path("./my set/x@32") == same_path(f"{ROOT}/my set/x@32") == same_path("my set/x@32") == "my set/x@32"
     for text in ("EvNASA", "|nor_conv_3x3~0|+|none~0|", "https://a/b", "0 1 0 4"):
         assert same_path(text) == text
 
