@@ -3,38 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common import drawing
 from common.architecture import read_architecture
+from common.checkpoints import read_metadata
 from common.counting import conv_macs, macs, parameters
 from common.data.nasbench201 import drawn_edges
 from common.errors import UserError
 from common.records import make_folder
 from common.spaces import darts_supernet, nasbench201
+from common.spaces.darts import Genotype
 from papers.evnas.networks import CLASSES, build, load_genotype
 from papers.evnas.settings_train import DescribeSettings, DrawSettings
 
 
-def describe(name: str, dataset: str | None = None) -> dict[str, Any]:
-    """Counts for a published name or an architecture file.
+class Given(NamedTuple):
+    """What a file says beside its cells; 0 and "" where it says nothing. ``pixels``: side of the set's images."""
 
-    ``parameters`` leaves out the auxiliary head, as the paper does; ``macs`` are convolutions and classifier;
-    ``macs_published`` is the paper's column: convolutions alone, at the set's input size. Raises UserError.
+    dataset: str = ""
+    classes: int = 0
+    pixels: int = 0
+    channels: int = 0
+    layers: int = 0
+    imagenet: bool = False  # trained with the ImageNet recipe
+
+
+def recorded(name: str) -> tuple[Genotype, Given]:
+    """(cells, what the file says of its set and size) of a published name, an architecture file, or own weights.
+
+    Raises UserError.
     """
-    dataset = dataset or "cifar10"
-    if dataset not in CLASSES:
-        raise UserError(f"unknown data set {dataset!r}; describe knows {', '.join(CLASSES)}")
+    if name.endswith(".safetensors"):
+        said = read_metadata(name)
+        if said.get("paper", "evnas") != "evnas" or not isinstance(said.get("architecture"), dict):
+            raise UserError(f"{name} does not hold weights that train of evnas wrote; give those, or the architecture")
+        found = [int(said.get(key, 0)) for key in ("classes", "pixels", "width", "depth")]
+        imagenet = said.get("stage") == "train_imagenet"
+        return Genotype.from_dict(said["architecture"]), Given(str(said.get("dataset", "")), *found, imagenet)
     genotype = load_genotype(name)
-    network = build(genotype, dataset == "imagenet", CLASSES[dataset], auxiliary=True)
-    shape = (3, 224, 224) if dataset == "imagenet" else (3, 32, 32)
+    said = (read_architecture(Path(name)).get("origin") or {}) if name.endswith(".json") else {}
+    return genotype, Given(str(said.get("dataset", "")), int(said.get("classes", 0)), int(said.get("pixels", 0)))
+
+
+def describe(name: str, dataset: str | None = None) -> dict[str, Any]:
+    """Counts for a published name, an architecture file, or weights of one's own (at their width and depth).
+
+    dataset: cifar10, cifar100, digits or imagenet; default the set that the file names, else cifar10. ``parameters``
+    leaves out the auxiliary head, as the paper does; ``macs`` are convolutions and classifier; ``macs_published`` is
+    the paper's column: convolutions alone, at the set's input size. Raises UserError.
+    """
+    genotype, given = recorded(name)
+    used = dataset or given.dataset or "cifar10"
+    own = used == given.dataset  # the file's classes and pixels hold for its own set only
+    classes = (given.classes if own else 0) or CLASSES.get(used, 0)
+    imagenet = used == "imagenet" or (own and given.imagenet)
+    pixels = (given.pixels if own else 0) or (224 if imagenet else 32)
+    if not classes:
+        raise UserError(f"unknown data set {used!r}; describe knows {', '.join(CLASSES)}")
+    network = build(genotype, imagenet, classes, given.channels, given.layers, auxiliary=True)
     return {
         "name": name,
-        "dataset": dataset,
+        "dataset": used,
+        "classes": classes,
         "parameters": parameters(network),
         "parameters_with_auxiliary": parameters(network, exclude=()),
-        "macs": macs(network, shape),
-        "macs_published": conv_macs(network, shape),
+        "macs": macs(network, (3, pixels, pixels)),
+        "macs_published": conv_macs(network, (3, pixels, pixels)),
         "architecture": genotype.as_dict(),
     }
 

@@ -8,6 +8,7 @@ word).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,6 +51,8 @@ def resolved(settings: EvaluateSettings, options: Any, found: Checkpoint) -> Eva
     c, own = settings, found.metadata.get("dataset")
     given = options.given
     said = "dataset" in given if given is not None else c.dataset != EvaluateSettings.dataset
+    if (paper := found.metadata.get("paper", "evnas")) != "evnas":
+        raise UserError(f"{c.checkpoint} holds weights of {paper}; give a file of evnas")
     if own is None:
         if not said and c.dataset != EvaluateSettings.dataset:
             raise UserError(
@@ -76,13 +79,20 @@ def genotype_of(settings: EvaluateSettings, found: Checkpoint) -> Genotype:
     return Genotype.from_dict(cells)
 
 
-def check_classes(found: Checkpoint, classes: int, dataset: str) -> None:
-    """Raises UserError where the classifier's outputs are not the set's classes."""
-    weight = found.tensors.get("classifier.weight")
-    if weight is not None and weight.shape[0] != classes:
+def check_classes(found: Checkpoint, classes: Sequence[str], dataset: str) -> None:
+    """Raises UserError where the classifier's outputs are not the set's classes: their number, and their names where
+    the file knows them."""
+    weight, names = found.tensors.get("classifier.weight"), found.metadata.get("class_names")
+    if weight is not None and weight.shape[0] != len(classes):
         raise UserError(
-            f"{found.source}: its classifier has {weight.shape[0]} classes and {dataset} has {classes}; name the data "
-            f"set it is of with --dataset"
+            f"{found.source}: its classifier has {weight.shape[0]} classes and {dataset} has {len(classes)}; name the "
+            f"data set it is of with --dataset"
+        )
+    if names and list(names) != list(classes):
+        other = next(pair for pair in zip(names, classes, strict=False) if pair[0] != pair[1])
+        raise UserError(
+            f"{found.source} was trained on {found.metadata.get('dataset')}, with a class {other[0]!r} where {dataset} "
+            f"has {other[1]!r}; name its own set"
         )
 
 
@@ -106,7 +116,7 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
     c, genotype, tensors = resolved(settings, options, found), genotype_of(settings, found), found.tensors
     imagenet = of_imagenet(tensors)
     test, tests = open_test(c, imagenet, options, device)
-    check_classes(found, len(test.classes), c.dataset)
+    check_classes(found, test.classes, c.dataset)
     channels, layers = shape_of(tensors, imagenet)
     model = build(genotype, imagenet, len(test.classes), c.channels or channels, c.layers or layers)
     load_strict(model, tensors, drop=("auxiliary_head.",), source=found.source)

@@ -24,7 +24,7 @@ def plan_train(settings: TrainSettings | TrainImageNetSettings, options: Any) ->
     batches, judged, classes, _ = open_data(c, options, CPU)
     tests = next(iter(judged.values()))  # what is looked at after an epoch
     with torch.device("meta"):  # only shapes are counted
-        network = build(load_genotype(c.arch), imagenet, classes, c.channels, c.layers)
+        network = build(load_genotype(c.arch), imagenet, len(classes), c.channels, c.layers)
     return plan_training(c, network, 224 if imagenet else tests.images.size, batches, tests)
 
 
@@ -37,7 +37,7 @@ def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
     channels, layers = shape_of(tensors, imagenet)
     channels = c.channels or channels or (48 if imagenet else 36)
     test, tests = open_test(c, imagenet, options, CPU)
-    check_classes(found, len(test.classes), c.dataset)
+    check_classes(found, test.classes, c.dataset)
     with torch.device("meta"):
         network = build(genotype, imagenet, len(test.classes), channels, c.layers or layers)
     return plan_testing(

@@ -151,7 +151,8 @@ def search(settings: SearchSettings, options: RunOptions) -> dict:
         architecture = space.architecture(chosen["alphas"])
         if run.writes:
             save_weights(model, run.folder / "supernet.safetensors")
-            save_architecture(run.folder / "architecture.json", space.name, architecture, run.origin)
+            about = {"dataset": settings.dataset, "classes": len(parts[0].classes), "pixels": parts[0].size}
+            save_architecture(run.folder / "architecture.json", space.name, architecture, {**run.origin, **about})
         return run.finish(report(now, chosen, architecture, space.text(chosen["alphas"]), lookup))
 
 

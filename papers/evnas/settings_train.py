@@ -78,8 +78,8 @@ class EvaluateSettings:
 class DescribeSettings:
     """Size of a network."""
 
-    arch: tyro.conf.Positional[str] = "EvNASA"
-    dataset: str = "cifar10"
+    arch: tyro.conf.Positional[str] = "EvNASA"  # a published name, an architecture file, or weights of one's own
+    dataset: str = ""  # cifar10, cifar100, digits or imagenet; empty: the set that a file names, else cifar10
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ the test set.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -90,7 +91,7 @@ def train_imagenet(settings: TrainImageNetSettings, options: Any) -> dict[str, A
     )  # fmt: skip
 
 
-Opened = tuple[Any, dict[str, Any], int, dict[str, str]]
+Opened = tuple[Any, dict[str, Any], Sequence[str], dict[str, str]]
 
 
 def judging(dataset: str) -> tuple[str, ...]:
@@ -120,7 +121,7 @@ def open_cifar(c: TrainSettings, options: Any, device: torch.device) -> Opened:
         )
         for part, held in judged.items()
     }  # fmt: skip
-    return batches, tests, len(images.classes), pins_of(images, *judged.values())
+    return batches, tests, images.classes, pins_of(images, *judged.values())
 
 
 def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) -> Opened:
@@ -139,7 +140,7 @@ def open_imagenet(c: TrainImageNetSettings, options: Any, device: torch.device) 
         )
         for part, held in judged.items()
     }  # fmt: skip
-    return batches, tests, len(pictures.classes), pins_of(pictures, *judged.values())
+    return batches, tests, pictures.classes, pins_of(pictures, *judged.values())
 
 
 def pins_of(*parts: Any) -> dict[str, str]:
@@ -160,8 +161,9 @@ def check_shares(images: int, batch_size: int, parts: int, auxiliary: bool) -> N
 
 
 def _run(
-    c: TrainSettings | TrainImageNetSettings, options: Any, device: torch.device, genotype: Genotype, classes: int,
-    batches: Any, judged: dict[str, Any], lr_of: Any, criterion: Any, extra: dict[str, Any], keep_best: bool,
+    c: TrainSettings | TrainImageNetSettings, options: Any, device: torch.device, genotype: Genotype,
+    classes: Sequence[str], batches: Any, judged: dict[str, Any], lr_of: Any, criterion: Any, extra: dict[str, Any],
+    keep_best: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """The epochs: learning rate and drop-path per epoch, train, test, save."""
     with open_run(options, c, extra) as run:
@@ -169,7 +171,7 @@ def _run(
             return run.result
         seeds.seed_everything(options.seed)
         imagenet = isinstance(c, TrainImageNetSettings)
-        model = build(genotype, imagenet, classes, c.channels, c.layers, c.auxiliary).to(device)
+        model = build(genotype, imagenet, len(classes), c.channels, c.layers, c.auxiliary).to(device)
         optimizer = torch.optim.SGD(
             model.parameters(), c.lr, momentum=c.momentum, weight_decay=c.weight_decay, fused=True
         )
@@ -230,8 +232,10 @@ def _run(
             tested = judge("test")
         if distributed.rank() == 0:
             about = {
-                "architecture": genotype.as_dict(), "space": "darts", "dataset": c.dataset, "classes": classes,
-                "width": c.channels, "depth": c.layers, "stage": options.section, "paper": "evnas",
+                "architecture": genotype.as_dict(), "space": "darts", "dataset": c.dataset,
+                "classes": len(classes), "class_names": list(classes),
+                "pixels": 224 if imagenet else batches.images.size, "width": c.channels, "depth": c.layers,
+                "stage": options.section, "paper": "evnas",
             }  # fmt: skip
             save_weights(model, run.folder / "weights.safetensors", about)
         metrics = {

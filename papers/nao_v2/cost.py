@@ -11,12 +11,6 @@ CONTROLLER_S = 0.031  # seconds per controller step of 100 sequences
 IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "digits": 4_000, "imagenet": 1_281_167}
 
 
-def training_images(images: int, valid_images: int, at_most: int) -> int:
-    """Images to train on after the split."""
-    rest = max(images - valid_images, 0)
-    return min(at_most, rest) if at_most else rest
-
-
 def train_seconds(images: float, channels: int, layers: int) -> float:
     """Training steps over so many images in all."""
     return images * (3 * layers + 2) * channels * TRAIN_S

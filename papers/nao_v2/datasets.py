@@ -11,7 +11,7 @@ from torch import Tensor
 from common import distributed, seeds
 from common.data import names, parts
 from common.data.augment import Augmentation, cutout_mask, draw, normalise, plain, transform
-from common.data.batches import Batches
+from common.data.batches import Batches, Epochs
 from common.data.folder import EvalPictures, FolderBatches, TrainPictures
 from common.data.pictures import Pictures, open_pictures
 from common.data.sizes import image_size
@@ -34,8 +34,8 @@ def augmentation(dataset: str, cutout: int = 0) -> Augmentation:
 
 
 def split(
-    rng: np.random.RandomState, images: Images, train_images: int, valid_images: int, seed: int
-) -> tuple[Images, Images]:
+    rng: np.random.RandomState, images: parts.Set, train_images: int, valid_images: int, seed: int
+) -> tuple[parts.Set, parts.Set]:
     """(the supernet's images, the images that score): the last ``valid_images`` of the shuffled set score.
 
     Sets in file order are shuffled by the search's numpy stream, as in the original; of other sets both parts hold the
@@ -107,11 +107,7 @@ def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images |
     if kind == "imagenet":
         return open_pictures(dataset, split_name, options)
     images = open_images(dataset, split_name, options)
-    if not SMALLEST <= images.size <= LARGEST:
-        raise UserError(
-            f"{dataset}: {images.size} x {images.size} images; the CIFAR network takes {SMALLEST} to {LARGEST}, try "
-            f"{names.parse(dataset)[0]}@32"
-        )
+    check_pixels(dataset, images.size)
     return images
 
 
@@ -152,9 +148,30 @@ def kind_of(network: str, dataset: str, options: Any) -> str:
     return "cifar" if image_size(dataset, options) <= LARGEST else "imagenet"
 
 
-def set_size(dataset: str, split_name: str, options: Any) -> tuple[int, int]:
-    """(images, classes) of a set, without reading pictures. Raises UserError for a folder that is not there."""
-    if dataset in CLASSES:
-        return cost.IMAGES[dataset], CLASSES[dataset]
-    opened = open_pictures(names.parse(dataset)[0], split_name, options, hashed=False)
-    return len(opened), len(opened.classes)
+def check_pixels(dataset: str, size: int) -> None:
+    """Raises UserError for images that the CIFAR network does not take."""
+    if not SMALLEST <= size <= LARGEST:
+        raise UserError(
+            f"{dataset}: {size} x {size} images; the CIFAR network takes {SMALLEST} to {LARGEST}, try "
+            f"{names.parse(dataset)[0]}@32"
+        )
+
+
+def outline(dataset: str, kind: str, options: Any) -> Images | Pictures:
+    """A training set for ``--plan``: its number of images and its classes are right, no picture is read, and a known
+    set need not be there (what its parts lack is then not found). Raises UserError as ``open_set`` does.
+    """
+    if dataset == "digits":
+        return open_images(dataset, "train", options)
+    if kind == "cifar":
+        check_pixels(dataset, image_size(dataset, options))
+    if dataset not in CLASSES:
+        return open_pictures(names.parse(dataset)[0], "train", options, hashed=False)
+    count, classes = cost.IMAGES[dataset], CLASSES[dataset]
+    pixels = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(count, -1, -1, -1)
+    return Images(pixels, torch.zeros(count, dtype=torch.int64), tuple(str(k) for k in range(classes)), dataset, True)
+
+
+def steps_of(images: Images | Pictures, batch_size: int, shares: int) -> int:
+    """Steps per epoch. Raises UserError for batches that cannot be made of so few images, or shared out."""
+    return len(Epochs(images.name, len(images), batch_size, 0, "train", True, False, **shared(shares)))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.architecture import read_architecture
+from common.checkpoints import read_metadata
 from common.errors import UserError
 from papers.nao_v2.architectures import PUBLISHED_TEXT, load, loose_ends, space_of, text_of
 from papers.nao_v2.size import size_of
@@ -25,17 +26,25 @@ def describe(
 ) -> dict[str, Any]:
     """Counts of an architecture. ``NAME-C`` means the width C, e.g. ``NAONet_V2-44``. Raises UserError.
 
-    dataset: a published configuration; None or empty: the set that an architecture file names, else CIFAR-10.
+    name_or_path: a published name, 40 integers, an architecture file, or weights that ``train`` wrote (taken at their
+    width and depth). dataset: a published configuration; None or empty: the set that a file names, else CIFAR-10.
     """
     held = origin_of(name_or_path)
-    known = held.get("classes") if not dataset else None  # a search's file says on which set it was found
+    known = held.get("classes") if not dataset else None  # a file says on which set it was found or trained
     dataset = dataset or str(held.get("dataset", "cifar10"))
+    image = int(held.get("pixels", 0)) if dataset == held.get("dataset") else 0
     if dataset in DATASETS:
         kind, classes, width, depth = DATASETS[dataset]
     elif known:
-        kind, classes, width, depth = "cifar", int(known), 36, 6
+        kind, classes, width, depth = str(held.get("network", "cifar")), int(known), 36, 6
     else:
         raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
+    width, depth = held.get("width", width), held.get("depth", depth)
+    if "text" in held:
+        name_or_path, shown = held["text"], name_or_path
+        space = held["space"]
+    else:
+        shown = name_or_path
     name, _, suffix = name_or_path.rpartition("-")
     if name and suffix.isdigit() and not channels and len(name.split()) == 1:
         channels, stem = int(suffix), name
@@ -46,9 +55,11 @@ def describe(
     channels, layers = channels or width, layers or depth
     if channels < 2 or channels % 2 or layers < 1:
         raise UserError(f"channels {channels}, layers {layers}: give an even width and at least one layer")
-    found = size_of(architecture, kind=kind, channels=channels, layers=layers, classes=classes, space=space)
+    found = size_of(
+        architecture, kind=kind, channels=channels, layers=layers, classes=classes, space=space, image=image
+    )
     return {
-        "name": name_or_path,
+        "name": shown,
         "dataset": dataset,
         "classes": classes,
         "channels": channels,
@@ -63,10 +74,19 @@ def describe(
 
 
 def origin_of(name_or_path: str) -> dict[str, Any]:
-    """What an architecture file says of the search that found it; {} for anything else."""
+    """What a file says of the search that found its architecture, or own weights of themselves (``text`` and ``space``
+    are then their architecture); {} for anything else.
+    """
     if name_or_path in PUBLISHED_TEXT or len(name_or_path.split()) > 1 or not Path(name_or_path).is_file():
         return {}
-    return dict(read_architecture(Path(name_or_path)).get("origin") or {})
+    if not name_or_path.endswith(".safetensors"):
+        return dict(read_architecture(Path(name_or_path)).get("origin") or {})
+    said = read_metadata(name_or_path)
+    if said.get("paper") != "nao_v2" or "architecture" not in said:
+        raise UserError(
+            f"{name_or_path} does not hold weights that train of nao_v2 wrote; give those or an architecture"
+        )
+    return {**said, "text": said["architecture"]["text"], "space": said["space"]}
 
 
 def run_describe(settings: Any, options: Any) -> dict[str, Any]:

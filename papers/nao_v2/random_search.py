@@ -16,7 +16,7 @@ from common.runs import Run, open_run
 from common.training import evaluate
 from papers.nao_v2 import cost, pool
 from papers.nao_v2.architectures import SPACE, SPACES, Architecture, as_file, text_of
-from papers.nao_v2.datasets import all_batches, open_set, set_size, split, train_batches
+from papers.nao_v2.datasets import all_batches, open_set, outline, split, steps_of, train_batches
 from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.network import Network
 from papers.nao_v2.ranges import check_ranges
@@ -98,7 +98,7 @@ def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
             run.save({"scores": scores})
         best = candidates[pool.order(scores)[0]]
         if run.writes:
-            origin = {**run.origin, "dataset": c.dataset, "classes": len(images.classes)}
+            origin = {**run.origin, "dataset": c.dataset, "classes": len(images.classes), "pixels": images.size}
             save_architecture(run.folder / "architecture.json", SPACE, as_file(best, c.space), origin)
         counts = size_of(best, **size)
         metrics = {
@@ -115,10 +115,12 @@ def plan(settings: RandomSettings, options: Any) -> list[str]:
     c, count = settings, count_of(settings)
     check_ranges(c)
     refuse_idle(c, options)
-    rest = cost.training_images(set_size(c.dataset, "train", options)[0], c.valid_images, c.train_images)
+    images, rng = outline(c.dataset, "cifar", options), seeds.numpy_rng(options.seed, "random search")
+    train, valid = split(rng, images, c.train_images, c.valid_images, options.seed)
+    rest, steps = len(train), steps_of(train, c.batch_size, c.parts)
     seconds = cost.train_seconds(count * c.epochs * rest, c.channels, c.layers)
-    seconds += cost.score_seconds(count * c.valid_images, c.channels, c.layers)
+    seconds += cost.score_seconds(count * len(valid), c.channels, c.layers)
     return [
-        f"{count} random architectures x {c.epochs} epochs x {-(-rest // c.batch_size)} steps of {c.batch_size} images",
+        f"{count} random architectures x {c.epochs} epochs x {steps} steps of {c.batch_size} images",
         f"about {cost.duration(seconds)} on one CPU thread",
     ]

@@ -19,7 +19,15 @@ from common.errors import UserError
 from common.runs import Run, open_run, say
 from papers.nao_v2 import balanced, cost, pool, ranking
 from papers.nao_v2.architectures import SPACES, Architecture, text_of
-from papers.nao_v2.datasets import all_batches, open_set, set_size, split, train_batches, validation_batch
+from papers.nao_v2.datasets import (
+    all_batches,
+    open_set,
+    outline,
+    split,
+    steps_of,
+    train_batches,
+    validation_batch,
+)
 from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.operations import DropPath
 from papers.nao_v2.random_search import Alone
@@ -152,13 +160,17 @@ def plan(settings: RankStudySettings, options: Any) -> list[str]:
     c, supernets = settings, len(POLICIES) * settings.seeds
     check_ranges(c)
     refuse_idle(c, options)
-    rest = cost.training_images(set_size(c.dataset, "train", options)[0], c.valid_images, c.train_images)
-    images = rest * (c.architectures * c.alone_epochs + supernets * c.epochs)
-    scored = c.architectures * (c.valid_images + supernets * (c.score_images or c.valid_images))
-    seconds = cost.train_seconds(images, c.channels, c.layers) + cost.score_seconds(scored, c.channels, c.layers)
+    images = outline(c.dataset, "cifar", options)
+    train, valid = split(np.random.RandomState(options.seed), images, c.train_images, c.valid_images, options.seed)
+    rest, steps = len(train), steps_of(train, c.batch_size, c.parts)
+    count = min(len(pool.read_pool(Path(c.pool_file), c.space)), c.architectures) if c.pool_file else c.architectures
+    trained = rest * (count * c.alone_epochs + supernets * c.epochs)
+    at_once = min(c.score_images, len(valid)) or len(valid)
+    scored = count * (len(valid) + supernets * at_once)
+    seconds = cost.train_seconds(trained, c.channels, c.layers) + cost.score_seconds(scored, c.channels, c.layers)
     return [
-        f"{c.architectures} architectures from scratch, {c.alone_epochs} epochs each",
-        f"{supernets} supernets ({' and '.join(POLICIES)}, {c.seeds} seeds) of {c.epochs} epochs, all architectures "
-        f"scored by each",
+        f"{count} architectures from scratch, {c.alone_epochs} epochs x {steps} steps of {c.batch_size} images each",
+        f"{supernets} supernets ({' and '.join(POLICIES)}, {c.seeds} seeds) of {c.epochs} epochs x {steps} steps, "
+        "all architectures scored by each",
         f"about {cost.duration(seconds)} on one CPU thread",
     ]

@@ -157,7 +157,7 @@ def finish(s: SearchState) -> dict[str, Any]:
     best = pool.order(s.final_scores)
     ranked = [s.pool[k] for k in best]
     if run.writes:
-        origin = {**run.origin, "dataset": c.dataset, "classes": s.classes}
+        origin = {**run.origin, "dataset": c.dataset, "classes": s.classes, "pixels": s.train.size}
         pool.write_pool(run.folder / "arch_pool.final", ranked)
         pool.write_scores(run.folder / "arch_pool.perf.final", [s.final_scores[k] for k in best])
         save_architecture(run.folder / "architecture.json", SPACE, as_file(ranked[0], c.space), origin)

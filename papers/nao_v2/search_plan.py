@@ -11,7 +11,7 @@ import torch
 from papers.nao_v2 import balanced, cost, pool
 from papers.nao_v2.architectures import SPACES, vocabulary
 from papers.nao_v2.controller import Controller
-from papers.nao_v2.datasets import set_size
+from papers.nao_v2.datasets import outline, split, steps_of
 from papers.nao_v2.search_state import check_settings
 from papers.nao_v2.settings import SearchSettings
 from papers.nao_v2.supernet import Supernet
@@ -22,10 +22,12 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     """What a search would do, and the controller's share of its time (one CPU thread)."""
     c = settings
     check_settings(c, options)
-    images, classes = set_size(c.dataset, "train", options)
-    rest = cost.training_images(images, c.valid_images, c.train_images)
-    per_epoch = -(-rest // c.batch_size)
-    sizes = first_sizes(c, options.seed, images, classes)
+    images, rng = outline(c.dataset, "cifar", options), np.random.RandomState(options.seed)
+    train, valid = split(rng, images, c.train_images, c.valid_images, options.seed)
+    rest, classes = len(train), len(images.classes)
+    per_epoch = steps_of(train, c.batch_size, c.parts)
+    steps_of(train, c.final_batch_size, c.parts)
+    sizes = first_sizes(c, rng, classes)
     pools = [len(sizes) + i * c.new_architectures for i in range(c.iterations)]
     supernet = c.iterations * c.epochs * per_epoch
     controller = sum(
@@ -35,7 +37,7 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     shape = (c.channels, c.layers)
     work = {
         "supernet": cost.train_seconds(c.iterations * c.epochs * rest, *shape),
-        "scores": cost.score_seconds(sum(pools) * (c.score_images or c.valid_images), *shape),
+        "scores": cost.score_seconds(sum(pools) * (min(c.score_images, len(valid)) or len(valid)), *shape),
         "controller": controller * c.controller_batch_size / 100 * cost.CONTROLLER_S,
         "final trainings": cost.train_seconds(c.final * c.final_epochs * rest, *shape),
     }
@@ -60,13 +62,11 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     ]
 
 
-def first_sizes(c: SearchSettings, seed: int, images: int, classes: int) -> np.ndarray:
-    """Parameters of the architectures that a search starts from, drawn behind the split from the same stream."""
+def first_sizes(c: SearchSettings, rng: np.random.RandomState, classes: int) -> np.ndarray:
+    """Parameters of the architectures that a search starts from, drawn behind the split from its stream ``rng``."""
     if c.pool_file:
         first = pool.read_pool(Path(c.pool_file), c.space)
     else:
-        rng = np.random.RandomState(seed)
-        rng.shuffle(np.arange(images))
         first = pool.random_pool(rng, c.seed_architectures, len(SPACES[c.space]))
     return balanced.sizes(first, c.channels, c.layers, classes, c.space)
 

@@ -253,9 +253,9 @@ class DescribeSettings:
     """Size and multiply-adds in closed form."""
 
     arch: tyro.conf.Positional[str] = "NAONet_V2"
-    """A published name, an architecture file, or 40 integers in quotes."""
+    """A published name, an architecture file, 40 integers in quotes, or weights of a training of one's own."""
     dataset: str = ""
-    """cifar10, cifar100, digits, imagenet or search; empty: the set that an architecture file names, else cifar10."""
+    """cifar10, cifar100, digits, imagenet or search; empty: the set that a file names, else cifar10."""
     channels: int = 0
     layers: int = 0
     space: Literal["small", "middle", "large"] = "small"

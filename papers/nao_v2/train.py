@@ -146,7 +146,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             described = {
                 "paper": "nao_v2", "stage": "train", "architecture": as_file(architecture, space), "space": space,
                 "dataset": c.dataset, "classes": classes, "class_names": list(images.classes), "width": c.channels,
-                "depth": c.layers,
+                "depth": c.layers, "network": kind, "pixels": 224 if isinstance(images, Pictures) else images.size,
             }  # fmt: skip
             best_weights = best["weights"]
             save_weights(best_weights, run.folder / "weights.safetensors", {**described, "epoch": best["epoch"]})
@@ -175,9 +175,8 @@ def plan(settings: TrainSettings, options: Any) -> list[str]:
     """What a training would do."""
     c = settings
     kind, space = network_of(c, options), space_of(c.arch, c.space)
-    count, classes = datasets.set_size(c.dataset, "train", options)
-    count = min(count, c.train_images) if c.train_images else count
-    steps = -(-count // c.batch_size)
+    images = take(datasets.outline(c.dataset, kind, options), c.train_images, "--train-images")
+    count, classes, steps = len(images), len(images.classes), datasets.steps_of(images, c.batch_size, c.parts)
     size = size_of(load(c.arch, space), kind=kind, channels=c.channels, layers=c.layers, classes=classes, space=space)
     recipe, work = recipe_of(c, steps), 6 * size.macs * c.epochs * count
     lines = []

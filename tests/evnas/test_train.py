@@ -13,7 +13,7 @@ import torch
 from common.architecture import save_architecture
 from common.checkpoints import save_weights
 from common.cli import RunOptions, main
-from common.counting import parameters
+from common.counting import conv_macs, parameters
 from common.data.folder import open_pictures
 from common.errors import UserError
 from papers.evnas import train as train_module
@@ -108,6 +108,54 @@ def test_own_weights_say_what_they_are(tmp_path, capsys):
     torch.save(build(load_genotype("EvNASA"), False, 100, 4, 3).state_dict(), bare)
     line = mistake(capsys, "evaluate", "--arch", "EvNASA", "--dataset", "digits", *words)
     assert "100 classes and digits has 10" in line
+
+
+def test_describe_takes_the_set_of_the_file(tmp_path):
+    """Of a search's file its set and classes; of own weights also their width and depth."""
+    for origin, classes in (
+        ({"dataset": "cifar100"}, 100),
+        ({"dataset": "a/b", "classes": 3, "pixels": 40}, 3),
+        ({}, 10),
+    ):
+        save_architecture(tmp_path / "a.json", "darts", PUBLISHED["EvNASB"], origin)
+        found = describe(str(tmp_path / "a.json"))
+        network = build(load_genotype("EvNASB"), False, classes)
+        assert (found["dataset"], found["classes"]) == (origin.get("dataset", "cifar10"), classes)
+        assert found["parameters"] == parameters(network)
+        assert found["macs_published"] == conv_macs(network, (3, *[origin.get("pixels", 32)] * 2))
+    assert describe(str(tmp_path / "a.json"), "imagenet")["parameters"] == 5_318_176
+    about = {"paper": "evnas", "architecture": PUBLISHED["EvNASB"], "dataset": "a/b", "classes": 7, "width": 6}
+    for stage, imagenet in (("train", False), ("train_imagenet", True)):
+        network = build(load_genotype("EvNASB"), imagenet, 7, 6, 3)
+        save_weights(network, tmp_path / "w.safetensors", {**about, "depth": 3, "stage": stage})
+        assert describe(str(tmp_path / "w.safetensors"))["parameters"] == parameters(network)
+    save_weights(network, tmp_path / "w.safetensors", {"paper": "nao_v2", "architecture": {"text": "1 0"}})
+    with pytest.raises(UserError, match="does not hold weights that train of evnas wrote"):
+        describe(str(tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "asked", "words"),
+    [
+        ({"class_names": [*"0123456789"]}, {}, ""),
+        ({"class_names": [*"0123456789"], "dataset": "gone/folder"}, {"dataset": "digits"}, ""),  # moved, or renamed
+        ({"class_names": [*"0123456789"], "dataset": "cifar10"}, {"dataset": "digits"}, "trained on cifar10, not on"),
+        ({"class_names": [*"abcdefghij"]}, {}, "with a class 'a' where digits has '0'"),
+        ({"paper": "nao_v2", "architecture": {"text": "1 0"}}, {}, "holds weights of nao_v2; give a file of evnas"),
+    ],
+)
+def test_the_set_of_own_weights_is_known_by_its_classes(metadata, asked, words, tmp_path):
+    network, path = build(load_genotype("EvNASA"), False, 10, 4, 3), tmp_path / "w.safetensors"
+    about = {"paper": "evnas", "architecture": PUBLISHED["EvNASA"], "dataset": "digits", **metadata}
+    save_weights(network, path, about)
+    made = options(tmp_path / "out", given=frozenset(asked))
+    settings = EvaluateSettings(**{"dataset": "digits", "checkpoint": str(path), **asked})
+    if not words:
+        assert plan_evaluate(settings, made)
+        return
+    with pytest.raises(UserError, match=words) as error:
+        plan_evaluate(settings, made)
+    assert "\n" not in str(error.value)
 
 
 def folder_of_pictures(root: Path) -> Path:

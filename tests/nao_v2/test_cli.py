@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
+from PIL import Image
 
 from common.cli import main
 from papers.nao_v2.__main__ import VERBS
@@ -98,3 +101,33 @@ def test_plan_of_an_evaluation(capsys, tmp_path):
     text = capsys.readouterr().out
     assert "1,000 images" in text and "multiply-adds per image" in text and "on one CPU thread" in text
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("search --dataset {} --valid-images 61", "leave nothing after 61 for validation"),
+        ("search --dataset {} --valid-images 2 --train-images 32", "--valid-images gives a part of 2 images without"),
+        ("random-search --dataset {} --valid-images 20 --train-images 2", "--train-images gives a part of 2 images"),
+        ("rank-study --dataset {} --valid-images 20 --batch-size 41", "too few for a batch of 41"),
+        ("train --dataset {} --train-images 2", "--train-images gives a part of 2 images without"),
+        ("train --dataset {} --batch-size 61", "too few for a batch of 61"),
+        ("train --dataset digits --batch-size 3 --parts 4", "cannot be cut into 4 parts"),
+        ("random-search --dataset {}@64", "64 x 64 images"),
+        ("search --dataset digits --final-batch-size 900", "too few for a batch of 900"),
+    ],
+)
+def test_a_plan_refuses_what_the_run_refuses(capsys, tmp_path, command, words):
+    """Sets too small for their parts and batches, found without reading pictures."""
+    for name in ("a", "b", "c"):
+        for number in range(20):
+            path = tmp_path / "set" / "train" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (number, 0, 0)).save(path)
+    shutil.copytree(tmp_path / "set" / "train", tmp_path / "set" / "test")
+    argv = [*command.format(tmp_path / "set").split(), "--out", str(tmp_path / "run"), "--allow-unpinned"]
+    for more in (["--plan"], []):
+        with pytest.raises(SystemExit):
+            main("nao_v2", VERBS, [*argv, *more])
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith("error: ") and words in line, (more, line)

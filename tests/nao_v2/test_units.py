@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from common.architecture import save_architecture
+from common.checkpoints import save_weights
 from common.cli import RunOptions
 from common.errors import UserError
 from papers.nao_v2 import balanced, pool
@@ -124,6 +125,21 @@ def test_describe_takes_the_set_of_the_file(tmp_path):
         assert found["classes"] == classes
         assert found["parameters"] == size_of(load("NAONet_V2"), classes=classes).parameters
     assert describe(str(tmp_path / "a.json"), "imagenet")["parameters"] == 7_026_850
+
+
+@pytest.mark.parametrize("kind", ["cifar", "imagenet"])
+def test_describe_takes_own_weights_at_their_size(tmp_path, kind):
+    architecture, path = load("NAONet_B"), tmp_path / "w.safetensors"
+    network = Network(architecture, kind=kind, channels=4, layers=1, classes=7)
+    about = {"architecture": as_file(architecture, "small"), "space": "small", "dataset": "a/b", "classes": 7}
+    save_weights(network, path, {**about, "paper": "nao_v2", "width": 4, "depth": 1, "network": kind, "pixels": 64})
+    found = describe(str(path))
+    size = size_of(architecture, kind=kind, channels=4, layers=1, classes=7, image=64)
+    assert (found["parameters"], found["macs"], found["dataset"]) == (size.parameters, size.macs, "a/b")
+    assert found["parameters"] == sum(p.numel() for p in network.parameters())
+    save_weights(network, path, {**about, "paper": "evnas"})
+    with pytest.raises(UserError, match="does not hold weights that train of nao_v2 wrote"):
+        describe(str(path))
 
 
 def test_shared_relu_and_pools_change_nothing():
