@@ -26,6 +26,11 @@ def _solarize_add(picture: Picture, amount: int) -> Picture:
     return picture.point(table * 3)
 
 
+def _posterize(picture: Picture, bits: int) -> Picture:
+    """Keep the highest bits of a value; none at all gives black, as in the Pillow of the original (today's refuses)."""
+    return ImageOps.posterize(picture, bits) if bits else picture.point([0] * 256 * 3)
+
+
 def _enhance(kind: type) -> Callable[[Picture, float, Image.Resampling], Picture]:
     return lambda picture, value, _: kind(picture).enhance(value)
 
@@ -35,7 +40,7 @@ OPERATIONS: dict[str, Callable[[Picture, float, Image.Resampling], Picture]] = {
     "Equalize": lambda p, v, r: ImageOps.equalize(p),
     "Invert": lambda p, v, r: ImageOps.invert(p),
     "Rotate": lambda p, v, r: p.rotate(v, resample=r, fillcolor=FILL),
-    "Posterize": lambda p, v, r: p if v >= 8 else ImageOps.posterize(p, int(v)),
+    "Posterize": lambda p, v, r: p if v >= 8 else _posterize(p, int(v)),
     "Solarize": lambda p, v, r: ImageOps.solarize(p, int(v)),
     "SolarizeAdd": lambda p, v, r: _solarize_add(p, int(v)),
     "Color": _enhance(ImageEnhance.Color),

@@ -31,7 +31,8 @@ class Macro:
     layers: (output channels, stride) of each searched layer. stem_stride: of the first convolution. input_size: side of
     the input in pixels. last_size, last_channels: what the look-up table counts in front of the last 1x1 convolution.
     The authors' table has constants there (7 x 7 for ImageNet sets, 4 x 4 for CIFAR, 320 channels), which are right at
-    224 and 32 pixels; ``macro_for`` gives the true side at any other.
+    224 and 32 pixels; ``macro_for`` gives the true side at any other. halves_down: whether the table halves odd sides
+    down behind a depthwise convolution, as the authors' does (none occurs at their sizes); convolutions halve them up.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Macro:
     input_size: int
     last_size: int
     last_channels: int = 320
+    halves_down: bool = True
 
     @property
     def in_channels(self) -> tuple[int, ...]:
@@ -68,7 +70,7 @@ def macro_for(name: str, input_size: int = 0) -> Macro:
     last = -(-input_size // macro.stem_stride)
     for _, stride in macro.layers:
         last = -(-last // stride)
-    return Macro(macro.name, macro.layers, macro.stem_stride, input_size, last, macro.last_channels)
+    return Macro(macro.name, macro.layers, macro.stem_stride, input_size, last, macro.last_channels, False)
 
 
 def kernels_of(ops: Sequence[Sequence[int]]) -> Kernels:

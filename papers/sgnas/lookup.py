@@ -80,10 +80,8 @@ def macs_table(macro: Macro) -> Lookup:
     fixed += macro.last_channels * LAST_CHANNELS * macro.last_size**2
     depthwise, expand, project = [], [], []
     for c, (out, stride) in zip(macro.in_channels, macro.layers):
-        conv_size, next_size = (
-            -(-size // stride),
-            size // stride,
-        )  # the authors round down for all but the depthwise part
+        conv_size = -(-size // stride)
+        next_size = size // stride if macro.halves_down else conv_size
         depthwise.append([c * k * k * conv_size**2 / 1e6 for k in KERNEL_SIZES])
         expand.append(size**2 * c * SUB_BLOCKS * c / 1e6)
         project.append(next_size**2 * SUB_BLOCKS * c * out / 1e6)

@@ -41,6 +41,18 @@ def test_arguments_round_as_in_the_original():
             assert argument(name, level, False) == int(level / 10 * full)
 
 
+def test_operations_at_every_level():
+    """Low magnitudes leave no bit to Posterize: black, where today's Pillow refuses."""
+    picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (8, 8, 3), dtype=np.uint8))
+    for level in range(11):
+        for name, operation in OPERATIONS.items():
+            for resample in RESAMPLES.values():
+                assert operation(picture, argument(name, level, level % 2 == 0), resample).size == (8, 8)
+    for bits in range(9):
+        got = np.asarray(OPERATIONS["Posterize"](picture, float(bits), None))
+        assert (got == np.asarray(picture) // 2 ** (8 - bits) * 2 ** (8 - bits)).all(), bits
+
+
 def test_crop_boxes(golden):
     for row in golden.load("transforms.json")["random_resized_crop"]:
         rng = random.Random(row["python_seed"])
