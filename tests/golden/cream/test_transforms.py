@@ -50,7 +50,7 @@ def test_operations_at_every_level():
                 assert operation(picture, argument(name, level, level % 2 == 0), resample).size == (8, 8)
     for bits in range(9):
         got = np.asarray(OPERATIONS["Posterize"](picture, float(bits), None))
-        assert (got == np.asarray(picture) // 2 ** (8 - bits) * 2 ** (8 - bits)).all(), bits
+        assert (got == np.asarray(picture, dtype=int) // 2 ** (8 - bits) * 2 ** (8 - bits)).all(), bits
 
 
 def test_crop_boxes(golden):
