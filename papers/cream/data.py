@@ -117,6 +117,12 @@ def shares_of(settings: Any) -> int:
     return shares
 
 
+def check_batch(source: Source, batch_size: int) -> None:
+    """Raises UserError for a set too small for one batch."""
+    if len(source) < batch_size:
+        raise UserError(f"{source.name}: {len(source)} images are too few for a batch of {batch_size}; lower --batch-size")
+
+
 def train_batches(
     source: Source, settings: Any, resolution: int, seed: int, device: torch.device, jitter: float = 0.0,
     randaugment: RandAugment | None = None,
@@ -125,10 +131,7 @@ def train_batches(
 
     Raises UserError for a set too small for one batch, and a padded crop of pictures that are not in memory.
     """
-    if len(source) < settings.batch_size:
-        raise UserError(
-            f"{source.name}: {len(source)} images are too few for a batch of {settings.batch_size}; lower --batch-size"
-        )
+    check_batch(source, settings.batch_size)
     erase = Erasing(settings.erasing) if settings.erasing else None
     shared: dict[str, Any] = {
         "drop_last": True, "device": device, "erase": erase, "rank": distributed.rank(),

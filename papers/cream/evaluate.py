@@ -84,8 +84,13 @@ def plan(settings: EvaluateSettings, options: Any) -> list[str]:
     """What the run would do."""
     check_ranges(settings)
     settings, named = network_of(settings, options)
-    _, spec, size, _ = spec_of(named, 1000, settings.resolution, dataset=settings.dataset)
+    _, _, size, _ = spec_of(named, 1000, settings.resolution, dataset=settings.dataset)
     test = data.open_source(settings.dataset, "test", size, options)
+    refuse_idle_interpolation(settings, test, options.given)
+    _, spec, _, _ = spec_of(
+        named, len(test.classes), settings.resolution, settings.single_block, settings.repeat_stage3,
+        settings.dataset,
+    )  # fmt: skip
     macs = spec.count("macs", size)
     elements = max(layer.cout * layer.out**2 for layer in spec.layers(size) if layer.kind == "conv")
     memory = 4 * (spec.count("parameters") + 4 * elements * settings.batch_size)

@@ -79,7 +79,8 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
         if not shared:
             net = Supernet(window.built, len(source.classes), searched.slice, layout)
             load_strict(net, load_tensors(weights))
-            shared = shared_accuracies(net.to(device), paths, c, searched, source, judge, resolution, device)
+            share = scoring_batch(searched, found["processes"])
+            shared = shared_accuracies(net.to(device), paths, c, share, source, judge, resolution, device)
             run.save({"shared": shared, "alone": alone})
         for number, path in enumerate(paths):
             place = run.folder / f"path-{number:02d}"
@@ -123,13 +124,11 @@ def draw_paths(c: RankStudySettings, window: Window, table: FlopsTable, layout: 
 
 
 def shared_accuracies(
-    net: Supernet, paths: list[Path], c: RankStudySettings, searched: SearchSettings, source: data.Source,
+    net: Supernet, paths: list[Path], c: RankStudySettings, share: int, source: data.Source,
     judge: data.Source, resolution: int, device: torch.device,
 ) -> list[float]:  # fmt: skip
-    """Top-1 accuracy in percent of each path with the supernet's weights."""
-    calibration = calibration_batches(
-        source, c.recalibrate_batches, scoring_batch(searched), resolution, device, c.workers
-    )
+    """Top-1 accuracy in percent of each path with the supernet's weights; share: images of a share of its batch."""
+    calibration = calibration_batches(source, c.recalibrate_batches, share, resolution, device, c.workers)
     judged = data.test_batches(judge, c.eval_batch_size, resolution, device, c.workers, c.interpolation)
     found = []
     for path in paths:
@@ -162,6 +161,7 @@ def plan(settings: RankStudySettings, options: Any) -> list[str]:
     window, layout, _ = space_of(searched)
     resolution = resolution_of(searched, window)
     source, held_out, _ = sources(searched, resolution, options)
+    data.check_batch(source, settings.batch_size)
     paths = draw_paths(settings, window, table_of(searched, window, layout), layout, options.seed)
     spec = network_spec(paths[0], len(source.classes), layout, single_block_default=False)
     _, recipe = learning_rate(settings, "path")

@@ -54,7 +54,7 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
     resolution = resolution_of(settings, window)
     source, held_out, test = sources(settings, resolution, options)
     batches = data.train_batches(source, settings, resolution, options.seed, device, settings.jitter)
-    each = 4 * scoring_batch(settings) * distributed.world_size()
+    each = 4 * scoring_batch(settings, distributed.world_size()) * distributed.world_size()
     validated = data.test_batches(test, each, resolution, device, settings.workers, "bilinear")
     pace = pace_of(settings, len(source))
     rules = replace(rules, update_every=pace.update_every)
@@ -225,9 +225,12 @@ def check_shares(settings: SearchSettings) -> None:
         )
 
 
-def scoring_batch(settings: SearchSettings) -> int:
-    """Images of a batch that only looks at paths: one share, as much as one GPU of the original held."""
-    return settings.batch_size // max(settings.parts, 1)
+def scoring_batch(settings: SearchSettings, processes: int) -> int:
+    """Images of a batch that only looks at paths: one share, as much as one GPU of the original held.
+
+    processes: those that the search had, which say its shares where ``parts`` does not.
+    """
+    return settings.batch_size // (settings.parts or processes)
 
 
 def draw_path(
@@ -263,7 +266,7 @@ def choose(
     bounds = (settings.macs_min, settings.macs_max)
     rows = rescore(
         net, paths, table, source, held_out, settings.select_images, settings.recalibrate_batches,
-        scoring_batch(settings), resolution, settings.workers, bounds, device,
+        scoring_batch(settings, distributed.world_size()), resolution, settings.workers, bounds, device,
     )  # fmt: skip
     return rows[0]["path"], rows
 
@@ -301,6 +304,7 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     draw_path(settings, window, table_of(settings, window, layout), layout, options.seed, 0)  # raises where none fits
     resolution = resolution_of(settings, window)
     source, _, _ = sources(settings, resolution, options)
+    data.check_batch(source, settings.batch_size)
     pace, shares = pace_of(settings, len(source)), data.shares_of(settings)
     typical = [[0], *([3] * count for count in window.sampled), [0]]
     spec = network_spec(typical, len(source.classes), layout, single_block_default=False)

@@ -67,7 +67,7 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
             load_strict(net, load_tensors(folder / "supernet.safetensors"))
             rows = rescore(
                 net.to(device), paths, table, source, held_out, settings.select_images, settings.recalibrate_batches,
-                scoring_batch(searched), resolution, searched.workers, bounds, device,
+                scoring_batch(searched, found["processes"]), resolution, searched.workers, bounds, device,
             )  # fmt: skip
             chosen = rows[0]["path"]
             if not rows[0]["inside"]:
@@ -106,7 +106,7 @@ def plan(settings: SelectSettings, options: Any) -> list[str]:
     source, held_out, _ = sources(searched, resolution, options)
     paths = [row["path"] for row in found["board"]]
     images = min(settings.select_images or len(source), len(held_out if held_out is not None else source))
-    calibration = settings.recalibrate_batches * scoring_batch(searched)
+    calibration = settings.recalibrate_batches * scoring_batch(searched, found["processes"])
     spec = network_spec(paths[0], len(source.classes), layout, single_block_default=False)
     seconds = len(paths) * (images + calibration) * seconds_per_image(spec, resolution) / 3
     return [

@@ -203,10 +203,15 @@ def plan(settings: TrainSettings, options: Any) -> list[str]:
     from papers.cream.planning import plan_lines
 
     check_ranges(settings)
-    name, spec, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
+    name, _, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     refuse_idle_recipe(settings, schedule_of(settings, name), options.given)
     source = take(data.open_source(settings.dataset, "train", size, options), settings.train_images, "--train-images")
     refuse_idle_interpolation(settings, source, options.given)
+    data.check_batch(source, settings.batch_size)
+    _, spec, _, _ = spec_of(
+        settings.arch, len(source.classes), settings.resolution, settings.single_block, settings.repeat_stage3,
+        settings.dataset,
+    )  # fmt: skip
     rate, epochs = learning_rate(settings, name)
     lines = plan_lines(spec, size, epochs, len(source), settings.batch_size, data.shares_of(settings), 1.0, 4.0)
     lines.append(

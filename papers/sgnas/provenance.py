@@ -62,16 +62,31 @@ class Provenance:
                 )
 
 
+def _of(kind: Any, value: Any) -> Any:
+    """The value, if it is of that type. Raises TypeError."""
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind}, got {value!r}")
+    return value
+
+
 def provenance_of(file: Path) -> Provenance:
     """The record beside a supernet (its file or folder). Raises UserError where there is none."""
     file = file / "supernet.safetensors" if file.is_dir() else file
     about = read_json(file.with_suffix(".json"))
     try:
         stored = about["provenance"]
-        split = datasets.Split(**stored["split"])
-        rest = {name: stored[name] for name in ("dataset", "data", "images", "active")}
-        found = Provenance(**rest, split=split, mean=tuple(stored["mean"]), std=tuple(stored["std"]))
-    except (KeyError, TypeError):
+        split = stored["split"]
+        found = Provenance(
+            dataset=_of(str, stored["dataset"]), data=dict(_of(dict, stored["data"])), images=_of(int, stored["images"]),
+            split=datasets.Split(
+                float(_of((int, float), split["portion"])), _of(int, split["train_images"]),
+                _of(int, split["search_images"]),
+            ),
+            active=_of(str, stored["active"]), mean=tuple(stored["mean"]), std=tuple(stored["std"]),
+        )  # fmt: skip
+        if not 0 < found.split.portion <= 1 or min(found.split.train_images, found.split.search_images) < 0:
+            raise ValueError(found.split)
+    except (KeyError, TypeError, ValueError):
         raise UserError(
             f"{file.with_suffix('.json')} does not say which images the supernet was trained on, so none can be told "
             f"apart for scoring; train it again with this version"

@@ -201,7 +201,9 @@ def load_supernet(
     """
     path = path / "supernet.safetensors" if path.is_dir() else path
     about = read_json(path.with_suffix(".json"))
-    if not isinstance(about, dict) or about.get("space") != "sgnas" or "classes" not in about:
+    numbers = ("input_size", "classes")
+    whole = isinstance(about, dict) and about.get("space") == "sgnas" and isinstance(about.get("macro"), str)
+    if not whole or not all(isinstance(about.get(n), int) and about[n] > 0 for n in numbers):
         raise UserError(f"{path} is no supernet of this paper; give supernet.safetensors of a search")
     own = macro_for(about["macro"], about["input_size"])
     if macro is not None and (own != macro or about["classes"] != classes):

@@ -117,14 +117,22 @@ def test_modern_preset(tmp_path):
 def test_two_processes_equal_one_with_two_parts_and_resume(finished, tmp_path, in_two_processes):
     folder, result = finished
     tmp_path = tmp_path / "run"
-    in_two_processes("search", TINY, tmp_path, 3, stop=7)
+    shared = replace(TINY, parts=0, choose="rescore", **SCORED)  # shares as many as there are processes
+    in_two_processes("search", shared, tmp_path, 3, stop=7)
     for name in ("result.json", "history.csv", "supernet.safetensors"):  # stopped and resumed in two processes
         assert (tmp_path / name).read_bytes() == (tmp_path.with_name("run-resumed") / name).read_bytes(), name
     other = json.loads((tmp_path / "result.json").read_text())
     assert other["processes"] == 2 and other["metrics"]["meta_updates"] == 1
     assert [row["path"] for row in other["board"]] == [row["path"] for row in result["board"]]
     assert [row["score"] for row in other["board"]] == pytest.approx([row["score"] for row in result["board"]])
-    assert other["metrics"] == result["metrics"]  # admissions, distilled steps and meta updates among them
+    counts = ("iterations", "distilled", "meta_updates", "admitted", "board_size")
+    assert [other["metrics"][name] for name in counts] == [result["metrics"][name] for name in counts]
+    for searched in (folder, tmp_path):  # statistics of paths come from batches of a share's size, in both
+        again = select(
+            SelectSettings(search=str(searched), **SCORED), options(tmp_path / f"{searched.name}-s", section="select")
+        )
+        for row, scored in zip(again["scored"], other["scored"], strict=True):
+            assert row["path"] == scored["path"] and row["loss"] == pytest.approx(scored["loss"], rel=1e-3)
     for mine, its in zip(*(list(csv.DictReader((f / "history.csv").open())) for f in (folder, tmp_path)), strict=True):
         # the loss holds m and the teacher's probabilities; the tested error the running statistics
         for column in ("loss", "train_top1_percent", "board_best", "random_path_top1_error_percent"):

@@ -14,6 +14,7 @@ from common.checkpoints import save_weights
 from common.cli import RunOptions
 from common.errors import UserError
 from common.settings import NOT_RESULT_BEARING
+from papers.cream import correlation
 from papers.cream import evaluate as evaluate_stage
 from papers.cream import rank_study as rank_stage
 from papers.cream import search as search_stage
@@ -247,6 +248,7 @@ def test_rank_study(recorded, searched, tmp_path_factory, monkeypatch):
         return [1.0] * len(paths)
 
     monkeypatch.setattr(rank_stage, "train_on", trained)
+    monkeypatch.setattr(correlation, "DRAWS", 2)  # the interval is not compared
     monkeypatch.setattr(rank_stage, "shared_accuracies", shared)
     for name in ("load_strict", "load_tensors"):
         monkeypatch.setattr(rank_stage, name, lambda *_: None)

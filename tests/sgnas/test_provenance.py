@@ -100,6 +100,30 @@ def test_another_set_or_another_recipe_is_refused(trained, tmp_path):
         evolve(EvolveSettings(supernet=str(tmp_path / "old")), options(tmp_path / "e", "evolve"))
 
 
+def test_a_damaged_record_is_refused(trained, tmp_path):
+    """Whatever stands in a field in place of what belongs there: one line, no traceback."""
+    whole = json.loads((trained / "supernet.json").read_text())
+    (tmp_path / "supernet.safetensors").write_bytes((trained / "supernet.safetensors").read_bytes())
+    fields = [(n,) for n in ("macro", "input_size", "classes", "space", "provenance")]
+    fields += [("provenance", n) for n in whole["provenance"]]
+    fields += [("provenance", "split", n) for n in whole["provenance"]["split"]]
+    run = options(tmp_path / "e", "evolve")
+    wanted = EvolveSettings(supernet=str(tmp_path), targets=(3.5,), population=1, generations=0, search_images=8)
+    for place in fields:
+        for value in (None, "x", [1], -1.5, ...):
+            about = json.loads(json.dumps(whole))
+            inside = about
+            for name in place[:-1]:
+                inside = inside[name]
+            if value is ...:
+                del inside[place[-1]]
+            else:
+                inside[place[-1]] = value
+            (tmp_path / "supernet.json").write_text(json.dumps(about))
+            with pytest.raises(UserError):
+                evolve(wanted, run)
+
+
 def test_warm_start(trained, tmp_path):
     """``search --supernet`` starts from the given weights; with no supernet epoch it uses them as they are."""
     base = replace(SMALL, train_images=64, active="prefix", supernet=str(trained), generator_epochs=1)

@@ -16,6 +16,7 @@ from PIL import Image
 from common.architecture import save_architecture
 from common.cli import RunOptions
 from common.records import write_json
+from common.runs import Run
 from papers.sgnas import recalibration
 from papers.sgnas.architectures import macro_for
 from papers.sgnas.evaluate import evaluate
@@ -70,7 +71,8 @@ def digest_of(stage, base, root: Path, section: str):
         options = RunOptions(out=out, device="cpu", paper="sgnas", section=section, given=frozenset(changed))
         said = io.StringIO()
         spy = mock.patch.object(recalibration, "recalibrated", wraps=recalibration.recalibrated)
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), spy as calls:
+        unsaved = mock.patch.object(Run, "save")  # nothing here goes on
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), spy as calls, unsaved:
             result = stage(settings, options)
         counts = [call.args[3] for call in calls.call_args_list]  # errors of six images do not tell
         found = {p.name: p.read_bytes() for pattern in FILES[:-1] for p in out.glob(pattern)}
@@ -107,6 +109,7 @@ def searched(root):
     return supernet, str(root / "runs" / "generator-0")
 
 
+@pytest.mark.slow
 def test_supernet(root, searched):
     base = base_of(root)
     given = {"dataset": f"{root / 'other'}@16", "macro": "cifar", "supernet": searched[0], "latency_table": "x",
@@ -114,6 +117,7 @@ def test_supernet(root, searched):
     walk(digest_of(search_supernet, base, root, "s"), base, given)
 
 
+@pytest.mark.slow
 def test_generator(root, searched):
     base = dataclasses.replace(base_of(root), supernet=searched[0])
     table = macs_table(macro_for("tiny", 16))
@@ -126,6 +130,7 @@ def test_generator(root, searched):
     walk(digest_of(search_generator, base, root, "g"), base, given, skip)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["step", "cosine"])
 def test_train(root, schedule):
     base = TrainSettings(
@@ -141,6 +146,7 @@ def test_train(root, schedule):
     walk(digest_of(train, base, root, f"t-{schedule}"), base, given if seen is whole else {}, seen)
 
 
+@pytest.mark.slow
 def test_quick_verbs(root, searched):
     supernet, generator = searched
     weights = TrainSettings(
