@@ -120,7 +120,9 @@ def shares_of(settings: Any) -> int:
 def check_batch(source: Source, batch_size: int) -> None:
     """Raises UserError for a set too small for one batch."""
     if len(source) < batch_size:
-        raise UserError(f"{source.name}: {len(source)} images are too few for a batch of {batch_size}; lower --batch-size")
+        raise UserError(
+            f"{source.name}: {len(source)} images are too few for a batch of {batch_size}; lower --batch-size"
+        )
 
 
 def train_batches(

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from common import distributed
 from common.errors import UserError
 from common.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
 from papers.cream.architectures import Path
 from papers.cream.board import Board, Entry
 from papers.cream.layout import FlopsTable
-from papers.cream.losses import distillation_mix, top1_percent
+from papers.cream.losses import distillation_mix
 from papers.cream.meta import MetaReport, MetaRules, Reduce, choose_teacher, meta_update
 from papers.cream.networks import Supernet
 from papers.cream.path_sgd import PathSGD
@@ -56,7 +57,8 @@ def search_step(
     of the whole batch, divided by the processes (0: those given). Loss, gradient and top-1 are means over all of it.
     Raises UserError when the loss is not finite, before any weight is changed by it, in all processes or in none.
     """
-    weights = [len(y) / (images or sum(len(y) for _, y in batches)) for _, y in batches]
+    images = images or sum(len(y) for _, y in batches)
+    weights = [len(y) / images for _, y in batches]
     shares = ShareStatistics(net, weights)
     student = net.path_parameters(path) + net.meta_parameters()
     optimizer.catch_up(student)
@@ -93,14 +95,16 @@ def search_step(
             if rules.stored == "own":
                 probabilities = torch.softmax(logits.detach(), 1)
         stored.append(probabilities[: rules.slice_].clone())
-        score = top1_percent(logits.detach(), y).to(loss.dtype)
-        seen.append(torch.stack([loss.detach(), hard.detach(), soft.detach(), score]) * weights[part])
+        correct = (logits.detach().argmax(1) == y).sum().to(loss.dtype)
+        seen.append(torch.stack([*(value.detach() * weights[part] for value in (loss, hard, soft)), correct]))
         (loss * weights[part]).backward()
     total = torch.stack(seen).sum(0)
     reduce([total])
-    loss_, hard_, soft_, score_ = total.tolist()
+    loss_, hard_, soft_, correct_ = total.tolist()
     if not torch.isfinite(total).all():
         raise UserError(f"loss {loss_} in epoch {epoch}, batch {batch_index} on path {path}: diverged; lower --lr")
+    # in whole images: as many right ones are a tie on the board, however they are spread over the shares
+    score_ = 100 * round(correct_ * distributed.world_size()) / round(images * distributed.world_size())
     reduce([p.grad for p in student if p.grad is not None])
     shares.finish()
     optimizer.step(lrs)

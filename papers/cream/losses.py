@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
 def distillation_mix(value: Tensor | float, soft: Tensor, hard: Tensor) -> Tensor:
     """(m * L_kd + (2 - m) * L_ce) / 2, with the meta value m in (0, 1)."""
     return (value * soft + (2 - value) * hard) / 2
-
-
-def top1_percent(logits: Tensor, target: Tensor) -> Tensor:
-    """Top-1 in percent of the batch, on the device."""
-    return (logits.argmax(1) == target).to(torch.float64).mean() * 100.0

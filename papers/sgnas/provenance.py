@@ -77,7 +77,9 @@ def provenance_of(file: Path) -> Provenance:
         stored = about["provenance"]
         split = stored["split"]
         found = Provenance(
-            dataset=_of(str, stored["dataset"]), data=dict(_of(dict, stored["data"])), images=_of(int, stored["images"]),
+            dataset=_of(str, stored["dataset"]),
+            data=dict(_of(dict, stored["data"])),
+            images=_of(int, stored["images"]),
             split=datasets.Split(
                 float(_of((int, float), split["portion"])), _of(int, split["train_images"]),
                 _of(int, split["search_images"]),

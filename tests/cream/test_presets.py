@@ -145,6 +145,24 @@ def test_preset_equals_the_method_written_plainly(preset):
         assert torch.allclose(a, b, rtol=1e-8, atol=1e-11), name
 
 
+def test_as_many_right_images_are_a_tie_however_they_lie_in_the_shares():
+    """Uneven shares: a path's top-1 is a count of images over their number, to the last bit, as of one share."""
+    _, _, rules = space_of(SearchSettings(slice=SLICE))
+    torch.manual_seed(0)
+    net = Supernet(BLOCKS, CLASSES, SLICE, SMALL).train()
+    optimizer, table = PathSGD(parameter_groups(net, DECAY), 0.9, "move"), FlopsTable(BLOCKS, SMALL)
+    rng, seen = np.random.RandomState(4), set()
+    for j in range(12):
+        x, y = torch.randn(17, 3, 32, 32), torch.randint(0, CLASSES, (17,))
+        shares = list(zip(x.tensor_split(3), y.tensor_split(3), strict=True))
+        path = sample_path(rng, BLOCKS)
+        report = search_step(net, optimizer, Board(), table, path, 0, j, shares, [0.0] * 4, rules, lambda tensors: None)
+        right = round(report.score * 17 / 100)
+        assert report.score == 100 * right / 17
+        seen.add(right)
+    assert len(seen) > 2
+
+
 def test_the_presets_differ_from_the_default_as_described():
     """The default is the state behind the published numbers; its later state and the paper's box have the minus sign,
     and only ``--sampling weighted`` weights.
