@@ -1,9 +1,9 @@
 """Which results are of one kind: runs are told apart by what they are, never by the folder they lie in.
 
-Two runs are of one kind when paper, stage, profile, variant, precision, data and every result-bearing setting are equal
-(an architecture or a checkpoint is a setting). The seed is free, also where a path names it: the architecture of
-``search-0`` for seed 0 and that of ``search-1`` for seed 1 are one kind. One seed twice is one value only where the
-files it read are equal as well.
+Two runs are of one kind when paper, stage, profile, variant, precision, number of processes, data and every
+result-bearing setting are equal (an architecture or a checkpoint is a setting). The seed is free, also where a path
+names it: the architecture of ``search-0`` for seed 0 and that of ``search-1`` for seed 1 are one kind. One seed twice
+is one value only where the files it read are equal as well.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def kind(result: Result) -> dict[str, Any]:
     """What a run is, without its seed."""
     return {
         "profile": result.profile, "paper": result.paper, "stage": result.stage, "variant": result.variant or "authors",
-        "precision": result.raw.get("precision") or "fp32", "data": result.raw.get("data") or {},
+        "precision": result.raw.get("precision") or "fp32", "processes": result.raw.get("processes") or 1,
+        "data": result.raw.get("data") or {},
         "unpinned": result.unpinned, "settings": settings_of(result),
     }  # fmt: skip
 
@@ -84,7 +85,7 @@ def groups(results: list[Result]) -> dict[str, list[Result]]:
 def difference(usual: Result, other: Result) -> str:
     """How ``other`` differs in kind from ``usual``, in a few words."""
     a, b = kind(usual), kind(other)
-    words = [f"{key} {b[key]}" for key in ("variant", "precision") if a[key] != b[key]]
+    words = [f"{key} {b[key]}" for key in ("variant", "precision", "processes") if a[key] != b[key]]
     names = [n for n in sorted({*a["settings"], *b["settings"]}) if a["settings"].get(n) != b["settings"].get(n)]
     words += [f"{n} {_short(b['settings'].get(n))}" for n in names[:SHOWN]]
     words += [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []

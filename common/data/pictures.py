@@ -208,6 +208,9 @@ def _packed(path: Path, split: str) -> Path | None:
     found = next((path / f"{word}.lmdb" for word in wanted if (path / f"{word}.lmdb").exists()), None)
     if found is None and split != "train" and (path / "train.lmdb").exists() and not divided(path):
         raise UserError(f"{path} has train.lmdb but none of {', '.join(f'{word}.lmdb' for word in wanted)}; write one")
+    lone = next((word for word in FOLDERS["test"] if (path / f"{word}.lmdb").exists()), "")
+    if found is None and split == "train" and lone and not divided(path):
+        raise UserError(f"{path} has {lone}.lmdb but no train.lmdb; write it")
     return found
 
 

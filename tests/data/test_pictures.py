@@ -343,6 +343,13 @@ def test_which_names_mean_different_sets(tmp_path, monkeypatch):
 # --- what is no set of classes -------------------------------------------------------------------------------------
 
 
+def test_a_packed_part_alone_is_tested_on(tmp_path):
+    pack(fill(tmp_path / "own" / "train").parent, tmp_path / "packed" / "val.lmdb")
+    assert len(open_pictures(str(tmp_path / "packed"), "test")) == 10
+    with pytest.raises(UserError, match="has val.lmdb but no train.lmdb"):
+        open_pictures(str(tmp_path / "packed"), "train")
+
+
 @pytest.mark.parametrize("part", ["val", "test", "valid"])
 def test_a_part_alone_is_tested_on_and_never_taken_for_a_class(tmp_path, part):
     fill(tmp_path / "own" / part)

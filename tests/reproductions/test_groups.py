@@ -15,11 +15,12 @@ ARCHITECTURE = "results/smoke/evnas/search-0/architecture.json"
 SETTINGS = {"epochs": 4, "batch_size": 96, "dataset": "digits", "arch": ARCHITECTURE}
 
 
-def write(folder, name, seed, error, variant="authors", files=None, **settings):
+def write(folder, name, seed, error, variant="authors", files=None, processes=1, **settings):
     out = folder / "smoke" / "evnas" / name
     out.mkdir(parents=True)
     merged = {**SETTINGS, "arch": ARCHITECTURE.replace("-0/", f"-{seed}/"), **settings}
     content = {"paper": "evnas", "stage": "train", "profile": "smoke", "seed": seed, "variant": variant}
+    content |= {"processes": processes}
     content |= {"settings": merged, "metrics": {"top1_error_percent": error}, "files": files or {"arch": str(seed)}}
     (out / "result.json").write_text(json.dumps(content))
 
@@ -48,6 +49,7 @@ def test_seeds_of_one_kind_are_together_though_each_trains_its_own_architecture(
         ({"arch": f"./{ARCHITECTURE}"}, {"train": {"0": 4.0}}),
         ({"arch": f"{ROOT}/{ARCHITECTURE}"}, {"train": {"0": 4.0}}),
         ({"workers": 7}, {"train": {"0": 4.0}}),  # bears on no result
+        ({"processes": 4}, {"train": {"0": 3.0}, "train [processes 4]": {"0": 5.0}}),
         ({"variant": "paper"}, {"train": {"0": 3.0}, "train [variant paper]": {"0": 5.0}}),
         ({"arch": "EvNASA"}, {"train": {"0": 3.0}, "train [arch EvNASA]": {"0": 5.0}}),
         ({"files": {"arch": "another"}}, {"train": {"0": 3.0}, "train [train-seed0]": {"0": 5.0}}),
