@@ -346,7 +346,7 @@ def test_which_names_mean_different_sets(tmp_path, monkeypatch):
 def test_a_packed_part_alone_is_tested_on(tmp_path):
     pack(fill(tmp_path / "own" / "train").parent, tmp_path / "packed" / "val.lmdb")
     assert len(open_pictures(str(tmp_path / "packed"), "test")) == 10
-    with pytest.raises(UserError, match="has val.lmdb but no train.lmdb"):
+    with pytest.raises(UserError, match=r"has val\.lmdb but no train\.lmdb"):
         open_pictures(str(tmp_path / "packed"), "train")
 
 
