@@ -147,7 +147,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's mapping. Raises UserError when it is absent, not YAML, no mapping, or repeats a key anywhere."""
     import yaml
 
-    class Once(yaml.SafeLoader):
+    class Once(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         """Of two equal keys YAML's loader keeps the last without a word."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

@@ -84,7 +84,7 @@ def browser_hint(checkpoint: Checkpoint) -> str:
 def load_checkpoints(path: Path = PINS) -> dict[str, Checkpoint]:
     """All entries by id. Raises UserError naming file and line of the first fault."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except yaml.YAMLError as error:

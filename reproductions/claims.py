@@ -125,7 +125,7 @@ def load_file(path: Path) -> list[Claim]:
     """Claims of one file, each checked; see the module docstring."""
     shown = _shown(path)
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise UserError(

@@ -3,7 +3,7 @@
 Layouts: ``{train, val|valid|validation, test}/CLASS/*``, the parts' names in any case, or plain ``CLASS/*``. A divided
 folder is tested on ``test`` and validated on ``val``; where it has only one of the two, that one serves for both. Of a
 plain folder every fifth picture of a class (number 4, 9, 14, … in the order of the file names) is the test set; it has
-no validation set of its own. One class alone is no set, and folders of folders under other names are no classes.
+no validation set of its own. Parts under other names are no classes.
 Hidden files and what archives and editors leave behind (``._*``, ``__MACOSX``, ``.ipynb_checkpoints``) are passed over.
 """
 

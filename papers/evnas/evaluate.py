@@ -23,7 +23,6 @@ from common.data.names import other_set
 from common.data.sources import open_images
 from common.device import pick_device
 from common.errors import UserError
-from common.ranges import refuse_idle
 from common.runs import open_run
 from common.spaces.darts import Genotype
 from common.spaces.sizes import check_pixels
@@ -140,7 +139,6 @@ def open_test(c: EvaluateSettings, imagenet: bool, options: Any, device: torch.d
             test, c.batch_size or 128, EvalPictures(), options.seed, shuffle=False, device=device, workers=c.workers,
             **mine,
         )  # fmt: skip
-    refuse_idle(c, {"workers": "the weights of an ImageNet network"}, options.given)
     images = open_images(c.dataset, "test", options)
     check_pixels(c.dataset, images.size)
     plain = Augmentation(*constants(images.name))

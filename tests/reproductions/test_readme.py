@@ -23,6 +23,7 @@ NOT_EXECUTED = [
     (r"^torchrun ", "several processes: tests/reliability; its settings are parsed here"),
     (r"^python -m reproductions (data|checkpoints) (fetch|evaluate|prepare|verify)", "needs data or the network"),
     (r"^python -m reproductions (report|readme|check|compare)", "needs results: tests/reproductions"),
+    (r"^python -m papers\.\w+ describe results/", "of what a line before it wrote: test_readme_commands"),
     (r"^python -m papers\.\w+ (?!describe|--help)", "a run: its settings are parsed here, the smoke pipeline runs it"),
 ]
 
