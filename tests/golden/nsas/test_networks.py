@@ -126,7 +126,7 @@ def test_steps(golden, kind):
 
     def step(model, optimizer, loss_of):
         optimizer.zero_grad()
-        loss = loss_of(model, x, y, archs[0], archs[1:])
+        loss, _ = loss_of(model, x, y, archs[0], archs[1:])  # and the logits of the current architecture
         zero_fill_grads(model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimizer.step()
