@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 def evaluate(settings: EvaluateSettings, options: RunOptions) -> dict:
     """Top-1 and top-5 error of a derived CNN."""
     check_ranges(settings, defaults=("channels", "layers"))
+    asked = settings  # what the run is known by; the file says the rest
     settings, found, architecture, network, classes = read_cnn(settings, options)
     device = pick_device(options)
     held, test = open_test(settings, network, options, device)
     check_classes(found.source, classes, settings.dataset, len(held.classes))
-    with open_run(options, settings, {"data": held.pins}) as run:
+    with open_run(options, asked, {"data": held.pins}) as run:
         if run.result is not None:
             return run.result
         say(f"{found.source}: {network} network, C = {settings.channels}, L = {settings.layers}, {settings.dataset}")
@@ -45,8 +46,9 @@ def evaluate(settings: EvaluateSettings, options: RunOptions) -> dict:
         load_strict(model, found.tensors, drop=("auxiliary_head.",), source=found.source)
         metrics = test_errors(model.to(device), test, device, options.precision)
         metrics["parameters"] = sum(p.numel() for p in model.parameters())
-        names = architecture.as_names()
-        return run.finish({"metrics": metrics, "architecture": names, "network": network, "classes": classes})
+        size = {"channels": settings.channels, "layers": settings.layers}
+        about = {"network": network, **size, "dataset": settings.dataset, "classes": classes}
+        return run.finish({"metrics": metrics, "architecture": architecture.as_names(), **about})
 
 
 def check_classes(source: str, classes: int, dataset: str, there: int) -> None:
@@ -73,6 +75,7 @@ def open_test(settings: EvaluateSettings, network: str, options: RunOptions, dev
 def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions) -> dict:
     """Validation (batch 10) and test (batch 1) perplexity of a recurrent network."""
     check_ranges(settings, defaults=("width",))
+    asked = settings
     settings, found, cell, words = read_recurrent(settings, options)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     if words != corpus.types:
@@ -81,7 +84,7 @@ def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions)
             f"{settings.max_tokens} and --max-types {settings.max_types}; use the text it was trained on"
         )
     device = pick_device(options)
-    with open_run(options, settings, {"data": corpus.pins}) as run:
+    with open_run(options, asked, {"data": corpus.pins}) as run:
         if run.result is not None:
             return run.result
         model = LanguageModel(words, settings.width, Cell(settings.width, cell.recurrent, cell.concat), Dropouts())
@@ -96,4 +99,4 @@ def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions)
             "parameters": sum(p.numel() for p in model.parameters()),
         }
         architecture = {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)}
-        return run.finish({"metrics": metrics, "architecture": architecture})
+        return run.finish({"metrics": metrics, "architecture": architecture, "width": settings.width})
