@@ -62,7 +62,7 @@ def test_a_search_step(benchmark, constraints, statistics):
             for archive, cell in zip(archives, current):
                 archive.update(cell, lambda: sample_free(rng))
         optimizer.zero_grad()
-        loss = loss_of(model, x, y, current, list(zip(*(a.members for a in archives))))
+        loss, _ = loss_of(model, x, y, current, list(zip(*(a.members for a in archives))))
         zero_fill_grads(model.parameters())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimizer.step()
