@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib
 import sys
 
-from common.errors import UserError
+from common.cli.errors import UserError
 
 VERBS = {
     "claims": ("reproductions.listing", "every published number with its verdict"),
     "check": ("reproductions.check", "smoke results against reproductions/expected/smoke.json"),
     "seeds": ("reproductions.seeds", "a pipeline's runs for several seeds, without DVC"),
-    "compare": ("reproductions.compare", "seed spread, intervals, equivalence, paired comparisons, rank correlation"),
-    "report": ("reproductions.report", "results/report.html, one self-contained page"),
+    "compare": (
+        "reproductions.compare.commands",
+        "seed spread, intervals, equivalence, paired comparisons, ranks",
+    ),
+    "report": ("reproductions.report.page", "results/report.html, one self-contained page"),
     "readme": ("reproductions.readme", "the generated tables of the README files"),
-    "data": ("reproductions.data", "fetch, prepare, verify and list data sets"),
-    "checkpoints": ("reproductions.checkpoints", "fetch, verify and evaluate the authors' checkpoints"),
+    "data": ("reproductions.data.commands", "fetch, prepare, verify and list data sets"),
+    "checkpoints": ("reproductions.checkpoints.commands", "fetch, verify and evaluate the authors' checkpoints"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from common.errors import UserError
+from common.cli.errors import UserError
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from common.errors import UserError
-from common.records import read_json, write_json
+from common.cli.errors import UserError
+from common.run.files import read_json, write_json
 from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, ROOT, load_all
-from reproductions.groups import of_pipeline, settings_of
+from reproductions.compare.groups import of_pipeline, settings_of
 from reproductions.results import RESULTS, Result, load, same_path
 from reproductions.verdicts import as_expected, decide_all
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from common.records import write_json
+from common.run.files import write_json
 from reproductions.claims import ROOT, Claim
 
 KEPT = ROOT / "results" / "scratch"

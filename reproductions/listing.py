@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from common.settings import suggestion
+from common.cli.errors import UserError
+from common.cli.settings import suggestion
 from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, Claim, load_all
 from reproductions.results import RESULTS, load

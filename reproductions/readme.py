@@ -15,8 +15,8 @@ import sys
 from collections import Counter
 from typing import Any
 
-from common.errors import UserError
-from common.records import write_json
+from common.cli.errors import UserError
+from common.run.files import write_json
 from reproductions.arguments import OneLineParser
 from reproductions.claims import PAPERS, ROOT, load_all
 from reproductions.listing import counted, measured, published

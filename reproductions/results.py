@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common import cli
-from common.errors import UserError
-from common.records import read_json
-from common.settings import plain, result_bearing
+from common.cli import verbs as cli
+from common.cli.errors import UserError
+from common.cli.settings import plain, result_bearing
+from common.run.files import read_json
 from reproductions.claims import ROOT, Claim
 
 RESULTS = ROOT / "results"

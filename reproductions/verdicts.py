@@ -13,12 +13,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import UserError
+from common.cli.errors import UserError
 from reproductions.claims import Claim
+from reproductions.compare.groups import groups
+from reproductions.compare.statistics import equivalence, spread
 from reproductions.computed import value_of
-from reproductions.groups import groups
 from reproductions.results import Result, by_seed, matching
-from reproductions.statistics import equivalence, spread
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 INCONCLUSIVE, NOT_RUN = "inconclusive", "not run"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from common.errors import UserError
+from common.cli.errors import UserError
 
 ORDERS = ("crop_flip", "flip_crop")
 

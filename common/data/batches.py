@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from common import seeds
+from common.cli.errors import UserError
 from common.data.augment import Augmentation, Draws, draw, plain, transform
-from common.data.sources import Images
-from common.errors import UserError
+from common.data.sets import Images
+from common.run import seeds
 
 Batch = tuple[Tensor, Tensor]
 

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from common import seeds
-from common.data.folder import Pictures
+from common.cli.errors import UserError
 from common.data.nasbench201 import halves
-from common.data.sources import Images
-from common.errors import UserError
+from common.data.pictures.batches import Pictures
+from common.data.sets import Images
+from common.run import seeds
 
 Set = TypeVar("Set", Images, Pictures)
 FILE_ORDER = ("digits", "cifar10", "cifar100", "imagenet16-120")

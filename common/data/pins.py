@@ -23,8 +23,8 @@ from typing import Any
 
 import yaml
 
+from common.cli.errors import UserError
 from common.data.contents import content_sha256
-from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS_FILE = ROOT / "reproductions" / "pins" / "data.yaml"

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from common.cli.errors import UserError
 from common.data.pins import (
     EMBEDDED_SHA256,
     allow_unpinned,
@@ -22,7 +23,6 @@ from common.data.pins import (
     hash_file,
     pins_of,
 )
-from common.errors import UserError
 
 TEXTS = ("kjv", "ptb")
 PARTS = ("train", "valid", "test")

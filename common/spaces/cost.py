@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from common import distributed
-from common.counting import macs, parameters
+from common.spaces.counting import macs, parameters
+from common.train import distributed
 
 # seconds of an image (step: forward and backward) and GB of its activations, times C / 10^9 multiply-adds
 STEP, FORWARD, MEMORY, FORWARD_MEMORY = 6.5, 1.5, 4.0, 0.4

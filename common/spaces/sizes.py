@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from common.cli.errors import UserError
 from common.data.names import parse
-from common.errors import UserError
 
 
 def is_imagenet(dataset: str) -> bool:

@@ -1,6 +1,6 @@
 """``python -m papers.cream search|select|train|evaluate|rank-study|describe|draw|figures``."""
 
-from common.cli import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, Stage, Verb, main
 from papers.cream.settings import (
     GENERIC_TRAIN,
     HEAD_SEARCH,
@@ -77,7 +77,7 @@ VERBS = {
         only(
             Stage(
                 settings=RankStudySettings,
-                run="papers.cream.rank_study:rank_study",
+                run="papers.cream.studies.rank_study:rank_study",
                 section="rank_study",
                 about="random paths by the supernet of a finished search and from scratch, and how far they agree",
                 bf16=True,
@@ -114,7 +114,7 @@ VERBS = {
         only(
             Stage(
                 settings=FiguresSettings,
-                run="papers.cream.figures:figures",
+                run="papers.cream.studies.figures:figures",
                 section="figures",
                 about="redraw accuracy against MACs from the claims",
                 ignores=COMPUTES,

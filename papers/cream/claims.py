@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.errors import UserError
-from papers.cream import window as window_rule
-from papers.cream.window import supernet_window
+from common.cli.errors import UserError
+from papers.cream.method import window as window_rule
+from papers.cream.method.window import supernet_window
 
 
 def window(minimum: float, maximum: float) -> str:
@@ -41,7 +41,7 @@ def path_mflops(choice: int) -> float:
 
 def state_entries() -> int:
     """Tensors in the state of the supernet for 0 to 600 MFLOPs and 1000 classes."""
-    from papers.cream.networks import Supernet
+    from papers.cream.network.networks import Supernet
 
     return len(Supernet(supernet_window(0.0, 600.0).built, 1000).state_dict())
 
@@ -50,7 +50,7 @@ def search_steps(what: str) -> float:
     """Of the published search on ImageNet: ``horizon`` of the rate, steps per ``epoch``, ``total``, and ``idle`` ones
     of the last epoch, at rate 0.
     """
-    from papers.cream.pace import IMAGENET, pace_of
+    from papers.cream.method.pace import IMAGENET, pace_of
     from papers.cream.settings import SearchSettings
 
     c = SearchSettings()
@@ -64,7 +64,7 @@ def search_steps(what: str) -> float:
 
 def search_rate(step: int, group: int = 0) -> float:
     """Learning rate of the published search; group 0: network, 3: meta layer. A negative step counts from the end."""
-    from papers.cream.path_sgd import learning_rates
+    from papers.cream.method.path_sgd import learning_rates
     from papers.cream.settings import SearchSettings
 
     c = SearchSettings()
@@ -84,15 +84,15 @@ def training_epochs(name: str | int) -> int:
 
 
 def _training(name: str | int) -> Any:
-    from papers.cream.recipe import learning_rate
+    from papers.cream.schedules import learning_rate
     from papers.cream.settings import TrainSettings
 
     return learning_rate(TrainSettings(arch=str(name)), str(name))
 
 
 def _table() -> Any:
-    from papers.cream.layout import PUBLISHED_LAYOUT
-    from papers.cream.window import flops_table
+    from papers.cream.method.window import flops_table
+    from papers.cream.network.layout import PUBLISHED_LAYOUT
 
     return flops_table(supernet_window(0.0, 600.0), PUBLISHED_LAYOUT)
 
@@ -102,8 +102,8 @@ def _batches(c: Any) -> Any:
     import numpy as np
     import torch
 
-    from common.data.folder import IMAGENET_COUNTS, Pictures
-    from papers.cream.data import train_batches
+    from common.data.pictures.batches import IMAGENET_COUNTS, Pictures
+    from papers.cream.data.batches import train_batches
 
     classes, images = IMAGENET_COUNTS["train"]
     none = np.broadcast_to(np.int64(0), images)

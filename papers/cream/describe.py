@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.errors import UserError
-from papers.cream.architectures import PUBLISHED, Named, Path, resolve
-from papers.cream.layout import VARIANTS, Layout, NetworkSpec, network_spec, variant_of
+from common.cli.errors import UserError
+from papers.cream.network.architectures import PUBLISHED, Named, Path, resolve
+from papers.cream.network.layout import VARIANTS, Layout, NetworkSpec, network_spec, variant_of
 from papers.cream.settings import DescribeSettings
 
 CLASSES = {
@@ -107,8 +107,8 @@ def parameters_millions(name: str | int) -> float:
 
 def supernet_parameters(minimum: float, maximum: float, classes: int = 1000, slice_: int = 4) -> int:
     """Parameters of the supernet built for a window, meta layer included."""
-    from papers.cream.layout import FlopsTable
-    from papers.cream.window import supernet_window
+    from papers.cream.method.window import supernet_window
+    from papers.cream.network.layout import FlopsTable
 
     table = FlopsTable(supernet_window(float(minimum), float(maximum)).built)
     blocks = sum(round(v * 1e6) for stage in table.params for position in stage for v in position)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from papers.cream.describe import spec_of
-from papers.cream.layout import BlockSpec
+from papers.cream.network.layout import BlockSpec
 from papers.cream.settings import DrawSettings
 
 COLOURS = {3: "#8ecae6", 5: "#219ebc", 7: "#023047"}
@@ -29,8 +29,8 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from common.records import make_folder, write_figure
-    from common.runs import say
+    from common.run.files import make_folder, write_figure
+    from common.run.folder import say
 
     name, spec, size, _ = spec_of(settings.arch, 1000, single_block=settings.single_block)
     blocks = [(number, block) for number, stage in enumerate(spec.stages) for block in stage]

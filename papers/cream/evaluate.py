@@ -7,19 +7,19 @@ from typing import Any
 
 import torch
 
-from common import distributed
-from common.checkpoints import read_metadata
-from common.device import pick_device
-from common.errors import UserError
-from common.runs import open_run, say
-from common.training import evaluate as test_error
-from papers.cream import data
-from papers.cream.architectures import Named, of_weights, resolve
-from papers.cream.checkpoints import load_weights
+from common.cli.errors import UserError
+from common.run.folder import open_run, say
+from common.train import distributed
+from common.train.device import pick_device
+from common.train.loop import evaluate as test_error
+from common.weights.read import read_metadata
+from papers.cream.data import batches as data
 from papers.cream.describe import CLASSES, spec_of
-from papers.cream.folding import folded
 from papers.cream.idle import refuse_idle_interpolation
-from papers.cream.networks import DerivedNetwork
+from papers.cream.network.architectures import Named, of_weights, resolve
+from papers.cream.network.folding import folded
+from papers.cream.network.keys import load_weights
+from papers.cream.network.networks import DerivedNetwork
 from papers.cream.planning import seconds_per_image
 from papers.cream.ranges import check_ranges
 from papers.cream.settings import EvaluateSettings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.data.sources import Images
-from common.ranges import refuse_idle
+from common.cli.ranges import refuse_idle
+from common.data.sets import Images
 from papers.cream.settings import Recipe, SearchSettings, SelectSettings
 
 OF_THE_BOARD = (

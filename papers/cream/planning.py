@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from common import distributed
-from papers.cream.layout import NetworkSpec
-from papers.cream.networks import DerivedNetwork
+from common.train import distributed
+from papers.cream.network.layout import NetworkSpec
+from papers.cream.network.networks import DerivedNetwork
 
 
 def plan_lines(

@@ -16,29 +16,30 @@ from typing import Any
 
 import torch
 
-from common import distributed, seeds
-from common.architecture import save_architecture
-from common.checkpoints import save_weights
+from common.cli.errors import UserError
 from common.data.parts import split, take
-from common.device import autocast, pick_device
-from common.errors import UserError
-from common.runs import open_run, say
-from papers.cream import data
-from papers.cream.architectures import Path
-from papers.cream.board import Board
+from common.run import seeds
+from common.run.folder import open_run, say
+from common.spaces.architecture import save_architecture
+from common.train import distributed
+from common.train.device import autocast, pick_device
+from common.weights.read import save_weights
+from papers.cream.data import batches as data
 from papers.cream.idle import refuse_idle_search
-from papers.cream.iteration import StepRules, search_step
-from papers.cream.layout import FlopsTable, Layout, network_spec, variant_of
-from papers.cream.meta import MetaRules
-from papers.cream.networks import Supernet
-from papers.cream.pace import Pace, pace_of
-from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
+from papers.cream.method.board import Board
+from papers.cream.method.board_processes import board_state, restore_board
+from papers.cream.method.iteration import StepRules, search_step
+from papers.cream.method.meta import MetaRules
+from papers.cream.method.pace import Pace, pace_of
+from papers.cream.method.path_sgd import PathSGD, learning_rates, parameter_groups
+from papers.cream.method.sampling import sample_path
+from papers.cream.method.scoring import outside, path_error, score_paths
+from papers.cream.method.window import Window, flops_table, supernet_window
+from papers.cream.network.architectures import Path
+from papers.cream.network.layout import FlopsTable, Layout, network_spec, variant_of
+from papers.cream.network.networks import Supernet
 from papers.cream.ranges import check_ranges
-from papers.cream.sampling import sample_path
-from papers.cream.scoring import outside, path_error, score_paths
 from papers.cream.settings import SearchSettings
-from papers.cream.sharing import board_state, restore_board
-from papers.cream.window import Window, flops_table, supernet_window
 
 REDRAWS = 10_000  # tries to find a path inside the window
 

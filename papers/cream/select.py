@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common import distributed
-from common.architecture import save_architecture
-from common.checkpoints import load_strict, load_tensors
-from common.device import pick_device
-from common.errors import UserError
-from common.records import read_json
-from common.runs import open_run
-from common.settings import settings_from
-from papers.cream import data
+from common.cli.errors import UserError
+from common.cli.settings import settings_from
+from common.run.files import read_json
+from common.run.folder import open_run
+from common.spaces.architecture import save_architecture
+from common.train import distributed
+from common.train.device import pick_device
+from common.weights.read import load_strict, load_tensors
+from papers.cream.data import batches as data
 from papers.cream.idle import refuse_idle_select
-from papers.cream.layout import network_spec, variant_of
-from papers.cream.networks import Supernet
+from papers.cream.method.scoring import outside
+from papers.cream.network.layout import network_spec, variant_of
+from papers.cream.network.networks import Supernet
 from papers.cream.ranges import check_ranges
-from papers.cream.scoring import outside
 from papers.cream.search import rescore, resolution_of, scoring_batch, sources, space_of, table_of
 from papers.cream.settings import SearchSettings, SelectSettings
 

@@ -6,25 +6,26 @@ from typing import Any
 
 import torch
 
-from common import distributed, seeds
-from common.batchnorm import PartStatistics
-from common.checkpoints import save_weights
 from common.data.batches import Epochs
 from common.data.parts import take
-from common.data.pictures import has_validation
-from common.device import autocast, pick_device
-from common.losses import TopK, label_smoothing_cross_entropy
-from common.optim import EMA, RMSpropTF, without_decay
-from common.runs import check_finite, open_run, say
-from common.training import evaluate, read
-from papers.cream import data
-from papers.cream.architectures import Named, resolve
+from common.data.pictures.sets import has_validation
+from common.run import seeds
+from common.run.folder import check_finite, open_run, say
+from common.train import distributed
+from common.train.batchnorm import PartStatistics
+from common.train.device import autocast, pick_device
+from common.train.loop import evaluate, read
+from common.train.losses import TopK, label_smoothing_cross_entropy
+from common.train.optim import EMA, RMSpropTF, without_decay
+from common.weights.read import save_weights
+from papers.cream.data import batches as data
+from papers.cream.data.randaugment import RandAugment
 from papers.cream.describe import architecture_of, spec_of
 from papers.cream.idle import refuse_idle_interpolation, refuse_idle_recipe
-from papers.cream.networks import DerivedNetwork
-from papers.cream.randaugment import RandAugment
+from papers.cream.network.architectures import Named, resolve
+from papers.cream.network.networks import DerivedNetwork
 from papers.cream.ranges import check_ranges
-from papers.cream.recipe import initial_share, learning_rate, schedule_of
+from papers.cream.schedules import initial_share, learning_rate, schedule_of
 from papers.cream.settings import TrainSettings
 
 TESTED = ("top1_error_percent", "top5_error_percent", "loss", "raw_top1_error_percent", "raw_top5_error_percent")

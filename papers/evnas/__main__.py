@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.cli import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, Stage, Verb, main
 from papers.evnas import settings as s
 from papers.evnas import settings_train as t
 

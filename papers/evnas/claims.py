@@ -7,15 +7,15 @@ import torch
 
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.folder import EvalPictures, FolderBatches, Pictures
 from common.data.nasbench201 import Table
-from common.data.sources import Images
-from common.schedules import cosine
+from common.data.pictures.batches import EvalPictures, FolderBatches, Pictures
+from common.data.sets import Images
+from common.train.schedules import cosine
+from papers.evnas.data import batches
 from papers.evnas.describe import describe
-from papers.evnas.evolution import Draws
-from papers.evnas.halves import batches
+from papers.evnas.method.evolution import Draws
+from papers.evnas.method.population import S1, S2, mixtures
 from papers.evnas.networks import CLASSES, build, constants, load_genotype
-from papers.evnas.population import S1, S2, mixtures
 from papers.evnas.settings import SearchS1, SearchS2
 from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
 from papers.evnas.train import cifar_lr, drop_path_probability, imagenet_lr

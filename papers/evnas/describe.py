@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import drawing
-from common.architecture import read_architecture
-from common.checkpoints import read_metadata
-from common.counting import conv_macs, macs, parameters
+from common.cli.errors import UserError
 from common.data.nasbench201 import drawn_edges
-from common.errors import UserError
-from common.records import make_folder
-from common.spaces import darts_supernet, nasbench201
-from common.spaces.darts import Genotype
+from common.run.files import make_folder
+from common.spaces import drawing
+from common.spaces.architecture import read_architecture
+from common.spaces.counting import conv_macs, macs, parameters
+from common.spaces.darts import supernet as darts_supernet
+from common.spaces.darts.network import Genotype
+from common.spaces.nasbench201 import network as nasbench201
+from common.weights.read import read_metadata
 from papers.evnas.networks import CLASSES, build, load_genotype
 from papers.evnas.settings_train import DescribeSettings, DrawSettings
 

@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-from common import distributed
-from common.checkpoints import Checkpoint, load_strict, read_checkpoint
-from common.counting import parameters
+from common.cli.errors import UserError
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.folder import EvalPictures, FolderBatches, open_pictures
 from common.data.names import other_set
-from common.data.sources import open_images
-from common.device import pick_device
-from common.errors import UserError
-from common.runs import open_run
-from common.spaces.darts import Genotype
+from common.data.pictures.batches import EvalPictures, FolderBatches, open_pictures
+from common.data.sets import open_images
+from common.run.folder import open_run
+from common.spaces.counting import parameters
+from common.spaces.darts.network import Genotype
 from common.spaces.sizes import check_pixels
-from common.training import evaluate as test_metrics
+from common.train import distributed
+from common.train.device import pick_device
+from common.train.loop import evaluate as test_metrics
+from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.ranges import check_ranges
 from papers.evnas.settings_train import EvaluateSettings

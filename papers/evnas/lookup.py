@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from common.data.nasbench201 import DATASETS, Table, looked_up, to_operations
 from common.data.pins import data_root
-from common.runs import say
-from common.spaces.nasbench201_graph import connected
+from common.run.folder import say
+from common.spaces.nasbench201.graph import connected
 from papers.evnas.settings import SearchS1, SearchSettings
 
 if TYPE_CHECKING:
-    from common.cli import RunOptions
+    from common.cli.verbs import RunOptions
 
 
 class Lookup:

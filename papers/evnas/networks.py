@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.architecture import load_architecture
-from common.errors import UserError
-from common.settings import suggestion
-from common.spaces.darts import Genotype, NetworkCIFAR, NetworkImageNet
+from common.cli.errors import UserError
+from common.cli.settings import suggestion
+from common.spaces.architecture import load_architecture
+from common.spaces.darts.network import Genotype, NetworkCIFAR, NetworkImageNet
 from papers.evnas.architectures import PUBLISHED
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000, "digits": 10}

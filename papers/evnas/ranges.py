@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from common import ranges
-from common.errors import UserError
+from common.cli import ranges
+from common.cli.errors import UserError
 
 POSITIVE = ("channels", "layers", "cells_per_stage", "eval_batch_size", "evaluate_every")
 NOT_NEGATIVE = (

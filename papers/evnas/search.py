@@ -10,7 +10,7 @@
 
 Everything random is a function of (seed, generation, step), so a run stopped anywhere goes on as if it had not been.
 Several processes, or one with ``parts``, share every batch out: gradients are the mean over its images, and running
-statistics the mean over the shares (``common.batchnorm``), in the fitness passes that move them too.
+statistics the mean over the shares (``common.train.batchnorm``), in the fitness passes that move them too.
 """
 
 from __future__ import annotations
@@ -27,28 +27,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from common import distributed, records, seeds
-from common.architecture import save_architecture
-from common.batchnorm import PartStatistics, average
-from common.checkpoints import save_weights
-from common.device import autocast, pick_device
-from common.errors import UserError
-from common.losses import TopK
-from common.optim import clip
-from common.runs import Run, check_finite, open_run
-from common.schedules import cosine
-from common.spaces import darts_supernet, nasbench201
-from common.spaces.norm import sharpen
-from common.training import read
-from papers.evnas.evolution import Draws, Rules, check_rules, ranking, successor
-from papers.evnas.halves import batches, open_parts
+from common.cli.errors import UserError
+from common.run import files as records
+from common.run import seeds
+from common.run.folder import Run, check_finite, open_run
+from common.spaces.architecture import save_architecture
+from common.spaces.darts import supernet as darts_supernet
+from common.spaces.darts.norm import sharpen
+from common.spaces.nasbench201 import network as nasbench201
+from common.train import distributed
+from common.train.batchnorm import PartStatistics, average
+from common.train.device import autocast, pick_device
+from common.train.loop import read
+from common.train.losses import TopK
+from common.train.optim import clip
+from common.train.schedules import cosine
+from common.weights.read import save_weights
+from papers.evnas.data import batches, open_parts
 from papers.evnas.lookup import Lookup
-from papers.evnas.population import S1, S2, mixtures
+from papers.evnas.method.evolution import Draws, Rules, check_rules, ranking, successor
+from papers.evnas.method.population import S1, S2, mixtures
 from papers.evnas.ranges import check_search
 from papers.evnas.settings import SearchS1, SearchSettings
 
 if TYPE_CHECKING:
-    from common.cli import RunOptions
+    from common.cli.verbs import RunOptions
 
 Forward = Callable[[Tensor, Any], Tensor]  # (images, mixture) -> logits
 Score = list[Any]  # top-1 and top-5 accuracy in percent (top-5 None with fewer than six classes), loss in nats

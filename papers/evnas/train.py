@@ -15,23 +15,24 @@ from typing import Any
 
 import torch
 
-from common import distributed, seeds
-from common.checkpoints import save_weights
-from common.counting import parameters
+from common.cli.errors import UserError
 from common.data.augment import Augmentation
 from common.data.batches import Batches, share_limits
-from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.parts import take
-from common.data.pictures import has_validation
-from common.data.sources import open_images
-from common.device import pick_device
-from common.errors import UserError
-from common.losses import TopK, label_smoothing_cross_entropy
-from common.runs import open_run
-from common.schedules import cosine, linear_then_slow, warm_up_factor
-from common.spaces.darts import Genotype
+from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
+from common.data.pictures.sets import has_validation
+from common.data.sets import open_images
+from common.run import seeds
+from common.run.folder import open_run
+from common.spaces.counting import parameters
+from common.spaces.darts.network import Genotype
 from common.spaces.sizes import check_depth, check_last_batch, check_pixels
-from common.training import Metrics, auxiliary_loss, evaluate, read, train_steps
+from common.train import distributed
+from common.train.device import pick_device
+from common.train.loop import Metrics, auxiliary_loss, evaluate, read, train_steps
+from common.train.losses import TopK, label_smoothing_cross_entropy
+from common.train.schedules import cosine, linear_then_slow, warm_up_factor
+from common.weights.read import save_weights
 from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.ranges import check_training as check
 from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings

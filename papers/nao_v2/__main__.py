@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.cli import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, Stage, Verb, main
 from papers.nao_v2 import settings as s
 
 
@@ -22,14 +22,18 @@ VERBS = {
         plan="papers.nao_v2.search_plan:plan",
     ),
     "random-search": _verb(
-        s.RandomSettings, "random_search:random_search", "random_search", "baseline, same budget", bf16=True
+        s.RandomSettings, "studies.random_search:random_search", "random_search", "baseline, same budget", bf16=True
     ),
     "train": _verb(
         s.TrainSettings, "train:train", "train", "train an architecture from scratch", s.TRAIN_VARIANTS, bf16=True
     ),
     "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
     "rank-study": _verb(
-        s.RankStudySettings, "rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True
+        s.RankStudySettings,
+        "studies.rank_study:rank_study",
+        "rank_study",
+        "balanced against uniform sampling",
+        bf16=True,
     ),
     "describe": _verb(
         s.DescribeSettings,

@@ -16,14 +16,14 @@ def macs_millions(name: str, dataset: str) -> float:
 
 def supernet_tensors() -> int:
     """Parameter tensors of the search's supernet."""
-    from papers.nao_v2.supernet import Supernet
+    from papers.nao_v2.network.supernet import Supernet
 
     return len(list(Supernet().parameters()))
 
 
 def first_controller_parameters() -> int:
     """Parameters of version 1's controller: 96 hidden, 48 embedded, predictor of 3 layers of 200."""
-    from papers.nao_v2.controller import Controller
+    from papers.nao_v2.method.controller import Controller
 
     return sum(p.numel() for p in Controller(embedding=48, hidden=96, mlp_layers=3, mlp_hidden=200).parameters())
 
@@ -32,7 +32,7 @@ def pool_size(what: str) -> float:
     """Parameters of the 1,000 architectures that a search with seed 0 starts from: least, most, mean; ``ratio`` of the
     largest architecture's probability to the smallest's.
     """
-    from papers.nao_v2.balanced import sampler
+    from papers.nao_v2.method.balanced import sampler
 
     found = _pool()
     p = sampler(SearchSettings().sampling, found)
@@ -44,7 +44,7 @@ def search_steps(epochs: int = 1) -> int:
     """Steps of so many epochs of the supernet's training on CIFAR-10."""
     import torch
 
-    from papers.nao_v2.datasets import train_batches
+    from papers.nao_v2.data.sets import train_batches
 
     c = SearchSettings()
     return epochs * len(train_batches(_split()[1], c.dataset, c.batch_size, 0, torch.device("cpu"), "supernet"))
@@ -54,7 +54,7 @@ def training_steps(epochs: int = 1) -> int:
     """Steps of so many epochs of the training from scratch on CIFAR-10."""
     import torch
 
-    from papers.nao_v2.datasets import train_batches
+    from papers.nao_v2.data.sets import train_batches
 
     c = TrainSettings()
     return epochs * len(train_batches(_cifar10(), c.dataset, c.batch_size, 0, torch.device("cpu"), "train"))
@@ -62,7 +62,7 @@ def training_steps(epochs: int = 1) -> int:
 
 def search_rate(epoch: int) -> float:
     """Supernet's learning rate in an epoch of an iteration; a negative epoch counts from the end."""
-    from papers.nao_v2.supernet_training import learning_rate
+    from papers.nao_v2.method.supernet_training import learning_rate
 
     c = SearchSettings()
     return learning_rate(c.restart, 0, epoch % c.epochs, c.epochs, c.learning_rate, c.minimum_learning_rate)
@@ -80,9 +80,9 @@ def training_rate(dataset: str, epoch: int, gpus: int = 1) -> float:
 @cache
 def _pool() -> Any:
     """Sizes of seed 0's pool, drawn as the search draws it: the split first, from the same stream."""
-    from papers.nao_v2.architectures import SPACES
-    from papers.nao_v2.balanced import sizes
-    from papers.nao_v2.pool import random_pool
+    from papers.nao_v2.method.balanced import sizes
+    from papers.nao_v2.method.pool import random_pool
+    from papers.nao_v2.network.architectures import SPACES
 
     c = SearchSettings()
     rng, _ = _split()
@@ -94,7 +94,7 @@ def _split() -> tuple[Any, Any]:
     """(the search's numpy stream behind the split, the supernet's images)."""
     import numpy as np
 
-    from papers.nao_v2.datasets import split
+    from papers.nao_v2.data.sets import split
 
     c, rng = SearchSettings(), np.random.RandomState(0)
     return rng, split(rng, _cifar10(), c.train_images, c.valid_images, 0)[0]
@@ -104,7 +104,7 @@ def _cifar10() -> Any:
     """A set of as many images as CIFAR-10 has for training, empty ones: enough to count batches and to split."""
     import torch
 
-    from common.data.sources import CIFAR10_CLASSES, Images
+    from common.data.sets import CIFAR10_CLASSES, Images
 
     pixels = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(50_000, -1, -1, -1)
     return Images(pixels, torch.zeros(50_000, dtype=torch.int64), CIFAR10_CLASSES, "cifar10", True)

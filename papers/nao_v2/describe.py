@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.architecture import read_architecture
-from common.checkpoints import read_metadata
-from common.errors import UserError
-from papers.nao_v2.architectures import PUBLISHED_TEXT, load, loose_ends, space_of, text_of
-from papers.nao_v2.size import size_of
+from common.cli.errors import UserError
+from common.spaces.architecture import read_architecture
+from common.weights.read import read_metadata
+from papers.nao_v2.network.architectures import PUBLISHED_TEXT, load, loose_ends, space_of, text_of
+from papers.nao_v2.network.size import size_of
 
 # data set: (network, classes, channels, layers) of the published configuration
 DATASETS = {
@@ -96,13 +96,13 @@ def run_describe(settings: Any, options: Any) -> dict[str, Any]:
 
 def supernet_parameters(space: str = "small", classes: int = 10) -> int:
     """Parameters of the search's supernet (for the claims)."""
-    from papers.nao_v2.supernet import Supernet
+    from papers.nao_v2.network.supernet import Supernet
 
     return sum(p.numel() for p in Supernet(space=space, classes=classes).parameters())
 
 
 def controller_parameters() -> int:
     """Parameters of the search's controller (for the claims)."""
-    from papers.nao_v2.controller import Controller
+    from papers.nao_v2.method.controller import Controller
 
     return sum(p.numel() for p in Controller().parameters())

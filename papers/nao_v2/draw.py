@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.drawing import FORMATS, Edge, draw_cells
-from common.errors import UserError
-from common.records import make_folder
-from papers.nao_v2.architectures import SPACES, Cell, edges, load, loose_ends, space_of
+from common.cli.errors import UserError
+from common.run.files import make_folder
+from common.spaces.drawing import FORMATS, Edge, draw_cells
+from papers.nao_v2.network.architectures import SPACES, Cell, edges, load, loose_ends, space_of
 
 INPUTS = ("c_{k-2}", "c_{k-1}")
 

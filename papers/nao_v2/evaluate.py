@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from common import checkpoints
-from common.checkpoints import load_strict
-from common.data.pictures import Pictures
-from common.device import pick_device
-from common.errors import UserError
-from common.runs import open_run, say
-from common.training import evaluate as evaluate_model
+from common.cli.errors import UserError
+from common.data.pictures.sets import Pictures
+from common.run.folder import open_run, say
+from common.train.device import pick_device
+from common.train.loop import evaluate as evaluate_model
+from common.weights import read as checkpoints
+from common.weights.read import load_strict
 from papers.nao_v2 import cost
-from papers.nao_v2.architectures import PUBLISHED_TEXT, Architecture, load, parse, space_of, text_of
-from papers.nao_v2.datasets import CLASSES, open_set, test_batches
-from papers.nao_v2.network import Network
+from papers.nao_v2.data.sets import CLASSES, open_set, test_batches
+from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Architecture, load, parse, space_of, text_of
+from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.size import size_of
 from papers.nao_v2.settings import EvaluateSettings
-from papers.nao_v2.size import size_of
 
 # Names under which a training script may have stored its arguments.
 ARGUMENTS = {

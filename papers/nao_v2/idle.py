@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from common import ranges
+from common.cli import ranges
 from papers.nao_v2.settings import RandomSettings, RankStudySettings, SearchSettings, TrainSettings
 
 Rule = tuple[tuple[str, ...], Callable[[Any], bool], str]  # settings, whether they act, when they do

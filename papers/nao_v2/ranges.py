@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import ranges
-from common.errors import UserError
+from common.cli import ranges
+from common.cli.errors import UserError
 
 POSITIVE = (
     "layers", "channels", "epochs", "evaluate_every", "new_architectures", "generation_seeds",

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from common.errors import UserError
-from common.losses import TopK, label_smoothing_cross_entropy
-from common.schedules import cosine, exponential
-from common.training import Metrics, auxiliary_loss, read, train_steps
-from papers.nao_v2.network import Network
-from papers.nao_v2.operations import DropPath, drop_path_keep
+from common.cli.errors import UserError
+from common.train.loop import Metrics, auxiliary_loss, read, train_steps
+from common.train.losses import TopK, label_smoothing_cross_entropy
+from common.train.schedules import cosine, exponential
+from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.operations import DropPath, drop_path_keep
 
 
 @dataclass(frozen=True)

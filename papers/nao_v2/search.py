@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from common import distributed, records, seeds
-from common.architecture import save_architecture
-from common.device import pick_device
-from common.runs import open_run
-from papers.nao_v2 import balanced, pool
-from papers.nao_v2.architectures import SPACE, as_file, from_tokens, text_of, to_tokens
-from papers.nao_v2.controller_training import controller_epoch, controller_quality, training_data
-from papers.nao_v2.datasets import open_set, split
-from papers.nao_v2.search_state import (
+from common.run import files as records
+from common.run import seeds
+from common.run.folder import open_run
+from common.spaces.architecture import save_architecture
+from common.train import distributed
+from common.train.device import pick_device
+from papers.nao_v2.data.sets import open_set, split
+from papers.nao_v2.method import balanced, pool
+from papers.nao_v2.method.controller_training import controller_epoch, controller_quality, training_data
+from papers.nao_v2.method.search_state import (
     SearchState,
     check_settings,
     nothing_new,
@@ -21,9 +22,10 @@ from papers.nao_v2.search_state import (
     train_finalist,
     write_iteration,
 )
+from papers.nao_v2.method.supernet_training import learning_rate, supernet_step
+from papers.nao_v2.network.architectures import SPACE, as_file, from_tokens, text_of, to_tokens
+from papers.nao_v2.network.size import size_of
 from papers.nao_v2.settings import SearchSettings
-from papers.nao_v2.size import size_of
-from papers.nao_v2.supernet_training import learning_rate, supernet_step
 
 
 def search(settings: SearchSettings, options: Any) -> dict[str, Any]:

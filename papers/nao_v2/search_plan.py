@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from papers.nao_v2 import balanced, cost, pool
-from papers.nao_v2.architectures import SPACES, vocabulary
-from papers.nao_v2.controller import Controller
-from papers.nao_v2.datasets import outline, split, steps_of
-from papers.nao_v2.search_state import check_settings
+from papers.nao_v2 import cost
+from papers.nao_v2.data.sets import outline, split, steps_of
+from papers.nao_v2.method import balanced, pool
+from papers.nao_v2.method.controller import Controller
+from papers.nao_v2.method.search_state import check_settings
+from papers.nao_v2.method.supernet_training import learning_rate
+from papers.nao_v2.network.architectures import SPACES, vocabulary
+from papers.nao_v2.network.supernet import Supernet
 from papers.nao_v2.settings import SearchSettings
-from papers.nao_v2.supernet import Supernet
-from papers.nao_v2.supernet_training import learning_rate
 
 
 def plan(settings: SearchSettings, options: Any) -> list[str]:

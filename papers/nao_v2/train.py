@@ -6,22 +6,24 @@ from typing import Any
 
 import torch
 
-from common import distributed, seeds
-from common.checkpoints import save_weights
+from common.cli.errors import UserError
 from common.data.parts import take
-from common.data.pictures import Pictures, has_validation
-from common.device import pick_device
-from common.errors import UserError
-from common.runs import open_run, say
-from common.training import evaluate
-from papers.nao_v2 import cost, datasets
-from papers.nao_v2.architectures import as_file, load, space_of, text_of
+from common.data.pictures.sets import Pictures, has_validation
+from common.run import seeds
+from common.run.folder import open_run, say
+from common.train import distributed
+from common.train.device import pick_device
+from common.train.loop import evaluate
+from common.weights.read import save_weights
+from papers.nao_v2 import cost
+from papers.nao_v2.data import sets as datasets
 from papers.nao_v2.idle import refuse_idle
-from papers.nao_v2.network import Network
+from papers.nao_v2.network.architectures import as_file, load, space_of, text_of
+from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.size import size_of
 from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
 from papers.nao_v2.settings import TrainSettings
-from papers.nao_v2.size import size_of
 
 LAST_WEIGHTS = "weights_last.safetensors"  # beside those of the best test epoch, weights.safetensors
 

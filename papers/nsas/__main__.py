@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.cli import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, Stage, Verb, main
 from papers.nsas import settings as s
 
 MEANT = {"constraint_gradient": True, "table": "raw"}
@@ -41,7 +41,7 @@ SEARCH = {
     ),
     ("nb201", "random"): Stage(
         s.SearchNb201RandomSettings,
-        "papers.nsas.search_nb201_random:search",
+        "papers.nsas.nasbench201.search_random:search",
         "search_nb201_random",
         "RandomNAS variants on NAS-Bench-201",
         {"paper": PROPER, "modern": PROPER},
@@ -49,7 +49,7 @@ SEARCH = {
     ),
     ("nb201", "gdas"): Stage(
         s.SearchNb201GdasSettings,
-        "papers.nsas.search_nb201_gdas:search",
+        "papers.nsas.nasbench201.search_gdas:search",
         "search_nb201",
         "GDAS variants on NAS-Bench-201",
         {"paper": SEPARATE, "modern": SEPARATE},
@@ -57,7 +57,7 @@ SEARCH = {
     ),
     ("ptb", "random"): Stage(
         s.SearchRecurrentSettings,
-        "papers.nsas.search_recurrent:search",
+        "papers.nsas.recurrent.search:search",
         "search_ptb",
         "RandomNAS-NSAS for recurrent cells",
         {
@@ -92,7 +92,7 @@ TRAIN = {
     ),
     ("ptb",): Stage(
         s.TrainRecurrentSettings,
-        "papers.nsas.train_recurrent:train",
+        "papers.nsas.recurrent.train:train",
         "train_ptb",
         "A recurrent cell from scratch",
         {"paper": {}, "modern": {}},
@@ -149,7 +149,7 @@ VERBS = {
         {
             (): Stage(
                 s.ExperimentSettings,
-                "papers.nsas.experiments:run",
+                "papers.nsas.studies.forgetting:run",
                 "experiments",
                 "Does the constraint matter?",
                 {"paper": {"loss": "paper"}, "modern": {"loss": "paper"}},

@@ -9,9 +9,9 @@ import torch
 
 from common.data.nasbench201 import release_1_0
 from papers.nsas.describe import count
-from papers.nsas.networks import build_supernet
-from papers.nsas.relaxation import darts_temperature, nb201_temperature
-from papers.nsas.schedules import cosine, drop_path, learning_rate, shifted
+from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
+from papers.nsas.method.schedules import cosine, drop_path, learning_rate, shifted
+from papers.nsas.network.networks import build_supernet
 
 
 def millions(name: str, dataset: str, channels: int, layers: int) -> float:

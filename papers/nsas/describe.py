@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import torch
 
-from common.architecture import read_architecture
-from common.checkpoints import read_metadata
-from common.counting import macs, parameters
+from common.cli.errors import UserError
 from common.data.nasbench201 import to_operations, to_string
-from common.errors import UserError
-from common.spaces.nasbench201_graph import canonical, connected
-from papers.nsas.architectures import NB201, RECURRENT, Recurrent
-from papers.nsas.networks import (
+from common.spaces.architecture import read_architecture
+from common.spaces.counting import macs, parameters
+from common.spaces.nasbench201.graph import canonical, connected
+from common.weights.read import read_metadata
+from papers.nsas.network.architectures import NB201, RECURRENT, Recurrent
+from papers.nsas.network.networks import (
     CLASSES,
     IMAGE_SIZE,
     build_derived,
@@ -24,8 +24,8 @@ from papers.nsas.networks import (
     load_cnn,
     size_of,
 )
-from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
-from papers.nsas.train_recurrent import load_cell, recurrent_of
+from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.train import load_cell, recurrent_of
 
 NB201_INPUT = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet16-120": (120, 16)}  # classes, pixels
 
@@ -139,8 +139,8 @@ def _described(name: str, dataset: str, channels: int, layers: int) -> dict:
 
 def supernet_parameters(space: str, channels: int, layers: int) -> int:
     """Parameters of a search network: darts (C, L), nb201 (C, N) or ptb (H, unused)."""
-    from papers.nsas.networks import build_nb201_supernet, build_supernet
-    from papers.nsas.recurrent_supernet import SearchCell
+    from papers.nsas.network.networks import build_nb201_supernet, build_supernet
+    from papers.nsas.recurrent.supernet import SearchCell
 
     with torch.device("meta"):
         if space == "darts":

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.architecture import read_architecture
 from common.data.nasbench201 import drawn_edges
-from common.records import make_folder
-from papers.nsas.architectures import PRIMITIVES
-from papers.nsas.networks import load_cnn
+from common.run.files import make_folder
+from common.spaces.architecture import read_architecture
+from papers.nsas.network.architectures import PRIMITIVES
+from papers.nsas.network.networks import load_cnn
+from papers.nsas.recurrent.train import load_cell
 from papers.nsas.settings import DrawSettings
-from papers.nsas.train_recurrent import load_cell
 
 if TYPE_CHECKING:
-    from common.cli import RunOptions
+    from common.cli.verbs import RunOptions
 
 INPUT, NODE, OUTPUT = "darkseagreen2", "lightblue", "palegoldenrod"
 Edge = tuple[str, str, str | None]
@@ -51,7 +51,7 @@ def nasbench201_cell(arch: str) -> str | None:
 
 def draw(settings: DrawSettings, options: RunOptions) -> dict:
     """Write one picture a cell, and its DOT text beside it."""
-    from common import drawing
+    from common.spaces import drawing
 
     folder = options.folder
     make_folder(folder)

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.checkpoints import load_strict
+from common.cli.errors import UserError
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.folder import EvalPictures, FolderBatches, open_pictures
-from common.data.sources import open_images
+from common.data.pictures.batches import EvalPictures, FolderBatches, open_pictures
+from common.data.sets import open_images
 from common.data.text import Corpus, batchify
-from common.device import pick_device
-from common.errors import UserError
-from common.runs import open_run, say
+from common.run.folder import open_run, say
 from common.spaces.sizes import check_pixels
-from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived
+from common.train.device import pick_device
+from common.weights.read import load_strict
+from papers.nsas.network.networks import CIFAR_MEAN, CIFAR_STD, build_derived
+from papers.nsas.network.weights import read_cnn, read_recurrent
 from papers.nsas.ranges import check_ranges
-from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
-from papers.nsas.recurrent_training import evaluate as text_loss
-from papers.nsas.recurrent_training import perplexity
+from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.rules import evaluate as text_loss
+from papers.nsas.recurrent.rules import perplexity
+from papers.nsas.recurrent.train import unigram_perplexity
 from papers.nsas.settings import EvaluateRecurrentSettings, EvaluateSettings
 from papers.nsas.train import test_errors
-from papers.nsas.train_recurrent import unigram_perplexity
-from papers.nsas.weights import read_cnn, read_recurrent
 
 if TYPE_CHECKING:
     import torch
 
-    from common.cli import RunOptions
+    from common.cli.verbs import RunOptions
 
 
 def evaluate(settings: EvaluateSettings, options: RunOptions) -> dict:

@@ -13,24 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common import seeds
-from common.counting import macs
 from common.data.text import Corpus, batchify
+from common.run import seeds
 from common.spaces.cost import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
-from papers.nsas import (
-    experiments,
-    search_gdas,
-    search_nb201_gdas,
-    search_nb201_random,
-    search_random,
-    search_recurrent,
-)
+from common.spaces.counting import macs
+from papers.nsas import search_gdas, search_random
 from papers.nsas.evaluate import check_classes, open_test
-from papers.nsas.experiments import open_batches
-from papers.nsas.nb201 import open_halves
-from papers.nsas.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
+from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
+from papers.nsas.nasbench201 import search_random as search_nb201_random
+from papers.nsas.nasbench201.parts import open_halves
+from papers.nsas.network.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
+from papers.nsas.network.weights import read_cnn, read_recurrent
 from papers.nsas.ranges import check_ranges
-from papers.nsas.recurrent_training import epoch_chunks
+from papers.nsas.recurrent import search as search_recurrent
+from papers.nsas.recurrent.rules import epoch_chunks
+from papers.nsas.recurrent.train import build, load_cell
 from papers.nsas.search_random import halves
 from papers.nsas.settings import (
     EvaluateRecurrentSettings,
@@ -44,13 +41,13 @@ from papers.nsas.settings import (
     TrainRecurrentSettings,
     TrainSettings,
 )
-from papers.nsas.study import collect
+from papers.nsas.studies import forgetting as experiments
+from papers.nsas.studies.forgetting import open_batches
+from papers.nsas.studies.summary import collect
 from papers.nsas.train import check, network_of, open_data
-from papers.nsas.train_recurrent import build, load_cell
-from papers.nsas.weights import read_cnn, read_recurrent
 
 if TYPE_CHECKING:
-    from common.cli import RunOptions
+    from common.cli.verbs import RunOptions
 
 # Seconds of an image and GB of its activations, times C / 10^9 multiply-adds, as in common.spaces.cost.
 STEP_201, FORWARD_201, MEMORY_201 = 1.4, 0.6, 1.0

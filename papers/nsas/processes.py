@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common import distributed
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.train import distributed
 
 
 def one_process(what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from common import ranges
+from common.cli import ranges
 
 POSITIVE = (
     "epochs", "batch_size", "eval_batch_size", "channels", "layers", "cells", "width", "bptt", "recent", "neighbours",

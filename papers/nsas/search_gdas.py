@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from common import seeds
-from common.architecture import save_architecture
-from common.device import pick_device
-from common.optim import zero_fill_grads
-from common.ranges import refuse_idle
-from common.runs import check_finite, open_run
-from papers.nsas import architect, paths
-from papers.nsas.networks import build_supernet, names_of, table_logits
-from papers.nsas.novelty import Archive, similarity_weights, weighted_recursion
+from common.cli.ranges import refuse_idle
+from common.run import seeds
+from common.run.folder import check_finite, open_run
+from common.spaces.architecture import save_architecture
+from common.train.device import pick_device
+from common.train.optim import zero_fill_grads
+from papers.nsas.method import architect
+from papers.nsas.method.novelty import Archive, similarity_weights, weighted_recursion
+from papers.nsas.method.relaxation import FLOOR, darts_temperature, relaxed_one_hot
+from papers.nsas.method.sampling import EDGES, OPERATIONS, decode_depth, decode_top2, sample_distinct
+from papers.nsas.method.schedules import cosine, shifted
+from papers.nsas.network import paths
+from papers.nsas.network.networks import build_supernet, names_of, table_logits
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
-from papers.nsas.relaxation import FLOOR, darts_temperature, relaxed_one_hot
-from papers.nsas.sampling import EDGES, OPERATIONS, decode_depth, decode_top2, sample_distinct
-from papers.nsas.schedules import cosine, shifted
 from papers.nsas.search_random import accuracy, halves, logits_function, origin_of, paper_loss
 from papers.nsas.settings import SearchGdasSettings
 
 if TYPE_CHECKING:
-    from common.cli import RunOptions
+    from common.cli.verbs import RunOptions
 
 
 def search(settings: SearchGdasSettings, options: RunOptions) -> dict:

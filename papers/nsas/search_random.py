@@ -18,30 +18,30 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from common import seeds
-from common.architecture import save_architecture
+from common.cli.errors import UserError
+from common.cli.ranges import refuse_idle
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.parts import split, take
-from common.data.sources import Images, open_images
-from common.device import pick_device
-from common.errors import UserError
-from common.optim import zero_fill_grads
-from common.ranges import refuse_idle
-from common.runs import check_finite, open_run
+from common.data.sets import Images, open_images
+from common.run import seeds
+from common.run.folder import check_finite, open_run
+from common.spaces.architecture import save_architecture
 from common.spaces.sizes import check_pixels
-from papers.nsas import paths
-from papers.nsas.architectures import MONITORED
-from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, renew_statistics, table_logits
-from papers.nsas.novelty import Archive
+from common.train.device import pick_device
+from common.train.optim import zero_fill_grads
+from papers.nsas.method.novelty import Archive
+from papers.nsas.method.sampling import SAMPLERS, Cell
+from papers.nsas.method.schedules import cosine, shifted
+from papers.nsas.network import paths
+from papers.nsas.network.architectures import MONITORED
+from papers.nsas.network.networks import CIFAR_MEAN, CIFAR_STD, build_supernet, names_of, renew_statistics, table_logits
 from papers.nsas.processes import one_process
 from papers.nsas.ranges import check_ranges
-from papers.nsas.sampling import SAMPLERS, Cell
-from papers.nsas.schedules import cosine, shifted
 from papers.nsas.settings import SearchRandomSettings
 
 if TYPE_CHECKING:
-    from common.cli import RunOptions
+    from common.cli.verbs import RunOptions
 
 Architecture = tuple[Cell, Cell]
 Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]

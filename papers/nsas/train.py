@@ -12,30 +12,31 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from common import distributed, seeds
-from common.checkpoints import read_checkpoint, save_weights
-from common.counting import parameters
+from common.cli.errors import UserError
+from common.cli.ranges import refuse_idle
 from common.data.augment import Augmentation
 from common.data.batches import Batches
-from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.parts import take
-from common.data.pictures import has_validation
-from common.data.sizes import image_size
-from common.data.sources import open_images
-from common.device import pick_device
-from common.errors import UserError
-from common.losses import TopK, label_smoothing_cross_entropy
-from common.ranges import refuse_idle
-from common.runs import open_run, say
+from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
+from common.data.pictures.sets import has_validation
+from common.data.pictures.sizes import image_size
+from common.data.sets import open_images
+from common.run import seeds
+from common.run.folder import open_run, say
+from common.spaces.counting import parameters
 from common.spaces.sizes import check_depth, check_pixels
-from common.training import auxiliary_loss, evaluate, read, train_steps
-from papers.nsas.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
+from common.train import distributed
+from common.train.device import pick_device
+from common.train.loop import auxiliary_loss, evaluate, read, train_steps
+from common.train.losses import TopK, label_smoothing_cross_entropy
+from common.weights.read import read_checkpoint, save_weights
+from papers.nsas.method.schedules import drop_path, learning_rate, shifted
+from papers.nsas.network.networks import CIFAR_MEAN, CIFAR_STD, build_derived, load_cnn
 from papers.nsas.ranges import check_ranges
-from papers.nsas.schedules import drop_path, learning_rate, shifted
 from papers.nsas.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from common.cli import RunOptions
+    from common.cli.verbs import RunOptions
 
 IMAGENET_PIXELS = 128  # pictures from this side on take the ImageNet network
 

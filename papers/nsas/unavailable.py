@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.errors import UserError
+from common.cli.errors import UserError
 
 
 def recurrent_gdas(settings, options) -> dict:

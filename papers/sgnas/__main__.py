@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.cli import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, Stage, Verb, main
 from papers.sgnas import settings as s
 
 SEARCH = {"cifar": s.CIFAR_SEARCH, "paper": {"active": "prefix"}}
@@ -10,7 +10,8 @@ TRAIN = {"cifar": s.CIFAR_TRAIN}
 
 
 def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, **more: Any) -> Verb:
-    plan = f"papers.sgnas.planning:plan_{run.partition(':')[0]}"
+    module = run.partition(":")[0].rpartition(".")[2].replace("speedup", "cost")
+    plan = f"papers.sgnas.planning:plan_{module}"
     stage = Stage(settings, f"papers.sgnas.{run}", section, about, variants or {}, plan=plan, **more)
     return Verb({(): stage}, about=about)
 
@@ -37,7 +38,11 @@ VERBS = {
         cheap=True,
     ),
     "sweep": _verb(
-        s.SweepSettings, "sweep:sweep", "sweep", "target against obtained MACs and error, with a plot", cheap=True
+        s.SweepSettings,
+        "studies.sweep:sweep",
+        "sweep",
+        "target against obtained MACs and error, with a plot",
+        cheap=True,
     ),
     "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN, bf16=True),
     "evaluate": _verb(
@@ -45,17 +50,21 @@ VERBS = {
     ),
     "evolve": _verb(
         s.EvolveSettings,
-        "evolve:evolve",
+        "studies.evolve:evolve",
         "evolve",
         "one evolutionary search per constraint (compared method)",
         cheap=True,
     ),
     "cost": _verb(
-        s.CostSettings, "cost:cost", "cost", "time for N constraints: generator against evolution", cheap=True
+        s.CostSettings,
+        "studies.speedup:cost",
+        "cost",
+        "time for N constraints: generator against evolution",
+        cheap=True,
     ),
     "latency": _verb(
         s.LatencySettings,
-        "latency:latency",
+        "studies.latency:latency",
         "latency",
         "measure a latency table on this device",
         ignores=("seed", "data", "allow_unpinned", "resume"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from papers.sgnas.architectures import MACROS, OPS, PUBLISHED, SKIP, SUB_BLOCKS, kernels_of
 from papers.sgnas.describe import counts, describe
+from papers.sgnas.network.architectures import MACROS, OPS, PUBLISHED, SKIP, SUB_BLOCKS, kernels_of
 
 
 def millions(name: str, key: str) -> float:
@@ -22,7 +22,7 @@ def plain(name: str, structure: str, key: str) -> float:
 
 def table_mflops(structure: str, kernel: int = 0, count: int = 0) -> float:
     """Cost by the look-up table of ``count`` sub-blocks of one kernel size in every layer; 0 sub-blocks: its base."""
-    from papers.sgnas.lookup import cost_of_ops, macs_table
+    from papers.sgnas.method.lookup import cost_of_ops, macs_table
 
     lookup = macs_table(MACROS[structure])
     if not count:
@@ -44,7 +44,7 @@ def supernet_size(structure: str, classes: int, what: str) -> int:
     """parameters, or state entries, of the supernet as the authors store it: with one convolution per skip, which ours
     leaves out, and a counter per normalisation.
     """
-    from papers.sgnas.supernet import Supernet, supernet_to_published
+    from papers.sgnas.network.supernet import Supernet, supernet_to_published
 
     supernet = Supernet(MACROS[structure], classes)
     skips = [c * c for c in supernet.macro.in_channels for _ in range(SUB_BLOCKS)]
@@ -57,14 +57,14 @@ def supernet_size(structure: str, classes: int, what: str) -> int:
 
 def generator_parameters() -> int:
     """Parameters of the architecture generator."""
-    from papers.sgnas.generator import Generator
+    from papers.sgnas.method.generator import Generator
 
     return sum(p.numel() for p in Generator().parameters())
 
 
 def target_count(low: float, high: float) -> int:
     """Targets that the generator is trained with."""
-    from papers.sgnas.generator_training import target_pool
+    from papers.sgnas.method.generator_training import target_pool
     from papers.sgnas.settings import SearchSettings
 
     return len(target_pool(low, high, SearchSettings().target_step))
@@ -74,7 +74,7 @@ def generator_steps(epochs: int) -> int:
     """Steps of so many epochs over the generator's images on ImageNet."""
     import torch
 
-    from papers.sgnas import datasets
+    from papers.sgnas import data as datasets
     from papers.sgnas.settings import SearchSettings
 
     c = SearchSettings()
@@ -89,7 +89,7 @@ def training_steps(dataset: str, epochs: int = 1) -> int:
     """Steps of so many epochs of the published training from scratch."""
     import torch
 
-    from papers.sgnas import datasets
+    from papers.sgnas import data as datasets
     from papers.sgnas.train import training_batches
 
     images = datasets.stand_in(dataset, "train")
@@ -115,8 +115,8 @@ def generated(target: float, key: str) -> float:
     """lookup (MFLOPs), parameters, macs_published of what the published generator gives; ``same``: 1 if the kernels are
     those of the published network with that target.
     """
-    from papers.sgnas.architectures import PUBLISHED_TARGETS
     from papers.sgnas.generate import load_generator
+    from papers.sgnas.network.architectures import PUBLISHED_TARGETS
 
     loaded = load_generator("published")
     kernels, cost = loaded.kernels([float(target)])[0]
@@ -130,7 +130,7 @@ def generated(target: float, key: str) -> float:
 def fit(key: str) -> float:
     """kendall_tau or total_hardware_loss of the published generator over 270, 280, … 440."""
     from papers.sgnas.generate import load_generator
-    from papers.sgnas.sweep import fit_of
+    from papers.sgnas.studies.sweep import fit_of
 
     return fit_of(load_generator("published"))[key]
 
@@ -140,8 +140,8 @@ def prior_is_first_draw() -> float:
     import numpy as np
 
     from papers.sgnas.generate import load_generator
-    from papers.sgnas.lookup import one_hot
-    from papers.sgnas.prior import draw_prior
+    from papers.sgnas.method.lookup import one_hot
+    from papers.sgnas.method.prior import draw_prior
 
     loaded: Any = load_generator("published")
     drawn = draw_prior(loaded.lookup, 360.0, np.random.RandomState(42))

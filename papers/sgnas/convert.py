@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.data.class_folders import list_pictures
-from common.data.lmdb_images import LmdbStore, write_lmdb
-from common.data.pictures import FolderStore, has_validation
-from common.errors import UserError
-from common.records import make_folder
-from common.runs import say
-from papers.sgnas.datasets import one_process
+from common.cli.errors import UserError
+from common.data.pictures.folders import list_pictures
+from common.data.pictures.lmdb import LmdbStore, write_lmdb
+from common.data.pictures.sets import FolderStore, has_validation
+from common.run.files import make_folder
+from common.run.folder import say
+from papers.sgnas.data import one_process
 from papers.sgnas.settings import ConvertSettings
 
 

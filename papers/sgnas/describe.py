@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.architecture import load_architecture, read_architecture
-from common.errors import UserError
-from common.records import make_folder, write_figure
-from common.runs import say
-from papers.sgnas.architectures import (
+from common.cli.errors import UserError
+from common.run.files import make_folder, write_figure
+from common.run.folder import say
+from common.spaces.architecture import load_architecture, read_architecture
+from papers.sgnas.network.architectures import (
     FIRST_CHANNELS,
     LAST_CHANNELS,
     MACROS,

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.checkpoints import Checkpoint, load_strict, read_checkpoint
+from common.cli.errors import UserError
 from common.data.names import IMAGE_SETS, PICTURE_SETS
-from common.device import pick_device
-from common.errors import UserError
-from common.runs import open_run, say
-from common.training import evaluate as evaluate_model
-from papers.sgnas import datasets
-from papers.sgnas.architectures import MACROS, Kernels, Macro, check_kernels
+from common.run.folder import open_run, say
+from common.train.device import pick_device
+from common.train.loop import evaluate as evaluate_model
+from common.weights.read import Checkpoint, load_strict, read_checkpoint
+from papers.sgnas import data as datasets
 from papers.sgnas.describe import counts
-from papers.sgnas.network import Network, fold, from_published
+from papers.sgnas.network.architectures import MACROS, Kernels, Macro, check_kernels
+from papers.sgnas.network.network import Network, fold, from_published
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import EvaluateSettings
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import distributed
-from common.architecture import save_architecture
+from common.cli.errors import UserError
+from common.cli.ranges import refuse_idle
 from common.data.pins import verified_path
-from common.errors import UserError
-from common.ranges import refuse_idle
-from common.records import read_json, write_json
-from papers.sgnas.architectures import MACROS, Kernels, Macro, Ops, kernels_of, macro_for
+from common.run.files import read_json, write_json
+from common.spaces.architecture import save_architecture
+from common.train import distributed
 from papers.sgnas.describe import counts
-from papers.sgnas.generator import Generator, normalise
-from papers.sgnas.generator_training import generate_ops, target_pool
-from papers.sgnas.lookup import Lookup, cost_range, macs_table, one_hot
-from papers.sgnas.prior import PriorPool, pool_from, read_pool
+from papers.sgnas.method.generator import Generator, normalise
+from papers.sgnas.method.generator_training import generate_ops, target_pool
+from papers.sgnas.method.lookup import Lookup, cost_range, macs_table, one_hot
+from papers.sgnas.method.prior import PriorPool, pool_from, read_pool
+from papers.sgnas.network.architectures import MACROS, Kernels, Macro, Ops, kernels_of, macro_for
 from papers.sgnas.settings import GenerateSettings
 
 SPACE = "sgnas"
@@ -64,7 +64,7 @@ def save_generator(
     """Write generator.safetensors and generator.json (space, range, prior pool; everything ``load_generator``
     needs).
     """
-    from common.checkpoints import save_weights
+    from common.weights.read import save_weights
 
     about = {
         "schema": 1,
@@ -97,7 +97,7 @@ def load_generator(source: str, prior_pool: str = "", options: Any = None, data:
     about = read_json(path.with_suffix(".json"))
     if not isinstance(about, dict) or about.get("space") != SPACE:
         raise UserError(f"{path} is not a generator of space {SPACE!r}; give the folder of a finished search")
-    from common.checkpoints import load_strict, load_tensors
+    from common.weights.read import load_strict, load_tensors
 
     macro = macro_for(about["macro"], about["input_size"])
     pool = pool_from(about["pool"], str(path.with_suffix(".json")))
@@ -131,7 +131,7 @@ def _load_published(options: Any) -> LoadedGenerator:
 
 def _load_authors(path: Path, prior_pool: str) -> LoadedGenerator:
     """The authors' file, {model, optimzier}, in torch's legacy format with CUDA storages."""
-    from common.checkpoints import load_tensors
+    from common.weights.read import load_tensors
 
     tensors = load_tensors(path)
     tensors = tensors.get("model", tensors)
@@ -202,7 +202,7 @@ def write_architectures(
 
 def generate(settings: GenerateSettings, options: Any) -> dict[str, Any]:
     """Print MACs, parameters and kernels for each target and write architecture files."""
-    from common.runs import open_run, say
+    from common.run.folder import open_run, say
 
     check_prior(settings, options)
     loaded = load_generator(settings.generator, settings.prior_pool, options)

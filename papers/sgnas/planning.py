@@ -13,22 +13,24 @@ from typing import Any
 
 import torch
 
-from common import distributed
-from common.checkpoints import read_checkpoint
-from common.data.class_folders import list_pictures
+from common.cli.errors import UserError
 from common.data.parts import take
-from common.errors import UserError
-from papers.sgnas import claims, datasets
-from papers.sgnas.architectures import Macro, macro_for
+from common.data.pictures.folders import list_pictures
+from common.train import distributed
+from common.weights.read import read_checkpoint
+from papers.sgnas import claims
+from papers.sgnas import data as datasets
 from papers.sgnas.convert import source_and_target
 from papers.sgnas.describe import counts
 from papers.sgnas.evaluate import subject
 from papers.sgnas.generate import load_generator
-from papers.sgnas.generator_training import target_pool
-from papers.sgnas.lookup import cost_range, macs_table, one_hot
-from papers.sgnas.losses import temperature
-from papers.sgnas.prepare import check_settings
-from papers.sgnas.provenance import provenance_of
+from papers.sgnas.method.generator_training import target_pool
+from papers.sgnas.method.lookup import cost_range, macs_table, one_hot
+from papers.sgnas.method.losses import temperature
+from papers.sgnas.method.preparation import check_settings
+from papers.sgnas.method.provenance import provenance_of
+from papers.sgnas.network.architectures import Macro, macro_for
+from papers.sgnas.network.supernet import load_supernet
 from papers.sgnas.settings import (
     ConvertSettings,
     CostSettings,
@@ -39,7 +41,6 @@ from papers.sgnas.settings import (
     SweepSettings,
     TrainSettings,
 )
-from papers.sgnas.supernet import load_supernet
 from papers.sgnas.train import check_train, learning_rate, training_batches
 
 # Seconds per 10^9 multiply-adds of one image: forward and backward of a path (or a derived network), forward and

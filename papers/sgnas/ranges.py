@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common import ranges
+from common.cli import ranges
 
 POSITIVE = (
     "batch_size", "paths", "targets_per_step", "constraint_channels", "width", "generator_layers", "cosine_epochs",

@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 
-from common import distributed, seeds
-from common.device import autocast
-from common.records import write_json
-from common.runs import check_finite, open_run, say
-from common.schedules import cosine
+from common.run import seeds
+from common.run.files import write_json
+from common.run.folder import check_finite, open_run, say
+from common.train import distributed
+from common.train.device import autocast
+from common.train.schedules import cosine
 from papers.sgnas.describe import counts
-from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import LoadedGenerator, save_generator, table, table_to, write_architectures
-from papers.sgnas.generator import Generator, gumbel_noise
-from papers.sgnas.generator_training import (
+from papers.sgnas.method.generator import Generator, gumbel_noise
+from papers.sgnas.method.generator_training import (
     build_optimizer,
     fit_to_targets,
     generate_ops,
@@ -32,16 +32,17 @@ from papers.sgnas.generator_training import (
     path_error,
     targets_of_step,
 )
-from papers.sgnas.latency import read_table
-from papers.sgnas.lookup import Lookup, macs_table
-from papers.sgnas.losses import temperature
-from papers.sgnas.prepare import Setting, check_settings, prepare, prior_pool
-from papers.sgnas.prior import PriorPool
-from papers.sgnas.recalibration import judge
-from papers.sgnas.sampling import sample_paths, trained_code
+from papers.sgnas.method.lookup import Lookup, macs_table
+from papers.sgnas.method.losses import temperature
+from papers.sgnas.method.preparation import Setting, check_settings, prepare, prior_pool
+from papers.sgnas.method.prior import PriorPool
+from papers.sgnas.method.recalibration import judge
+from papers.sgnas.method.sampling import sample_paths, trained_code
+from papers.sgnas.method.supernet_training import PathSGD, path_errors, supernet_gradients
+from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet
 from papers.sgnas.settings import SearchSettings
-from papers.sgnas.supernet import Supernet, load_supernet, save_supernet
-from papers.sgnas.supernet_training import PathSGD, path_errors, supernet_gradients
+from papers.sgnas.studies.latency import read_table
 
 
 def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:

@@ -6,21 +6,22 @@ from typing import Any
 
 import torch
 
-from common import distributed, seeds
-from common.checkpoints import save_weights
+from common.cli.errors import UserError
+from common.cli.ranges import refuse_idle
 from common.data.parts import in_file_order, take
-from common.data.pictures import has_validation
-from common.device import pick_device
-from common.errors import UserError
-from common.losses import TopK, label_smoothing_cross_entropy
-from common.optim import EMA, RMSpropTF, without_decay
-from common.ranges import refuse_idle
-from common.runs import open_run
-from common.schedules import cosine, step_decay, warm_up
-from common.training import evaluate, read, train_steps
-from papers.sgnas import datasets
+from common.data.pictures.sets import has_validation
+from common.run import seeds
+from common.run.folder import open_run
+from common.train import distributed
+from common.train.device import pick_device
+from common.train.loop import evaluate, read, train_steps
+from common.train.losses import TopK, label_smoothing_cross_entropy
+from common.train.optim import EMA, RMSpropTF, without_decay
+from common.train.schedules import cosine, step_decay, warm_up
+from common.weights.read import save_weights
+from papers.sgnas import data as datasets
 from papers.sgnas.describe import counts
-from papers.sgnas.network import Network, to_published
+from papers.sgnas.network.network import Network, to_published
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import TrainSettings
 

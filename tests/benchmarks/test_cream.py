@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from common.losses import TopK, label_smoothing_cross_entropy
-from common.optim import EMA, RMSpropTF, without_decay
-from papers.cream.architectures import PUBLISHED
-from papers.cream.board import Board, Entry
-from papers.cream.folding import folded
-from papers.cream.iteration import StepRules, search_step
-from papers.cream.layout import FlopsTable
-from papers.cream.meta import MetaRules, meta_update
-from papers.cream.networks import Supernet, derive
-from papers.cream.path_sgd import PathSGD, parameter_groups
-from papers.cream.sampling import sample_path
-from papers.cream.window import supernet_window
+from common.train.losses import TopK, label_smoothing_cross_entropy
+from common.train.optim import EMA, RMSpropTF, without_decay
+from papers.cream.method.board import Board, Entry
+from papers.cream.method.iteration import StepRules, search_step
+from papers.cream.method.meta import MetaRules, meta_update
+from papers.cream.method.path_sgd import PathSGD, parameter_groups
+from papers.cream.method.sampling import sample_path
+from papers.cream.method.window import supernet_window
+from papers.cream.network.architectures import PUBLISHED
+from papers.cream.network.folding import folded
+from papers.cream.network.layout import FlopsTable
+from papers.cream.network.networks import Supernet, derive
 
 LRS = [0.01, 0.01, 1e-4, 1e-4]
 

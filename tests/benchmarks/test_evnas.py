@@ -22,11 +22,11 @@ import torch
 from torch.nn import functional
 
 from common.data.augment import Augmentation, apply
-from common.training import auxiliary_loss, evaluate, train_steps
-from papers.evnas.evolution import Draws, Rules, evolve, ranking
+from common.train.loop import auxiliary_loss, evaluate, train_steps
+from papers.evnas.method.evolution import Draws, Rules, evolve, ranking
+from papers.evnas.method.population import S1, S2, mixtures
 from papers.evnas.networks import build as build_network
 from papers.evnas.networks import constants, load_genotype
-from papers.evnas.population import S1, S2, mixtures
 from papers.evnas.search import Progress, build, make_sgd, measure, scorer, train_weights
 from papers.evnas.settings import SearchS1, SearchS2
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from papers.nao_v2.architectures import load, parse, to_tokens
-from papers.nao_v2.controller import Controller
-from papers.nao_v2.controller_training import controller_step
-from papers.nao_v2.network import Network
-from papers.nao_v2.operations import DropPath
-from papers.nao_v2.size import _cell, size_of
-from papers.nao_v2.supernet import Supernet
-from papers.nao_v2.supernet_training import build_optimizer, score, supernet_step
+from papers.nao_v2.method.controller import Controller
+from papers.nao_v2.method.controller_training import controller_step
+from papers.nao_v2.method.supernet_training import build_optimizer, score, supernet_step
+from papers.nao_v2.network.architectures import load, parse, to_tokens
+from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.operations import DropPath
+from papers.nao_v2.network.size import _cell, size_of
+from papers.nao_v2.network.supernet import Supernet
 
 PATHS = [
     load("NAONet_V2"),

@@ -13,20 +13,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.optim import zero_fill_grads
-from papers.nsas.architectures import CNN, RECURRENT
-from papers.nsas.nb201 import Touched, live_loss, make_sgd, term_weights
-from papers.nsas.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
-from papers.nsas.novelty import Archive
-from papers.nsas.recurrent import Cell, Dropouts, LanguageModel, activation_penalty
-from papers.nsas.recurrent_supernet import EDGES, SearchCell
-from papers.nsas.recurrent_training import evaluate
-from papers.nsas.relaxation import gumbel, straight_through
-from papers.nsas.sampling import sample_free
-from papers.nsas.search_nb201_gdas import gdas_step_loss, gdas_weights
+from common.train.optim import zero_fill_grads
+from papers.nsas.method.novelty import Archive
+from papers.nsas.method.relaxation import gumbel, straight_through
+from papers.nsas.method.sampling import sample_free
+from papers.nsas.nasbench201.parts import Touched, live_loss, make_sgd, term_weights
+from papers.nsas.nasbench201.search_gdas import gdas_step_loss, gdas_weights
+from papers.nsas.network.architectures import CNN, RECURRENT
+from papers.nsas.network.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
+from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, activation_penalty
+from papers.nsas.recurrent.rules import evaluate
+from papers.nsas.recurrent.supernet import EDGES, SearchCell
+from papers.nsas.recurrent.train import train_step
 from papers.nsas.search_random import logits_function, released_loss
 from papers.nsas.settings import SearchNb201GdasSettings, TrainRecurrentSettings
-from papers.nsas.train_recurrent import train_step
 
 WORDS, WIDTH, BATCH, BPTT = 10_000, 200, 16, 35
 

@@ -18,17 +18,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from common.losses import label_smoothing_cross_entropy
-from papers.sgnas.architectures import MACROS, PUBLISHED, SKIP
-from papers.sgnas.frozen import FrozenSupernet
-from papers.sgnas.generator import Generator, arg_max_ops, normalise
-from papers.sgnas.generator_training import build_optimizer
-from papers.sgnas.lookup import macs_table, one_hot
-from papers.sgnas.losses import hardware_loss
-from papers.sgnas.network import Network, fold
-from papers.sgnas.sampling import sample_paths
-from papers.sgnas.supernet import Supernet
-from papers.sgnas.supernet_training import PathSGD, supernet_gradients
+from common.train.losses import label_smoothing_cross_entropy
+from papers.sgnas.method.generator import Generator, arg_max_ops, normalise
+from papers.sgnas.method.generator_training import build_optimizer
+from papers.sgnas.method.lookup import macs_table, one_hot
+from papers.sgnas.method.losses import hardware_loss
+from papers.sgnas.method.sampling import sample_paths
+from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
+from papers.sgnas.network.architectures import MACROS, PUBLISHED, SKIP
+from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.network import Network, fold
+from papers.sgnas.network.supernet import Supernet
 
 BATCH = 16
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from common.checkpoints import load_strict, load_tensors, read_checkpoint, read_metadata, save_weights, strip_prefix
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.weights.read import load_strict, load_tensors, read_checkpoint, read_metadata, save_weights, strip_prefix
 
 
 class Net(nn.Module):

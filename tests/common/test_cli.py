@@ -11,10 +11,11 @@ from typing import Literal
 import pytest
 import tyro
 
-from common import cli, folders
-from common import settings as settings_module
-from common.cli import RunOptions, Stage, Verb, main
-from common.errors import UserError
+from common.cli import settings as settings_module
+from common.cli import verbs as cli
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions, Stage, Verb, main
+from common.run import naming as folders
 
 
 @dataclass(frozen=True)
@@ -308,8 +309,9 @@ def test_flags_of_every_verb_cannot_be_settings():
 
 def test_the_command_line_imports_no_torch():
     code = (
-        "import sys, common.cli, common.settings, common.records, common.device, common.runs, common.seeds, "
-        "common.distributed, common.architecture, common.schedules; sys.exit('torch' in sys.modules)"
+        "import sys, common.cli.verbs, common.cli.settings, common.run.files, common.train.device, common.run.folder, "
+        "common.run.seeds, common.train.distributed, common.spaces.architecture, "
+        "common.train.schedules; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from common import drawing
+from common.cli.errors import UserError
 from common.data.nasbench201 import drawn_edges
-from common.errors import UserError
+from common.spaces import drawing
 from papers.evnas.architectures import PUBLISHED
 from papers.evnas.describe import edges_of, graphs
 from papers.nsas.draw import recurrent_graph
-from papers.nsas.train_recurrent import load_cell
+from papers.nsas.recurrent.train import load_cell
 
 CELLS = [edges_of(PUBLISHED[name][kind]) for name in PUBLISHED for kind in ("normal", "reduce")]
 CELLS += [recurrent_graph(load_cell("Random_NSAS").recurrent)[1]]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from common.cli import _select, main, parse
-from common.errors import UserError
-from common.settings import PROFILES, load_yaml
+from common.cli.errors import UserError
+from common.cli.settings import PROFILES, load_yaml
+from common.cli.verbs import _select, main, parse
 
 PAPERS = sorted(p.parent.name for p in (Path(__file__).resolve().parents[2] / "papers").glob("*/__main__.py"))
 

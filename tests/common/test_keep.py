@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.keep import Keeping, Values
+from common.run.keep import Keeping, Values
 
 
 class Killed(Exception):

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common import schedules
-from common.errors import UserError
-from common.losses import TopK, label_smoothing_cross_entropy, soft_target_cross_entropy
-from common.optim import EMA, RMSpropTF, clip, without_decay, zero_fill_grads
-from common.training import Metrics, auxiliary_loss, evaluate, read, train_steps
+from common.cli.errors import UserError
+from common.train import schedules
+from common.train.loop import Metrics, auxiliary_loss, evaluate, read, train_steps
+from common.train.losses import TopK, label_smoothing_cross_entropy, soft_target_cross_entropy
+from common.train.optim import EMA, RMSpropTF, clip, without_decay, zero_fill_grads
 
 
 def test_schedules():

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from common import cli
-from common.errors import UserError
-from common.ranges import refuse_idle
+from common.cli import verbs as cli
+from common.cli.errors import UserError
+from common.cli.ranges import refuse_idle
 from papers.evnas.__main__ import VERBS as EVNAS
 from papers.nao_v2.__main__ import VERBS as NAO_V2
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from common import records, seeds
-from common.architecture import load_architecture, save_architecture
-from common.cli import RunOptions
-from common.device import autocast, deterministic, peak_memory_bytes, pick_device
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from common.run import files as records
+from common.run import seeds
+from common.spaces.architecture import load_architecture, save_architecture
+from common.train.device import autocast, deterministic, peak_memory_bytes, pick_device
 
 
 def test_json_is_sorted_plain_and_refuses_foreign_scalars(tmp_path):
@@ -57,7 +58,7 @@ def test_environment_names_versions_and_hardware():
 
 
 def test_the_recorded_command_can_be_typed(monkeypatch):
-    root = Path(records.__file__).resolve().parents[1]
+    root = Path(records.__file__).resolve().parents[2]
     monkeypatch.setattr("sys.argv", [str(root / "papers" / "evnas" / "__main__.py"), "search", "--seed", "1"])
     assert records.command() == ["python", "-m", "papers.evnas", "search", "--seed", "1"]
     monkeypatch.setattr("sys.argv", ["/somewhere/bin/pytest", "-q"])

@@ -17,14 +17,14 @@ import torch
 torch.set_num_threads(1)
 from importlib import import_module
 from pathlib import Path
-import papers.cream.data as data
+import papers.cream.data.batches as data
 from papers.cream.settings import EvaluateSettings, SearchSettings, TrainSettings
 original = data.open_source
 def opened(dataset, split, resolution, options):
     source = original(dataset, split, resolution, options)
     return source if split == "train" else source.subset(range({TESTED}))
 data.open_source = opened
-from common.cli import RunOptions
+from common.cli.verbs import RunOptions
 from common import distributed
 options = RunOptions(out=Path(folder), device="cpu", paper="cream", section=stage, seed=int(seed))
 module = import_module("papers.cream." + stage)
@@ -61,7 +61,7 @@ def _one_thread(one_thread):
 @pytest.fixture(autouse=True, scope="module")
 def small_test_set():
     """Fewer test images of the digits; the numbers themselves are not what is looked at."""
-    import papers.cream.data as data
+    import papers.cream.data.batches as data
 
     original = data.open_source
 

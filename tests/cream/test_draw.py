@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from common import cli
+from common.cli import verbs as cli
 from papers.cream.__main__ import VERBS
-from papers.cream.architectures import PUBLISHED, SKIP
 from papers.cream.describe import spec_of
 from papers.cream.draw import label
-from papers.cream.layout import BlockSpec
+from papers.cream.network.architectures import PUBLISHED, SKIP
+from papers.cream.network.layout import BlockSpec
 
 
 def test_labels():

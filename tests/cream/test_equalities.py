@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
-from common.losses import label_smoothing_cross_entropy
-from papers.cream.blocks import convolution, mean_pool
-from papers.cream.board import Board, Entry
-from papers.cream.folding import folded
-from papers.cream.layout import Layout
-from papers.cream.meta import MetaRules, choose_teacher, meta_update
-from papers.cream.networks import Supernet, derive
-from papers.cream.path_sgd import PathSGD, parameter_groups
-from papers.cream.sampling import sample_path
-from papers.cream.scoring import recalibrated
-from papers.cream.second_order import recording
-from papers.cream.statistics import ShareStatistics
+from common.cli.errors import UserError
+from common.train.losses import label_smoothing_cross_entropy
+from papers.cream.method.board import Board, Entry
+from papers.cream.method.double_backward import recording
+from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
+from papers.cream.method.path_sgd import PathSGD, parameter_groups
+from papers.cream.method.sampling import sample_path
+from papers.cream.method.scoring import recalibrated
+from papers.cream.method.statistics import ShareStatistics
+from papers.cream.network.blocks import convolution, mean_pool
+from papers.cream.network.folding import folded
+from papers.cream.network.layout import Layout
+from papers.cream.network.networks import Supernet, derive
 
 SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
 
@@ -145,8 +145,8 @@ def test_recalibration_is_undone():
 def test_randaugment_and_erasing_depend_on_their_stream_alone():
     from PIL import Image
 
-    from papers.cream.randaugment import RandAugment
-    from papers.cream.transforms import Erasing, TrainTransform
+    from papers.cream.data.randaugment import RandAugment
+    from papers.cream.data.transforms import Erasing, TrainTransform
 
     picture = Image.fromarray(np.random.RandomState(0).randint(0, 255, (48, 60, 3)).astype(np.uint8))
     transform = TrainTransform(32, jitter=0.4, augment=RandAugment())

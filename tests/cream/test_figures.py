@@ -5,9 +5,9 @@ from itertools import combinations
 
 import pytest
 
-from common.cli import RunOptions
-from papers.cream.figures import PANELS, draw, figures, measured_points, published_points
+from common.cli.verbs import RunOptions
 from papers.cream.settings import FiguresSettings
+from papers.cream.studies.figures import PANELS, draw, figures, measured_points, published_points
 
 
 def test_points_come_from_the_claims():

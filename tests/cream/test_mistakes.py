@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from common.checkpoints import save_weights
-from common.cli import main
+from common.cli.verbs import main
+from common.weights.read import save_weights
 from papers.cream.__main__ import VERBS
-from papers.cream.architectures import PUBLISHED
-from papers.cream.networks import derive
+from papers.cream.network.architectures import PUBLISHED
+from papers.cream.network.networks import derive
 
 PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
 SMALL = ("--train-images", "80", "--holdout", "0", "--batch-size", "16", "--epochs", "1", "--erasing", "0")

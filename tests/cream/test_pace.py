@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from common.errors import UserError
-from papers.cream.pace import IMAGENET, pace_of
-from papers.cream.path_sgd import learning_rates
+from common.cli.errors import UserError
+from papers.cream.method.pace import IMAGENET, pace_of
+from papers.cream.method.path_sgd import learning_rates
 from papers.cream.search import pace_lines
 from papers.cream.settings import SearchSettings
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from papers.cream.__main__ import VERBS
-from papers.cream.board import Board
-from papers.cream.iteration import search_step
-from papers.cream.layout import FlopsTable, Layout
-from papers.cream.networks import Supernet
-from papers.cream.path_sgd import PathSGD, parameter_groups
-from papers.cream.sampling import sample_path
+from papers.cream.method.board import Board
+from papers.cream.method.iteration import search_step
+from papers.cream.method.path_sgd import PathSGD, parameter_groups
+from papers.cream.method.sampling import sample_path
+from papers.cream.network.layout import FlopsTable, Layout
+from papers.cream.network.networks import Supernet
 from papers.cream.search import space_of
 from papers.cream.settings import HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH, SearchSettings
 

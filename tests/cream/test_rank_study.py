@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.checkpoints import load_strict, load_tensors
-from common.cli import RunOptions
-from common.errors import UserError
-from papers.cream import data
-from papers.cream.correlation import agreement
-from papers.cream.networks import Supernet
-from papers.cream.rank_study import draw_paths, rank_study
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from common.weights.read import load_strict, load_tensors
+from papers.cream.data import batches as data
+from papers.cream.method.window import flops_table
+from papers.cream.network.networks import Supernet
 from papers.cream.search import search, sources, space_of
 from papers.cream.settings import RankStudySettings, SearchSettings
-from papers.cream.window import flops_table
+from papers.cream.studies.correlation import agreement
+from papers.cream.studies.rank_study import draw_paths, rank_study
 
 SEARCH = SearchSettings(
     method="random", dataset="digits", train_images=80, holdout=20, resolution=32, workers=0, macs_max=122, epochs=1,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli import RunOptions
-from common.errors import UserError
-from papers.cream.architectures import SKIP
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from papers.cream.network.architectures import SKIP
 from papers.cream.search import draw_path, search, sources, space_of, table_of
 from papers.cream.select import select
 from papers.cream.settings import SearchSettings, SelectSettings
@@ -29,7 +29,7 @@ def options(folder, **changes):
 
 
 def weights(folder):
-    from common.checkpoints import load_tensors
+    from common.weights.read import load_tensors
 
     return load_tensors(folder / "supernet.safetensors")
 
@@ -172,9 +172,9 @@ def test_mistakes_get_one_line(tmp_path, changes, message):
 
 
 def test_a_board_of_nans_is_named(finished):
-    from papers.cream.board import Board, Entry
-    from papers.cream.meta import MetaRules, choose_teacher
-    from papers.cream.networks import Supernet
+    from papers.cream.method.board import Board, Entry
+    from papers.cream.method.meta import MetaRules, choose_teacher
+    from papers.cream.network.networks import Supernet
 
     net = Supernet([1] * 5, 10, 3).train()
     torch.nn.init.constant_(net.classifier.weight, float("nan"))

@@ -10,23 +10,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from common.checkpoints import save_weights
-from common.cli import RunOptions
-from common.errors import UserError
-from common.settings import NOT_RESULT_BEARING
-from papers.cream import correlation
+from common.cli.errors import UserError
+from common.cli.settings import NOT_RESULT_BEARING
+from common.cli.verbs import RunOptions
+from common.weights.read import save_weights
 from papers.cream import evaluate as evaluate_stage
-from papers.cream import rank_study as rank_stage
 from papers.cream import search as search_stage
 from papers.cream import select as select_stage
 from papers.cream import train as train_stage
-from papers.cream.architectures import resolve
-from papers.cream.board import Entry
 from papers.cream.describe import architecture_of, describe
 from papers.cream.draw import draw
-from papers.cream.figures import figures
-from papers.cream.iteration import StepReport
-from papers.cream.networks import derive
+from papers.cream.method.board import Entry
+from papers.cream.method.iteration import StepReport
+from papers.cream.network.architectures import resolve
+from papers.cream.network.networks import derive
 from papers.cream.settings import (
     DescribeSettings,
     DrawSettings,
@@ -38,6 +35,9 @@ from papers.cream.settings import (
     SelectSettings,
     TrainSettings,
 )
+from papers.cream.studies import correlation
+from papers.cream.studies import rank_study as rank_stage
+from papers.cream.studies.figures import figures
 
 PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
 SEARCH = SearchSettings(dataset="digits", train_images=48, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2,

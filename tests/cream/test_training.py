@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from common.architecture import save_architecture
-from common.checkpoints import load_tensors
-from common.cli import RunOptions, main
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions, main
+from common.spaces.architecture import save_architecture
+from common.weights.read import load_tensors
 from papers.cream.__main__ import VERBS
-from papers.cream.architectures import PUBLISHED
-from papers.cream.checkpoints import load_weights
 from papers.cream.describe import describe
 from papers.cream.evaluate import evaluate
-from papers.cream.networks import derive
-from papers.cream.recipe import learning_rate
+from papers.cream.network.architectures import PUBLISHED
+from papers.cream.network.keys import load_weights
+from papers.cream.network.networks import derive
+from papers.cream.schedules import learning_rate
 from papers.cream.search import search
 from papers.cream.settings import GENERIC_TRAIN, EvaluateSettings, SearchSettings, TrainSettings
 from papers.cream.train import train

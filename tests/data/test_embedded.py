@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from common.data.pins import EMBEDDED, embedded_file
-from common.data.sources import open_images
+from common.data.sets import open_images
 from common.data.text import Corpus
 
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data import folder as folder_module
-from common.data import pictures as pictures_module
+from common.cli.errors import UserError
 from common.data import pins
-from common.data.folder import EvalPictures, FolderBatches, TrainPictures, open_pictures
-from common.data.lmdb_images import LmdbStore, write_lmdb
-from common.data.pictures import content_digest
-from common.errors import UserError
+from common.data.pictures import batches as folder_module
+from common.data.pictures import sets as pictures_module
+from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
+from common.data.pictures.lmdb import LmdbStore, write_lmdb
+from common.data.pictures.sets import content_digest
 
 JITTERED = TrainPictures(size=16, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.2), interpolation="random")
 
@@ -170,7 +170,7 @@ def test_damaged_lmdb_records(root, tmp_path):
 def test_damaged_lmdb_meta(root, tmp_path):
     path = tmp_path / "train.lmdb"
     pack(root, path)
-    from common.data import lmdb_images
+    from common.data.pictures import lmdb as lmdb_images
 
     for key, value, reason in (
         (b"__meta__", b"{", "meta entry is damaged"),

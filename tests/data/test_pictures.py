@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data import pictures as pictures_module
+from common.cli.errors import UserError
 from common.data import pins
-from common.data.decoding import decode
-from common.data.lmdb_images import write_lmdb
 from common.data.names import canonical, in_memory, other_set, parse
-from common.data.pictures import has_validation, open_pictures
-from common.data.sizes import image_size
-from common.data.sources import open_images
-from common.errors import UserError
+from common.data.pictures import sets as pictures_module
+from common.data.pictures.decoding import decode
+from common.data.pictures.lmdb import write_lmdb
+from common.data.pictures.sets import has_validation, open_pictures
+from common.data.pictures.sizes import image_size
+from common.data.sets import open_images
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,7 @@ def test_names_in_any_case_and_folders_with_an_at(tmp_path, monkeypatch):
 
 
 def test_the_command_line_makes_names_canonical():
-    from common import cli
+    from common.cli import verbs as cli
     from papers.evnas.__main__ import VERBS
 
     verb, words = VERBS["evaluate"], ["--dataset", "CIFAR10"]

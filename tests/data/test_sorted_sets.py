@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from common import cli
-from common.data.folder import Pictures
-from common.data.sources import Images
+from common.cli import verbs as cli
+from common.data.pictures.batches import Pictures
+from common.data.sets import Images
 
 CLASSES, TRAINING, TESTING = 20, 50, 5
 SMALL = ("--channels", "4", "--train-images", "200")

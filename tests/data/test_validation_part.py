@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import cli
+from common.cli import verbs as cli
 
 COUNTS = {"train": 40, "val": 7, "test": 11}  # pictures of each of two classes: errors are multiples of 1/14 and 1/22
 COMMANDS = {

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.cli import RunOptions
+from common.cli.verbs import RunOptions
 from common.data.augment import Augmentation
-from common.data.sources import Images
-from papers.evnas.halves import augmentation
+from common.data.sets import Images
+from papers.evnas.data import augmentation
 from papers.evnas.search import make_sgd, search
 from papers.evnas.settings import S1_VARIANTS, S2_VARIANTS, SearchS1, SearchS2
 from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings

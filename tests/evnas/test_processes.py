@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.cli import RunOptions
+from common.cli.verbs import RunOptions
 from papers.evnas import settings as s
 from papers.evnas.search import search
 from papers.evnas.settings_train import TrainSettings
@@ -36,8 +36,8 @@ JOB = """
 import dataclasses, sys
 from pathlib import Path
 from common import distributed
-from common.cli import RunOptions
-from common.runs import Run
+from common.cli.verbs import RunOptions
+from common.run.folder import Run
 from tests.evnas.test_processes import SPACES, TRAIN
 from papers.evnas.search import search
 from papers.evnas.train import train

@@ -7,8 +7,8 @@ import shlex
 
 import pytest
 
-from common.cli import main
-from common.settings import ROOT
+from common.cli.settings import ROOT
+from common.cli.verbs import main
 from papers.evnas.__main__ import VERBS
 
 SMALLER = {  # shorter runs: their folders and what they print are the same

@@ -15,17 +15,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from common.architecture import load_architecture
-from common.cli import RunOptions
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
 from common.data.nasbench201 import to_operations
-from common.errors import UserError
-from common.runs import Run
-from common.spaces.darts import Genotype
+from common.run.folder import Run
+from common.spaces.architecture import load_architecture
+from common.spaces.darts.network import Genotype
 from papers.evnas import settings as s
-from papers.evnas.evolution import Draws, Rules, evolve, successor
-from papers.evnas.halves import open_parts
+from papers.evnas.data import open_parts
 from papers.evnas.lookup import Lookup
-from papers.evnas.population import S1, S2, mixtures
+from papers.evnas.method.evolution import Draws, Rules, evolve, successor
+from papers.evnas.method.population import S1, S2, mixtures
 from papers.evnas.search import build, plan, search
 
 TINY = {

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.architecture import save_architecture
-from common.checkpoints import save_weights
-from common.cli import RunOptions, main
-from common.counting import conv_macs, parameters
-from common.data.folder import open_pictures
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions, main
+from common.data.pictures.batches import open_pictures
+from common.spaces.architecture import save_architecture
+from common.spaces.counting import conv_macs, parameters
+from common.weights.read import save_weights
 from papers.evnas import train as train_module
 from papers.evnas.__main__ import VERBS
 from papers.evnas.architectures import PUBLISHED

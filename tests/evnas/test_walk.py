@@ -15,15 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
-from common.architecture import save_architecture
-from common.checkpoints import save_weights
-from common.cli import RunOptions
-from common.data.sources import open_images
-from common.runs import Run
-from common.training import Metrics
+from common.cli.verbs import RunOptions
+from common.data.sets import open_images
+from common.run.folder import Run
+from common.spaces.architecture import save_architecture
+from common.train.loop import Metrics
+from common.weights.read import save_weights
+from papers.evnas import data as halves
 from papers.evnas import describe as describe_module
 from papers.evnas import evaluate as evaluate_module
-from papers.evnas import halves
 from papers.evnas import search as search_module
 from papers.evnas import train as train_module
 from papers.evnas.architectures import PUBLISHED

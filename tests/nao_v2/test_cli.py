@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli import main
+from common.cli.verbs import main
 from papers.nao_v2.__main__ import VERBS
-from papers.nao_v2.architectures import PUBLISHED_TEXT, parse
-from papers.nao_v2.network import Network
+from papers.nao_v2.network.architectures import PUBLISHED_TEXT, parse
+from papers.nao_v2.network.network import Network
 
 PUBLISHED = PUBLISHED_TEXT["NAONet_V2"]
 MIDDLE = PUBLISHED[:2] + "9" + PUBLISHED[3:]

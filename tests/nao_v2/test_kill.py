@@ -17,8 +17,8 @@ search --valid-images 100 --train-images 128 --iterations 2 --seed-architectures
 PLACES = ("0,supernet,0,2", "0,controller,2,0", "0,generate,0,2", "1,supernet,0,3")  # iteration, stage, epoch, step
 PROGRAM = """
 import os, signal, sys
-from common.cli import main
-from common.runs import Run
+from common.cli.verbs import main
+from common.run.folder import Run
 from papers.nao_v2.__main__ import VERBS
 
 save, place = Run.save, sys.argv[1]

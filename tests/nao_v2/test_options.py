@@ -10,21 +10,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.checkpoints import read_metadata
-from common.cli import RunOptions
-from common.data.sources import Images
-from common.errors import UserError
-from common.training import Metrics
-from papers.nao_v2 import datasets, pool
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from common.data.sets import Images
+from common.train.loop import Metrics
+from common.weights.read import read_metadata
 from papers.nao_v2 import train as train_module
-from papers.nao_v2.architectures import load, parse, swapped, to_tokens
-from papers.nao_v2.operations import DropPath
-from papers.nao_v2.random_search import count_of, supernet_epochs
+from papers.nao_v2.data import sets as datasets
+from papers.nao_v2.method import pool
+from papers.nao_v2.method.search_state import SearchState
+from papers.nao_v2.method.supernet_training import build_optimizer, learning_rate, supernet_step
+from papers.nao_v2.network.architectures import load, parse, swapped, to_tokens
+from papers.nao_v2.network.operations import DropPath
+from papers.nao_v2.network.supernet import Supernet, identity_operations
 from papers.nao_v2.scratch import Recipe
-from papers.nao_v2.search_state import SearchState
 from papers.nao_v2.settings import RandomSettings, SearchSettings, TrainSettings
-from papers.nao_v2.supernet import Supernet, identity_operations
-from papers.nao_v2.supernet_training import build_optimizer, learning_rate, supernet_step
+from papers.nao_v2.studies.random_search import count_of, supernet_epochs
 
 FIRST = parse("0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0")
 SECOND = parse("1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1")

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from common.cli import main
-from common.records import read_json
+from common.cli.verbs import main
+from common.run.files import read_json
 from papers.nao_v2.__main__ import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -41,8 +41,8 @@ train --channels 2 --layers 1 --epochs 1 --batch-size 5 --train-images 0 --learn
 PROGRAM = """
 import json, os, signal, sys
 from common import distributed
-from common.cli import main
-from common.runs import Run
+from common.cli.verbs import main
+from common.run.folder import Run
 from papers.nao_v2.__main__ import VERBS
 
 close, save, left = distributed.close, Run.save, [0]

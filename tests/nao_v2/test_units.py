@@ -10,12 +10,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.architecture import save_architecture
-from common.checkpoints import save_weights
-from common.cli import RunOptions
-from common.errors import UserError
-from papers.nao_v2 import balanced, pool
-from papers.nao_v2.architectures import (
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from common.spaces.architecture import save_architecture
+from common.weights.read import save_weights
+from papers.nao_v2.describe import describe
+from papers.nao_v2.evaluate import build, read_checkpoint, width_of
+from papers.nao_v2.method import balanced, pool
+from papers.nao_v2.method.controller import Controller
+from papers.nao_v2.network.architectures import (
     PUBLISHED_TEXT,
     SPACES,
     as_file,
@@ -25,12 +28,9 @@ from papers.nao_v2.architectures import (
     random_architecture,
     text_of,
 )
-from papers.nao_v2.controller import Controller
-from papers.nao_v2.describe import describe
-from papers.nao_v2.evaluate import build, read_checkpoint, width_of
-from papers.nao_v2.network import Network
+from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.size import size_of
 from papers.nao_v2.settings import EvaluateSettings, SearchSettings
-from papers.nao_v2.size import size_of
 
 PUBLISHED = PUBLISHED_TEXT["NAONet_V2"]
 
@@ -275,7 +275,7 @@ class Stop(Exception):
 
 def test_search_resumes_everywhere(tmp_path, monkeypatch):
     """Stopped after every few saves and started again, inside supernet, controller and generation: same bytes."""
-    from common.runs import Run
+    from common.run.folder import Run
     from papers.nao_v2.search import search
 
     whole = search(TINY, options(tmp_path / "whole"))

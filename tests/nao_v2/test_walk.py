@@ -21,17 +21,19 @@ import torch
 from PIL import Image
 from torch import nn
 
-from common import runs
-from common.cli import RunOptions
-from common.errors import UserError
-from common.settings import NOT_RESULT_BEARING, field_types
-from common.training import Metrics
-from papers.nao_v2 import datasets, pool, random_search, rank_study, search, search_state, train
+from common.cli.errors import UserError
+from common.cli.settings import NOT_RESULT_BEARING, field_types
+from common.cli.verbs import RunOptions
+from common.run import folder as runs
+from common.train.loop import Metrics
 from papers.nao_v2 import evaluate as evaluate_module
-from papers.nao_v2.architectures import PUBLISHED_TEXT, text_of
+from papers.nao_v2 import search, train
+from papers.nao_v2.data import sets as datasets
 from papers.nao_v2.describe import run_describe
 from papers.nao_v2.draw import run_draw
-from papers.nao_v2.network import Network
+from papers.nao_v2.method import pool, search_state
+from papers.nao_v2.network.architectures import PUBLISHED_TEXT, text_of
+from papers.nao_v2.network.network import Network
 from papers.nao_v2.settings import (
     DescribeSettings,
     DrawSettings,
@@ -41,6 +43,7 @@ from papers.nao_v2.settings import (
     SearchSettings,
     TrainSettings,
 )
+from papers.nao_v2.studies import random_search, rank_study
 
 OTHER = PUBLISHED_TEXT["NAONet_B"]
 SMALL: dict[str, Any] = {"valid_images": 100, "train_images": 80, "layers": 1, "channels": 2, "dataset": "digits"}

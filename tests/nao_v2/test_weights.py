@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.checkpoints import read_metadata, save_weights
-from common.errors import UserError
-from papers.nao_v2.architectures import PUBLISHED_TEXT, as_file, parse, text_of
+from common.cli.errors import UserError
+from common.weights.read import read_metadata, save_weights
 from papers.nao_v2.evaluate import build, opened, read_checkpoint, set_of
-from papers.nao_v2.network import Network
+from papers.nao_v2.network.architectures import PUBLISHED_TEXT, as_file, parse, text_of
+from papers.nao_v2.network.network import Network
 from papers.nao_v2.settings import EvaluateSettings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nao_v2" / "data"

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from common.checkpoints import load_strict, read_checkpoint
-from common.errors import UserError
-from papers.nsas import paths
-from papers.nsas.networks import build_supernet, table_logits
-from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
-from papers.nsas.recurrent_products import deferred, linear_nll
-from papers.nsas.sampling import sample_depth_published, sample_free
-from papers.nsas.train_recurrent import load_cell
-from papers.nsas.weights import PICKLED_CLASSES
+from common.cli.errors import UserError
+from common.weights.read import load_strict, read_checkpoint
+from papers.nsas.method.sampling import sample_depth_published, sample_free
+from papers.nsas.network import paths
+from papers.nsas.network.networks import build_supernet, table_logits
+from papers.nsas.network.weights import PICKLED_CLASSES
+from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.products import deferred, linear_nll
+from papers.nsas.recurrent.train import load_cell
 
 
 def load(model, path: str) -> None:
@@ -48,7 +48,7 @@ def test_shared_constraint_forwards(draw):
 @pytest.mark.parametrize("draw", [sample_free, sample_depth_published])
 def test_sampled_operations_equal_dense_execution(draw):
     """Raw 0/1 tables: logits, gradients and statistics of the path are those of all operations run."""
-    from papers.nsas.sampling import encode
+    from papers.nsas.method.sampling import encode
 
     rng = np.random.RandomState(1)
     architecture = (draw(rng), draw(rng))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from common.architecture import save_architecture
-from common.checkpoints import load_strict, read_checkpoint
-from common.cli import main
+from common.cli.errors import UserError
+from common.cli.verbs import main
 from common.data.text import batchify
-from common.errors import UserError
+from common.spaces.architecture import save_architecture
+from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.__main__ import VERBS
-from papers.nsas.architectures import CNN
-from papers.nsas.constraints201 import check_number
 from papers.nsas.describe import describe
-from papers.nsas.networks import load_cnn, names_of
-from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
-from papers.nsas.train_recurrent import load_cell
+from papers.nsas.nasbench201.constraints import check_number
+from papers.nsas.network.architectures import CNN
+from papers.nsas.network.networks import load_cnn, names_of
+from papers.nsas.network.weights import PICKLED_CLASSES, need_checkpoint
+from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.train import load_cell
 from papers.nsas.unavailable import recurrent_gdas
-from papers.nsas.weights import PICKLED_CLASSES, need_checkpoint
 
 GOOD = [["tanh", 0]] * 8
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from common.cli import main
-from papers.nsas import planning, recurrent_training
+from common.cli.verbs import main
+from papers.nsas import planning
 from papers.nsas.__main__ import VERBS
+from papers.nsas.recurrent import rules as recurrent_training
 from papers.nsas.settings import ExperimentSettings
 from tests.nsas.test_runs import EXPERIMENT, STAGES, fake_experiments, module_of, options
 
@@ -108,8 +109,8 @@ def test_long_recurrent_runs_are_scaled_from_the_first_epoch(tmp_path):
 
 
 def _rows_and_draws(settings):
-    from common import seeds
     from common.data.text import Corpus, batchify
+    from common.run import seeds
 
     corpus = Corpus.open(settings.text, None, settings.max_tokens, settings.max_types)
     return len(batchify(corpus.train, settings.batch_size)), settings.bptt, seeds.numpy_rng(0, "chunks", 0)

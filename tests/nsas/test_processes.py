@@ -20,7 +20,7 @@ TRAIN = [
 KILLED = """
 import os, sys
 sys.path.insert(0, os.getcwd())
-from common.cli import main
+from common.cli.verbs import main
 from papers.nsas import train
 from papers.nsas.__main__ import VERBS
 steps = train.train_steps

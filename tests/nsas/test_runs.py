@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.cli import RunOptions, main
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions, main
 from papers.nsas.__main__ import SEARCH, TRAIN, VERBS
 from papers.nsas.settings import (
     ExperimentSettings,
@@ -147,7 +147,7 @@ def test_variants_of_gdas(variant, tmp_path):
     settings = replace(GDAS, **{**overrides, "table": overrides.get("table", "softmax")})
     result = module_of("search_gdas:search")[1](settings, options(tmp_path))
     assert all(op != "none" for op, _ in result["architecture"]["normal"])
-    from papers.nsas.networks import load_cnn
+    from papers.nsas.network.networks import load_cnn
 
     assert len(load_cnn(str(tmp_path / "architecture.json")).reduce) == 8
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common.runs import Run
+from common.run.folder import Run
 from papers.nsas import settings as s
 from tests.nsas.test_runs import module_of, options
 from tests.settings_walk import walk
@@ -222,7 +222,7 @@ def test_evaluate(pictures, texts, digest, tmp_path):
 
 
 def test_experiments(pictures, digest, monkeypatch):
-    from papers.nsas import experiments
+    from papers.nsas.studies import forgetting as experiments
 
     monkeypatch.setattr(experiments.study, "figure_of_run", lambda *_: None)
     base = s.ExperimentSettings(

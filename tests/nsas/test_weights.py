@@ -9,17 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from common.checkpoints import read_metadata
-from common.cli import main
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.cli.verbs import main
+from common.weights.read import read_metadata
 from papers.nsas.__main__ import VERBS
-from papers.nsas.architectures import CNN
 from papers.nsas.describe import describe
 from papers.nsas.evaluate import evaluate
-from papers.nsas.networks import build_derived
+from papers.nsas.network.architectures import CNN
+from papers.nsas.network.networks import build_derived
+from papers.nsas.network.weights import read_cnn
 from papers.nsas.settings import EvaluateSettings, TrainSettings
 from papers.nsas.train import network_of, train
-from papers.nsas.weights import read_cnn
 from tests.nsas.test_runs import options
 
 SMALL = TrainSettings(

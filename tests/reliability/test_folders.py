@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from common import outputs, records
-from common.cli import RunOptions
-from common.errors import UserError
-from common.identity import tidy
-from common.runs import check_finite, open_run
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from common.run import files as records
+from common.run import outputs
+from common.run.folder import check_finite, open_run
+from common.run.identity import tidy
 
 
 @dataclass(frozen=True)

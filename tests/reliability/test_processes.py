@@ -8,17 +8,17 @@ import sys
 import pytest
 import torch
 
-from common.losses import TopK
+from common.train.losses import TopK
 
 TWO_RANKS = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import torch
 from common import batchnorm, distributed, seeds
-from common.errors import UserError
-from common.losses import TopK
-from common.runs import check_finite
-from common.training import evaluate, read
+from common.cli.errors import UserError
+from common.train.losses import TopK
+from common.run.folder import check_finite
+from common.train.loop import evaluate, read
 distributed.setup()
 rank = distributed.rank()
 given = torch.load(sys.argv[1], weights_only=True)
@@ -60,8 +60,8 @@ TRAIN = """
 def train(batches, counter):
     import torch
     from torch import nn
-    from common.optim import EMA
-    from common.training import train_steps
+    from common.train.optim import EMA
+    from common.train.loop import train_steps
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(5, 6, 1), nn.BatchNorm1d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)).double()

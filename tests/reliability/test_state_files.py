@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from common import records, states
-from common.cli import RunOptions
-from common.errors import UserError
-from common.runs import open_run
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from common.run import files as records
+from common.run import state as states
+from common.run.folder import open_run
 
 
 @dataclass(frozen=True)

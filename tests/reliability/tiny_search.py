@@ -1,4 +1,4 @@
-"""A tiny search through ``common.runs``, run as a program by the tests: ``tiny_search.py search|fail [flags]``."""
+"""A tiny search in a run folder, run as a program by the tests: ``tiny_search.py search|fail [flags]``."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from common.cli import Stage, Verb, main
+from common.cli.verbs import Stage, Verb, main
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ def search(settings, options):
     import torch
     from torch import nn
 
-    from common import distributed, seeds
-    from common.batchnorm import average
-    from common.optim import EMA
-    from common.runs import check_finite, open_run
-    from common.training import auxiliary_loss
+    from common.run import seeds
+    from common.run.folder import check_finite, open_run
+    from common.train import distributed
+    from common.train.batchnorm import average
+    from common.train.loop import auxiliary_loss
+    from common.train.optim import EMA
 
     with open_run(options, settings, {"data": {"points": "sha256:none"}}) as run:
         if run.result is not None:

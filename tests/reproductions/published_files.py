@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from reproductions.checkpoint_pins import Checkpoint
+from reproductions.checkpoints.pins import Checkpoint
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 KEYS = {  # checkpoint -> file of (name, shape) pairs that the published file has
@@ -67,7 +67,7 @@ def network(checkpoint: Checkpoint) -> nn.Module:
     flags = checkpoint.evaluate or []
     imagenet = checkpoint.dataset == "imagenet"
     if checkpoint.paper == "nsas":
-        from papers.nsas.networks import build_derived, load_cnn, size_of
+        from papers.nsas.network.networks import build_derived, load_cnn, size_of
 
         channels = int(flags[flags.index("--channels") + 1]) if "--channels" in flags else 0
         kind = "imagenet" if imagenet else "cifar10"
@@ -78,17 +78,17 @@ def network(checkpoint: Checkpoint) -> nn.Module:
 
         return build(load_genotype(checkpoint.architecture), imagenet, classes, auxiliary=True)
     if checkpoint.paper == "nao_v2":
-        from papers.nao_v2.architectures import load
-        from papers.nao_v2.network import Network
+        from papers.nao_v2.network.architectures import load
+        from papers.nao_v2.network.network import Network
 
         return Network(load(checkpoint.architecture), kind="cifar", channels=36, layers=6, classes=classes)
     if checkpoint.paper == "cream":
         from papers.cream.describe import spec_of
-        from papers.cream.networks import DerivedNetwork
+        from papers.cream.network.networks import DerivedNetwork
 
         return DerivedNetwork(spec_of(checkpoint.architecture, classes)[1])
-    from papers.sgnas import datasets
-    from papers.sgnas.network import Network as Derived
+    from papers.sgnas import data as datasets
+    from papers.sgnas.network.network import Network as Derived
 
     kernels, macro = datasets.network_of(checkpoint.architecture, "imagenet", None, "imagenet")
     return Derived(macro, kernels, classes, True, "hswish")
@@ -102,7 +102,7 @@ def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
         net = network(checkpoint)
         state = net.state_dict()
         if checkpoint.paper == "sgnas":
-            from papers.sgnas.network import to_published
+            from papers.sgnas.network.network import to_published
 
             state = to_published(state, net)
         keys = [(name, list(value.shape)) for name, value in state.items()]

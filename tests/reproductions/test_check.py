@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from common import cli
-from common.settings import plain, result_bearing
+from common.cli import verbs as cli
+from common.cli.settings import plain, result_bearing
 from reproductions import check
-from reproductions.groups import without_seed
+from reproductions.compare.groups import without_seed
 from reproductions.results import load
 from reproductions.seeds import PIPELINES, commands
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 import yaml
 
-from common.errors import UserError
-from reproductions import checkpoint_pins, checkpoints
+from common.cli.errors import UserError
 from reproductions.__main__ import main as house
-from reproductions.checkpoint_pins import Checkpoint, addresses, browser_hint, load_checkpoints
+from reproductions.checkpoints import commands as checkpoints
+from reproductions.checkpoints import pins as checkpoint_pins
+from reproductions.checkpoints.pins import Checkpoint, addresses, browser_hint, load_checkpoints
 
 CONTENT = b"weights" * 5000
 BLOB = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
@@ -90,7 +91,7 @@ def test_claims_name_what_exists():
     """Every checkpoint and data set that a claim needs can be fetched under that name."""
     import re
 
-    from reproductions.data import known_sets
+    from reproductions.data.commands import known_sets
 
     text = "\n".join(path.read_text() for path in (checkpoint_pins.PINS.parent / "claims").glob("*.yaml"))
     assert set(re.findall(r"\bcheckpoint:([\w.+-]+)", text)) <= set(load_checkpoints())
@@ -340,7 +341,7 @@ def test_comparison():
 @pytest.mark.parametrize("paper", checkpoint_pins.PAPERS)
 def test_flags_are_those_of_the_papers_verb(paper):
     """The evaluate command of every pinned checkpoint is one that its paper understands."""
-    from common import cli
+    from common.cli import verbs as cli
 
     verbs = pytest.importorskip(f"papers.{paper}.__main__").VERBS
     for checkpoint in load_checkpoints().values():

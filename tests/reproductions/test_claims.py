@@ -11,8 +11,8 @@ import shlex
 
 import pytest
 
-from common import cli
-from common.errors import UserError
+from common.cli import verbs as cli
+from common.cli.errors import UserError
 from reproductions import computed
 from reproductions.__main__ import main as house
 from reproductions.claims import PAPERS, load_all, load_file

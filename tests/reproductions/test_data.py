@@ -19,13 +19,15 @@ import torch
 import yaml
 from PIL import Image
 
+from common.cli.errors import UserError
 from common.data import nasbench201, pins
-from common.data.folder import open_pictures
 from common.data.nasbench201 import Table
-from common.data.sources import open_images
-from common.errors import UserError
-from reproductions import data, prepare_pictures, prepare_tables
+from common.data.pictures.batches import open_pictures
+from common.data.sets import open_images
 from reproductions.__main__ import main as house
+from reproductions.data import commands as data
+from reproductions.data import pictures as prepare_pictures
+from reproductions.data import tables as prepare_tables
 
 
 def tar_of(files, folder="set"):
@@ -420,8 +422,8 @@ def test_a_subset_keeps_pictures_of_one_name(tmp_path):
 
 
 def test_status_does_not_read_imagenet(imagenet, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.data.pictures.content_digest", lambda pictures: pytest.fail("read"))
-    monkeypatch.setattr("common.data.pictures.IMAGENET_COUNTS", {"train": (2, 20), "test": (2, 4)})
+    monkeypatch.setattr("common.data.pictures.sets.content_digest", lambda pictures: pytest.fail("read"))
+    monkeypatch.setattr("common.data.pictures.sets.IMAGENET_COUNTS", {"train": (2, 20), "test": (2, 4)})
     prepare_pictures.imagenet_validation(
         imagenet / "val", {f"ILSVRC2012_val_{i:08d}": ("n01440764", "n01443537")[i % 2] for i in range(1, 5)}
     )

@@ -9,9 +9,9 @@ import os
 
 import pytest
 
-from common.errors import UserError
-from reproductions import download as module
-from reproductions.download import download
+from common.cli.errors import UserError
+from reproductions.data import download as module
+from reproductions.data.download import download
 
 BODY = os.urandom(300_000)
 SHA = hashlib.sha256(BODY).hexdigest()

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from reproductions import compare, report
 from reproductions.__main__ import main
 from reproductions.claims import ROOT, load_all
+from reproductions.compare import commands as compare
+from reproductions.report import page as report
 from reproductions.results import load, matching, same_path
 
 ARCHITECTURE = "results/smoke/evnas/search-0/architecture.json"
@@ -93,7 +94,7 @@ def test_report_names_the_ad_hoc_run_apart(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("more", "count"), [({}, 1), ({"variant": "paper"}, 0), ({"dataset": "cifar100"}, 0)])
 def test_claims_are_compared_with_equal_variants_only(tmp_path, more, count):
     """A smaller run answers a claim where stage, set, architecture and every choice between methods agree."""
-    from common.settings import plain
+    from common.cli.settings import plain
     from reproductions.results import resolve
 
     claim = next(c for c in load_all("evnas") if c.id == "evnas.nb201.evnas.cifar10.test")

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from common import cli, published
-from common.errors import UserError
-from reproductions import checkpoints
-from reproductions.checkpoint_pins import load_checkpoints
+from common.cli import verbs as cli
+from common.cli.errors import UserError
+from common.weights import published
+from reproductions.checkpoints import commands as checkpoints
+from reproductions.checkpoints.pins import load_checkpoints
 from tests.reproductions.published_files import lay_out, write
 
 KNOWN = {name: c for name, c in load_checkpoints().items() if c.evaluate is not None}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError
+from common.cli.errors import UserError
 from reproductions import readme
 from reproductions.claims import PAPERS, command_problem, load_all
 from reproductions.results import resolve
@@ -75,7 +75,7 @@ def run(module: str, arguments: list[str]) -> None:
         return
     import importlib
 
-    from common import cli
+    from common.cli import verbs as cli
 
     try:
         cli.main(module.removeprefix("papers."), importlib.import_module(f"{module}.__main__").VERBS, arguments)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common import cli
-from common.runs import open_run
-from common.settings import to_dict
+from common.cli import verbs as cli
+from common.cli.settings import to_dict
+from common.run.folder import open_run
 from reproductions.claims import PAPERS, ROOT, command_problem
 from tests.reproductions.test_readme import PAGES, blocks
 

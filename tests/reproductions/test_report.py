@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reproductions import report
+from reproductions.report import page as report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PROBE = """<script>

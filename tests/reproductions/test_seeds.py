@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from common.errors import UserError
+from common.cli.errors import UserError
 from reproductions import seeds
 
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from common.checkpoints import load_tensors
-from common.cli import main
-from common.records import write_json
+from common.cli.verbs import main
+from common.run.files import write_json
+from common.weights.read import load_tensors
 from papers.sgnas.__main__ import VERBS
-from papers.sgnas.architectures import MACROS, PUBLISHED
 from papers.sgnas.generate import load_generator
-from papers.sgnas.losses import hardware_loss, margin_of
-from papers.sgnas.network import Network, to_published
-from papers.sgnas.supernet import Supernet, save_supernet
+from papers.sgnas.method.losses import hardware_loss, margin_of
+from papers.sgnas.network.architectures import MACROS, PUBLISHED
+from papers.sgnas.network.network import Network, to_published
+from papers.sgnas.network.supernet import Supernet, save_supernet
 
 DATA = ["--dataset", "digits", "--macro", "tiny", "--train-images", "32", "--search-images", "32", "--batch-size", "16"]
 PHASE_1 = ["--supernet-epochs", "1", "--learning-rate", "0.01"]
@@ -255,7 +255,7 @@ def test_supernets_and_times_that_do_not_belong(searched, tmp_path, capsys):
 
 
 def test_verbs_for_one_process_refuse_torchrun(tree, tmp_path, capsys, monkeypatch):
-    from common import distributed
+    from common.train import distributed
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "setup", lambda: None)
@@ -319,8 +319,8 @@ def test_json_is_alone_on_the_output(searched, tmp_path, capsys):
 
 
 def test_sets_at_a_fraction_of_their_size(capsys):
-    from common.cli import RunOptions
-    from papers.sgnas.datasets import open_set
+    from common.cli.verbs import RunOptions
+    from papers.sgnas.data import open_set
 
     if not (Path(os.environ.get("NAS_DATA", "data")) / "cifar-10-batches-py").is_dir():
         pytest.skip("CIFAR-10 is not under the data root (NAS_DATA)")

@@ -15,26 +15,26 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli import RunOptions
-from common.data.lmdb_images import LmdbStore
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from common.data.pictures.lmdb import LmdbStore
 from papers.sgnas import claims
-from papers.sgnas.architectures import MACROS, PUBLISHED, SKIP, check_kernels, ops_of
 from papers.sgnas.convert import convert_lmdb
-from papers.sgnas.cost import cost
 from papers.sgnas.describe import describe
 from papers.sgnas.evaluate import load_weights
-from papers.sgnas.frozen import FrozenSupernet
 from papers.sgnas.generate import generate, load_generator, range_warning
-from papers.sgnas.generator import Generator, normalise
-from papers.sgnas.generator_training import target_pool, targets_of_step
-from papers.sgnas.latency import measure_table, read_table
-from papers.sgnas.lookup import macs_table, one_hot
-from papers.sgnas.network import Network, to_published
-from papers.sgnas.prior import make_pool, pool_from, prior_keys, read_pool
-from papers.sgnas.sampling import sample_paths
+from papers.sgnas.method.generator import Generator, normalise
+from papers.sgnas.method.generator_training import target_pool, targets_of_step
+from papers.sgnas.method.lookup import macs_table, one_hot
+from papers.sgnas.method.prior import make_pool, pool_from, prior_keys, read_pool
+from papers.sgnas.method.sampling import sample_paths
+from papers.sgnas.network.architectures import MACROS, PUBLISHED, SKIP, check_kernels, ops_of
+from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.network import Network, to_published
+from papers.sgnas.network.supernet import Supernet, supernet_to_published
 from papers.sgnas.settings import ConvertSettings, CostSettings, GenerateSettings
-from papers.sgnas.supernet import Supernet, supernet_to_published
+from papers.sgnas.studies.latency import measure_table, read_table
+from papers.sgnas.studies.speedup import cost
 
 TINY = MACROS["tiny"]
 KERNELS = [[7, 3, 5], [3], [5, 3, 3], [3, 7], [7, 5, 3, 3]]
@@ -187,7 +187,7 @@ def test_priors(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="at least one prior"):
         prior_keys(80, 120, 0)
     with pytest.raises(UserError, match="no random architecture"):
-        monkeypatch.setattr("papers.sgnas.prior.MAX_DRAWS", 20)
+        monkeypatch.setattr("papers.sgnas.method.prior.MAX_DRAWS", 20)
         make_pool(table, 0.1, 3.5, 1, np.random.RandomState(0), 0.01)
 
 

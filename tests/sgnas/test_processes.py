@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.architecture import save_architecture
-from common.checkpoints import load_tensors
-from common.cli import main
+from common.cli.verbs import main
+from common.spaces.architecture import save_architecture
+from common.weights.read import load_tensors
 from papers.sgnas.__main__ import VERBS
-from papers.sgnas.architectures import MACROS
-from papers.sgnas.supernet import Supernet
-from papers.sgnas.supernet_training import supernet_gradients
+from papers.sgnas.method.supernet_training import supernet_gradients
+from papers.sgnas.network.architectures import MACROS
+from papers.sgnas.network.supernet import Supernet
 
 SEED, IMAGES = 5, 44  # batches of 29 and 15 images, of which one process has 15 and 8, the other 14 and 7
 SEARCH = (
@@ -124,9 +124,9 @@ def test_killed_and_resumed_with_dropout(architecture, tmp_path, launch, two_pro
     launch(["train", *flags, "--out", str(tmp_path / "whole")])
     broken = [
         "-c",
-        "import os, sys\nfrom common.runs import Run\nsave, count = Run.save, []\n"
+        "import os, sys\nfrom common.run.folder import Run\nsave, count = Run.save, []\n"
         "def stop(self, state):\n    save(self, state); count.append(1)\n    if len(count) == 4: os._exit(9)\n"
-        "Run.save = stop\nfrom common.cli import main\nfrom papers.sgnas.__main__ import VERBS\n"
+        "Run.save = stop\nfrom common.cli.verbs import main\nfrom papers.sgnas.__main__ import VERBS\n"
         "main('sgnas', VERBS, sys.argv[1:])",
     ]
     command = ["train", *flags, "--out", str(tmp_path / "run"), "--device", "cpu", "--seed", str(SEED)]
@@ -161,7 +161,7 @@ def test_shares_of_one_batch():
 
 @pytest.mark.parametrize("verb", ["search-supernet", "train"])
 def test_parts_that_cannot_be_shared(architecture, tmp_path, monkeypatch, capsys, verb):
-    from common import distributed
+    from common.train import distributed
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "setup", lambda: None)

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli import RunOptions
-from common.errors import UserError
-from papers.sgnas import datasets
-from papers.sgnas import evolve as evolve_module
-from papers.sgnas.architectures import MACROS, kernels_of, macro_for
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from papers.sgnas import data as datasets
 from papers.sgnas.describe import counts
-from papers.sgnas.evolve import evolve
-from papers.sgnas.lookup import cost_of_ops, macs_table, one_hot
-from papers.sgnas.prepare import prepare
-from papers.sgnas.prior import draw_candidate
-from papers.sgnas.provenance import provenance_of
-from papers.sgnas.sampling import sample_paths, trained_code, trained_parameters
+from papers.sgnas.method.lookup import cost_of_ops, macs_table, one_hot
+from papers.sgnas.method.preparation import prepare
+from papers.sgnas.method.prior import draw_candidate
+from papers.sgnas.method.provenance import provenance_of
+from papers.sgnas.method.sampling import sample_paths, trained_code, trained_parameters
+from papers.sgnas.network.architectures import MACROS, kernels_of, macro_for
+from papers.sgnas.network.supernet import load_supernet
 from papers.sgnas.search import search, search_generator, search_supernet
 from papers.sgnas.settings import EvolveSettings
-from papers.sgnas.supernet import load_supernet
+from papers.sgnas.studies import evolve as evolve_module
+from papers.sgnas.studies.evolve import evolve
 from tests.sgnas.test_search import SMALL
 
 
@@ -155,7 +155,7 @@ def test_validation_draws_its_own_crops():
 )
 def test_train_portion_acts_on_folders(portion, wanted, sizes):
     """Sets listed class by class: both parts hold every class."""
-    from common.data.folder import Pictures
+    from common.data.pictures.batches import Pictures
 
     labels = np.repeat(np.arange(5), 20)
     pictures = Pictures(None, labels, np.arange(100), tuple("abcde"), "folder")

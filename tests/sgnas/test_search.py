@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.cli import RunOptions
-from common.errors import UserError
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
 from papers.sgnas import search as search_module
 from papers.sgnas.evaluate import evaluate
-from papers.sgnas.evolve import evolve
 from papers.sgnas.generate import load_generator
+from papers.sgnas.network.supernet import load_supernet
 from papers.sgnas.search import search, search_generator, search_supernet
 from papers.sgnas.settings import CIFAR_TRAIN, EvaluateSettings, EvolveSettings, SearchSettings, TrainSettings
-from papers.sgnas.supernet import load_supernet
+from papers.sgnas.studies.evolve import evolve
 from papers.sgnas.train import train
 
 SMALL = SearchSettings(
@@ -173,7 +173,7 @@ def test_evolve(whole, tmp_path, random):
 
 
 def test_recalibration_changes_only_the_copy(whole):
-    from papers.sgnas.recalibration import recalibrated
+    from papers.sgnas.method.recalibration import recalibrated
 
     class Fixed:
         def epoch(self, number):

@@ -13,16 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.architecture import save_architecture
-from common.cli import RunOptions
-from common.records import write_json
-from common.runs import Run
-from papers.sgnas import recalibration
-from papers.sgnas.architectures import macro_for
+from common.cli.verbs import RunOptions
+from common.run.files import write_json
+from common.run.folder import Run
+from common.spaces.architecture import save_architecture
 from papers.sgnas.evaluate import evaluate
-from papers.sgnas.evolve import evolve
 from papers.sgnas.generate import generate
-from papers.sgnas.lookup import macs_table
+from papers.sgnas.method import recalibration
+from papers.sgnas.method.lookup import macs_table
+from papers.sgnas.network.architectures import macro_for
 from papers.sgnas.search import search_generator, search_supernet
 from papers.sgnas.settings import (
     EvaluateSettings,
@@ -32,7 +31,8 @@ from papers.sgnas.settings import (
     SweepSettings,
     TrainSettings,
 )
-from papers.sgnas.sweep import sweep
+from papers.sgnas.studies.evolve import evolve
+from papers.sgnas.studies.sweep import sweep
 from papers.sgnas.train import train
 from tests.settings_walk import walk
 

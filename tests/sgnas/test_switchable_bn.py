@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.cli import RunOptions
-from common.errors import UserError
-from papers.sgnas.architectures import MACROS, SKIP
-from papers.sgnas.evolve import evolve
-from papers.sgnas.frozen import FrozenSupernet
-from papers.sgnas.lookup import one_hot
-from papers.sgnas.recalibration import recalibrated
+from common.cli.errors import UserError
+from common.cli.verbs import RunOptions
+from papers.sgnas.method.lookup import one_hot
+from papers.sgnas.method.recalibration import recalibrated
+from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
+from papers.sgnas.network.architectures import MACROS, SKIP
+from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet, supernet_to_published
 from papers.sgnas.search import search, search_generator, search_supernet
 from papers.sgnas.settings import EvolveSettings
-from papers.sgnas.supernet import Supernet, load_supernet, save_supernet, supernet_to_published
-from papers.sgnas.supernet_training import PathSGD, supernet_gradients
+from papers.sgnas.studies.evolve import evolve
 from tests.sgnas.test_search import SMALL
 
 TINY = MACROS["tiny"]

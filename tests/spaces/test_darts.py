@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from common.errors import UserError
-from common.spaces.darts import Genotype, NetworkCIFAR, NetworkImageNet, reductions
-from common.spaces.operations import OPERATIONS, Identity, drop_path
+from common.cli.errors import UserError
+from common.spaces.darts.network import Genotype, NetworkCIFAR, NetworkImageNet, reductions
+from common.spaces.darts.operations import OPERATIONS, Identity, drop_path
 from common.spaces.sizes import is_imagenet
 
 NORMAL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["dil_conv_5x5", 2], ["max_pool_3x3", 0]] * 2

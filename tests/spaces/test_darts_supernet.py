@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from common.optim import zero_fill_grads
-from common.spaces.darts import EDGES, PRIMITIVES
-from common.spaces.darts_supernet import Supernet
+from common.spaces.darts.network import EDGES, PRIMITIVES
+from common.spaces.darts.supernet import Supernet
+from common.train.optim import zero_fill_grads
 
 # rounding only, in float64; the first convolutions sum over many thousands of products
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}

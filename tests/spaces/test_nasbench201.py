@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from common.data import nasbench201 as tables
-from common.optim import zero_fill_grads
-from common.spaces.nasbench201 import EDGES, OPERATIONS, Network, Supernet, fold
-from common.spaces.nasbench201_graph import canonical, connected, incoming
+from common.spaces.nasbench201.graph import canonical, connected, incoming
+from common.spaces.nasbench201.network import EDGES, OPERATIONS, Network, Supernet, fold
+from common.train.optim import zero_fill_grads
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
 CELLS = [(3, 1, 2, 4, 3, 1), (0, 2, 3, 0, 1, 3), (0, 0, 0, 0, 0, 0)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.spaces.norm import BatchNorm2d, applies
+from common.spaces.darts.norm import BatchNorm2d, applies
 
 SHAPES = [(16, 12, 16, 16), (2, 5, 32, 32), (40, 7, 4, 13), (64, 16, 32, 32)]
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
-from common.losses import label_smoothing_cross_entropy
-from papers.cream.architectures import PUBLISHED, RESOLUTIONS
-from papers.cream.layout import FlopsTable, Layout, network_spec
-from papers.cream.networks import DerivedNetwork, Supernet, derive
-from papers.cream.window import supernet_window
+from common.cli.errors import UserError
+from common.train.losses import label_smoothing_cross_entropy
+from papers.cream.method.window import supernet_window
+from papers.cream.network.architectures import PUBLISHED, RESOLUTIONS
+from papers.cream.network.layout import FlopsTable, Layout, network_spec
+from papers.cream.network.networks import DerivedNetwork, Supernet, derive
 
 
 def tiny_child(golden, dtype=torch.float32):

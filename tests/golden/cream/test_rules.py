@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from common.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
-from papers.cream.board import Board, Entry
-from papers.cream.losses import distillation_mix
-from papers.cream.sampling import PUBLISHED_PROBABILITIES, board_probabilities, sample_path
+from common.train.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
+from papers.cream.method.board import Board, Entry
+from papers.cream.method.losses import distillation_mix
+from papers.cream.method.sampling import PUBLISHED_PROBABILITIES, board_probabilities, sample_path
 
 
 def test_sampling(golden):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from papers.cream.board import Board, Entry
-from papers.cream.iteration import StepRules, search_step
-from papers.cream.layout import FlopsTable
-from papers.cream.meta import MetaRules, choose_teacher, meta_update
-from papers.cream.path_sgd import PathSGD, learning_rates, parameter_groups
+from papers.cream.method.board import Board, Entry
+from papers.cream.method.iteration import StepRules, search_step
+from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
+from papers.cream.method.path_sgd import PathSGD, learning_rates, parameter_groups
+from papers.cream.network.layout import FlopsTable
 
 # the values are of the later state of the code, whose simulated step is w - c g; the published numbers are of w + c g
 VARIANTS = {

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from common.losses import label_smoothing_cross_entropy
-from common.optim import EMA, RMSpropTF, without_decay
-from papers.cream.layout import Layout, network_spec
-from papers.cream.networks import DerivedNetwork
-from papers.cream.recipe import learning_rate
+from common.train.losses import label_smoothing_cross_entropy
+from common.train.optim import EMA, RMSpropTF, without_decay
+from papers.cream.network.layout import Layout, network_spec
+from papers.cream.network.networks import DerivedNetwork
+from papers.cream.schedules import learning_rate
 from papers.cream.settings import TrainSettings
 
 

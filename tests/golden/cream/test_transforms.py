@@ -6,9 +6,9 @@ import random
 import numpy as np
 from PIL import Image
 
-from papers.cream.randaugment import OPERATIONS, RESAMPLES, argument
-from papers.cream.subset import subset_names
-from papers.cream.transforms import MEAN, STD, TestTransform, crop_box, erasing_box
+from papers.cream.data.randaugment import OPERATIONS, RESAMPLES, argument
+from papers.cream.data.subset import subset_names
+from papers.cream.data.transforms import MEAN, STD, TestTransform, crop_box, erasing_box
 
 
 def agrees(got, want):

@@ -7,8 +7,11 @@ import hashlib
 import pytest
 import torch
 
-from common.counting import conv_macs, macs, parameters
-from common.spaces import darts, darts_supernet, nasbench201, operations
+from common.spaces.counting import conv_macs, macs, parameters
+from common.spaces.darts import network as darts
+from common.spaces.darts import operations
+from common.spaces.darts import supernet as darts_supernet
+from common.spaces.nasbench201 import network as nasbench201
 from papers.evnas.architectures import PUBLISHED
 from papers.evnas.networks import CLASSES, build, load_genotype
 
@@ -168,7 +171,7 @@ def test_full_size_supernets(golden, fill, rule_input, close):
     found = golden("full_supernets.npz")
     model = fill(darts_supernet.Supernet(), "evnas:fullsuper:s1")
     x = rule_input("fullsuper:s1", (4, 3, 32, 32))
-    from papers.evnas.population import decode_s1, decode_s2
+    from papers.evnas.method.population import decode_s1, decode_s2
 
     weights = torch.as_tensor(decode_s1(torch.from_numpy(found["s1_alphas"]).float())).float().softmax(-1)
     with torch.no_grad():

@@ -10,15 +10,15 @@ import torch
 
 from common.data.augment import cutout_mask
 from common.data.nasbench201 import OPERATIONS, to_operations
-from common.losses import TopK
-from common.schedules import cosine
-from common.spaces.darts import PRIMITIVES
-from common.spaces.darts_supernet import Supernet as SupernetS1
-from common.spaces.nasbench201 import EDGES
-from common.spaces.nasbench201 import Supernet as SupernetS2
-from common.spaces.nasbench201_graph import canonical, connected, incoming
-from papers.evnas.evolution import Draws, Rules, evolve, ranking, tournament
-from papers.evnas.population import S1, S2, cell_string, decode_s1, decode_s2, genotype, mixtures, softmax_rows
+from common.spaces.darts.network import PRIMITIVES
+from common.spaces.darts.supernet import Supernet as SupernetS1
+from common.spaces.nasbench201.graph import canonical, connected, incoming
+from common.spaces.nasbench201.network import EDGES
+from common.spaces.nasbench201.network import Supernet as SupernetS2
+from common.train.losses import TopK
+from common.train.schedules import cosine
+from papers.evnas.method.evolution import Draws, Rules, evolve, ranking, tournament
+from papers.evnas.method.population import S1, S2, cell_string, decode_s1, decode_s2, genotype, mixtures, softmax_rows
 from papers.evnas.search import Progress, measure, scorer, train_weights
 from papers.evnas.settings import SearchS1, SearchS2
 

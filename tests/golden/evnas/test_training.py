@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from common.losses import TopK, label_smoothing_cross_entropy
+from common.train.losses import TopK, label_smoothing_cross_entropy
 from papers.evnas.networks import build, load_genotype
 from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
 from papers.evnas.train import cifar_lr, drop_path_probability, imagenet_lr

@@ -10,10 +10,14 @@ import torch
 from PIL import Image
 
 from common.data.augment import Augmentation, Draws, cutout_mask, plain, transform
-from common.losses import TopK, label_smoothing_cross_entropy
-from common.schedules import cosine, exponential
-from papers.nao_v2 import autoaugment, balanced, pool, ranking
-from papers.nao_v2.architectures import (
+from common.train.losses import TopK, label_smoothing_cross_entropy
+from common.train.schedules import cosine, exponential
+from papers.nao_v2.data import autoaugment
+from papers.nao_v2.method import balanced, pool, ranking
+from papers.nao_v2.method.controller import Controller, constrained_argmax
+from papers.nao_v2.method.controller_training import training_data
+from papers.nao_v2.method.supernet_training import learning_rate
+from papers.nao_v2.network.architectures import (
     from_tokens,
     loose_ends,
     parse,
@@ -23,13 +27,10 @@ from papers.nao_v2.architectures import (
     to_tokens,
     vocabulary,
 )
-from papers.nao_v2.controller import Controller, constrained_argmax
-from papers.nao_v2.controller_training import training_data
-from papers.nao_v2.network import Network
-from papers.nao_v2.operations import drop_path_keep
-from papers.nao_v2.size import size_of
-from papers.nao_v2.supernet import Supernet
-from papers.nao_v2.supernet_training import learning_rate
+from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.operations import drop_path_keep
+from papers.nao_v2.network.size import size_of
+from papers.nao_v2.network.supernet import Supernet
 
 
 def nested(architecture):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from papers.nao_v2.architectures import parse, to_tokens
-from papers.nao_v2.controller import Controller
-from papers.nao_v2.controller_training import controller_step
+from papers.nao_v2.method.controller import Controller
+from papers.nao_v2.method.controller_training import controller_step
+from papers.nao_v2.network.architectures import parse, to_tokens
 
 
 @pytest.mark.parametrize("case", ["controller_full", "controller_tiny"])

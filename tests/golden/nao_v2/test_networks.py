@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.losses import label_smoothing_cross_entropy
-from papers.nao_v2.architectures import loose_ends, parse
-from papers.nao_v2.network import AuxiliaryHead, Network
-from papers.nao_v2.operations import DropPath, FactorizedReduce, ReluConvBn, build
-from papers.nao_v2.supernet import SharedCombine, Supernet, build_shared, identity_operations
+from common.train.losses import label_smoothing_cross_entropy
+from papers.nao_v2.network.architectures import loose_ends, parse
+from papers.nao_v2.network.network import AuxiliaryHead, Network
+from papers.nao_v2.network.operations import DropPath, FactorizedReduce, ReluConvBn, build
+from papers.nao_v2.network.supernet import SharedCombine, Supernet, build_shared, identity_operations
 
 
 class Stored(DropPath):
@@ -218,7 +218,7 @@ def test_supernet(golden, case):
 
 @pytest.mark.parametrize("rule", ["zeros", "none"])
 def test_supernet_steps(golden, rule):
-    from papers.nao_v2.supernet_training import build_optimizer, supernet_step
+    from papers.nao_v2.method.supernet_training import build_optimizer, supernet_step
 
     meta = golden.json("meta.json")["supernet"]
     arrays = golden.npz("supernet_tiny.npz")

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from common.cli import RunOptions
-from papers.nsas.recurrent import Masks
+from common.cli.verbs import RunOptions
+from papers.nsas.recurrent.model import Masks
 
 
 class Recorder:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from common.data.augment import cutout_mask
-from common.losses import TopK
-from papers.nsas import relaxation, sampling
-from papers.nsas.novelty import Archive, distance, nearest, novelty, similarity_weights, weighted_recursion
+from common.train.losses import TopK
+from papers.nsas.method import relaxation, sampling
+from papers.nsas.method.novelty import Archive, distance, nearest, novelty, similarity_weights, weighted_recursion
 from papers.nsas.settings import TrainSettings
 from papers.nsas.train import loss_function
 
@@ -80,7 +80,7 @@ def test_archive_trace(golden, name, sampler):
 
 
 def test_encode_and_decode(golden):
-    from papers.nsas.architectures import PRIMITIVES
+    from papers.nsas.network.architectures import PRIMITIVES
 
     cases = golden.json("algorithm.json")
     for case in cases["encode"]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.training import auxiliary_loss
-from papers.nsas.architectures import CNN
-from papers.nsas.networks import build_derived
+from common.train.loop import auxiliary_loss
+from papers.nsas.network.architectures import CNN
+from papers.nsas.network.networks import build_derived
 from papers.nsas.settings import TrainSettings
 from papers.nsas.train import loss_function
 

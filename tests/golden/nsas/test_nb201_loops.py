@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.spaces.nasbench201 import SOURCES
-from papers.nsas import nb201, search_nb201_gdas, search_nb201_random
-from papers.nsas.constraints201 import ABSENT
-from papers.nsas.networks import build_nb201_supernet
+from common.spaces.nasbench201.network import SOURCES
+from papers.nsas.nasbench201 import parts as nb201
+from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
+from papers.nsas.nasbench201 import search_random as search_nb201_random
+from papers.nsas.nasbench201.constraints import ABSENT
+from papers.nsas.network.networks import build_nb201_supernet
 from papers.nsas.settings import SearchNb201GdasSettings, SearchNb201RandomSettings
 from tests.golden.nsas import loops
 

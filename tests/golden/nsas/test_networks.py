@@ -7,14 +7,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common import drawing
-from common.counting import macs, parameters
-from common.spaces.nasbench201_graph import canonical
-from papers.nsas import architect, constraints201, paths
-from papers.nsas.architectures import CNN
+from common.spaces import drawing
+from common.spaces.counting import macs, parameters
+from common.spaces.nasbench201.graph import canonical
 from papers.nsas.describe import describe
-from papers.nsas.nb201 import Touched, live_loss, make_sgd, term_weights
-from papers.nsas.networks import (
+from papers.nsas.method import architect
+from papers.nsas.method.relaxation import straight_through
+from papers.nsas.nasbench201 import constraints as constraints201
+from papers.nsas.nasbench201.parts import Touched, live_loss, make_sgd, term_weights
+from papers.nsas.nasbench201.search_gdas import decode, gdas_step_loss, gdas_weights
+from papers.nsas.network import paths
+from papers.nsas.network.architectures import CNN
+from papers.nsas.network.networks import (
     build_derived,
     build_nb201,
     build_nb201_supernet,
@@ -24,9 +28,7 @@ from papers.nsas.networks import (
     table_logits,
     weighted_logits,
 )
-from papers.nsas.relaxation import straight_through
 from papers.nsas.search_gdas import similarity_weights
-from papers.nsas.search_nb201_gdas import decode, gdas_step_loss, gdas_weights
 from papers.nsas.search_random import logits_function, paper_loss, released_loss
 from papers.nsas.settings import DrawSettings, SearchNb201GdasSettings
 
@@ -118,7 +120,7 @@ def compare(golden, model, a, prefix):
 @pytest.mark.parametrize("kind", ["raw", "softmax"])
 def test_steps(golden, kind):
     """Two released steps, then one of the paper's loss."""
-    from common.optim import zero_fill_grads
+    from common.train.optim import zero_fill_grads
 
     a = golden.npz("supernet.npz")
     x, y, archs = T(a["x"]), T(a["y"]), [cells(c) for c in a["archs"]]
@@ -354,8 +356,8 @@ def test_fill_rule(golden):
 
 
 def test_drawings(golden):
-    from papers.nsas.architectures import RECURRENT
     from papers.nsas.draw import cnn_graph, recurrent_graph
+    from papers.nsas.network.architectures import RECURRENT
 
     for key, want in golden.json("drawings.json").items():
         kind, *rest = key.split("/")

@@ -6,8 +6,10 @@ import math
 
 import pytest
 
-from papers.nsas import architectures, constraints201, schedules
-from papers.nsas.relaxation import darts_temperature, nb201_temperature
+from papers.nsas.method import schedules
+from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
+from papers.nsas.nasbench201 import constraints as constraints201
+from papers.nsas.network import architectures
 
 LOGS = [
     "logs/cifar100_Random_NSAS_C_seed1.json.gz",
@@ -49,7 +51,7 @@ def test_genotypes(golden):
     want = stored["rnn"]["Random_NSAS"]
     got = architectures.RECURRENT["Random_NSAS"]
     assert [list(p) for p in got.recurrent] == want["recurrent"] and list(got.concat) == want["concat"]
-    from papers.nsas.recurrent import ACTIVATIONS
+    from papers.nsas.recurrent.model import ACTIVATIONS
 
     assert list(ACTIVATIONS) == stored["rnn_primitives"]
 
@@ -143,7 +145,7 @@ def test_claims_and_pins_are_named(golden):
 
 def test_monitored_architectures(golden):
     """The four cells that the 2019 notebook scored after every epoch."""
-    from papers.nsas.architectures import MONITORED
+    from papers.nsas.network.architectures import MONITORED
 
     stored = golden.json("genotypes.json")["monitored_search_archs"]
     assert [[[list(pair) for pair in cell] for cell in architecture] for architecture in MONITORED] == stored

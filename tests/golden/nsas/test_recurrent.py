@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from common.data.text import Corpus, batchify
-from papers.nsas import recurrent_training as rules
-from papers.nsas.recurrent import Cell, Dropouts, LanguageModel, Masks, activation_penalty, nll
-from papers.nsas.recurrent_supernet import SearchCell, encode
+from papers.nsas.recurrent import rules
+from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, Masks, activation_penalty, nll
+from papers.nsas.recurrent.supernet import SearchCell, encode
 
 NO_DROP = Dropouts(0, 0, 0, 0, 0)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from papers.nsas import search_recurrent, train_recurrent
-from papers.nsas.novelty import Archive
-from papers.nsas.recurrent import Cell, Dropouts, LanguageModel
-from papers.nsas.recurrent_supernet import SearchCell
+from papers.nsas.method.novelty import Archive
+from papers.nsas.recurrent import search as search_recurrent
+from papers.nsas.recurrent import train as train_recurrent
+from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.supernet import SearchCell
 from papers.nsas.settings import SearchRecurrentSettings, TrainRecurrentSettings
 from tests.golden.nsas import loops
 

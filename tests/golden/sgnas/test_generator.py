@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
-from common.optim import RMSpropTF
-from common.schedules import cosine
-from papers.sgnas.architectures import MACROS, Macro, kernels_of, ops_of
-from papers.sgnas.frozen import FrozenSupernet
-from papers.sgnas.generator import Generator, arg_max_ops, gumbel_softmax, normalise
-from papers.sgnas.generator_training import build_optimizer, target_pool
-from papers.sgnas.lookup import cost_of_ops, cost_range, macs_table, one_hot
-from papers.sgnas.losses import hardware_loss, temperature
-from papers.sgnas.network import Network
-from papers.sgnas.prior import draw_candidate, nearest_key, prior_keys
-from papers.sgnas.sampling import LayerOrder
+from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
+from common.train.optim import RMSpropTF
+from common.train.schedules import cosine
+from papers.sgnas.method.generator import Generator, arg_max_ops, gumbel_softmax, normalise
+from papers.sgnas.method.generator_training import build_optimizer, target_pool
+from papers.sgnas.method.lookup import cost_of_ops, cost_range, macs_table, one_hot
+from papers.sgnas.method.losses import hardware_loss, temperature
+from papers.sgnas.method.prior import draw_candidate, nearest_key, prior_keys
+from papers.sgnas.method.sampling import LayerOrder
+from papers.sgnas.network.architectures import MACROS, Macro, kernels_of, ops_of
+from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.network import Network
+from papers.sgnas.network.supernet import Supernet, supernet_from_published
 from papers.sgnas.settings import TrainSettings
-from papers.sgnas.supernet import Supernet, supernet_from_published
 from papers.sgnas.train import learning_rate
 
 

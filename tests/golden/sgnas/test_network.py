@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
-from papers.sgnas.architectures import MACROS, PUBLISHED, PUBLISHED_TARGETS, Macro, ops_of
-from papers.sgnas.lookup import cost_of_ops, macs_table
-from papers.sgnas.network import Network, fold, from_published, to_published
+from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
+from papers.sgnas.method.lookup import cost_of_ops, macs_table
+from papers.sgnas.network.architectures import MACROS, PUBLISHED, PUBLISHED_TARGETS, Macro, ops_of
+from papers.sgnas.network.network import Network, fold, from_published, to_published
 
 
 def macro_of(layers, stem_stride, size=32):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
-from papers.sgnas.architectures import MACROS, SUB_BLOCKS, Macro
-from papers.sgnas.frozen import FrozenSupernet
-from papers.sgnas.supernet import Supernet, supernet_from_published, supernet_to_published
-from papers.sgnas.supernet_training import PathSGD, supernet_gradients, zero_gradients
+from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
+from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients, zero_gradients
+from papers.sgnas.network.architectures import MACROS, SUB_BLOCKS, Macro
+from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.supernet import Supernet, supernet_from_published, supernet_to_published
 
 
 def small(golden):

@@ -1,0 +1,251 @@
+"""Settings: frozen dataclasses whose defaults are the published run; profiles and files state only what differs.
+
+No torch here: ``--help`` must be instant. YAML files hold data only (``yaml.safe_load``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import sys
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.cli.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILES = {
+    "smoke": ROOT / "params.yaml",
+    "proxy": ROOT / "reproductions" / "proxy" / "params.yaml",
+    "paper": ROOT / "reproductions" / "paper" / "params.yaml",
+}
+# Settings that cannot change a result; they may differ when a run is resumed.
+NOT_RESULT_BEARING = frozenset({"workers"})
+
+Settings = TypeVar("Settings")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for a near miss, else the known words."""
+    words = sorted(str(k) for k in known)
+    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(words)}" if words else ""
+
+
+@cache
+def field_types(cls: type) -> dict[str, Any]:
+    """Setting -> its type, annotations such as tyro's ``Positional`` taken off."""
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+
+
+def settings_from(cls: type[Settings], *overrides: Mapping[str, Any], source: str = "") -> Settings:
+    """An instance of ``cls``: its defaults, changed by each of ``overrides`` in turn.
+
+    Raises UserError for an unknown setting (with a suggestion) or a value of the wrong type.
+    """
+    known: dict[str, Any] = field_types(cls)  # type: ignore[arg-type]
+    merged: dict[str, Any] = {}
+    where = f" in {source}" if source else ""
+    for layer in overrides:
+        seen: set[str] = set()
+        for raw, value in (layer or {}).items():
+            name = str(raw).replace("-", "_")
+            if name in seen:
+                raise UserError(f"{raw!r} is given twice{where}, with - and with _; keep one")
+            seen.add(name)
+            if name not in known:
+                raise UserError(f"unknown setting {raw!r}{where}{suggestion(name, known)}")
+            merged[name] = coerce(value, known[name], name, where)
+    return cls(**merged)
+
+
+def coerce(value: Any, kind: Any, name: str, where: str = "") -> Any:
+    """``value`` as the declared type: int -> float, list -> tuple, "1e-3" -> float (YAML reads it as text)."""
+    origin = typing.get_origin(kind)
+    if kind is Any:
+        return value
+    if origin is typing.Literal:
+        choices = typing.get_args(kind)
+        for choice in choices:
+            if value == choice and type(value) is type(choice):
+                return choice
+        known = [str(c) for c in choices]
+        raise UserError(f"{name}{where} cannot be {value!r}{suggestion(str(value), known)} (one of {', '.join(known)})")
+    if origin in (typing.Union, types.UnionType):
+        members = typing.get_args(kind)
+        if value is None and type(None) in members:
+            return None
+        failure: UserError | None = None
+        for member in members:
+            if member is not type(None):
+                try:
+                    return coerce(value, member, name, where)
+                except UserError as error:
+                    failure = error
+        raise failure or _wrong(value, kind, name, where)
+    if origin is tuple:
+        return _coerce_tuple(value, kind, name, where)
+    if kind is float:
+        return _coerce_float(value, kind, name, where)
+    if kind is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        raise _wrong(value, kind, name, where)
+    if kind is bool or kind is str:
+        if isinstance(value, kind):
+            return value
+        raise _wrong(value, kind, name, where)
+    if isinstance(kind, type) and issubclass(kind, Path) and isinstance(value, str | Path):
+        return Path(value)
+    if isinstance(kind, type) and isinstance(value, kind):
+        return value
+    raise _wrong(value, kind, name, where)
+
+
+def _coerce_float(value: Any, kind: Any, name: str, where: str) -> float:
+    number: float | None = None
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+    if number is None:
+        raise _wrong(value, kind, name, where)
+    if not math.isfinite(number):
+        raise UserError(f"{name}{where} must be a finite number, not {value!r}")
+    return number
+
+
+def _coerce_tuple(value: Any, kind: Any, name: str, where: str) -> tuple:
+    members = typing.get_args(kind)
+    if not isinstance(value, list | tuple):
+        raise _wrong(value, kind, name, where)
+    if len(members) == 2 and members[1] is Ellipsis:
+        return tuple(coerce(v, members[0], name, where) for v in value)
+    if members and len(value) != len(members):
+        raise UserError(f"{name}{where} needs {len(members)} values, not {len(value)}")
+    return tuple(coerce(v, member, name, where) for v, member in zip(value, members or (Any,) * len(value)))
+
+
+def _wrong(value: Any, kind: Any, name: str, where: str) -> UserError:
+    wanted = getattr(kind, "__name__", None) if isinstance(kind, type) else None
+    return UserError(f"{name}{where} must be {wanted or str(kind).replace('typing.', '')}, not {value!r}")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping. Raises UserError when it is absent, not YAML, no mapping, or repeats a key anywhere."""
+    import yaml
+
+    class Once(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Of two equal keys YAML's loader keeps the last without a word."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
+            for position, key in enumerate(keys):
+                if key in keys[:position]:
+                    line = node.value[position][0].start_mark.line + 1
+                    raise UserError(f"{path} repeats {key!r} (line {line}); keep one of the two")
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Once)
+    except FileNotFoundError:
+        raise UserError(f"no settings file {path}; give an existing YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a mapping of settings, not a {type(content).__name__}")
+    return content
+
+
+def profile_section(profile: str, paper: str, section: str, sections: Iterable[str] = ()) -> dict[str, Any]:
+    """What a profile says about one stage of a paper (empty where it says nothing).
+
+    sections: the stages of the paper, where known. Raises UserError, for a mistyped stage too.
+    """
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}{suggestion(profile, PROFILES)}")
+    path = PROFILES[profile]
+    if not path.exists():
+        return {}
+    return _stage_of(load_yaml(path), paper, section, set(sections), path)
+
+
+def file_section(path: Path, paper: str, section: str, sections: Iterable[str] = ()) -> dict[str, Any]:
+    """A user's settings file: the settings themselves, or laid out like a profile. Raises UserError."""
+    content = load_yaml(path)
+    if isinstance(content.get(paper), dict) or (content and all(key in papers() for key in content)):
+        found = _stage_of(content, paper, section, set(sections), path)
+        if not found:
+            print(f"note: {path} sets nothing of {paper} {section}", file=sys.stderr)
+        return found
+    return content
+
+
+def papers() -> list[str]:
+    """The papers of the suite."""
+    return sorted(p.parent.name for p in (ROOT / "papers").glob("*/__main__.py"))
+
+
+def _stage_of(content: dict[str, Any], paper: str, section: str, sections: set[str], path: Path) -> dict[str, Any]:
+    """``<paper>: {<stage>: {<setting>: value}}``; what is no paper or no stage of the paper is refused."""
+    known = {*papers(), paper}
+    for key in content:
+        if key not in known:
+            raise UserError(f"{path}: {key!r} is no paper{suggestion(str(key), known)}")
+    stages = _mapping(content.get(paper), paper, path)
+    for key in stages:
+        if sections and key not in sections:
+            raise UserError(f"{path}: {paper} has no stage {key!r}{suggestion(str(key), sections)}")
+    return _mapping(stages.get(section), section, path)
+
+
+def _mapping(value: Any, key: str, path: Path) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"{path}: {key!r} must hold a mapping of settings")
+    return value or {}
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Plain values (tuples as lists, paths as text), in the order of the dataclass."""
+    return {f.name: plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON would give it back."""
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_dict(value)
+    return value
+
+
+def result_bearing(settings: Any) -> dict[str, Any]:
+    """The settings that can change a result: all but NOT_RESULT_BEARING and fields with metadata ``result=False``."""
+    free = {f.name for f in dataclasses.fields(settings) if f.metadata.get("result") is False}
+    return {k: v for k, v in to_dict(settings).items() if k not in free | NOT_RESULT_BEARING}
+
+
+def fingerprint(settings: Any) -> str:
+    """SHA-256 (hex) of the result-bearing settings; a mapping is taken as it is."""
+    values = result_bearing(settings) if dataclasses.is_dataclass(settings) else plain(settings)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

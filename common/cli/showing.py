@@ -1,0 +1,65 @@
+"""What a command prints: the overview of a paper's verbs, and results with numbers as people read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from common.cli.settings import plain
+
+DIGITS = 6  # significant digits of a number shown; JSON has them all
+
+
+def overview(paper: str, verbs: Mapping[str, Any]) -> str:
+    """The verbs, what each is for, and its selectors."""
+    width = max(len(name) for name in verbs)
+    lines = [f"usage: python -m papers.{paper} VERB [flags]   (python -m papers.{paper} VERB --help lists them)", ""]
+    for name, verb in verbs.items():
+        lines.append(f"  {name:<{width}}  {verb.about}")
+        for flag, choices in verb.selectors.items():
+            lines.append(f"  {'':<{width}}  --{flag} {'|'.join(choices)}")
+    return "\n".join(lines)
+
+
+def show(result: Any, options: Any) -> None:
+    """Print what a stage returned: JSON, or its numbers line by line."""
+    if options.json:
+        print(json.dumps(plain(result), indent=1, sort_keys=True))
+        return
+    if not isinstance(result, dict):
+        if result is not None:
+            print(number(result) if isinstance(result, float) else result)
+        return
+    shown = result.get("metrics", result)
+    for key, value in shown.items():
+        text = value if isinstance(value, int | str) else json.dumps(rounded(plain(value)))
+        print(f"{key}: {text}")
+    if result.get("unpinned_data"):
+        print("made from unpinned data")
+    if "metrics" in result:
+        print(f"result: {options.folder / 'result.json'}")
+
+
+def show_plan(lines: list[str], paper: str, verb: str, options: Any, folder: Any) -> None:
+    """Print what a command would do and where it would write (None: nowhere), as text or JSON."""
+    if options.json:
+        head = {"paper": paper, "verb": verb, "profile": options.profile, "variant": options.variant}
+        print(json.dumps({**head, "folder": folder and str(folder), "plan": lines}, indent=1, sort_keys=True))
+        return
+    would = f"would write {folder}" if folder else "writes no files"
+    print("\n".join([f"{paper} {verb} ({options.profile}, {options.variant}) {would}", *lines]))
+
+
+def rounded(value: Any) -> Any:
+    """The value with every number in it rounded for reading."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return {k: rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def number(value: float) -> float:
+    """Rounded to DIGITS significant digits, whole parts kept: 4.400000000000004 -> 4.4, 12345678.9 -> 12345679.0."""
+    return round(value) + 0.0 if abs(value) >= 10**DIGITS else float(f"{value:.{DIGITS}g}")

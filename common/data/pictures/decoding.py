@@ -1,0 +1,46 @@
+"""Decoding one picture file to RGB."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common.cli.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
+
+
+def decode(content: bytes, path: Path | str) -> Image.Image:
+    """An RGB picture of 8 bits from a file's bytes; of several frames or pages the first.
+
+    Grey pictures of 16 bits keep their upper 8, as Pillow does with colour ones of 16 bits. Raises UserError when the
+    file cannot be decoded, or holds values that have no known white.
+    """
+    try:
+        picture: Image.Image = Image.open(io.BytesIO(content))
+        if picture.mode[0] in "IF":  # one channel of more than 8 bits
+            picture = _eight_bits(picture, path)
+        return picture.convert("RGB")
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file raises nearly anything; every case means the same to the user
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be decoded: {reason}; replace or remove it") from None
+
+
+def _eight_bits(picture: Image.Image, path: Path | str) -> Image.Image:
+    """A grey picture of 16 bits, which ``convert`` would clip to white, as one of 8 bits. Raises UserError."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
+        return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    raise UserError(f"{path} holds grey values ({picture.mode}) of which nobody says what is white; save 8 or 16 bits")
+
+
+def resize_square(picture: Image.Image, size: int) -> Image.Image:
+    """A picture as size x size: block averages where the size divides both sides, else bilinear with antialiasing."""
+    if picture.size == (size, size):
+        return picture
+    divides = picture.width % size == 0 and picture.height % size == 0
+    return picture.resize((size, size), Image.Resampling.BOX if divides else Image.Resampling.BILINEAR)

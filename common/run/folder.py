@@ -1,0 +1,392 @@
+"""One run of one stage: its folder, lock, state, history and result.
+
+Promises: a kill at any moment loses only the steps since the last save; a damaged newest state falls back to the one
+before; a folder never mixes two runs or two writers; a finished run is recognised. Nothing but process 0 writes.
+
+The folder:  settings.json (who the run is), env.json, history.csv, state/ (the last two states, each with its SHA-256
+beside it), then result.json, timing.json and finished.json. Files of others in it are never touched, and a run's own
+are deleted under --no-resume only (``common.run.outputs`` records which are its own).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common.cli.errors import UserError
+from common.cli.settings import fingerprint, plain, result_bearing, to_dict
+from common.run import files as records
+from common.run import outputs
+from common.run import state as states
+from common.run.identity import data_of, flat, input_files, tidy
+from common.run.keep import Keeping
+from common.train import distributed
+
+SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
+# What a run writes beside its results; the record of the folder (common.run.outputs) holds them too.
+BOOKKEEPING = frozenset({"finished.json", "timing.json", "env.json", "settings.json"})
+
+
+class Run(Keeping):
+    """A run whose folder is locked; made by ``open_run``."""
+
+    def __init__(self, options: Any, settings: Any, extra: dict[str, Any]) -> None:
+        super().__init__()
+        self.folder = Path(options.folder)
+        outputs.leave(self.folder)  # as it stands on disk now
+        self.outputs = outputs.own(self.folder)
+        self.options, self.settings = options, settings
+        self.writes = distributed.rank() == 0
+        self.result: dict[str, Any] | None = None
+        self.pins, self.pinned, extra = data_of(extra)
+        self.identity = {
+            "paper": options.paper,
+            "stage": options.section,
+            "seed": options.seed,
+            "profile": options.profile,
+            "variant": options.variant,
+            "precision": options.precision,
+            "processes": distributed.world_size(),
+            "settings": tidy(to_dict(settings)),
+            "data": self.pins,
+            **plain(extra),
+        }
+        if files := input_files(settings):
+            self.identity["files"] = files
+        self.fingerprint = fingerprint(self._result_bearing())
+        self.origin = {
+            "paper": options.paper, "stage": options.section, "seed": options.seed, "variant": options.variant,
+            "profile": options.profile, "fingerprint": self.fingerprint,
+        }  # fmt: skip
+        self._store = states.Store(self.folder / "state")
+        self._started = self._saved_at = time.monotonic()
+        self._earlier_s, self._sessions = 0.0, 1
+        self._generators: dict[str, Any] = {}
+        self._every = float(os.environ.get("NAS_SAVE_EVERY_S", SAVE_EVERY_S))
+
+    def _result_bearing(self) -> dict[str, Any]:
+        return {**self.identity, "settings": self._bearing()}
+
+    def _bearing(self) -> dict[str, Any]:
+        return tidy(result_bearing(self.settings))
+
+    # -- opening ----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Recognise what the folder holds: nothing, this run unfinished or finished, or another run (refused)."""
+        known = self.folder / "settings.json"
+        fresh = not self.options.resume
+        document = self._known(known) if known.exists() else None
+        if document is not None and not fresh:
+            if self._taken_away() or self._untouched() or self._gives_way(document):
+                fresh = True  # its result was taken away (dvc does so), or there was none, or it is soon made again
+            else:
+                self._same_run(document)
+                if (self.folder / "finished.json").exists():
+                    self.result = records.read_json(self.folder / "result.json")
+                    gone = [n for n in self._finished() if not (self.folder / n).exists()]
+                    without = f", without {', '.join(gone)}" if gone else ""
+                    say(f"{self.folder} holds this run's result already{without}; --no-resume repeats it")
+                    return
+        elif document is None and self.writes:
+            if self._store.numbers():
+                raise UserError(f"{self.folder} holds states but no settings.json; choose another --out")
+            if strangers := outputs.strangers(self.folder, self.outputs.names):
+                raise UserError(
+                    f"{self.folder} holds {', '.join(strangers[:3])}{', …' if len(strangers) > 3 else ''}, which no "
+                    f"run of this suite wrote; choose another --out"
+                )
+        if self.writes:
+            if document is None or fresh:
+                self._start_over(delete=not self.options.resume)
+            records.write_json(known, self.identity)
+            records.write_env(self.folder)
+
+    def _known(self, known: Path) -> dict[str, Any]:
+        """The settings.json of a run. Raises UserError for a file of that name that is something else."""
+        document = records.read_json(known)
+        if not isinstance(document, dict) or not {"paper", "stage", "seed", "settings"} <= set(document):
+            raise UserError(f"{known} is not a run's: somebody else's folder; choose another --out")
+        if not self.outputs.recorded:  # a run from before there was a record
+            files = {n for n in self._finished() if Path(n).suffix in outputs.KINDS or n.startswith("arch_pool")}
+            self.outputs.adopt({*BOOKKEEPING, "history.csv", "result.json", *files})
+        return document
+
+    def _finished(self) -> list[str]:
+        """The outputs of the finished run that the folder holds."""
+        mark = self.folder / "finished.json"
+        return list(records.read_json(mark)["files"]) if mark.exists() else []
+
+    def _taken_away(self) -> bool:
+        """Whether the run was finished and its result is gone."""
+        return (self.folder / "finished.json").exists() and not (self.folder / "result.json").exists()
+
+    def _gives_way(self, known: dict[str, Any]) -> bool:
+        """Whether the folder holds a finished call of this command, with other arguments, that took no time."""
+        same_command = (known["paper"], known["stage"]) == (self.options.paper, self.options.section)
+        cheap = self.options.cheap and same_command and (self.folder / "finished.json").exists()
+        return cheap and self._difference(known) is not None
+
+    def _untouched(self) -> bool:
+        """Whether the run ended before it wrote anything, so that a corrected command may use the folder."""
+        written = {name for name in self.outputs.names if (self.folder / name).exists()}
+        return written <= {"settings.json", "env.json"} and not self._store.numbers()
+
+    def _start_over(self, delete: bool) -> None:
+        """Nothing of the run before counts any more; ``delete`` (--no-resume only) removes its files, and no others."""
+        self._store.clear()
+        for name in sorted(self.outputs.names) if delete else ["finished.json"]:
+            path = self.folder / name
+            if path.is_file() and name in self.outputs.names:
+                path.unlink()
+        self.outputs.begin()
+
+    def _same_run(self, known: dict[str, Any]) -> None:
+        if (found := self._difference(known)) is not None:
+            name, old, new = found
+            raise UserError(
+                f"{self.folder} belongs to a run with {name} = {old!r}, now it is {new!r}; set it back to go on, "
+                f"choose another --out, or start over with --no-resume (this deletes the old run)"
+            )
+
+    def _difference(self, known: dict[str, Any]) -> tuple[str, Any, Any] | None:
+        """(name, its value there, its value now) of the first thing that tells this run from the folder's, if any."""
+        old = flat({**known, "settings": tidy(known["settings"])})
+        new = flat(plain(self.identity))
+        free = set(flat({"settings": to_dict(self.settings)})) - set(flat({"settings": self._bearing()}))
+        for key in sorted((set(old) | set(new)) - free, key=lambda k: (not k.startswith("settings."), k)):
+            if old.get(key) != new.get(key) or (key in old) != (key in new):
+                return key.removeprefix("settings."), old.get(key, "absent"), new.get(key, "absent")
+        return None
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    def load(self) -> dict[str, Any] | None:
+        """``read_state`` with every generator put back at once."""
+        state = self.read_state()
+        if state is not None:
+            self.restore_generators()
+        return state
+
+    def restore_generators(self) -> None:
+        """Put the global generators of this process back where the state that was read had them."""
+        states.restore_rng(self._generators)
+
+    def read_state(self) -> dict[str, Any] | None:
+        """The newest good state, and the history cut to it; None where nothing was saved."""
+        package = self._store.load()
+        if package is None:
+            if self.writes:
+                self._restore_histories({})
+            return None
+        if package["fingerprint"] != self.fingerprint:
+            raise UserError(f"the state in {self.folder} is of another run; delete the folder or choose another --out")
+        self._generators = package["rng"][distributed.rank()]
+        self._earlier_s, self._sessions = package["seconds"], package["sessions"] + 1
+        if self.writes:
+            self._restore_histories(package["histories"])
+        self._saved_at = time.monotonic()
+        say(f"resuming {self.folder}")
+        return package["state"]
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        """Write the state atomically with its hash beside it, and the RNG states; the last two are kept.
+
+        Plain values, tensors and NumPy arrays, in dicts, lists, tuples. In several processes a common act of all, at
+        any step: process 0 writes its ``state`` with the generators of every process. Raises UserError where the disk
+        is full (the earlier states stay), TypeError where ``state`` holds other objects.
+        """
+        self._saved_at = time.monotonic()
+        generators = distributed.gather(states.rng())
+        if not self.writes:
+            return
+        package = {
+            "fingerprint": self.fingerprint,
+            "state": state,
+            "rng": generators,
+            "histories": self._histories(),
+            "seconds": self.seconds(),
+            "sessions": self._sessions,
+        }
+        self._store.save(package)
+        self._saved_at = time.monotonic()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """``write_state``."""
+        self.write_state(state)
+
+    def due(self) -> bool:
+        """Whether it is time to save inside an epoch. Process 0 decides: all processes must ask at the same steps."""
+        return distributed.agree(time.monotonic() - self._saved_at >= self._every)
+
+    def seconds(self) -> float:
+        """Seconds of work so far, earlier sessions included."""
+        return self._earlier_s + time.monotonic() - self._started
+
+    # -- history ----------------------------------------------------------------------------------------------------
+
+    def log(self, file: str = "history", **row: Any) -> None:
+        """One row of <file>.csv (the first row fixes the columns); rows of the history are shown as well."""
+        if not self.writes:
+            return
+        records.append_csv(self.folder / f"{file}.csv", row)
+        if file == "history":
+            say("  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+
+    def progress(self, work: Any, desc: str = "", initial: int = 0) -> Any:
+        """A tqdm bar over an iterable, or of a given total; silent off a terminal and on all but process 0."""
+        from tqdm import tqdm
+
+        quiet = not (self.writes and sys.stderr.isatty())
+        if isinstance(work, int):
+            return tqdm(total=work, desc=desc, initial=initial, disable=quiet, leave=False)
+        return tqdm(work, desc=desc, initial=initial, disable=quiet, leave=False)
+
+    def _histories(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self._own_tables()}
+
+    def _own_tables(self) -> list[Path]:
+        """The run's CSV files; those of others in the folder are left alone."""
+        return [path for path in sorted(self.folder.glob("*.csv")) if path.name in self.outputs.names]
+
+    def _restore_histories(self, saved: dict[str, bytes]) -> None:
+        """As they were when the state was saved: later rows will be written again, and dvc removes its outputs."""
+        for path in self._own_tables():
+            if path.name not in saved:
+                path.unlink()
+        for name, content in saved.items():
+            records.write_bytes(self.folder / name, content)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def finish(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Write result.json (no times: two runs are byte-equal) and timing.json, drop the states, return the result.
+
+        A top-5 error of None (fewer than six classes) is left out. Raises UserError when a metric is not finite.
+        """
+        if "metrics" in result:
+            said = {k: v for k, v in result["metrics"].items() if v is not None or "top5" not in k}
+            result = {**result, "metrics": said}
+        for name, value in result.get("metrics", {}).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name} is {value}: the run has diverged; lower the learning rate or set a clip")
+        document = {
+            **{key: self.identity[key] for key in self.identity if key not in ("processes", "data")},
+            "processes": self.identity["processes"],
+            "data": self.pins,
+            "fingerprint": self.fingerprint,
+            **plain(result),
+        }
+        if not self.pinned:
+            document["unpinned_data"] = True
+        document = json.loads(
+            json.dumps(records.checked(document, "result"), sort_keys=True)
+        )  # as it will be read back
+        if self.writes:
+            records.write_json(self.folder / "result.json", document)
+            records.write_json(self.folder / "timing.json", self._timing())
+            written = sorted(self.outputs.files - BOOKKEEPING)
+            records.write_json(self.folder / "finished.json", {"files": written})
+            self._store.clear()
+        self.result = document
+        return document
+
+    def _timing(self) -> dict[str, Any]:
+        from common.train.device import peak_memory_bytes
+
+        memory = {"resident": peak_memory_bytes()}
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+            memory["gpu"] = peak_memory_bytes(torch.device("cuda", torch.cuda.current_device()))
+        return {"seconds": round(self.seconds(), 3), "sessions": self._sessions, "peak_memory_bytes": memory}
+
+
+@contextlib.contextmanager
+def open_run(options: Any, settings: Any, extra: dict[str, Any] | None = None) -> Iterator[Run]:
+    """Open (or make) the folder of a run and hold its lock.
+
+    ``extra`` joins the run's identity; its ``data`` is a mapping file -> digest, or image sets with ``pins`` and
+    ``pinned``. Raises UserError when another process writes there, or the folder belongs to a run with other settings.
+    """
+    run = Run(options, settings, dict(extra or {}))
+    with contextlib.ExitStack() as stack:
+        stack.callback(outputs.leave, run.folder)
+        if run.writes:
+            stack.enter_context(lock(run.folder))
+            run.begin()
+            distributed.barrier()
+        else:
+            distributed.barrier()
+            run.begin()
+        yield run
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second writer until the process ends. Raises UserError when it is held."""
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"cannot use {folder}: {error.strerror}; choose another --out") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(handle, 32).decode(errors="replace").strip()
+            raise UserError(
+                f"{folder} is in use by process {holder or 'unknown'}; wait for it, stop it, or choose another --out"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> None:
+    """Raise UserError for a NaN or infinite loss, saying where; call it before the update (one synchronisation).
+
+    In several processes the loss is the mean over all of them, each weighted by ``weight`` (its images; 0 for an empty
+    share), so that all raise or none: a common act of all processes.
+    """
+    value = float(loss.detach() if hasattr(loss, "detach") else loss)
+    if distributed.world_size() > 1:
+        import torch
+
+        mean = torch.tensor([value], dtype=torch.float64)
+        distributed.all_reduce_mean([mean], weight=weight)
+        value = mean.item()
+    if not math.isfinite(value):
+        place = ", ".join(f"{key} {_short(val)}" for key, val in where.items())
+        raise UserError(
+            f"the loss is {value} at {place or 'this step'}: the run has diverged and stops before this update; look "
+            f"at the data, or start over (--no-resume, or another --out) with a lower learning rate or a gradient clip"
+        )
+
+
+def say(line: str) -> None:
+    """A line for the reader, on standard error, beside any progress bar; process 0 only."""
+    if distributed.rank() == 0:
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    text = str(value)
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,78 @@
+"""What a run is: its data by digest, its settings with paths spelt one way, the files they name by content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from common.cli.settings import to_dict
+
+
+def data_of(extra: dict[str, Any]) -> tuple[dict[str, str], bool, dict[str, Any]]:
+    """Pins, whether all data were pinned, and what is left of ``extra``."""
+    data, pinned = extra.pop("data", None), extra.pop("pinned", None)
+    if data is None:
+        data = extra.pop("pins", {})
+    if hasattr(data, "pins"):
+        data = [data]
+    if isinstance(data, Iterable) and not isinstance(data, dict | str):
+        sets, data = list(data), {}
+        for item in sets:
+            data.update(item.pins)
+        pinned = all(item.pinned for item in sets) and pinned is not False
+    data = {str(k): str(v) for k, v in dict(data).items()}
+    if pinned is None:
+        known = _known_digests() if data else set()
+        pinned = all(digest.rpartition(":")[2] in known for digest in data.values())
+    return data, bool(pinned), extra
+
+
+def _known_digests() -> set[str]:
+    """Every digest that the pins file or the embedded sets state."""
+    from common.data import pins
+
+    return {str(v) for v in flat(pins.data_pins()).values()} | set(pins.EMBEDDED_SHA256.values())
+
+
+def tidy(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings with each path that is there spelt in one way: ``./x``, ``x`` and the full path of it are one file,
+    ``./x@32`` and ``x@32`` one set.
+    """
+
+    def one_way(value: Any) -> Any:
+        if not isinstance(value, str) or "/" not in value:
+            return value
+        path, at, size = value, "", ""
+        if not os.path.exists(value):
+            path, at, size = value.rpartition("@")
+        if not path or (at and not size.isdecimal()) or not os.path.exists(os.path.expanduser(path)):
+            return value
+        path, here = os.path.normpath(os.path.expanduser(path)), os.getcwd()
+        if os.path.isabs(path) and os.path.commonpath([path, here]) == here:
+            path = os.path.relpath(path)
+        return path + at + size
+
+    return {name: one_way(value) for name, value in values.items()}
+
+
+def input_files(settings: Any) -> dict[str, str]:
+    """SHA-256 of the files that settings name (an architecture, a checkpoint; of a run's folder its result): their
+    content bears on the result."""
+    import hashlib
+
+    found = {}
+    for name, value in to_dict(settings).items():
+        if isinstance(value, str) and value:
+            path = os.path.join(value, "result.json") if os.path.isdir(value) else value
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> value of every leaf of nested mappings."""
+    if isinstance(tree, dict) and tree:
+        return {k: v for key, sub in tree.items() for k, v in flat(sub, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): tree}

@@ -1,0 +1,263 @@
+"""What a run keeps, and loops that know where they stand.
+
+    run.keeps(supernet=supernet, optimizer=optimizer, archive=archive)   # named once; restored here if a state exists
+    for epoch in run.epochs(settings.epochs):                           # saves after every epoch
+        for step, (images, labels) in run.steps(train, epoch):          # shows progress; saves when it is time
+            …the method…
+
+These are tools that a loop calls; nothing calls back. A state is what every kept object holds (its ``state_dict``), the
+global generators, and the position: the names and numbers of the loops the run was inside. A resumed run walks the
+same code to the same place: a loop that was over before the position is passed over, the loops on the way start at
+their saved number, and the generators are put back on arrival. What stands between two loops of one epoch is therefore
+run again, and must give the same again: it may compute from what is kept, and counts are emptied where they are read
+out, at the end of their loop, not before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from common.run import seeds
+
+LINE_EVERY_S = 30.0  # off a terminal, a long loop says where it stands this often
+
+
+class Values(SimpleNamespace):
+    """Plain values (numbers, text, tensors, arrays, lists and dicts of them) under their names, to be kept together."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The values by name."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put saved values back; the names are those it was made with. Raises KeyError for others."""
+        if set(state) != set(vars(self)):
+            raise KeyError(f"saved values {sorted(state)}, here {sorted(vars(self))}")
+        vars(self).update(state)
+
+
+class Keeping:
+    """The part of a run that restores, counts and saves; ``Run`` reads and writes its states and knows the time."""
+
+    options: Any  # with the run's seed
+    writes: bool  # whether this process shows progress
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Any] = {}
+        self._loops: list[list[Any]] = []  # [name, number] of the loops the run is inside, outermost first
+        self._target: list[list[Any]] = []  # position of the loaded state, while the run is on its way there
+        self._saved: dict[str, Any] | None = None  # what it kept, until then
+        self._looked = False  # whether a state was looked for
+
+    def read_state(self) -> dict[str, Any] | None:
+        """The newest good state, or None."""
+        raise NotImplementedError
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        """Write a state."""
+        raise NotImplementedError
+
+    def restore_generators(self) -> None:
+        """Put the global generators back where the state that was read had them."""
+        raise NotImplementedError
+
+    def due(self) -> bool:
+        """Whether it is time to save; the same answer in every process."""
+        raise NotImplementedError
+
+    # -- what is kept -----------------------------------------------------------------------------------------------
+
+    def keeps(self, **things: Any) -> bool:
+        """Name what the run keeps, and restore it where a state exists: after it is made, before it is changed.
+
+        things: modules, optimisers, anything with ``state_dict`` and ``load_state_dict``, torch and NumPy generators,
+        and lists and dicts, which are refilled in place. What is made inside a loop (the networks of a study, one after
+        another) is named there; a name given again stands for the new thing, ``drops`` ends it. Returns whether it was
+        restored. Raises TypeError for anything else, UserError where no state can be read.
+        """
+        for name, thing in things.items():
+            if not _methods(thing):
+                raise TypeError(f"{name} is a {type(thing).__name__} without state_dict and load_state_dict")
+        self._kept.update(things)
+        if not self._looked:
+            self._looked = True
+            saved = self.read_state()
+            if saved is not None:
+                self._saved, self._target = saved["kept"], [list(loop) for loop in saved["position"]]
+        found = self._saved is not None and set(things) <= set(self._saved)
+        if self._saved is not None and found:
+            for name, thing in things.items():
+                _restore(thing, self._saved[name])
+        if not self._target:
+            self._arrived()
+        return found
+
+    def drops(self, *names: str) -> None:
+        """The run keeps these no longer."""
+        for name in names:
+            self._kept.pop(name, None)
+
+    def _arrived(self) -> None:
+        if self._saved is not None:
+            self._saved, self._target = None, []
+            self.restore_generators()
+
+    def save_now(self) -> None:
+        """Write what is kept and where the run stands; every process of the job calls it at the same place."""
+        self.write_state({
+            "kept": {name: _state(thing) for name, thing in self._kept.items()},
+            "position": [list(loop) for loop in self._loops],
+        })  # fmt: skip
+
+    # -- loops ------------------------------------------------------------------------------------------------------
+
+    def epochs(self, count: int, name: str = "epoch") -> Iterator[int]:
+        """0 … count - 1; the run is saved after each."""
+        with self._loop(name) as start:
+            for number in range(count if start is None else start, count):
+                self._loops[-1][1] = number
+                yield number
+                self._loops[-1][1] = number + 1
+                self.save_now()
+
+    def steps(self, batches: Any, epoch: int, name: str = "step") -> Iterator[tuple[int, Any]]:
+        """(number, batch) of one epoch of ``batches`` (an object with ``epoch(number, start)`` and a length).
+
+        In several processes the chance of a step is made a function of (seed, process, epoch, step) before it.
+        """
+        with self._loop(name) as start:
+            if start is None:
+                return
+            total = len(batches)
+            meter = _Meter(self.writes, f"{name} of {epoch}" if name != "step" else f"epoch {epoch}", total, start)
+            for number, batch in enumerate(batches.epoch(epoch, start), start):
+                seeds.step_chance(self.options.seed, epoch, number)
+                yield number, batch
+                meter.done(batch)
+                self._after(number)
+            meter.close()
+
+    def each(self, items: Sequence[Any] | int, name: str) -> Iterator[tuple[int, Any]]:
+        """(number, item) of a sequence (or the numbers below a count), such as the candidates of a generation."""
+        with self._loop(name) as start:
+            if start is None:
+                return
+            sequence = range(items) if isinstance(items, int) else items
+            meter = _Meter(self.writes, name, len(sequence), start)
+            for number in range(start, len(sequence)):
+                yield number, sequence[number]
+                meter.done(None)
+                self._after(number)
+            meter.close()
+
+    def once(self, name: str) -> bool:
+        """Whether a part that is no loop is still to be done: False where the saved position lies after it."""
+        depth = len(self._loops)
+        return not (self._target and depth < len(self._target) and self._target[depth][0] != name)
+
+    def _after(self, number: int) -> None:
+        self._loops[-1][1] = number + 1
+        if self.due():
+            self.save_now()
+
+    @contextlib.contextmanager
+    def _loop(self, name: str) -> Iterator[int | None]:
+        """Enter a loop: the number it starts at, None where it was over before the saved position."""
+        depth, start = len(self._loops), 0
+        if self._target:
+            if self._target[depth][0] != name:
+                yield None
+                return
+            start = int(self._target[depth][1])
+            if depth == len(self._target) - 1:
+                self._arrived()
+        self._loops.append([name, start])
+        try:
+            yield start
+        finally:
+            del self._loops[depth:]
+
+
+def _methods(thing: Any) -> bool:
+    return hasattr(thing, "state_dict") or _generator(thing) or isinstance(thing, list | dict)
+
+
+def _generator(thing: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return isinstance(thing, np.random.RandomState) or (torch is not None and isinstance(thing, torch.Generator))
+
+
+def _state(thing: Any) -> Any:
+    if isinstance(thing, list | dict):
+        return thing
+    if isinstance(thing, np.random.RandomState):
+        name, keys, position, has_gauss, gauss = thing.get_state()
+        return [name, np.asarray(keys), int(position), int(has_gauss), float(gauss)]
+    return thing.get_state() if _generator(thing) else thing.state_dict()
+
+
+def _restore(thing: Any, state: Any) -> None:
+    if isinstance(thing, list):
+        thing[:] = state
+    elif isinstance(thing, dict):
+        thing.clear()
+        thing.update(state)
+    elif isinstance(thing, np.random.RandomState):
+        thing.set_state(tuple(state))
+    elif _generator(thing):
+        thing.set_state(state.cpu())
+    else:
+        thing.load_state_dict(state)
+
+
+class _Meter:
+    """Progress of one loop: a bar on a terminal, elsewhere a plain line at most every LINE_EVERY_S seconds."""
+
+    def __init__(self, shown: bool, what: str, total: int, start: int) -> None:
+        self.what, self.total, self.number, self.images = what, total, start, 0
+        self.started = self.spoke = time.monotonic()
+        self.first = start
+        self.bar: Any = None
+        self.shown = shown
+        if shown and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, desc=what, initial=start, leave=False)
+
+    def done(self, batch: Any) -> None:
+        """One more is done; ``batch`` (images, labels) is counted where it is one."""
+        self.number += 1
+        if not self.shown:
+            return
+        if self.bar is not None:
+            self.bar.update(1)
+            return
+        if isinstance(batch, Iterable) and not isinstance(batch, dict | str):
+            with contextlib.suppress(Exception):
+                self.images += len(batch[0])  # type: ignore[index]
+        now = time.monotonic()
+        if now - self.spoke >= LINE_EVERY_S:
+            self.spoke = now
+            spent = now - self.started
+            left = spent / (self.number - self.first) * (self.total - self.number)
+            rate = f", {self.images / spent:.0f} images/s" if self.images else ""
+            print(f"{self.what}: {self.number} of {self.total}{rate}, {_span(left)} left", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """The loop has ended."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _span(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,97 @@
+"""Running statistics of batch normalisation where a batch is shared out, over processes or over parts in one process.
+
+The one rule: after a training step the running statistics are the mean, weighted by images, over what each share's
+forward made of the statistics before the step; empty shares are left out. All processes then hold equal buffers, and
+one process that computes the same shares one after another holds the same.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from common.train import distributed
+
+
+def statistics(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """The running statistics (buffers named running_…) and the counters (num_batches_tracked) of a model."""
+    means, counters = [], []
+    for name, buffer in model.named_buffers():
+        own = name.rpartition(".")[2]
+        if own.startswith("running_"):
+            means.append(buffer)
+        elif own == "num_batches_tracked":
+            counters.append(buffer)
+    return means, counters
+
+
+def average(model: nn.Module, images: float = 1.0) -> None:
+    """The rule for processes that hold one share of ``images`` (0: empty) each: call it after every training step.
+
+    A common act of all processes; nothing for one process. Statistics that are equal everywhere stay bit-equal.
+    """
+    if distributed.world_size() > 1:
+        means, counters = statistics(model)
+        _write(means, [b.double() for b in means], images)
+        _newest(counters)
+
+
+class PartStatistics:
+    """The rule for a process that computes several shares of a batch one after another::
+
+    shared = PartStatistics(model)
+    for images, labels in shares:
+        loss(model(images)).backward()
+        shared.collect(len(images))     # the next share starts from the statistics before the step
+    shared.finish()                     # the weighted mean, over all processes too
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.means, self.counters = statistics(model)
+        self._before = [b.clone() for b in (*self.means, *self.counters)]
+        self._after = [c.clone() for c in self.counters]
+        self._sums = [torch.zeros_like(b, dtype=torch.float64) for b in self.means]
+        self._images = 0.0
+
+    @torch.no_grad()
+    def collect(self, images: float) -> None:
+        """Take what the forward of a share of ``images`` left, and put back the statistics before the step."""
+        if images:
+            for total, buffer in zip(self._sums, self.means):
+                total.add_(buffer.double() * images)
+            self._after = [torch.maximum(a, c) for a, c in zip(self._after, self.counters)]
+            self._images += images
+        # .data: the backward of a share may still come, and must not take this for a change of what it saved
+        for buffer, before in zip((*self.means, *self.counters), self._before):
+            buffer.data.copy_(before)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Write the mean over the collected shares of all processes. Without any image the statistics stay."""
+        count = max(self._images, 1.0)
+        _write(self.means, [total / count for total in self._sums], self._images)
+        for counter, after in zip(self.counters, self._after):
+            counter.data.copy_(after)
+        _newest(self.counters)
+
+
+@torch.no_grad()
+def _write(means: list[Tensor], values: list[Tensor], images: float) -> None:
+    """In float64, where the mean of equal float32 values is that value."""
+    if distributed.world_size() > 1:
+        distributed.all_reduce_mean(values, weight=images)
+    elif not images:
+        return
+    for buffer, value in zip(means, values):
+        buffer.data.copy_(value)
+
+
+def _newest(counters: list[Tensor]) -> None:
+    """Counters of a process whose share was empty follow the others."""
+    if distributed.world_size() > 1 and counters:
+        import torch.distributed as dist
+
+        flat = torch.stack([c.detach().reshape(()) for c in counters])
+        dist.all_reduce(flat, op=dist.ReduceOp.MAX)
+        for counter, value in zip(counters, flat):
+            counter.data.copy_(value)

@@ -1,0 +1,67 @@
+"""Losses and error counters that two or more papers use."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.train import distributed
+
+
+def label_smoothing_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.1) -> Tensor:
+    """mean_b sum_c -q_c log softmax(z)_c with q = (1 - eps) onehot(target) + eps / C (eps = smoothing).
+
+    logits [B, C], target int64 [B]; the scalar mean. ``smoothing`` 0 is plain cross entropy.
+    """
+    return F.cross_entropy(logits, target, label_smoothing=smoothing)
+
+
+def soft_target_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
+    """mean_b sum_c -q_c log softmax(z)_c with given probabilities q [B, C]."""
+    return F.cross_entropy(logits, soft)
+
+
+class TopK:
+    """Counts of top-1 and top-5 hits and the summed loss, kept on the device; one synchronisation in ``read``.
+
+    With k classes or fewer every guess is among the best k: the top-k error is then no measurement and reads as None.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", k: int = 5) -> None:
+        self.k = k
+        self.totals = torch.zeros(4, dtype=torch.float64, device=device)  # loss * images, top-1, top-k, images
+
+    @torch.no_grad()
+    def add(self, logits: Tensor, target: Tensor, loss: Tensor | None = None) -> None:
+        """Add a batch: logits [B, C], target int64 [B], mean loss of the batch. An empty batch adds nothing."""
+        images = len(target)
+        if not images:
+            return
+        best = logits.detach().float().topk(min(self.k, logits.shape[1]), dim=1).indices.eq(target[:, None])
+        value = torch.zeros((), device=logits.device) if loss is None else loss.detach()
+        hits = best.sum().double() if logits.shape[1] > self.k else torch.full_like(value, math.nan).double()
+        batch = torch.stack([value.double() * images, best[:, 0].sum().double(), hits])
+        self.totals[:3] += batch.to(self.totals.device)
+        self.totals[3] += images
+
+    def read(self) -> tuple[float, float, float | None, int]:
+        """(mean loss, top-1 error in percent, top-k error in percent or None, images) of this process's batches."""
+        loss, first, top, images = self.totals.tolist()
+        count = max(images, 1.0)
+        top_error = None if math.isnan(top) else 100 * (1 - top / count)
+        return loss / count, 100 * (1 - first / count), top_error, int(images)
+
+    def state(self) -> Tensor:
+        """The totals of all processes, to be put into a run's state (in several processes a common act of all)."""
+        totals = self.totals.clone()
+        distributed.all_reduce_sum([totals])
+        return totals
+
+    def restore(self, totals: Tensor) -> None:
+        """Continue from ``state()``: process 0 takes the totals, so that the sum over processes stays right."""
+        self.totals = totals.to(self.totals.device).clone()
+        if distributed.rank():
+            self.totals.zero_()

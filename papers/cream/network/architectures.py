@@ -1,0 +1,141 @@
+"""The published networks as data, their aliases, and the checks on a path. No torch here.
+
+A path lists one choice index per block and stage (stages 0 to 6). Choice -> (kernel, expansion):
+0 (3, 4), 1 (3, 6), 2 (5, 4), 3 (5, 6), 4 (7, 4), 5 (7, 6); -1 leaves the block out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path as File
+from typing import Any
+
+from common.cli.errors import UserError
+
+Path = list[list[int]]
+
+CHOICES: tuple[tuple[int, int], ...] = ((3, 4), (3, 6), (5, 4), (5, 6), (7, 4), (7, 6))
+SKIP = -1
+STAGES = 7
+
+PUBLISHED: dict[str, Path] = {
+    "14": [[0], [3], [3, 3], [3, 3], [3], [3], [0]],
+    "43": [[0], [3], [3, 1], [3, 1], [3, 3, 3], [3, 3], [0]],
+    "114": [[0], [3], [3, 3], [3, 3], [3, 3, 3], [3, 3], [0]],
+    "287": [[0], [3], [3, 3], [3, 1, 3], [3, 3, 3, 3], [3, 3, 3], [0]],
+    "481": [[0], [3, 4, 3, 1], [3, 2, 3, 0], [3, 3, 3, 1, 1], [3, 3, 3, 3], [3, 3, 3, 3], [0]],
+    "604": [
+        [0], [3, 3, 2, 3, 3], [3, 2, 3, 2, 3], [3, 2, 3, 2, 3], [3, 3, 2, 2, 3, 3], [3, 3, 2, 3, 3, 3], [0],
+    ],
+}  # fmt: skip
+RESOLUTIONS = {"14": 64, "43": 96, "114": 160, "287": 224, "481": 224, "604": 224}
+ALIASES = {"112": "114", "285": "287", "470": "481", "600": "604"}  # names of the paper's text and figures
+NEVER_PUBLISHED = ("23", "72")
+DEFAULT_INPUT_ARCH = PUBLISHED["287"]  # what NET.INPUT_ARCH holds when the selection is -1
+
+
+def published_name(name: str) -> str | None:
+    """The canonical name of a published network (``285`` -> ``287``), or None when the name is not one.
+
+    Raises UserError for 23 and 72, whose architectures were never released.
+    """
+    name = name.strip().removesuffix("M").removesuffix("m")
+    if name in NEVER_PUBLISHED:
+        raise UserError(
+            f"network {name}: only its accuracy was published (as a point in a figure), never its architecture; "
+            f"choose one of {', '.join(PUBLISHED)}"
+        )
+    name = ALIASES.get(name, name)
+    return name if name in PUBLISHED else None
+
+
+def check_path(path: Any, positions: list[int] | None = None, choices: int = len(CHOICES)) -> Path:
+    """The path itself when it is one; ``positions`` bounds the number of blocks of each of the seven stages.
+
+    Raises UserError naming the stage: not seven stages, an unknown choice, a stage without blocks, too many blocks.
+    """
+    if not isinstance(path, list) or len(path) != STAGES or not all(isinstance(stage, list) for stage in path):
+        raise UserError(f"a Cream path is a list of {STAGES} lists (stages 0 to 6); got {str(path)[:80]}")
+    for number, stage in enumerate(path):
+        allowed = 1 if number in (0, STAGES - 1) else choices
+        for entry in stage:
+            if not isinstance(entry, int) or isinstance(entry, bool) or not SKIP <= entry < allowed:
+                raise UserError(
+                    f"stage {number}: unknown choice {entry!r}; use 0 to {allowed - 1}, or {SKIP} to leave a block out"
+                )
+        if not stage or stage[0] == SKIP:
+            raise UserError(f"stage {number} has no first block, which must change the width; give it a choice >= 0")
+        if positions is not None and len(stage) > positions[number]:
+            raise UserError(
+                f"stage {number} has {len(stage)} entries but the supernet has {positions[number]} positions"
+            )
+    return path
+
+
+def parse_path(text: str) -> Path:
+    """A path written as JSON, such as ``[[0],[3],[3,3],[3,3],[3],[3],[0]]``. Raises UserError."""
+    try:
+        return check_path(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise UserError(f"--arch {text[:60]!r} is not a path list: {error.msg}") from None
+
+
+@dataclass(frozen=True)
+class Named:
+    """An architecture and what its source says beside it.
+
+    name: of the published network, the file, or "path". resolution: its input size, or None. extra: the fields of an
+    architecture file (larger space, how one-block stages are built). dataset, classes: what it was found on or trained
+    for, where the source says so.
+    """
+
+    name: str
+    path: Path
+    resolution: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    dataset: str = ""
+    classes: int = 0
+
+
+def resolve(arch: str) -> Named:
+    """Of a published name, a path list, an architecture file, or weights trained here. Raises UserError otherwise."""
+    if not arch:
+        raise UserError(f"no architecture given; pass --arch with one of {', '.join(PUBLISHED)}, a path list or a file")
+    if arch.lstrip().startswith("["):
+        return Named("path", parse_path(arch))
+    name = published_name(arch) if not File(arch).is_file() else None
+    if name is not None:
+        return Named(name, PUBLISHED[name], RESOLUTIONS[name])
+    if not File(arch).is_file():
+        raise UserError(
+            f"unknown architecture {arch!r}; choose one of {', '.join(PUBLISHED)}, a path list, or an architecture file"
+        )
+    if File(arch).suffix == ".safetensors":
+        return of_weights(arch)
+    from common.spaces.architecture import load_architecture, read_architecture
+
+    content = load_architecture(File(arch), "cream")
+    return _of_content(File(arch).stem, content, read_architecture(File(arch))["origin"])
+
+
+def of_weights(file: str) -> Named:
+    """The network that a weights file says it is of. Raises UserError for a file that does not say."""
+    from common.weights.read import read_metadata
+
+    about = read_metadata(file)
+    if about.get("space") != "cream" or "architecture" not in about:
+        raise UserError(
+            f"{file} does not say which Cream network it is of (weights trained here do); pass --arch with one of "
+            f"{', '.join(PUBLISHED)}, a path list or an architecture file"
+        )
+    return _of_content(File(file).stem, about["architecture"], about)
+
+
+def _of_content(name: str, content: Any, origin: dict[str, Any]) -> Named:
+    dataset, classes = str(origin.get("dataset", "")), int(origin.get("classes", 0))
+    if not isinstance(content, dict):
+        return Named(name, check_path(content), None, {}, dataset, classes)
+    choices = len(CHOICES) + 2 * bool(content.get("dil_conv")) + bool(content.get("resunit"))  # the larger spaces
+    path = check_path(content.get("path"), choices=choices)
+    return Named(name, path, content.get("resolution"), content, dataset, classes)

@@ -1,0 +1,102 @@
+"""Accuracy against multiply-adds, redrawn: the two figures of the paper's repository (small and large models).
+
+Published and comparison points come from the claims file; points measured here come from result.json files.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.cli.errors import UserError
+from common.cli.settings import ROOT
+from common.run.files import make_folder, write_figure
+from papers.cream.describe import published_millions
+from papers.cream.network.architectures import PUBLISHED
+from papers.cream.settings import FiguresSettings
+
+CLAIMS = ROOT / "reproductions" / "claims" / "cream.yaml"
+PANELS = {"small": (0, 165, 50, 76), "large": (150, 750, 74, 81)}  # MFLOPs from, to; accuracy from, to
+STYLES: dict[str, dict[str, Any]] = {  # the series drawn as lines; the same colours in both figures
+    "Cream (published)": {"color": "tab:orange", "linewidth": 2, "marker": "o", "markersize": 7},
+    "MobileNetV3": {"color": "tab:blue", "linewidth": 1, "linestyle": "--", "marker": "o", "markersize": 4},
+    "reproduced here": {"color": "tab:green", "linestyle": "", "marker": "*", "markersize": 12, "zorder": 3},
+}
+Point = tuple[float, float]
+
+
+def published_points(claims: Path = CLAIMS) -> dict[str, list[Point]]:
+    """Series -> (MFLOPs, top-1 accuracy in percent), from the claims whose id starts with ``cream.figure.``."""
+    series: dict[str, list[Point]] = {}
+    for claim in yaml.safe_load(claims.read_text(encoding="utf-8")):
+        parts = claim["id"].split(".")
+        if parts[:2] != ["cream", "figure"]:
+            continue
+        accuracy = round(100 - claim["value"], 3)
+        name = "Cream (published)" if parts[2] in ("small", "large") else claim["row"].split(" (")[0]
+        series.setdefault(name, []).append((float(parts[-1]), accuracy))
+    return {name: sorted(points) for name, points in sorted(series.items())}
+
+
+def measured_points(results: Path) -> list[Point]:
+    """(published count in millions, accuracy) of every full-scale ImageNet result of a published network."""
+    points = []
+    for file in sorted(results.glob("paper/cream/*/result.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        path = (content.get("architecture") or {}).get("path")
+        names = [name for name, known in PUBLISHED.items() if known == path]
+        error = content.get("metrics", {}).get("top1_error_percent")
+        if names and error is not None and content.get("settings", {}).get("dataset") == "imagenet":
+            points.append((published_millions(names[0]), 100 - error))
+    return points
+
+
+def draw(axes: Any, series: dict[str, list[Point]], limits: tuple[float, float, float, float]) -> int:
+    """Draw the points inside ``limits`` (MFLOPs from, to; accuracy from, to); returns how many there were."""
+    low, high, bottom, top = limits
+    axes.margins(x=0.12, y=0.08)
+    count = 0
+    for name, points in series.items():
+        shown = [(x, y) for x, y in points if low <= x <= high and bottom <= y <= top]
+        if not shown:
+            continue
+        count += len(shown)
+        if name in STYLES:
+            axes.plot(*zip(*shown), label=name, **STYLES[name])
+            continue
+        axes.plot(*zip(*shown), "o", color="tab:gray", markersize=4)  # a single network, named where it stands
+        inward = shown[-1][0] > low + 0.85 * (high - low)
+        axes.annotate(
+            name, shown[-1], (-5 if inward else 5, -3), textcoords="offset points", fontsize=7, color="dimgray",
+            horizontalalignment="right" if inward else "left",
+        )  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    return count
+
+
+def figures(settings: FiguresSettings, options: Any) -> dict[str, Any]:
+    """Draw both panels into ``--out``; returns the files and the number of points in each. Raises UserError."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    if not CLAIMS.exists():
+        raise UserError(f"{CLAIMS} is missing; the figures are drawn from the claims")
+    series = {**published_points(), "reproduced here": measured_points(Path(settings.results))}
+    folder = options.folder
+    make_folder(folder)
+    drawn: dict[str, Any] = {}
+    for panel, limits in PANELS.items():
+        figure, axes = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
+        count = draw(axes, series, limits)
+        axes.set(xlabel="MFLOPs (the papers' counts)", ylabel="ImageNet top-1 accuracy, %", title=f"{panel} models")
+        file = folder / f"accuracy_{panel}.{settings.format}"
+        write_figure(figure, file, metadata={"Date": None} if settings.format == "svg" else None)
+        pyplot.close(figure)
+        drawn[panel] = {"file": str(file), "points": count}
+    return {"paper": "cream", "stage": "figures", "figures": drawn}

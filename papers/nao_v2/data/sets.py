@@ -1,0 +1,178 @@
+"""The paper's data recipes: constants, augmentation, the search's split, AutoAugment batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.cli.errors import UserError
+from common.data import names, parts
+from common.data.augment import Augmentation, cutout_mask, draw, normalise, plain, transform
+from common.data.batches import Batches, Epochs
+from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures
+from common.data.pictures.sets import Pictures, open_pictures
+from common.data.pictures.sizes import image_size
+from common.data.sets import Images, open_images
+from common.run import seeds
+from common.train import distributed
+from papers.nao_v2 import cost
+from papers.nao_v2.data.autoaugment import augment_batch, choose
+
+MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # CIFAR-10 and CIFAR-100
+IMAGENET_JITTER = (0.4, 0.4, 0.4, 0.2)
+SMALLEST, LARGEST = 32, 40  # images of the CIFAR network, in pixels
+CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10, "imagenet": 1000}
+
+
+def augmentation(dataset: str, cutout: int = 0) -> Augmentation:
+    """Crop 32 with pad 4, flip, cutout. Digits: a shift of up to 2 pixels and no flip (a mirrored digit is none)."""
+    if dataset == "digits":
+        return Augmentation(MEAN, STD, pad=2, cutout=cutout)
+    return Augmentation(MEAN, STD, pad=4, flip=True, cutout=cutout)
+
+
+def split(
+    rng: np.random.RandomState, images: parts.Set, train_images: int, valid_images: int, seed: int
+) -> tuple[parts.Set, parts.Set]:
+    """(the supernet's images, the images that score): the last ``valid_images`` of the shuffled set score.
+
+    Sets in file order are shuffled by the search's numpy stream, as in the original; of other sets both parts hold the
+    same share of every class, drawn by the seed. Raises UserError when a part is empty or lacks a class.
+    """
+    places = np.arange(len(images))
+    rng.shuffle(places)
+    rest = len(places) - valid_images
+    if valid_images < 1 or rest < 1:
+        raise UserError(f"{images.name}: {len(images)} images leave nothing after {valid_images} for validation")
+    if not parts.in_file_order(images):
+        train, valid = parts.split(images, -valid_images, "--valid-images", seed)
+        return parts.take(train, train_images, "--train-images", seed), valid
+    train = images.subset(places[:rest][:train_images] if train_images else places[:rest])
+    valid = images.subset(places[rest:])
+    parts.check_classes(train, images, "--train-images" if train_images else "--valid-images")
+    parts.check_classes(valid, images, "--valid-images")
+    return train, valid
+
+
+class AutoAugmentBatches(Batches):
+    """Crop, flip, AutoAugment on the uint8 pictures, normalise, cutout: as ``Batches``, a function of (seed, …)."""
+
+    def _augmented(self, pixels: Tensor, mine: slice, size: int, epoch: int | str, number: int) -> Tensor:
+        constants, draws = self.augmentation, self._draws(size, epoch, number).part(mine)
+        unit = Augmentation((0.0,) * 3, (1 / 255,) * 3, constants.pad, constants.flip)  # gives pixel values back
+        rng = seeds.numpy_rng(self.seed, "autoaugment", self.stream, "augment", epoch, number)
+        choices = [choose(rng) for _ in range(size)][mine]  # drawn for the whole batch, whoever holds which share
+        moved = transform(pixels, unit, draws).round().clamp(0, 255).to(torch.uint8)
+        out = normalise(augment_batch(moved, choices), constants)
+        if constants.cutout // 2:
+            cut = (draws.cut_y.to(out.device), draws.cut_x.to(out.device))
+            out = out * cutout_mask(*cut, *out.shape[-2:], constants.cutout)
+        return out.contiguous(memory_format=torch.channels_last)
+
+
+def shared(count: int) -> dict[str, int]:
+    """Which share of every batch is this process's (``count`` shares in all, 0: one per process)."""
+    return {"rank": distributed.rank(), "world": distributed.world_size(), "parts": count}
+
+
+def train_batches(
+    images: Images, dataset: str, batch_size: int, seed: int, device: torch.device, stream: str, cutout: int = 0,
+    autoaugment: bool = False, shares: int = 0,
+) -> Batches:  # fmt: skip
+    """Training batches of small images; of each this process's part (of ``shares``)."""
+    kind = AutoAugmentBatches if autoaugment else Batches
+    return kind(images, batch_size, augmentation(dataset, cutout), seed, device=device, stream=stream, **shared(shares))
+
+
+def validation_batch(
+    images: Images, count: int, seed: int, iteration: int, number: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random batch for one architecture: a function of (seed, iteration, its number)."""
+    chosen = torch.randperm(len(images), generator=seeds.generator(seed, "score", iteration, number))[:count]
+    chosen = chosen.to(images.labels.device)
+    return plain(images.pixels[chosen], augmentation(images.name)), images.labels[chosen]
+
+
+def all_batches(images: Images, size: int = 500) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """All images, without augmentation, in file order."""
+    constants = augmentation(images.name)
+    pairs = zip(images.pixels.split(size), images.labels.split(size))
+    return [(plain(pixels, constants), labels) for pixels, labels in pairs]
+
+
+def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images | Pictures:
+    """Small images in memory (cifar network), or pictures read one by one (imagenet network)."""
+    if kind == "imagenet":
+        return open_pictures(dataset, split_name, options)
+    images = open_images(dataset, split_name, options)
+    check_pixels(dataset, images.size)
+    return images
+
+
+def test_batches(
+    images: Images | Pictures, dataset: str, batch_size: int, seed: int, device: torch.device, workers: int
+) -> Any:
+    """Test batches: normalised only; pictures: shorter side 256, centre crop 224."""
+    if isinstance(images, Pictures):
+        return FolderBatches(
+            images, batch_size, EvalPictures(256, 224), seed, False, device=device, stream="test", workers=workers
+        )
+    return Batches(images, batch_size, augmentation(dataset), seed, shuffle=False, device=device, stream="test")
+
+
+def picture_batches(
+    images: Pictures, batch_size: int, seed: int, device: torch.device, workers: int, cutout: int = 0, shares: int = 0
+) -> FolderBatches:
+    """ImageNet training: random resized crop 224, flip, colour jitter; cutout where it is asked for."""
+    transforms = TrainPictures(jitter=IMAGENET_JITTER)
+
+    def cut(batch: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = batch.shape[-2:]
+        draws = draw(Augmentation((0.0,) * 3, (1.0,) * 3), len(batch), height, width, generator)
+        return batch * cutout_mask(draws.cut_y, draws.cut_x, height, width, cutout).to(batch.device)
+
+    return FolderBatches(
+        images, batch_size, transforms, seed, device=device, stream="train", workers=workers,
+        erase=cut if cutout // 2 else None, **shared(shares),
+    )  # fmt: skip
+
+
+def kind_of(network: str, dataset: str, options: Any) -> str:
+    """``cifar`` or ``imagenet``: as asked for, or (auto) by the size of the set's images, whatever its name."""
+    if network != "auto":
+        return network
+    if names.in_memory(dataset):  # small by name, or by NAME@SIZE
+        return "cifar"
+    return "cifar" if image_size(dataset, options) <= LARGEST else "imagenet"
+
+
+def check_pixels(dataset: str, size: int) -> None:
+    """Raises UserError for images that the CIFAR network does not take."""
+    if not SMALLEST <= size <= LARGEST:
+        raise UserError(
+            f"{dataset}: {size} x {size} images; the CIFAR network takes {SMALLEST} to {LARGEST}, try "
+            f"{names.parse(dataset)[0]}@32"
+        )
+
+
+def outline(dataset: str, kind: str, options: Any) -> Images | Pictures:
+    """A training set for ``--plan``: its number of images and its classes are right, no picture is read, and a known
+    set need not be there (what its parts lack is then not found). Raises UserError as ``open_set`` does.
+    """
+    if dataset == "digits":
+        return open_images(dataset, "train", options)
+    if kind == "cifar":
+        check_pixels(dataset, image_size(dataset, options))
+    if dataset not in CLASSES:
+        return open_pictures(names.parse(dataset)[0], "train", options, hashed=False)
+    count, classes = cost.IMAGES[dataset], CLASSES[dataset]
+    pixels = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(count, -1, -1, -1)
+    return Images(pixels, torch.zeros(count, dtype=torch.int64), tuple(str(k) for k in range(classes)), dataset, True)
+
+
+def steps_of(images: Images | Pictures, batch_size: int, shares: int) -> int:
+    """Steps per epoch. Raises UserError for batches that cannot be made of so few images, or shared out."""
+    return len(Epochs(images.name, len(images), batch_size, 0, "train", True, False, **shared(shares)))

@@ -1,0 +1,128 @@
+"""Running only the operations an architecture has switched on, in the supernet of the DARTS space (sections 2.4, 14).
+
+With the raw 0/1 table an unselected operation contributes exactly zero, so the sampled operations alone give the same
+logits.  What dense execution does besides is explicit here:
+- unselected parameters get zero (not missing) gradients: :func:`common.train.optim.zero_fill_grads` after backward;
+- batch-norm statistics of unselected operations move: :func:`forward` with ``statistics=True`` runs them without a
+graph. Constraint forwards touch no statistics of the live network (the released code ran deep copies):
+:func:`frozen_statistics`; operations of the first two cells that several constraints share are computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from papers.nsas.method.sampling import EDGES, Cell, active, first_edge
+from papers.nsas.network.networks import norms_of
+
+Architecture = tuple[Cell, Cell]  # normal, reduction
+
+
+class Memo:
+    """Results of (module, input) pairs for one batch; inputs are known by an integer,
+    equal integers are equal tensors.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[tuple, tuple[int, Tensor]] = {}
+
+    def get(self, key: tuple, compute) -> tuple[int, Tensor]:
+        if key not in self.values:
+            self.values[key] = (len(self.values) + 1, compute())
+        return self.values[key]
+
+
+def selection(cell: Cell) -> list[list[int]]:
+    """Operations that run, for each of the 14 edges."""
+    chosen: list[list[int]] = [[] for _ in range(EDGES)]
+    for node, pairs in enumerate(active(cell)):
+        for state, operation in pairs:
+            chosen[first_edge(node) + state].append(operation)
+    return chosen
+
+
+def forward(
+    model: nn.Module, x: Tensor, architecture: Architecture, statistics: bool = False, memo: Memo | None = None
+) -> Tensor:
+    """Logits [B, K] of one path.
+
+    statistics: also run every unselected operation, without a graph, so that batch-norm values move as in dense
+    execution. memo: share results between calls on the same ``x`` (only where nothing changes in between and no
+    graph is kept).
+    """
+    if memo is None:
+        return model.forward_path(x, *(selection(cell) for cell in architecture), update_unselected=statistics)
+    stem = memo.get(("stem",), lambda: model.stem(x.contiguous(memory_format=torch.channels_last)))
+    before = last = stem
+    for number, cell in enumerate(model.cells):
+        nodes = active(architecture[1] if cell.reduction else architecture[0])
+        reuse = memo.get if number < 2 else None  # deeper inputs differ between architectures
+        before, last = last, _cell(cell, number, before, last, nodes, reuse)
+    return model.classifier(model.global_pooling(last[1]).flatten(1))
+
+
+def _cell(cell, number, before, last, nodes, share) -> tuple[int, Tensor]:
+    def run(key: tuple, module: nn.Module, value: Tensor, source: int) -> tuple[int, Tensor]:
+        if share is None or not source:
+            return 0, module(value)
+        return share((*key, source), lambda: module(value))
+
+    states = [
+        run((number, "p0"), cell.preprocess0, before[1], before[0]),
+        run((number, "p1"), cell.preprocess1, last[1], last[0]),
+    ]
+    for node, chosen in enumerate(nodes):
+        total, keys = None, []
+        for state, k in chosen:
+            edge = first_edge(node) + state
+            source, value = states[state]
+            key, out = run((number, edge, k), cell._ops[edge]._ops[k], value, source)
+            keys.append(key)
+            total = out if total is None else total + out
+        states.append((0, total) if 0 in keys else _summed(share, number, node, keys, total))
+    return 0, torch.cat([value for _, value in states[-4:]], dim=1)
+
+
+def _summed(share, number: int, node: int, keys: list[int], total: Tensor) -> tuple[int, Tensor]:
+    return (0, total) if share is None else share((number, node, *keys), lambda: total)
+
+
+def _norms(model: nn.Module) -> list[nn.Module]:
+    found = model.__dict__.get("_nsas_norms")
+    if found is None:
+        found = model.__dict__["_nsas_norms"] = norms_of(model)
+    return found
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Train-mode batch norm on batch statistics that leaves running values and counters alone."""
+    norms = [m for m in _norms(model) if m.track_running_stats]
+    for m in norms:
+        m.track_running_stats = False
+    try:
+        yield
+    finally:
+        for m in norms:
+            m.track_running_stats = True
+
+
+@torch.no_grad()
+def constraint_losses(
+    model: nn.Module, x: Tensor, y: Tensor, architectures: Sequence[Architecture], dense=None
+) -> list[float]:
+    """CE of each constraint architecture as plain numbers: train mode, no graph, no copies, statistics untouched.
+
+    dense: for the softmax table, ``dense(model, x, architecture) -> logits`` (every operation is active there).
+    """
+    losses = []
+    with frozen_statistics(model):
+        memo = Memo()
+        for architecture in architectures:
+            logits = dense(model, x, architecture) if dense else forward(model, x, architecture, memo=memo)
+            losses.append(nn.functional.cross_entropy(logits, y).item())
+    return losses

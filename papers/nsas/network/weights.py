@@ -1,0 +1,135 @@
+"""What a weights file is of: its own record says so, or its tensors and, where several sets fit, the user.
+
+Own files carry architecture, set, classes, width and depth.  The released ones do not: network, width, depth and
+classes are read off their tensors, and a file without a record is taken to be of the set that the released files with
+that many classes are of, unless the user names another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.cli.errors import UserError
+from common.data.names import other_set
+from common.run.folder import say
+from common.weights.read import Checkpoint, read_checkpoint
+from papers.nsas.network.architectures import Recurrent
+from papers.nsas.network.networks import Named, cnn_of, load_cnn
+from papers.nsas.recurrent.train import load_cell, recurrent_of
+from papers.nsas.settings import EvaluateRecurrentSettings, EvaluateSettings
+
+RELEASED_SETS = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
+PTB_WORDS = 10_000
+# what the one whole-module pickle may name; every name becomes an inert stand-in, nothing is imported for it
+PICKLED_CLASSES = {
+    "model.RNNModel", "model.DARTSCell", "model_search.DARTSCell", "genotypes.Genotype", "utils.LockedDropout",
+    "collections.OrderedDict", "locked_dropout.LockedDropout",
+    "torch.nn.modules.sparse.Embedding", "torch.nn.modules.linear.Linear", "torch.nn.modules.container.ModuleList",
+    "torch.nn.modules.container.ParameterList", "torch.nn.modules.batchnorm.BatchNorm1d",
+    "torch.nn.parameter.Parameter", "torch.nn.backends.thnn._get_thnn_function_backend",
+    "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
+}  # fmt: skip
+
+
+class CnnWeights(NamedTuple):
+    """Weights of a derived CNN with the settings that they call for."""
+
+    settings: EvaluateSettings  # set, channels and layers filled in
+    found: Checkpoint
+    architecture: Named
+    network: str  # cifar or imagenet
+    classes: int
+
+
+class RecurrentWeights(NamedTuple):
+    """Weights of a recurrent network with the settings that they call for."""
+
+    settings: EvaluateRecurrentSettings
+    found: Checkpoint
+    cell: Recurrent
+    words: int
+
+
+def need_checkpoint(path: str) -> None:
+    """One line instead of a traceback."""
+    if not path:
+        raise UserError("evaluate needs weights: give --checkpoint FILE (from train, or a released file)")
+    if not Path(path).exists():
+        raise UserError(
+            f"{path}: no such file; train first, or fetch it with python -m reproductions checkpoints fetch"
+        )
+
+
+def typed(options: Any, name: str) -> bool:
+    """Whether the user chose a setting (without a command line every setting counts)."""
+    return options.given is None or name in options.given
+
+
+def read_cnn(settings: EvaluateSettings, options: Any) -> CnnWeights:
+    """Raises UserError: no CNN of this space, architecture unknown or another, a set that is not the file's."""
+    need_checkpoint(settings.checkpoint)
+    found = read_checkpoint(settings.checkpoint, settings.weights)
+    tensors, said = found.tensors, found.metadata
+    if "classifier.weight" not in tensors or not ({"stem.0.weight", "stem0.0.weight"} & set(tensors)):
+        raise UserError(f"{found.source} holds no derived CNN of the DARTS space")
+    network = "imagenet" if "stem0.0.weight" in tensors else "cifar"
+    stem = tensors["stem0.3.weight"].shape[0] if network == "imagenet" else tensors["stem.0.weight"].shape[0] // 3
+    depth = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("cells."))
+    classes = int(tensors["classifier.weight"].shape[0])
+    architecture = _architecture(settings.arch, found, "darts", cnn_of, load_cnn)
+    dataset = _set_of(settings.dataset, "dataset", said, RELEASED_SETS.get(classes, ""), options, found.source)
+    filled = replace(
+        settings, dataset=dataset, channels=settings.channels or int(stem), layers=settings.layers or depth
+    )
+    return CnnWeights(filled, found, architecture, network, classes)
+
+
+def read_recurrent(settings: EvaluateRecurrentSettings, options: Any) -> RecurrentWeights:
+    """Raises UserError: no recurrent network, cell unknown or another, a text that is not the file's."""
+    need_checkpoint(settings.checkpoint)
+    found = read_checkpoint(settings.checkpoint, settings.weights, PICKLED_CLASSES)
+    if "encoder.weight" not in found.tensors:
+        raise UserError(f"{found.source} holds no recurrent network")
+    found.tensors.setdefault("decoder.weight", found.tensors["encoder.weight"])  # tied
+    words, width = (int(n) for n in found.tensors["encoder.weight"].shape)
+    cell = _architecture(settings.arch, found, "darts-rnn", recurrent_of, load_cell)
+    released = "ptb" if words == PTB_WORDS else ""
+    text = _set_of(settings.text, "text", found.metadata, released, options, found.source)
+    filled = replace(settings, text=text, width=settings.width or width)
+    for name in ("max_tokens", "max_types"):  # they make the vocabulary
+        if not typed(options, name):
+            filled = replace(filled, **{name: int(found.metadata.get(name, 0))})
+    return RecurrentWeights(filled, found, cell, words)
+
+
+def _architecture(given: str, found: Checkpoint, space: str, from_record, from_name) -> Any:
+    """The architecture of the file's own record, else the one that the user names."""
+    said: Mapping[str, Any] = found.metadata
+    if said.get("space", space) != space:
+        raise UserError(f"{found.source} holds an architecture of space {said['space']!r}; {space!r} is needed here")
+    own = from_record(said["architecture"], found.source) if said.get("architecture") else None
+    if own is None and not given:
+        raise UserError(f"{found.source} does not say its architecture; name it with --arch (a name or a file)")
+    named = from_name(given) if given else own
+    if own is not None and named != own:
+        raise UserError(f"{found.source} holds another architecture than --arch {given}; leave the flag out")
+    return named
+
+
+def _set_of(
+    chosen: str, flag: str, said: Mapping[str, Any], released: str, options: Any, source: str
+) -> str:  # fmt: skip
+    """The set to test on: the user's choice, if it can be the file's; else the file's own; else the released one's."""
+    own = str(said.get("dataset", ""))
+    if typed(options, flag):
+        if own and other_set(own, chosen):
+            raise UserError(f"{source} was trained on {own}, not on {chosen}; leave --{flag} out to test it on its set")
+        return chosen
+    if not own and not released:
+        raise UserError(f"{source} does not say its set, and no released file is like it; name it with --{flag}")
+    if (own or released) != chosen:
+        say(f"{source}: tested on {own or released}, {'its own set' if own else 'as released files of this shape'}")
+    return own or released

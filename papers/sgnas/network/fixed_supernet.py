@@ -1,0 +1,123 @@
+"""The supernet as a fixed function, for everything after its training: generator training, validation, evolution.
+
+Nothing here needs a gradient with respect to weights, so every evaluation-mode normalisation is folded into the
+convolution in front of it once. Gradients flow to the architecture parameters only. Sections 3.2 and 3.3 of the
+paper.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch.nn import functional
+
+from papers.sgnas.method.lookup import THRESHOLD
+from papers.sgnas.network.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS
+from papers.sgnas.network.layers import BN_EPS, relu6_
+from papers.sgnas.network.network import fold
+from papers.sgnas.network.supernet import Path, RowBatchNorm, Supernet, UnifiedBlock
+
+
+def _scale_shift(bn: RowBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+    scale = bn.weight * torch.rsqrt(bn.running_var + BN_EPS)
+    return scale.detach(), (bn.bias - bn.running_mean * scale).detach()
+
+
+class FrozenBlock:
+    """One searched layer with folded weights."""
+
+    def __init__(self, block: UnifiedBlock) -> None:
+        self.channels, self.stride, self.residual = block.channels, block.stride, block.residual
+        self.rows = block.rows
+
+        def folded(weight: torch.Tensor, bn: RowBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+            scale, shift = _scale_shift(bn)
+            return weight.detach() * scale.view(-1, 1, 1, 1), shift
+
+        self.expand = folded(block.expand, block.expand_bn)
+        self.depthwise = [folded(weight, bn) for weight, bn in zip(block.depthwise, block.depthwise_bn)]
+        scale, shift = _scale_shift(block.switchable_bn)  # [6 or 1, out]
+        weight = block.project.detach()
+        norms = [(weight * scale[n].view(-1, 1, 1, 1), shift[n]) for n in range(block.norms)]
+        self.project = [norms[block.norm(skipped)] for skipped in range(SUB_BLOCKS)]
+        self.project.append((weight, torch.zeros_like(shift[0])))  # all six skipped: no normalisation
+
+    def _depthwise(self, y: torch.Tensor, k: int, rows: torch.Tensor | None) -> torch.Tensor:
+        weight, bias = self.depthwise[k]
+        if rows is not None:
+            weight, bias = weight[rows], bias[rows]
+        size = KERNEL_SIZES[k]
+        return relu6_(functional.conv2d(y, weight, bias, self.stride, size // 2, groups=len(weight)))
+
+    def path(self, x: torch.Tensor, ops: list[int]) -> torch.Tensor:
+        """Single path, evaluation mode."""
+        hidden, columns = [], []
+        for k in range(len(KERNEL_SIZES)):
+            blocks = [i for i, op in enumerate(ops) if op == k]
+            if blocks:
+                rows = self.rows(blocks)
+                y = relu6_(functional.conv2d(x, self.expand[0][rows], self.expand[1][rows]))
+                hidden.append(self._depthwise(y, k, rows))
+                columns.append(rows)
+        weight, bias = self.project[sum(op == SKIP for op in ops)]
+        y = functional.conv2d(torch.cat(hidden, 1), weight[:, torch.cat(columns)], bias)
+        return x + y if self.residual else y
+
+    def soft(self, x: torch.Tensor, p: torch.Tensor, active: list[list[bool]], skipped: int) -> torch.Tensor:
+        """Sum over kernels of p k-branch, per sub-block; p [6, 4]; operations that are not ``active`` are not run."""
+        y = relu6_(functional.conv2d(x, *self.expand))
+        total = None
+        for k in range(len(KERNEL_SIZES)):
+            blocks = [i for i in range(SUB_BLOCKS) if active[i][k]]
+            if not blocks:
+                continue
+            whole = len(blocks) == SUB_BLOCKS
+            rows = None if whole else self.rows(blocks)
+            out = self._depthwise(y if rows is None else y.index_select(1, rows), k, rows)
+            weights = p[:, k] if whole else p[blocks, k]
+            out = out * weights.repeat_interleave(self.channels).view(1, -1, 1, 1)
+            if rows is not None:
+                empty = out.new_zeros(out.shape[0], SUB_BLOCKS * self.channels, *out.shape[2:])
+                out = empty.to(memory_format=torch.channels_last).index_copy(1, rows, out)
+            total = out if total is None else total + out
+        weight, bias = self.project[skipped]
+        if total is None:
+            y = bias.view(1, -1, 1, 1).expand(x.shape[0], -1, *[-(-n // self.stride) for n in x.shape[2:]])
+        else:
+            y = functional.conv2d(total, weight, bias)
+        return x + y if self.residual else y
+
+
+class FrozenSupernet:
+    """A supernet's evaluation-mode function, with its weights as they are now."""
+
+    def __init__(self, supernet: Supernet) -> None:
+        self.macro, self.classes = supernet.macro, supernet.classes
+        with torch.no_grad():
+            self.blocks = [FrozenBlock(stage) for stage in supernet.stages]
+            shell = copy.copy(supernet)
+            shell._modules = {name: part for name, part in supernet._modules.items() if name != "stages"}
+            self.shell = fold(shell)  # type: ignore[arg-type]
+            self.shell.eval().requires_grad_(False)
+
+    def path(self, x: torch.Tensor, path: Path) -> torch.Tensor:
+        """Logits of a single path (or of one-hot architecture parameters)."""
+        x = self.shell.stem(x)
+        for block, ops in zip(self.blocks, path):
+            x = block.path(x, list(ops))
+        return self.shell.head(x)
+
+    def soft(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        """Logits for architecture parameters p [L, 6, 4].
+
+        Operations with p <= 0.01 are not run and get no gradient. The normalisation is number round(sum of p_skip),
+        rounded half to even, without gradient; p_skip itself gets none from here, as its branch is zero.
+        """
+        active = (p.detach() > THRESHOLD).tolist()
+        skipped = p.detach()[..., SKIP].sum(-1).round().int().tolist()
+        with torch.no_grad():
+            x = self.shell.stem(x)
+        for block, weights, run, number in zip(self.blocks, p, active, skipped):
+            x = block.soft(x, weights, run, number)
+        return self.shell.head(x)

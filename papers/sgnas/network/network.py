@@ -1,0 +1,246 @@
+"""The derived network: built from kernel lists, trained from scratch.
+
+Sub-blocks with equal kernels are merged into one depthwise convolution: the hidden channels of a block are kept in the
+order of kernel sizes. ``to_published`` and ``from_published`` translate names and channel order from and to the
+authors' checkpoints, where each sub-block has its own convolution, in sub-block order.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from papers.sgnas.network.architectures import (
+    FIRST_CHANNELS,
+    KERNEL_SIZES,
+    LAST_CHANNELS,
+    STEM_CHANNELS,
+    Kernels,
+    Macro,
+)
+from papers.sgnas.network.layers import BN_EPS, ConvBN, SqueezeExcite, activate, fold_bn, init_conv, init_module
+
+DROPOUT = 0.2
+
+
+class Depthwise(nn.Module):
+    """Depthwise convolutions of consecutive channel groups, one per kernel size in use, then one normalisation."""
+
+    def __init__(self, channels: int, kernels: list[int], stride: int, momentum: float) -> None:
+        super().__init__()
+        self.channels = channels
+        self.widths = [channels * kernels.count(k) for k in KERNEL_SIZES if k in kernels]
+        self.convs = nn.ModuleDict(
+            {
+                f"k{k}": nn.Conv2d(width, width, k, stride, k // 2, groups=width, bias=False)
+                for k, width in zip((k for k in KERNEL_SIZES if k in kernels), self.widths)
+            }
+        )
+        self.bn = nn.BatchNorm2d(channels * len(kernels), BN_EPS, momentum)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """The authors' rule for each sub-block's own convolution, whose width is ``channels``."""
+        for conv in self.convs.values():
+            for part in conv.weight.data.split(self.channels):
+                init_conv(part, generator)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = [conv(part) for conv, part in zip(self.convs.values(), x.split(self.widths, 1))]
+        return self.bn(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
+
+
+class Block(nn.Module):
+    """Inverted bottleneck: 1x1 expansion (absent for expansion 1), depthwise groups, [SE], 1x1 projection, residual."""
+
+    def __init__(
+        self, channels: int, out: int, kernels: list[int], stride: int, se: bool, activation: str, momentum: float
+    ) -> None:
+        super().__init__()
+        hidden = channels * len(kernels)
+        self.activation = activation
+        self.point_wise = ConvBN(channels, hidden, 1, 1, momentum) if len(kernels) > 1 else None
+        self.depthwise = Depthwise(channels, kernels, stride, momentum)
+        self.se = SqueezeExcite(hidden) if se else None
+        self.point_wise_1 = ConvBN(hidden, out, 1, 1, momentum)
+        self.residual = stride == 1 and channels == out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.point_wise is None or len(self.depthwise.widths) == 1 or isinstance(self.depthwise.bn, nn.Identity):
+            y = x if self.point_wise is None else activate(self.point_wise(x), self.activation)
+            y = activate(self.depthwise(y), self.activation)
+        else:
+            y = self._by_kernel(x)
+        if self.se is not None:
+            y = self.se(y)
+        y = self.point_wise_1(y)
+        return x + y if self.residual else y
+
+    def _by_kernel(self, x: torch.Tensor) -> torch.Tensor:
+        """Expansion and depthwise part, one kernel size after the other: weights are sliced instead of activations."""
+        assert self.point_wise is not None
+        expand, norm = self.point_wise.conv.weight, self.depthwise.bn
+        parts, start = [], 0
+        for conv, width in zip(self.depthwise.convs.values(), self.depthwise.widths):
+            rows = slice(start, start + width)
+            start += width
+            y = _normalise(self.point_wise.bn, functional.conv2d(x, expand[rows]), rows)
+            y = _normalise(norm, conv(activate(y, self.activation)), rows)
+            parts.append(activate(y, self.activation))
+        if self.training:
+            self.point_wise.bn.num_batches_tracked += 1
+            norm.num_batches_tracked += 1
+        return torch.cat(parts, 1)
+
+
+def _normalise(bn: nn.BatchNorm2d, x: torch.Tensor, rows: slice) -> torch.Tensor:
+    """Part of a batch normalisation: channels ``rows`` of it, whose statistics are updated in training."""
+    mean, var = bn.running_mean[rows], bn.running_var[rows]
+    return functional.batch_norm(x, mean, var, bn.weight[rows], bn.bias[rows], bn.training, bn.momentum, bn.eps)
+
+
+class Network(nn.Module):
+    """Images [N, 3, H, W] -> logits [N, classes].
+
+    kernels: per layer the kernel sizes of its sub-blocks. se, activation: squeeze-excite and relu | hswish everywhere.
+    momentum: of batch normalisation (0.1 in search and on CIFAR, 0.001 on ImageNet).
+    """
+
+    def __init__(
+        self,
+        macro: Macro,
+        kernels: Kernels,
+        classes: int,
+        se: bool = False,
+        activation: str = "relu",
+        momentum: float = 0.1,
+        dropout: float = DROPOUT,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.macro, self.kernels, self.activation, self.dropout = macro, kernels, activation, dropout
+        self.first = ConvBN(3, STEM_CHANNELS, 3, macro.stem_stride, momentum)
+        self.first_mb = Block(STEM_CHANNELS, FIRST_CHANNELS, [3], 1, se, activation, momentum)
+        self.stages = nn.ModuleList(
+            Block(channels, out, row, stride, se, activation, momentum)
+            for channels, (out, stride), row in zip(macro.in_channels, macro.layers, kernels)
+        )
+        self.last_stage = ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, momentum)
+        self.classifier = nn.Linear(LAST_CHANNELS, classes)
+        generator = generator or torch.Generator().manual_seed(0)
+        init_module(self, generator)
+        for stage in self.stages:
+            stage.depthwise.reset_parameters(generator)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = activate(self.first(x.contiguous(memory_format=torch.channels_last)), self.activation)
+        x = self.first_mb(x)
+        for stage in self.stages:
+            x = stage(x)
+        x = activate(self.last_stage(x), self.activation).mean((2, 3))
+        return self.classifier(functional.dropout(x, self.dropout, self.training))
+
+
+def _orders(network: Network) -> list[tuple[str, list[int], torch.Tensor]]:
+    """(prefix, kernels in sub-block order, hidden channels of the authors' order at each of our positions)."""
+    orders = []
+    for number, (channels, row) in enumerate(zip(network.macro.in_channels, network.kernels)):
+        blocks = sorted(range(len(row)), key=lambda i, row=row: row[i])  # stable: equal kernels keep their order
+        index = torch.cat([torch.arange(channels) + i * channels for i in blocks])
+        orders.append((f"stages.{number}.", row, index))
+    orders.append(("first_mb.", [3], torch.arange(STEM_CHANNELS)))
+    return orders
+
+
+# Which axis of which tensor runs over a block's hidden channels.
+_ROWS = ("point_wise.conv.", "point_wise.bn.", "depthwise.bn.", "se.excite_conv.")
+_COLUMNS = ("se.squeeze_conv.weight", "point_wise_1.conv.weight")
+
+
+def _permute(name: str, tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    if name.startswith(_COLUMNS):
+        return tensor[:, index]
+    return tensor[index] if name.startswith(_ROWS) and tensor.dim() else tensor
+
+
+def _outer(name: str, ours: bool) -> str:
+    """Names outside the blocks that differ: the last stage and the classifier are sequences in the authors' code."""
+    pairs = (
+        ("last_stage.0.", "last_stage.conv."),
+        ("last_stage.1.", "last_stage.bn."),
+        ("classifier.1.", "classifier."),
+    )
+    for theirs, mine in pairs:
+        old, new = (theirs, mine) if ours else (mine, theirs)
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name
+
+
+def from_published(tensors: dict[str, torch.Tensor], network: Network) -> dict[str, torch.Tensor]:
+    """Tensors (weights, gradients …) under the authors' names and order -> ours. Unknown names are passed through."""
+    result = {}
+    done = set()
+    for prefix, row, index in _orders(network):
+        for k in sorted(set(row)):
+            names = [f"{prefix}depthwise.blocks.{i}.weight" for i, kernel in enumerate(row) if kernel == k]
+            # kernels of another size stay under their names, for the strict loading to refuse
+            if all(name in tensors and tensors[name].shape[-1] == k for name in names):
+                result[f"{prefix}depthwise.convs.k{k}.weight"] = torch.cat([tensors[name] for name in names])
+                done.update(names)
+        for name in [name for name in tensors if name.startswith(prefix) and name not in done]:
+            local, width = name.removeprefix(prefix), tensors[name]
+            fits = width.dim() == 0 or len(index) in width.shape[:2]
+            result[name] = _permute(local, width, index) if fits else width
+            done.add(name)
+    result.update({_outer(name, True): tensor for name, tensor in tensors.items() if name not in done})
+    return result
+
+
+def to_published(tensors: dict[str, torch.Tensor], network: Network) -> dict[str, torch.Tensor]:
+    """Inverse of ``from_published``."""
+    result = {}
+    done = set()
+    for prefix, row, index in _orders(network):
+        inverse = torch.argsort(index)
+        for k in sorted(set(row)):
+            name = f"{prefix}depthwise.convs.k{k}.weight"
+            if name in tensors:
+                blocks = [i for i, kernel in enumerate(row) if kernel == k]
+                for i, part in zip(blocks, tensors[name].chunk(len(blocks))):
+                    result[f"{prefix}depthwise.blocks.{i}.weight"] = part
+                done.add(name)
+        for name in [name for name in tensors if name.startswith(prefix) and name not in done]:
+            result[name] = _permute(name.removeprefix(prefix), tensors[name], inverse)
+            done.add(name)
+    result.update({_outer(name, False): tensor for name, tensor in tensors.items() if name not in done})
+    return result
+
+
+def fold(network: Network) -> nn.Module:
+    """An evaluation-only copy with every normalisation folded into the convolution in front of it (same outputs)."""
+    folded = copy.deepcopy(network).eval().requires_grad_(False)
+
+    def merge(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> None:
+        weight, bias = fold_bn(conv.weight, bn)
+        conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+
+    for module in folded.modules():
+        if isinstance(module, ConvBN):
+            merge(module.conv, module.bn)
+            module.bn = nn.Identity()
+        elif isinstance(module, Depthwise):
+            start, bn = 0, module.bn
+            for conv, width in zip(module.convs.values(), module.widths):
+                scale = (bn.weight * torch.rsqrt(bn.running_var + bn.eps))[start : start + width]
+                shift = (bn.bias - bn.running_mean * bn.weight * torch.rsqrt(bn.running_var + bn.eps))[
+                    start : start + width
+                ]
+                conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), False)
+                conv.bias = nn.Parameter(shift, False)
+                start += width
+            module.bn = nn.Identity()
+    return folded.to(memory_format=torch.channels_last)

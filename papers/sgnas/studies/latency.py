@@ -1,0 +1,112 @@
+"""A latency table beside multiply-adds: the same closed form F(p), with milliseconds measured on the device.
+
+Not in the original, whose latency functions were never used in a search.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from common.cli.errors import UserError
+from common.run.files import read_json, write_json
+from common.run.folder import say
+from common.train.device import pick_device
+from papers.sgnas.data import one_process
+from papers.sgnas.method.lookup import Lookup
+from papers.sgnas.network.architectures import FIRST_CHANNELS, KERNEL_SIZES, LAST_CHANNELS, SUB_BLOCKS, Macro, macro_for
+from papers.sgnas.network.layers import ConvBN
+from papers.sgnas.network.network import Block
+from papers.sgnas.ranges import check_ranges
+from papers.sgnas.settings import LatencySettings
+
+
+@torch.no_grad()
+def measure(module: nn.Module, shape: tuple[int, ...], device: torch.device, repeats: int) -> float:
+    """Median milliseconds of a forward pass on channels-last input [N, C, H, W]."""
+    module = module.to(device).eval().to(memory_format=torch.channels_last)
+    x = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
+    times = []
+    for _ in range(repeats + 2):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        begin = time.perf_counter()
+        module(x)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append((time.perf_counter() - begin) * 1e3)
+    return statistics.median(times[2:])
+
+
+def measure_table(macro: Macro, batch: int, device: torch.device, repeats: int) -> Lookup:
+    """Entries as in the multiply-add table: one sub-block's depthwise convolution, the expansion and
+    projection of six."""
+    size = -(-macro.input_size // macro.stem_stride)
+
+    def conv(channels: int, out: int, side: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> float:
+        module = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups)
+        return measure(module, (batch, channels, side, side), device, repeats)
+
+    base = measure(
+        ConvBN(3, 32, 3, macro.stem_stride, 0.1), (batch, 3, macro.input_size, macro.input_size), device, repeats
+    )
+    base += measure(Block(32, FIRST_CHANNELS, [3], 1, False, "relu", 0.1), (batch, 32, size, size), device, repeats)
+    depthwise, expand, project = [], [], []
+    for c, (out, stride) in zip(macro.in_channels, macro.layers):
+        depthwise.append([conv(c, c, size, k, stride, c) for k in KERNEL_SIZES])
+        expand.append(conv(c, SUB_BLOCKS * c, size))
+        size = -(-size // stride)
+        project.append(conv(SUB_BLOCKS * c, out, size))
+    base += measure(
+        ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, 0.1), (batch, macro.layers[-1][0], size, size), device, repeats
+    )
+    return Lookup(base, torch.tensor(depthwise), torch.tensor(expand), torch.tensor(project), "ms")
+
+
+def read_table(path: Path, macro: Macro) -> Lookup:
+    """A table written by the ``latency`` verb. Raises UserError when it is for another structure."""
+    content = read_json(path)
+    try:
+        tables = [torch.tensor(content[name], dtype=torch.float32) for name in ("depthwise", "expand", "project")]
+        made_for = (content["macro"], content["input_size"])
+        lookup = Lookup(float(content["base"]), *tables, content["unit"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is no latency table; measure one with: python -m papers.sgnas latency") from None
+    if made_for != (macro.name, macro.input_size) or len(lookup.expand) != len(macro.layers):
+        raise UserError(
+            f"{path} was measured for the {made_for[0]} structure at {made_for[1]} pixels; needed: {macro.name} at "
+            f"{macro.input_size}"
+        )
+    return lookup
+
+
+def latency(settings: LatencySettings, options: Any) -> dict[str, Any]:
+    """The ``latency`` verb: measure a table and write it to <out>/latency.json. Raises UserError."""
+    one_process("latency")
+    check_ranges(settings)
+    device, macro = pick_device(options), macro_for(settings.macro)
+    lookup = measure_table(macro, settings.batch_size, device, settings.repeats)
+    folder = options.folder
+    content = {
+        "schema": 1,
+        "macro": macro.name,
+        "input_size": macro.input_size,
+        "batch_size": settings.batch_size,
+        "device": str(device),
+        "unit": lookup.unit,
+        "base": lookup.base,
+        "depthwise": lookup.depthwise.tolist(),
+        "expand": lookup.expand.tolist(),
+        "project": lookup.project.tolist(),
+    }
+    write_json(folder / "latency.json", content)
+    total = lookup.base + float(
+        lookup.depthwise.max(1).values.sum() * SUB_BLOCKS + lookup.expand.sum() + lookup.project.sum()
+    )
+    say(f"{folder / 'latency.json'}: {macro.name}, dearest network about {total:.2f} ms on {device}")
+    return {"file": str(folder / "latency.json"), "dearest_ms": total}

@@ -1,0 +1,153 @@
+"""The claim "4N times faster for N constraints", as a measurement on this device.
+
+The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same trained
+supernet, whose training is not counted, as in the paper (six normalisations or one: folded, the work is the same, and
+the look-up counts none). Steps and scored candidates are timed here; their numbers
+are settings, unless the folders of finished runs are given, whose measured times then count.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.cli.errors import UserError
+from common.cli.ranges import refuse_idle
+from common.run.files import read_json, write_figure, write_json
+from common.run.folder import say
+from common.train.device import pick_device
+from papers.sgnas.data import one_process
+from papers.sgnas.method.generator import Generator, gumbel_noise
+from papers.sgnas.method.generator_training import build_optimizer, generate_ops, generator_loss
+from papers.sgnas.method.lookup import cost_range, macs_table, one_hot
+from papers.sgnas.method.prior import PriorPool, draw_candidate
+from papers.sgnas.network.architectures import macro_for
+from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.ranges import check_ranges
+from papers.sgnas.settings import CostSettings
+
+
+def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repeats: int) -> tuple[float, float]:
+    """Wall seconds of (one generator step, one generation of an architecture)."""
+    frozen, macro = FrozenSupernet(supernet.eval()), supernet.macro
+    lookup = macs_table(macro).to(device)
+    low, high = cost_range(lookup)
+    layers = len(macro.layers)
+    pool = PriorPool(
+        {(low + high) / 2: one_hot(torch.zeros(layers, 6, dtype=torch.long)).view(layers, 24)}, low, high, ""
+    )
+    generator = Generator().to(device)
+    adam = build_optimizer(generator)
+    x = torch.randn(batch, 3, macro.input_size, macro.input_size, device=device)
+    y = torch.zeros(batch, dtype=torch.long, device=device)
+    times = []
+    for number in range(repeats + 1):
+        noise = gumbel_noise((1, layers, 6, 4), torch.Generator().manual_seed(number))
+        begin = time.perf_counter()
+        losses = generator_loss(frozen, generator, lookup, pool, x, y, [(low + high) / 2], 5.0, noise, 0.0003, 1.2)
+        adam.zero_grad()
+        losses.total.backward()
+        adam.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    begin = time.perf_counter()
+    generate_ops(generator, pool, [(low + high) / 2], device)
+    return float(np.median(times[1:])), time.perf_counter() - begin
+
+
+@torch.no_grad()
+def seconds_per_candidate(
+    frozen: FrozenSupernet, batch: int, size: int, device: torch.device, rng: np.random.RandomState
+) -> float:
+    """Wall seconds of one batch of one random candidate (median of three)."""
+    x = torch.randn(batch, 3, size, size, device=device)
+    times = []
+    for _ in range(4):
+        ops = draw_candidate(rng, len(frozen.blocks))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        begin = time.perf_counter()
+        frozen.path(x, ops)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    return sorted(times[1:])[1]
+
+
+def generator_seconds(folder: Path) -> float:
+    """Measured time of a generator phase that was run alone. Raises UserError for any other folder."""
+    result, timing = read_json(folder / "result.json"), read_json(folder / "timing.json")
+    if result.get("paper") != "sgnas" or result.get("phases") != ["generator"]:
+        raise UserError(f"{folder} is no run of search-generator, whose time is wanted here without the supernet's")
+    return float(timing["seconds"])
+
+
+def evolution_seconds(folder: Path) -> float:
+    """Measured time per constraint of an ``evolve`` run. Raises UserError for any other folder."""
+    result, timing = read_json(folder / "result.json"), read_json(folder / "timing.json")
+    if result.get("paper") != "sgnas" or result.get("stage") != "evolve":
+        raise UserError(f"{folder} is no run of evolve, whose time per constraint is wanted here")
+    return float(timing["seconds"]) / len(result["architectures"])
+
+
+def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
+    """The ``cost`` verb: hours for each N, a plot, and the ratio. Raises UserError."""
+    c = settings
+    one_process("cost")
+    check_ranges(c)
+    idle = {"generator_steps": "a generator timed here (no --search)"} if c.search else {}
+    if c.evolved:
+        idle |= dict.fromkeys(("candidates", "candidate_batches"), "candidates timed here (no --evolved)")
+    refuse_idle(c, idle, options.given or frozenset())
+    if not c.counts or min(c.counts) < 1:
+        raise UserError("--counts needs numbers of constraints of 1 or more, such as 1 3 10")
+    device, macro = pick_device(options), macro_for(c.macro)
+    supernet = Supernet(macro, 100).to(device)
+    step, generation = seconds_per_step(supernet, c.batch_size, device, c.repeats)
+    scored = seconds_per_candidate(
+        FrozenSupernet(supernet.eval()), c.batch_size, macro.input_size, device, np.random.RandomState(0)
+    )
+    once = c.generator_steps * step
+    if c.search:
+        once = generator_seconds(Path(c.search))
+    each = evolution_seconds(Path(c.evolved)) if c.evolved else c.candidates * c.candidate_batches * scored
+    rows = [
+        {"constraints": n, "generator_seconds": once + n * generation, "evolution_seconds": n * each}
+        for n in sorted(c.counts)
+    ]
+    for row in rows:
+        row["ratio"] = row["evolution_seconds"] / row["generator_seconds"]
+        say(
+            f"N = {row['constraints']:3}: generator {row['generator_seconds'] / 3600:8.3f} h, a search per constraint "
+            f"{row['evolution_seconds'] / 3600:8.3f} h, ratio {row['ratio']:.2f}"
+        )
+    folder = options.folder
+    measured = {"generator_step": step, "generation": generation, "candidate_batch": scored}
+    result = {"rows": rows, "seconds": measured, "device": str(device), "macro": macro.name, "batch_size": c.batch_size}
+    write_json(folder / "cost.json", result)
+    _plot(rows, folder / "cost.png", f"{macro.name} structure, {device.type}")
+    say(folder / "cost.png")
+    return result
+
+
+def _plot(rows: list[dict[str, Any]], path: Path, title: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 3.5))
+    n = [row["constraints"] for row in rows]
+    axes.plot(n, [row["generator_seconds"] / 3600 for row in rows], "o-", label="architecture generator")
+    axes.plot(n, [row["evolution_seconds"] / 3600 for row in rows], "s--", label="one search per constraint")
+    axes.set(xlabel="constraints N", ylabel="hours (supernet not counted)", xticks=n, title=title)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    write_figure(figure, path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
