@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from common.cli.errors import UserError
+from common.cli.settings import refuse_idle as refuse_idle
 
 
 def check_ranges(
@@ -30,17 +30,3 @@ def check_ranges(
             value = getattr(settings, name, None)
             if value is not None and not (math.isfinite(value) and fits(value)):
                 raise UserError(f"--{name.replace('_', '-')} must be {rule}, not {value}")
-
-
-def refuse_idle(settings: Any, idle: Mapping[str, str], given: frozenset[str] | None = None) -> None:
-    """Settings that do nothing beside the others are refused, not ignored.
-
-    idle: setting -> what it would need to act, such as "--crop padded". given: the settings that flags or a file set
-    (``RunOptions.given``); a profile or a variant may well hold such a setting for another choice of the user's. None
-    (no command line): every setting that differs from its default counts as given. Raises UserError for the first.
-    """
-    defaults = {f.name: f.default for f in dataclasses.fields(settings)}
-    for name, needs in idle.items():
-        value = getattr(settings, name)
-        if name in given if given is not None else value != defaults[name]:
-            raise UserError(f"--{name.replace('_', '-')} {value} does nothing here: it acts with {needs} only")

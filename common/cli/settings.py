@@ -1,5 +1,10 @@
 """Settings: frozen dataclasses whose defaults are the published run; profiles and files state only what differs.
 
+    @dataclass(frozen=True)
+    class Search(Settings):
+        epochs: int = setting(50, "epochs of the supernet", at_least=1)
+
+A setting carries its help and its range where it is declared; both hold on the command line and in Python alike.
 No torch here: ``--help`` must be instant. YAML files hold data only (``yaml.safe_load``).
 """
 
@@ -15,6 +20,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +36,82 @@ PROFILES = {
 # Settings that cannot change a result; they may differ when a run is resumed.
 NOT_RESULT_BEARING = frozenset({"workers"})
 
-Settings = TypeVar("Settings")
+S = TypeVar("S")
+
+
+def setting(
+    default: Any, help: str, *, at_least: float | None = None, above: float | None = None, at_most: float | None = None,
+    below: float | None = None, result: bool = True,
+) -> Any:  # fmt: skip
+    """A field of a settings class: its published value, a few words with their unit, its range.
+
+    at_least, above, at_most, below: bounds of a number, or of every number of a tuple; None has no range.
+    result: whether it can change a result; one that cannot (loader processes) may differ when a run is resumed.
+    """
+    given = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    bounds = {rule: bound for rule, bound in given.items() if bound is not None}
+    shown = f"{help} ({range_of(bounds)})" if bounds else help
+    return dataclasses.field(default=default, metadata={"help": shown, "bounds": bounds, "result": result})
+
+
+def range_of(bounds: Mapping[str, float]) -> str:
+    """A range in words: "at least 1", "above 0", "between 0 and 1, 1 excluded"."""
+    low = next(((rule, bounds[rule]) for rule in ("at_least", "above") if rule in bounds), None)
+    high = next(((rule, bounds[rule]) for rule in ("at_most", "below") if rule in bounds), None)
+    if low and high:
+        left_out = [f"{bound:g}" for rule, bound in (low, high) if rule in ("above", "below")]
+        without = f", {' and '.join(left_out)} excluded" if left_out else ""
+        return f"between {low[1]:g} and {high[1]:g}{without}"
+    if low == ("at_least", 0):
+        return "0 or more"
+    return " ".join(f"{rule.replace('_', ' ')} {bound:g}" for rule, bound in filter(None, (low, high)))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a stage. Their ranges hold wherever they are made, in Python or from a command line.
+
+    Raises UserError for a value outside its range, or no finite number.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            bounds, value = field.metadata.get("bounds", {}), getattr(self, field.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int | float) and not isinstance(number, bool) and not _inside(number, bounds):
+                    flag = f"--{field.name.replace('_', '-')}"
+                    raise UserError(f"{flag} must be {range_of(bounds) or 'a finite number'}, not {number}")
+
+    def check(self, given: frozenset[str] | None = None) -> None:
+        """What holds between settings: a stage for which something does overrides this. Called before a run starts.
+
+        given: the settings that flags or a file set, None where there was no command line (see ``refuse_idle``).
+        Raises UserError for settings that exclude each other, or that do nothing beside the others.
+        """
+
+
+def _inside(number: float, bounds: Mapping[str, float]) -> bool:
+    fits = {
+        "at_least": number >= bounds.get("at_least", number),
+        "above": number > bounds.get("above", -math.inf),
+        "at_most": number <= bounds.get("at_most", number),
+        "below": number < bounds.get("below", math.inf),
+    }
+    return math.isfinite(number) and all(fits.values())
+
+
+def refuse_idle(settings: Any, idle: Mapping[str, str], given: frozenset[str] | None = None) -> None:
+    """Settings that do nothing beside the others are refused, not ignored.
+
+    idle: setting -> what it would need to act, such as "--crop padded". given: the settings that flags or a file set
+    (``RunOptions.given``); a profile or a variant may well hold such a setting for another choice of the user's. None
+    (no command line): every setting that differs from its default counts as given. Raises UserError for the first.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(settings)}
+    for name, needs in idle.items():
+        value = getattr(settings, name)
+        if name in given if given is not None else value != defaults[name]:
+            raise UserError(f"--{name.replace('_', '-')} {value} does nothing here: it acts with {needs} only")
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -49,7 +130,7 @@ def field_types(cls: type) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
 
 
-def settings_from(cls: type[Settings], *overrides: Mapping[str, Any], source: str = "") -> Settings:
+def settings_from(cls: type[S], *overrides: Mapping[str, Any], source: str = "") -> S:
     """An instance of ``cls``: its defaults, changed by each of ``overrides`` in turn.
 
     Raises UserError for an unknown setting (with a suggestion) or a value of the wrong type.

@@ -333,6 +333,8 @@ def parse(
         _say_what_profile_sets(section, preset, settings, profile, variant)
     given = frozenset(str(key).replace("-", "_") for key in in_file) | _flags_of(arguments, set(own))
     selectors = {flag: (verb.selectors[flag][0], value) for flag, value in selected.items()}
+    if isinstance(settings, settings_module.Settings):
+        settings.check(given)
     choices = distinctions(stage.section, selectors, usual, settings, quantities=stage.cheap)
     return settings, RunOptions(
         **values,

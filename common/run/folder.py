@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
-from common.cli.settings import fingerprint, plain, result_bearing, to_dict
+from common.cli.settings import Settings, fingerprint, plain, result_bearing, to_dict
 from common.run import files as records
 from common.run import outputs
 from common.run import state as states
@@ -309,13 +309,18 @@ class Run(Keeping):
 
 
 @contextlib.contextmanager
-def open_run(options: Any, settings: Any, extra: dict[str, Any] | None = None) -> Iterator[Run]:
+def open_run(
+    options: Any, settings: Any, extra: dict[str, Any] | None = None, *, data: Any = None, **identity: Any
+) -> Iterator[Run]:
     """Open (or make) the folder of a run and hold its lock.
 
-    ``extra`` joins the run's identity; its ``data`` is a mapping file -> digest, or image sets with ``pins`` and
-    ``pinned``. Raises UserError when another process writes there, or the folder belongs to a run with other settings.
+    data: a mapping file -> digest, or image sets with ``pins`` and ``pinned``; it and whatever else is given (plain
+    values) tell this run from others beside its settings. Raises UserError when another process writes there, or the
+    folder belongs to a run with other settings.
     """
-    run = Run(options, settings, dict(extra or {}))
+    if isinstance(settings, Settings):
+        settings.check(options.given)
+    run = Run(options, settings, {**(extra or {}), **({} if data is None else {"data": data}), **identity})
     with contextlib.ExitStack() as stack:
         stack.callback(outputs.leave, run.folder)
         if run.writes:

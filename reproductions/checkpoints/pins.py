@@ -1,4 +1,4 @@
-"""Reading ``reproductions/checkpoints/checkpoints.yaml``: strict, with file and line in every complaint."""
+"""Reading ``reproductions/checkpoints.yaml``: strict, with file and line in every complaint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.cli.errors import UserError
 from common.data.names import PICTURE_SETS, SMALL_SETS
 from common.weights.published import TEXTS
 
-PINS = Path(__file__).resolve().parent / "checkpoints.yaml"
+PINS = Path(__file__).resolve().parents[1] / "checkpoints.yaml"
 PAPERS = ("cream", "evnas", "nao_v2", "nsas", "sgnas")
 DIGESTS = {"git_blob": 40, "sha256": 64, "md5": 32, "sha256_prefix": 8}
 REQUIRED: dict[str, Any] = {"paper": str, "architecture": str, "dataset": str, "format": str, "sources": list}
