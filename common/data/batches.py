@@ -86,6 +86,10 @@ class Epochs:
             sizes = self.share_sizes(step)
             yield list(zip(images.split(sizes), labels.split(sizes), strict=True))
 
+    def in_shares(self) -> InShares:
+        """These epochs with every batch as the list of its shares, as ``run.steps`` takes them."""
+        return InShares(self)
+
     def _erased(self, batch: Tensor, epoch: int | str, chosen: list[int]) -> Tensor:
         """``erase`` applied to each image by a stream of its own, so that it looks the same in whichever share it is.
 
@@ -101,6 +105,20 @@ class Epochs:
         """This process's places in batch ``step``."""
         limits, mine = share_limits(self.size(step), self.parts), self.parts // self.world
         return slice(limits[self.rank * mine], limits[(self.rank + 1) * mine])
+
+
+class InShares:
+    """Epochs whose batches are lists of shares: ``epoch(number, start)`` is ``batches.shares(number, start)``."""
+
+    def __init__(self, batches: Epochs) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
+        """Every batch from ``start`` on as the list of this process's shares of it."""
+        return self.batches.shares(epoch, start)
 
 
 def share_limits(count: int, parts: int) -> list[int]:

@@ -358,11 +358,11 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> None:
-    """Raise UserError for a NaN or infinite loss, saying where; call it before the update (one synchronisation).
+def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:
+    """The loss as a number; UserError for a NaN or infinite one, saying where. Call it before the update.
 
-    In several processes the loss is the mean over all of them, each weighted by ``weight`` (its images; 0 for an empty
-    share), so that all raise or none: a common act of all processes.
+    In several processes it is the mean over all of them, each weighted by ``weight`` (its images; 0 for an empty
+    share), so that all raise or none: a common act of all processes. One synchronisation.
     """
     value = float(loss.detach() if hasattr(loss, "detach") else loss)
     if distributed.world_size() > 1:
@@ -377,6 +377,7 @@ def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> None:
             f"the loss is {value} at {place or 'this step'}: the run has diverged and stops before this update; look "
             f"at the data, or start over (--no-resume, or another --out) with a lower learning rate or a gradient clip"
         )
+    return value
 
 
 def say(line: str) -> None:

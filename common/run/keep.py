@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -239,9 +239,7 @@ class _Meter:
         if self.bar is not None:
             self.bar.update(1)
             return
-        if isinstance(batch, Iterable) and not isinstance(batch, dict | str):
-            with contextlib.suppress(Exception):
-                self.images += len(batch[0])  # type: ignore[index]
+        self.images += _images(batch)
         now = time.monotonic()
         if now - self.spoke >= LINE_EVERY_S:
             self.spoke = now
@@ -254,6 +252,13 @@ class _Meter:
         """The loop has ended."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _images(batch: Any) -> int:
+    """Images of (images, labels), or of a list of such shares; 0 for anything else."""
+    shares = batch if isinstance(batch, list) else [batch]
+    pairs = all(isinstance(share, tuple) and len(share) > 1 and hasattr(share[1], "__len__") for share in shares)
+    return sum(len(share[1]) for share in shares) if pairs else 0
 
 
 def _span(seconds: float) -> str:

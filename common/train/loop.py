@@ -58,71 +58,89 @@ def auxiliary_loss(criterion: Callable[[Tensor, Tensor], Tensor], weight: float)
     return loss_of
 
 
-def train_steps(
-    model: nn.Module,
-    batches: Iterable[Any],
-    optimizer: torch.optim.Optimizer,
-    loss_of: LossOf,
-    *,
-    clip_norm: float = 0.0,
-    ema: EMA | None = None,
-    device: torch.device | str = "cpu",
-    precision: str = "fp32",
-    start_step: int = 0,
-    counter: TopK | None = None,
-    every_check: int = 1,
-    seed: int,
-    epoch: int,
-) -> Iterator[int]:
-    """One epoch, one step per ``next``: yields the number of steps done, so that the caller can save in between.
+def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], Tensor], **where: Any) -> float:
+    """The gradients of the mean loss over all images of a batch, of all shares and processes; returns that loss.
 
-    ``batches`` starts at batch ``start_step`` and gives what this process holds of a batch: (images, labels), or a list
-    of such shares, which are computed one after another. Gradients are the mean over the images of the whole batch, of
-    all shares and processes; running statistics follow the rule of ``batchnorm.py``; a share may be empty. What a
-    step draws in several processes is a function of (seed, rank, epoch, step). A non-finite loss of the
-    whole batch raises UserError before the update, in all processes (looked at every ``every_check`` steps).
+    batch: what this process holds of it, (images, labels) or a list of such shares, which are computed one after
+    another; a share may be empty. loss_of: (images, labels) -> mean loss of a share. Running statistics follow the rule
+    of ``batchnorm.py``. Gradients are added to those that are there. A loss that is not finite raises UserError, which
+    says ``where``, in all processes.
     """
-    device = torch.device(device)
-    params = [p for group in optimizer.param_groups for p in group["params"]]
+    shares = batch if isinstance(batch, list) else [tuple(batch)]
+    images = sum(len(target) for _, target in shares)
+    together = PartStatistics(model) if len(shares) > 1 else None
+    total = torch.zeros((), dtype=torch.float64, device=shares[0][1].device)
+    for inputs, target in shares:
+        if not len(target):
+            continue
+        loss = loss_of(inputs, target)
+        part = loss if len(shares) == 1 else loss * (len(target) / images)
+        part.backward()
+        total += part.detach()
+        if together is not None:
+            together.collect(len(target))
+    mean = check_finite(total, weight=images, **where)
+    if together is not None:
+        together.finish()
+    else:
+        average(model, images)
+    distributed.reduce_gradients([p for p in model.parameters() if p.requires_grad], images)
+    return mean
+
+
+def train_step(
+    model: nn.Module, batch: Any, optimizer: torch.optim.Optimizer, loss_of: LossOf, *, clip_norm: float = 0.0,
+    precision: str = "fp32", counter: TopK | None = None, **where: Any,
+) -> float:  # fmt: skip
+    """One step of ``optimizer`` down the mean loss of a batch (see ``gradients``); returns that loss.
+
+    loss_of: (model's output, labels) -> loss; outputs are float32 under every ``precision``. clip_norm: total norm that
+    gradients are cut to, 0: off. counter: counts hits and losses of the step.
+    """
+
+    def of_share(inputs: Tensor, target: Tensor) -> Tensor:
+        with autocast(target.device, precision):
+            output = model(inputs)
+        if isinstance(output, tuple):
+            output = tuple(o if o is None else o.float() for o in output)
+        elif precision != "fp32":
+            output = output.float()
+        loss = loss_of(output, target)
+        if counter is not None:
+            counter.add(logits_of(output), target, loss)
+        return loss
+
+    optimizer.zero_grad(set_to_none=True)
+    mean = gradients(model, batch, of_share, **where)
+    clip([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+    optimizer.step()
+    return mean
+
+
+def train_steps(
+    model: nn.Module, batches: Iterable[Any], optimizer: torch.optim.Optimizer, loss_of: LossOf, *,
+    ema: EMA | None = None, device: torch.device | str = "cpu", start_step: int = 0, seed: int, epoch: int,
+    **options: Any,
+) -> Iterator[int]:  # fmt: skip
+    """One epoch of ``train_step``, one step per ``next``: yields the number of steps done.
+
+    ``batches`` starts at batch ``start_step``. What a step draws in several processes is a function of
+    (seed, rank, epoch, step).
+    """
     for step, batch in enumerate(batches, start_step):
         seeds.step_chance(seed, epoch, step)
-        optimizer.zero_grad(set_to_none=True)
-        shares = batch if isinstance(batch, list) else [tuple(batch)]
-        images = sum(len(target) for _, target in shares)
-        together = PartStatistics(model) if len(shares) > 1 else None
-        total = torch.zeros((), device=device)
-        for inputs, target in shares:
-            if not len(target):
-                continue
-            with autocast(device, precision):
-                output = model(inputs)
-            output = tuple(o if o is None else o.float() for o in output) if isinstance(output, tuple) else output
-            loss = loss_of(output if isinstance(output, tuple) or precision == "fp32" else output.float(), target)
-            share = loss if len(shares) == 1 else loss * (len(target) / images)
-            share.backward()
-            total = total + share.detach()
-            if counter is not None:
-                counter.add(logits_of(output), target, loss)
-            if together is not None:
-                together.collect(len(target))
-        if every_check and step % every_check == 0:
-            check_finite(total, weight=images, step=step)
-        if together is not None:
-            together.finish()
-        else:
-            average(model, images)
-        distributed.reduce_gradients(params, images)
-        clip(params, clip_norm)
-        optimizer.step()
+        train_step(model, batch, optimizer, loss_of, step=step, **options)
         if ema is not None:
             ema.update(model)
         yield step + 1
 
 
 def read(counter: TopK) -> Metrics:
-    """Metrics over all processes of the job (one synchronisation)."""
+    """Metrics over all processes of the job (one synchronisation); the counter is empty afterwards."""
     distributed.all_reduce_sum([counter.totals])
-    return Metrics(*counter.read())
+    metrics = Metrics(*counter.read())
+    counter.totals.zero_()
+    return metrics
 
 
 @torch.inference_mode()

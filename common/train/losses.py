@@ -54,6 +54,14 @@ class TopK:
         top_error = None if math.isnan(top) else 100 * (1 - top / count)
         return loss / count, 100 * (1 - first / count), top_error, int(images)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a run keeps: the totals of all processes (in several processes a common act of all)."""
+        return {"totals": self.state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state_dict()``."""
+        self.restore(state["totals"])
+
     def state(self) -> Tensor:
         """The totals of all processes, to be put into a run's state (in several processes a common act of all)."""
         totals = self.totals.clone()

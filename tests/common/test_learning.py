@@ -10,7 +10,7 @@ from torch import nn
 
 from common.cli.errors import UserError
 from common.train import schedules
-from common.train.loop import Metrics, auxiliary_loss, evaluate, read, train_steps
+from common.train.loop import Metrics, auxiliary_loss, evaluate, gradients, read, train_steps
 from common.train.losses import TopK, label_smoothing_cross_entropy, soft_target_cross_entropy
 from common.train.optim import EMA, RMSpropTF, clip, without_decay, zero_fill_grads
 
@@ -197,6 +197,26 @@ def test_an_epoch_equals_the_plain_loop():
     assert all(torch.equal(v, plain.state_dict()[k]) for k, v in model.state_dict().items())
     assert metrics.loss == pytest.approx(sum(losses) / 3) and metrics.images == 24
     assert set(metrics.as_dict()) == {"loss", "top1_error_percent"}
+
+
+def test_gradients_of_shares_are_those_of_the_whole_batch():
+    torch.manual_seed(0)
+    model = WithAuxiliary().double().eval()
+    x, y = torch.randn(10, 4, dtype=torch.float64), torch.randint(3, (10,))
+    found = []
+    for batch in ((x, y), [(x[:3], y[:3]), (x[3:3], y[3:3]), (x[3:], y[3:])]):
+        model.zero_grad()
+        loss = gradients(model, batch, lambda inputs, target: F.cross_entropy(model(inputs)[0], target))
+        found.append((loss, model.body.weight.grad.clone()))
+    assert found[0][0] == pytest.approx(F.cross_entropy(model(x)[0], y).item()) == pytest.approx(found[1][0])
+    assert torch.allclose(found[0][1], found[1][1])
+
+
+def test_a_counter_is_kept_as_a_module_is_and_emptied_where_it_is_read():
+    counter, other = TopK(), TopK()
+    counter.add(torch.eye(7), torch.tensor([0, 1, 2, 3, 4, 5, 0]), torch.tensor(2.0))
+    other.load_state_dict(counter.state_dict())
+    assert read(other) == read(counter) and read(counter).images == 0
 
 
 def test_steps_can_stop_and_go_on():

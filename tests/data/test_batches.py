@@ -76,6 +76,8 @@ def test_processes_see_the_batches_of_one_process(images, world):
 def test_one_process_in_parts_sees_what_processes_see(images):
     two = [Batches(images, 8, AUGMENTATION, seed=1, rank=rank, world=2, parts=6) for rank in range(2)]
     apart = list(Batches(images, 8, AUGMENTATION, seed=1, parts=6).shares(0, start=2))
+    in_shares = Batches(images, 8, AUGMENTATION, seed=1, parts=6).in_shares()
+    assert len(in_shares) == 7 and len(list(in_shares.epoch(0, start=2))) == len(apart)
     assert [len(step) for step in apart] == [6] * 5 and [len(y) for _, y in apart[-1]] == [1, 1, 0, 0, 0, 0]
     joined = [first + second for first, second in zip(*(b.shares(0, start=2) for b in two), strict=True)]
     for here, there in zip(apart, joined, strict=True):
