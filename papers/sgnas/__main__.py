@@ -11,7 +11,7 @@ TRAIN = {"cifar": s.CIFAR_TRAIN}
 
 def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, **more: Any) -> Verb:
     module = run.partition(":")[0].rpartition(".")[2].replace("speedup", "cost")
-    plan = f"papers.sgnas.planning:plan_{module}"
+    plan = f"papers.sgnas.plan:plan_{module}"
     stage = Stage(settings, f"papers.sgnas.{run}", section, about, variants or {}, plan=plan, **more)
     return Verb({(): stage}, about=about)
 
@@ -72,7 +72,7 @@ VERBS = {
     ),
     "convert-lmdb": _verb(
         s.ConvertSettings,
-        "convert:convert_lmdb",
+        "data.convert:convert_lmdb",
         "convert_lmdb",
         "pack a folder of pictures",
         writes=False,

@@ -21,6 +21,7 @@ from common.run.folder import check_finite, open_run, say
 from common.train import distributed
 from common.train.device import autocast
 from common.train.schedules import cosine
+from papers.sgnas.data.search_data import Setting, check_settings, prepare, prior_pool
 from papers.sgnas.describe import counts
 from papers.sgnas.generate import LoadedGenerator, save_generator, table, table_to, write_architectures
 from papers.sgnas.method.generator import Generator, gumbel_noise
@@ -34,10 +35,9 @@ from papers.sgnas.method.generator_training import (
 )
 from papers.sgnas.method.lookup import Lookup, macs_table
 from papers.sgnas.method.losses import temperature
-from papers.sgnas.method.preparation import Setting, check_settings, prepare, prior_pool
 from papers.sgnas.method.prior import PriorPool
-from papers.sgnas.method.recalibration import judge
 from papers.sgnas.method.sampling import sample_paths, trained_code
+from papers.sgnas.method.scoring import judge
 from papers.sgnas.method.supernet_training import PathSGD, path_errors, supernet_gradients
 from papers.sgnas.network.fixed_supernet import FrozenSupernet
 from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet

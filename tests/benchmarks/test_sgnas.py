@@ -26,8 +26,8 @@ from papers.sgnas.method.losses import hardware_loss
 from papers.sgnas.method.sampling import sample_paths
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
 from papers.sgnas.network.architectures import MACROS, PUBLISHED, SKIP
+from papers.sgnas.network.derived import Network, fold
 from papers.sgnas.network.fixed_supernet import FrozenSupernet
-from papers.sgnas.network.network import Network, fold
 from papers.sgnas.network.supernet import Supernet
 
 BATCH = 16

@@ -87,8 +87,8 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         from papers.cream.network.networks import DerivedNetwork
 
         return DerivedNetwork(spec_of(checkpoint.architecture, classes)[1])
-    from papers.sgnas import data as datasets
-    from papers.sgnas.network.network import Network as Derived
+    from papers.sgnas.data.sets import sets as datasets
+    from papers.sgnas.network.derived import Network as Derived
 
     kernels, macro = datasets.network_of(checkpoint.architecture, "imagenet", None, "imagenet")
     return Derived(macro, kernels, classes, True, "hswish")
@@ -102,7 +102,7 @@ def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
         net = network(checkpoint)
         state = net.state_dict()
         if checkpoint.paper == "sgnas":
-            from papers.sgnas.network.network import to_published
+            from papers.sgnas.network.derived import to_published
 
             state = to_published(state, net)
         keys = [(name, list(value.shape)) for name, value in state.items()]

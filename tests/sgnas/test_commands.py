@@ -19,7 +19,7 @@ from papers.sgnas.__main__ import VERBS
 from papers.sgnas.generate import load_generator
 from papers.sgnas.method.losses import hardware_loss, margin_of
 from papers.sgnas.network.architectures import MACROS, PUBLISHED
-from papers.sgnas.network.network import Network, to_published
+from papers.sgnas.network.derived import Network, to_published
 from papers.sgnas.network.supernet import Supernet, save_supernet
 
 DATA = ["--dataset", "digits", "--macro", "tiny", "--train-images", "32", "--search-images", "32", "--batch-size", "16"]
@@ -320,7 +320,7 @@ def test_json_is_alone_on_the_output(searched, tmp_path, capsys):
 
 def test_sets_at_a_fraction_of_their_size(capsys):
     from common.cli.verbs import RunOptions
-    from papers.sgnas.data import open_set
+    from papers.sgnas.data.sets import open_set
 
     if not (Path(os.environ.get("NAS_DATA", "data")) / "cifar-10-batches-py").is_dir():
         pytest.skip("CIFAR-10 is not under the data root (NAS_DATA)")

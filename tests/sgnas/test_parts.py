@@ -19,7 +19,7 @@ from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
 from common.data.pictures.lmdb import LmdbStore
 from papers.sgnas import claims
-from papers.sgnas.convert import convert_lmdb
+from papers.sgnas.data.convert import convert_lmdb
 from papers.sgnas.describe import describe
 from papers.sgnas.evaluate import load_weights
 from papers.sgnas.generate import generate, load_generator, range_warning
@@ -29,8 +29,8 @@ from papers.sgnas.method.lookup import macs_table, one_hot
 from papers.sgnas.method.prior import make_pool, pool_from, prior_keys, read_pool
 from papers.sgnas.method.sampling import sample_paths
 from papers.sgnas.network.architectures import MACROS, PUBLISHED, SKIP, check_kernels, ops_of
+from papers.sgnas.network.derived import Network, to_published
 from papers.sgnas.network.fixed_supernet import FrozenSupernet
-from papers.sgnas.network.network import Network, to_published
 from papers.sgnas.network.supernet import Supernet, supernet_to_published
 from papers.sgnas.settings import ConvertSettings, CostSettings, GenerateSettings
 from papers.sgnas.studies.latency import measure_table, read_table

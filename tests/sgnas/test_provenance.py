@@ -11,12 +11,12 @@ import torch
 
 from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
-from papers.sgnas import data as datasets
+from papers.sgnas.data.search_data import prepare
+from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data.split import provenance_of
 from papers.sgnas.describe import counts
 from papers.sgnas.method.lookup import cost_of_ops, macs_table, one_hot
-from papers.sgnas.method.preparation import prepare
 from papers.sgnas.method.prior import draw_candidate
-from papers.sgnas.method.provenance import provenance_of
 from papers.sgnas.method.sampling import sample_paths, trained_code, trained_parameters
 from papers.sgnas.network.architectures import MACROS, kernels_of, macro_for
 from papers.sgnas.network.supernet import load_supernet

@@ -173,7 +173,7 @@ def test_evolve(whole, tmp_path, random):
 
 
 def test_recalibration_changes_only_the_copy(whole):
-    from papers.sgnas.method.recalibration import recalibrated
+    from papers.sgnas.method.scoring import recalibrated
 
     class Fixed:
         def epoch(self, number):

@@ -19,7 +19,7 @@ from common.run.folder import Run
 from common.spaces.architecture import save_architecture
 from papers.sgnas.evaluate import evaluate
 from papers.sgnas.generate import generate
-from papers.sgnas.method import recalibration
+from papers.sgnas.method import scoring
 from papers.sgnas.method.lookup import macs_table
 from papers.sgnas.network.architectures import macro_for
 from papers.sgnas.search import search_generator, search_supernet
@@ -70,7 +70,7 @@ def digest_of(stage, base, root: Path, section: str):
         out = root / "runs" / f"{section}-{next(number)}"
         options = RunOptions(out=out, device="cpu", paper="sgnas", section=section, given=frozenset(changed))
         said = io.StringIO()
-        spy = mock.patch.object(recalibration, "recalibrated", wraps=recalibration.recalibrated)
+        spy = mock.patch.object(scoring, "recalibrated", wraps=scoring.recalibrated)
         unsaved = mock.patch.object(Run, "save")  # nothing here goes on
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), spy as calls, unsaved:
             result = stage(settings, options)

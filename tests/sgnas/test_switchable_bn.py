@@ -11,7 +11,7 @@ import torch
 from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
 from papers.sgnas.method.lookup import one_hot
-from papers.sgnas.method.recalibration import recalibrated
+from papers.sgnas.method.scoring import recalibrated
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
 from papers.sgnas.network.architectures import MACROS, SKIP
 from papers.sgnas.network.fixed_supernet import FrozenSupernet

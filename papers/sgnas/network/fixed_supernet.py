@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from papers.sgnas.method.lookup import THRESHOLD
 from papers.sgnas.network.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS
+from papers.sgnas.network.derived import fold
 from papers.sgnas.network.layers import BN_EPS, relu6_
-from papers.sgnas.network.network import fold
 from papers.sgnas.network.supernet import Path, RowBatchNorm, Supernet, UnifiedBlock
 
 

@@ -33,8 +33,8 @@ from papers.sgnas.network.architectures import (
     Macro,
     macro_for,
 )
+from papers.sgnas.network.derived import Block
 from papers.sgnas.network.layers import BN_EPS, ConvBN, init_conv, init_module, relu6_
-from papers.sgnas.network.network import Block
 
 Path = Sequence[Sequence[int]]  # operation index per layer and sub-block
 

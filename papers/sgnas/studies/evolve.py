@@ -18,14 +18,14 @@ from common.run import seeds
 from common.run.folder import open_run
 from common.train import distributed
 from common.train.device import pick_device
-from papers.sgnas import data as datasets
+from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data.split import provenance_of
 from papers.sgnas.generate import write_architectures
 from papers.sgnas.method.generator_training import path_error
 from papers.sgnas.method.lookup import Lookup, cost_of_ops, cost_range, macs_table
 from papers.sgnas.method.prior import draw_candidate
-from papers.sgnas.method.provenance import provenance_of
-from papers.sgnas.method.recalibration import judge
 from papers.sgnas.method.sampling import trained_code
+from papers.sgnas.method.scoring import judge
 from papers.sgnas.network.architectures import SKIP, SUB_BLOCKS, Ops, kernels_of
 from papers.sgnas.network.fixed_supernet import FrozenSupernet
 from papers.sgnas.network.supernet import load_supernet

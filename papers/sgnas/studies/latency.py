@@ -17,11 +17,11 @@ from common.cli.errors import UserError
 from common.run.files import read_json, write_json
 from common.run.folder import say
 from common.train.device import pick_device
-from papers.sgnas.data import one_process
+from papers.sgnas.data.sets import one_process
 from papers.sgnas.method.lookup import Lookup
 from papers.sgnas.network.architectures import FIRST_CHANNELS, KERNEL_SIZES, LAST_CHANNELS, SUB_BLOCKS, Macro, macro_for
+from papers.sgnas.network.derived import Block
 from papers.sgnas.network.layers import ConvBN
-from papers.sgnas.network.network import Block
 from papers.sgnas.ranges import check_ranges
 from papers.sgnas.settings import LatencySettings
 

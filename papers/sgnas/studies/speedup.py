@@ -20,7 +20,7 @@ from common.cli.ranges import refuse_idle
 from common.run.files import read_json, write_figure, write_json
 from common.run.folder import say
 from common.train.device import pick_device
-from papers.sgnas.data import one_process
+from papers.sgnas.data.sets import one_process
 from papers.sgnas.method.generator import Generator, gumbel_noise
 from papers.sgnas.method.generator_training import build_optimizer, generate_ops, generator_loss
 from papers.sgnas.method.lookup import cost_range, macs_table, one_hot

@@ -11,13 +11,13 @@ from common.cli.ranges import refuse_idle
 from common.run.files import write_figure
 from common.run.folder import open_run, say
 from common.train.device import pick_device
-from papers.sgnas import data as datasets
+from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data.split import provenance_of
 from papers.sgnas.generate import LoadedGenerator, check_prior, load_generator
 from papers.sgnas.method.generator_training import kendall, path_error, target_pool
 from papers.sgnas.method.losses import hardware_loss
-from papers.sgnas.method.provenance import provenance_of
-from papers.sgnas.method.recalibration import judge
 from papers.sgnas.method.sampling import trained_code
+from papers.sgnas.method.scoring import judge
 from papers.sgnas.network.fixed_supernet import FrozenSupernet
 from papers.sgnas.network.supernet import load_supernet
 from papers.sgnas.ranges import check_ranges

@@ -19,8 +19,8 @@ from papers.sgnas.method.losses import hardware_loss, temperature
 from papers.sgnas.method.prior import draw_candidate, nearest_key, prior_keys
 from papers.sgnas.method.sampling import LayerOrder
 from papers.sgnas.network.architectures import MACROS, Macro, kernels_of, ops_of
+from papers.sgnas.network.derived import Network
 from papers.sgnas.network.fixed_supernet import FrozenSupernet
-from papers.sgnas.network.network import Network
 from papers.sgnas.network.supernet import Supernet, supernet_from_published
 from papers.sgnas.settings import TrainSettings
 from papers.sgnas.train import learning_rate

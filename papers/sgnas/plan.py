@@ -19,16 +19,16 @@ from common.data.pictures.folders import list_pictures
 from common.train import distributed
 from common.weights.read import read_checkpoint
 from papers.sgnas import claims
-from papers.sgnas import data as datasets
-from papers.sgnas.convert import source_and_target
+from papers.sgnas.data.convert import source_and_target
+from papers.sgnas.data.search_data import check_settings
+from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data.split import provenance_of
 from papers.sgnas.describe import counts
 from papers.sgnas.evaluate import subject
 from papers.sgnas.generate import load_generator
 from papers.sgnas.method.generator_training import target_pool
 from papers.sgnas.method.lookup import cost_range, macs_table, one_hot
 from papers.sgnas.method.losses import temperature
-from papers.sgnas.method.preparation import check_settings
-from papers.sgnas.method.provenance import provenance_of
 from papers.sgnas.network.architectures import Macro, macro_for
 from papers.sgnas.network.supernet import load_supernet
 from papers.sgnas.settings import (
