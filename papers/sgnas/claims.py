@@ -74,7 +74,7 @@ def generator_steps(epochs: int) -> int:
     """Steps of so many epochs over the generator's images on ImageNet."""
     import torch
 
-    from papers.sgnas.data.sets import sets as datasets
+    from papers.sgnas.data import sets as datasets
     from papers.sgnas.settings import SearchSettings
 
     c = SearchSettings()
@@ -89,7 +89,7 @@ def training_steps(dataset: str, epochs: int = 1) -> int:
     """Steps of so many epochs of the published training from scratch."""
     import torch
 
-    from papers.sgnas.data.sets import sets as datasets
+    from papers.sgnas.data import sets as datasets
     from papers.sgnas.train import training_batches
 
     images = datasets.stand_in(dataset, "train")

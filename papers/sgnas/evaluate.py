@@ -12,7 +12,7 @@ from common.run.folder import open_run, say
 from common.train.device import pick_device
 from common.train.loop import evaluate as evaluate_model
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
-from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data import sets as datasets
 from papers.sgnas.describe import counts
 from papers.sgnas.network.architectures import MACROS, Kernels, Macro, check_kernels
 from papers.sgnas.network.derived import Network, fold, from_published

@@ -19,9 +19,9 @@ from common.data.pictures.folders import list_pictures
 from common.train import distributed
 from common.weights.read import read_checkpoint
 from papers.sgnas import claims
+from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.convert import source_and_target
 from papers.sgnas.data.search_data import check_settings
-from papers.sgnas.data.sets import sets as datasets
 from papers.sgnas.data.split import provenance_of
 from papers.sgnas.describe import counts
 from papers.sgnas.evaluate import subject

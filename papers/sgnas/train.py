@@ -19,7 +19,7 @@ from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
 from common.train.schedules import cosine, step_decay, warm_up
 from common.weights.read import save_weights
-from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data import sets as datasets
 from papers.sgnas.describe import counts
 from papers.sgnas.network.derived import Network, to_published
 from papers.sgnas.ranges import check_ranges

@@ -87,7 +87,7 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         from papers.cream.network.networks import DerivedNetwork
 
         return DerivedNetwork(spec_of(checkpoint.architecture, classes)[1])
-    from papers.sgnas.data.sets import sets as datasets
+    from papers.sgnas.data import sets as datasets
     from papers.sgnas.network.derived import Network as Derived
 
     kernels, macro = datasets.network_of(checkpoint.architecture, "imagenet", None, "imagenet")

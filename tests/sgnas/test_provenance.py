@@ -11,8 +11,8 @@ import torch
 
 from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.search_data import prepare
-from papers.sgnas.data.sets import sets as datasets
 from papers.sgnas.data.split import provenance_of
 from papers.sgnas.describe import counts
 from papers.sgnas.method.lookup import cost_of_ops, macs_table, one_hot

@@ -15,7 +15,7 @@ from common.run.files import write_json
 from common.run.folder import say
 from common.train import distributed
 from common.train.device import pick_device
-from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import Provenance, provenance_of
 from papers.sgnas.method.lookup import Lookup, cost_range
 from papers.sgnas.method.prior import PriorPool, make_pool, pool_from, read_pool

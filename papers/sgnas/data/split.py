@@ -15,7 +15,7 @@ from common.cli.errors import UserError
 from common.data.pictures.batches import Pictures
 from common.data.sets import Images
 from common.run.files import read_json
-from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data import sets as datasets
 from papers.sgnas.method.sampling import ACTIVE
 
 

@@ -18,7 +18,7 @@ from common.run import seeds
 from common.run.folder import open_run
 from common.train import distributed
 from common.train.device import pick_device
-from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import provenance_of
 from papers.sgnas.generate import write_architectures
 from papers.sgnas.method.generator_training import path_error

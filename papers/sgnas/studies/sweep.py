@@ -11,7 +11,7 @@ from common.cli.ranges import refuse_idle
 from common.run.files import write_figure
 from common.run.folder import open_run, say
 from common.train.device import pick_device
-from papers.sgnas.data.sets import sets as datasets
+from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import provenance_of
 from papers.sgnas.generate import LoadedGenerator, check_prior, load_generator
 from papers.sgnas.method.generator_training import kendall, path_error, target_pool
