@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from common.cli.verbs import COMPUTES, Stage, Verb, main
 from papers.nsas import settings as s
+from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
+from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
+from papers.nsas.studies.settings import Experiment
 
 MEANT = {"constraint_gradient": True, "table": "raw"}
 PROPER = {"selection": "proper", "recalibrate_batches": 20, "structure_bug": False, "argument_bug": False}
@@ -40,7 +43,7 @@ SEARCH = {
         plan="papers.nsas.planning:plan_gdas",
     ),
     ("nb201", "random"): Stage(
-        s.SearchNb201RandomSettings,
+        SearchNb201Random,
         "papers.nsas.nasbench201.search_random:search",
         "search_nb201_random",
         "RandomNAS variants on NAS-Bench-201",
@@ -48,7 +51,7 @@ SEARCH = {
         plan="papers.nsas.planning:plan_201",
     ),
     ("nb201", "gdas"): Stage(
-        s.SearchNb201GdasSettings,
+        SearchNb201Gdas,
         "papers.nsas.nasbench201.search_gdas:search",
         "search_nb201",
         "GDAS variants on NAS-Bench-201",
@@ -56,7 +59,7 @@ SEARCH = {
         plan="papers.nsas.planning:plan_201",
     ),
     ("ptb", "random"): Stage(
-        s.SearchRecurrentSettings,
+        SearchRecurrent,
         "papers.nsas.recurrent.search:search",
         "search_ptb",
         "RandomNAS-NSAS for recurrent cells",
@@ -91,7 +94,7 @@ TRAIN = {
         plan="papers.nsas.planning:plan_train",
     ),
     ("ptb",): Stage(
-        s.TrainRecurrentSettings,
+        TrainRecurrent,
         "papers.nsas.recurrent.train:train",
         "train_ptb",
         "A recurrent cell from scratch",
@@ -111,7 +114,7 @@ EVALUATE = {
         plan="papers.nsas.planning:plan_evaluate",
     ),
     ("ptb",): Stage(
-        s.EvaluateRecurrentSettings,
+        EvaluateRecurrent,
         "papers.nsas.evaluate:evaluate_recurrent",
         "evaluate_ptb",
         "Perplexities of a trained recurrent network",
@@ -148,7 +151,7 @@ VERBS = {
     "experiments": Verb(
         {
             (): Stage(
-                s.ExperimentSettings,
+                Experiment,
                 "papers.nsas.studies.forgetting:run",
                 "experiments",
                 "Does the constraint matter?",

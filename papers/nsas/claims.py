@@ -46,7 +46,8 @@ def final_learning_rate(section: str, variant: str = "authors", shift: int = 0) 
     if section == "train":
         rate = learning_rate(s.schedule, epoch, s.learning_rate, s.learning_rate_min, s.epochs, s.batch_size)
     else:
-        rate = cosine(epoch, s.learning_rate, s.learning_rate_min, s.epochs)
+        lr, lr_min = (s.lr, s.lr_min) if "nb201" in section else (s.learning_rate, s.learning_rate_min)
+        rate = cosine(epoch, lr, lr_min, s.epochs)
     return f"{rate:.6g}"
 
 

@@ -20,8 +20,9 @@ from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent.rules import evaluate as text_loss
 from papers.nsas.recurrent.rules import perplexity
+from papers.nsas.recurrent.settings import EvaluateRecurrent
 from papers.nsas.recurrent.train import unigram_perplexity
-from papers.nsas.settings import EvaluateRecurrentSettings, EvaluateSettings
+from papers.nsas.settings import EvaluateSettings
 from papers.nsas.train import test_errors
 
 if TYPE_CHECKING:
@@ -72,9 +73,8 @@ def open_test(settings: EvaluateSettings, network: str, options: RunOptions, dev
     return images, Batches(images, size, constants, options.seed, shuffle=False, device=device, stream="test")
 
 
-def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions) -> dict:
+def evaluate_recurrent(settings: EvaluateRecurrent, options: RunOptions) -> dict:
     """Validation (batch 10) and test (batch 1) perplexity of a recurrent network."""
-    check_ranges(settings, defaults=("width",))
     asked = settings
     settings, found, cell, words = read_recurrent(settings, options)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
@@ -90,7 +90,7 @@ def evaluate_recurrent(settings: EvaluateRecurrentSettings, options: RunOptions)
         model = LanguageModel(words, settings.width, Cell(settings.width, cell.recurrent, cell.concat), Dropouts())
         load_strict(model, found.tensors, source=found.source)
         model.to(device)
-        valid = batchify(corpus.valid, settings.eval_batch_size).to(device)
+        valid = batchify(corpus.valid, settings.batch_size).to(device)
         test = batchify(corpus.test, 1).to(device)
         metrics = {
             "test_perplexity": perplexity(text_loss(model, test, settings.bptt)),

@@ -19,30 +19,23 @@ from common.spaces.cost import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, 
 from common.spaces.counting import macs
 from papers.nsas import search_gdas, search_random
 from papers.nsas.evaluate import check_classes, open_test
-from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
-from papers.nsas.nasbench201 import search_random as search_nb201_random
 from papers.nsas.nasbench201.parts import open_halves
+from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.network.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
 from papers.nsas.network.weights import read_cnn, read_recurrent
 from papers.nsas.ranges import check_ranges
-from papers.nsas.recurrent import search as search_recurrent
 from papers.nsas.recurrent.rules import epoch_chunks
+from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
 from papers.nsas.recurrent.train import build, load_cell
 from papers.nsas.search_random import halves
 from papers.nsas.settings import (
-    EvaluateRecurrentSettings,
     EvaluateSettings,
-    ExperimentSettings,
     SearchGdasSettings,
-    SearchNb201GdasSettings,
-    SearchNb201RandomSettings,
     SearchRandomSettings,
-    SearchRecurrentSettings,
-    TrainRecurrentSettings,
     TrainSettings,
 )
-from papers.nsas.studies import forgetting as experiments
 from papers.nsas.studies.forgetting import open_batches
+from papers.nsas.studies.settings import Experiment
 from papers.nsas.studies.summary import collect
 from papers.nsas.train import check, network_of, open_data
 
@@ -109,10 +102,9 @@ def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
     ]
 
 
-def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, options: RunOptions) -> list[str]:
+def plan_201(settings: SearchNb201Random | SearchNb201Gdas, options: RunOptions) -> list[str]:
     """Both searches on NAS-Bench-201."""
-    c, gdas = settings, isinstance(settings, SearchNb201GdasSettings)
-    (search_nb201_gdas if gdas else search_nb201_random).check(c, options)
+    c, gdas = settings, isinstance(settings, SearchNb201Gdas)
     train, valid, _, note = open_halves(c, options, CPU, "train" if gdas else "test")
     constraints = {"none": 0, "low": 1, "nsas": c.constraints}.get(c.constraint, 2)
     image, memory = _nb201(c.channels, c.cells, train)
@@ -125,7 +117,7 @@ def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, opti
         f"{constraints} constraints {'with' if c.constraint_gradient else 'without'} gradient"
         + (", each with a table step" if gdas else ""),
     ]
-    if isinstance(c, SearchNb201RandomSettings):
+    if isinstance(c, SearchNb201Random):
         lines.append(
             f"selection: {c.select_candidates} cells, and {c.epoch_candidates} after every epoch, "
             f"{len(valid.images):,} images each in batches of {valid.batch_size} ({c.selection})"
@@ -136,10 +128,9 @@ def plan_201(settings: SearchNb201RandomSettings | SearchNb201GdasSettings, opti
     return [*lines, estimate(seconds * image, c.batch_size * memory)]
 
 
-def plan_experiment(settings: ExperimentSettings, options: RunOptions) -> list[str]:
+def plan_experiment(settings: Experiment, options: RunOptions) -> list[str]:
     """One run of the study, or the summary of those that are done."""
     c = settings
-    experiments.check(c, options)
     if c.summarise:
         return [f"joins {len(collect(Path(c.summarise)))} finished runs below {c.summarise}; seconds"]
     train, valid, _, note = open_batches(c, options, CPU)
@@ -195,9 +186,8 @@ def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
     ]
 
 
-def plan_recurrent_search(settings: SearchRecurrentSettings, options: RunOptions) -> list[str]:
+def plan_recurrent_search(settings: SearchRecurrent, options: RunOptions) -> list[str]:
     """RandomNAS-NSAS for recurrent cells."""
-    search_recurrent.check(settings, options)
     c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     train, valid = batchify(corpus.train, c.batch_size), batchify(corpus.valid, c.eval_batch_size)
     rows, sampled = len(valid[: c.select_rows or None]), c.path == "sampled"
@@ -221,9 +211,8 @@ def plan_recurrent_search(settings: SearchRecurrentSettings, options: RunOptions
     return [*lines, estimate(seconds, held * (MEMORY_WORD if sampled else MEMORY_MIXTURE))]
 
 
-def plan_recurrent_train(settings: TrainRecurrentSettings, options: RunOptions) -> list[str]:
+def plan_recurrent_train(settings: TrainRecurrent, options: RunOptions) -> list[str]:
     """A recurrent cell from scratch."""
-    check_ranges(settings)
     c, corpus = settings, Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     cell = load_cell(c.arch)
     train, valid = batchify(corpus.train, c.batch_size), batchify(corpus.valid, c.eval_batch_size)
@@ -243,17 +232,16 @@ def plan_recurrent_train(settings: TrainRecurrentSettings, options: RunOptions) 
     ]
 
 
-def plan_recurrent_evaluate(settings: EvaluateRecurrentSettings, options: RunOptions) -> list[str]:
+def plan_recurrent_evaluate(settings: EvaluateRecurrent, options: RunOptions) -> list[str]:
     """Validation and test text once."""
-    check_ranges(settings, defaults=("width",))
     c = read_recurrent(settings, options).settings if settings.checkpoint else settings
     corpus = Corpus.open(c.text, options, c.max_tokens, c.max_types)
     width = c.width or 850
-    words, calls = len(corpus.valid) + len(corpus.test), len(corpus.valid) // c.eval_batch_size + len(corpus.test)
+    words, calls = len(corpus.valid) + len(corpus.test), len(corpus.valid) // c.batch_size + len(corpus.test)
     seconds = words * _word(corpus.types, width, 8) * FORWARD_WORD + calls * CALLS * FORWARD_CALLS
     return [
         f"{c.arch or 'recurrent network'}, {width} units: {len(corpus.valid):,} validation words in "
-        f"{c.eval_batch_size} columns, {len(corpus.test):,} test words in one",
+        f"{c.batch_size} columns, {len(corpus.test):,} test words in one",
         estimate(seconds, corpus.types * width * 1e-8),
     ]
 

@@ -26,7 +26,8 @@ from papers.nsas.recurrent.rules import evaluate
 from papers.nsas.recurrent.supernet import EDGES, SearchCell
 from papers.nsas.recurrent.train import train_step
 from papers.nsas.search_random import logits_function, released_loss
-from papers.nsas.settings import SearchNb201GdasSettings, TrainRecurrentSettings
+from papers.nsas.nasbench201.settings import SearchNb201Gdas
+from papers.nsas.recurrent.settings import TrainRecurrent
 
 WORDS, WIDTH, BATCH, BPTT = 10_000, 200, 16, 35
 
@@ -115,7 +116,7 @@ def language_model() -> LanguageModel:
 def test_e_recurrent_step(benchmark):
     """V=10,000, H=200, batch 16, 35 steps, all dropouts, beta 1e-3, clip 0.25, SGD."""
     model = language_model().train()
-    optimizer, settings = torch.optim.SGD(model.parameters(), 1.0), TrainRecurrentSettings()
+    optimizer, settings = torch.optim.SGD(model.parameters(), 1.0), TrainRecurrent()
     words, generator = torch.randint(0, WORDS, (BPTT + 1, BATCH)), torch.Generator()
     loss, _ = benchmark(
         train_step, model, optimizer, words[:-1], words[1:], model.start(BATCH), generator, settings
@@ -152,7 +153,7 @@ def test_g_recurrent_evaluation(benchmark):
 def test_h_nb201_step(benchmark):
     """Three forwards, 0.2/0.4/0.4, clip, SGD; C=16 N=2, batch 32."""
     model, (x, y) = build_nb201_supernet(16, 2, 10).train(), images(32)
-    optimizer, touched = make_sgd(model.parameters(), SearchNb201GdasSettings()), Touched(model)
+    optimizer, touched = make_sgd(model.parameters(), SearchNb201Gdas()), Touched(model)
     codes = [(3, 3, 1, 3, 3, 2), (3, 1, 0, 4, 4, 0), (0, 2, 4, 4, 1, 3)]
 
     def step():
@@ -169,7 +170,7 @@ def test_h_nb201_step(benchmark):
 
 def test_i_nb201_gdas_step(benchmark):
     """Two constraint forwards, weight step, architecture step; C=16 N=2, batch 32."""
-    settings = SearchNb201GdasSettings()
+    settings = SearchNb201Gdas()
     model = build_nb201_supernet(16, 2, 10).train()
     alphas = (1e-3 * torch.randn(6, 5)).requires_grad_()
     optimizer, touched = make_sgd(model.parameters(), settings), Touched(model)

@@ -12,7 +12,7 @@ from common.spaces.architecture import save_architecture
 from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.__main__ import VERBS
 from papers.nsas.describe import describe
-from papers.nsas.nasbench201.constraints import check_number
+from papers.nsas.nasbench201.settings import SearchNb201Random
 from papers.nsas.network.architectures import CNN
 from papers.nsas.network.networks import load_cnn, names_of
 from papers.nsas.network.weights import PICKLED_CLASSES, need_checkpoint
@@ -88,7 +88,7 @@ class Evil:
 
 def test_constraint_numbers_and_absent_code():
     with pytest.raises(UserError, match="2 to 5"):
-        check_number("nsas", 8)
+        SearchNb201Random(constraints=8).check()
     with pytest.raises(UserError, match="never released"):
         recurrent_gdas(None, None)
 

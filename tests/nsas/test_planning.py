@@ -11,7 +11,7 @@ from common.cli.verbs import main
 from papers.nsas import planning
 from papers.nsas.__main__ import VERBS
 from papers.nsas.recurrent import rules as recurrent_training
-from papers.nsas.settings import ExperimentSettings
+from papers.nsas.studies.settings import Experiment
 from tests.nsas.test_runs import EXPERIMENT, STAGES, fake_experiments, module_of, options
 
 TINY = ["--dataset", "digits", "--channels", "4", "--epochs", "2", "--batch-size", "50"]
@@ -121,5 +121,5 @@ def test_a_plan_finds_mistakes_and_counts_finished_runs(tmp_path, capsys):
         main("nsas", VERBS, ["search", *TINY, "--inputs", "published", "--plan"])
     assert "has no inputs 'published'" in capsys.readouterr().err
     fake_experiments(tmp_path, [("paper", 2, 0, 1.0), ("paper", 2, 1, 1.0)], **{"epochs": EXPERIMENT.epochs})
-    lines = plan_of("experiments:run")(ExperimentSettings(summarise=str(tmp_path)), options(tmp_path / "x"))
+    lines = plan_of("studies.forgetting:run")(Experiment(summarise=str(tmp_path)), options(tmp_path / "x"))
     assert "joins 2 finished runs" in lines[0]

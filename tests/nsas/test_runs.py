@@ -14,16 +14,14 @@ import torch
 from common.cli.errors import UserError
 from common.cli.verbs import RunOptions, main
 from papers.nsas.__main__ import SEARCH, TRAIN, VERBS
+from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
+from papers.nsas.recurrent.settings import SearchRecurrent, TrainRecurrent
 from papers.nsas.settings import (
-    ExperimentSettings,
     SearchGdasSettings,
-    SearchNb201GdasSettings,
-    SearchNb201RandomSettings,
     SearchRandomSettings,
-    SearchRecurrentSettings,
-    TrainRecurrentSettings,
     TrainSettings,
 )
+from papers.nsas.studies.settings import Experiment
 
 IMAGES = {"dataset": "digits", "train_images": 24, "epochs": 2, "batch_size": 6}
 HALVES = {**IMAGES, "train_images": 120, "batch_size": 30}  # random halves, each with all ten classes
@@ -31,16 +29,16 @@ RANDOM = SearchRandomSettings(
     **IMAGES, channels=2, layers=3, table="raw", constraints=2, select_rounds=1, select_candidates=2, select_images=10
 )
 GDAS = SearchGdasSettings(**IMAGES, channels=2, layers=3, table="raw", constraints=2)
-NB201_RANDOM = SearchNb201RandomSettings(**HALVES, channels=2, cells=1, select_candidates=2, select_images=50)
-NB201_GDAS = SearchNb201GdasSettings(**HALVES, channels=2, cells=1)
+NB201_RANDOM = SearchNb201Random(**HALVES, channels=2, cells=1, select_candidates=2, select_images=50)
+NB201_GDAS = SearchNb201Gdas(**HALVES, channels=2, cells=1)
 TEXT = {"text": "kjv", "max_tokens": 4000, "max_types": 200, "width": 8, "epochs": 2, "bptt": 10}
-RECURRENT = SearchRecurrentSettings(
+RECURRENT = SearchRecurrent(
     **{**TEXT, "max_tokens": 2500}, batch_size=64, path="sampled", constraints=2, select_candidates=2, select_rows=10,
     recalibrate_chunks=1,
 )  # fmt: skip
 TRAIN_CNN = TrainSettings(**IMAGES, channels=2, layers=3, auxiliary=False, eval_batch_size=500, evaluate_every=2)
-TRAIN_TEXT = TrainRecurrentSettings(**TEXT, batch_size=64, nonmono=5)
-EXPERIMENT = ExperimentSettings(
+TRAIN_TEXT = TrainRecurrent(**TEXT, batch_size=64, nonmono=5)
+EXPERIMENT = Experiment(
     dataset="digits", train_images=120, loss="paper", constraints=2, channels=2, cells=1, epochs=2, batch_size=30,
     probe_every=1, probe_images=8, rank_cells=3, rank_images=50, recalibrate_batches=1,
 )  # fmt: skip
@@ -50,13 +48,13 @@ STAGES = {
     "search_random": ("search_random:search", RANDOM, "check_finite"),
     "search_gdas": ("search_gdas:search", GDAS, "check_finite"),
     "search_gdas_head": ("search_gdas:search", replace(GDAS, semantics="head"), "check_finite"),
-    "search_nb201_random": ("search_nb201_random:search", NB201_RANDOM, "check_finite"),
-    "search_nb201": ("search_nb201_gdas:search", NB201_GDAS, "check_finite"),
-    "search_ptb": ("search_recurrent:search", RECURRENT, "check_finite"),
-    "search_ptb_fixed": ("search_recurrent:search", replace(RECURRENT, path="fixed"), "check_finite"),
+    "search_nb201_random": ("nasbench201.search_random:search", NB201_RANDOM, "check_finite"),
+    "search_nb201": ("nasbench201.search_gdas:search", NB201_GDAS, "check_finite"),
+    "search_ptb": ("recurrent.search:search", RECURRENT, "check_finite"),
+    "search_ptb_fixed": ("recurrent.search:search", replace(RECURRENT, path="fixed"), "check_finite"),
     "train": ("train:train", TRAIN_CNN, "train_steps"),
-    "train_ptb": ("train_recurrent:train", TRAIN_TEXT, "train_step"),
-    "experiments": ("experiments:run", EXPERIMENT, "check_finite"),
+    "train_ptb": ("recurrent.train:train", TRAIN_TEXT, "train_step"),
+    "experiments": ("studies.forgetting:run", EXPERIMENT, "check_finite"),
 }
 
 
@@ -160,7 +158,7 @@ def test_nb201_constraints(method, constraint, tmp_path):
     settings = replace(settings, constraint=constraint, epochs=1, train_images=120, **overrides)
     if method == "random":
         settings = replace(settings, recalibrate_batches=min(settings.recalibrate_batches, 1))
-    result = module_of(f"search_nb201_{method}:search")[1](settings, options(tmp_path))
+    result = module_of(f"nasbench201.search_{method}:search")[1](settings, options(tmp_path))
     assert result["architecture"].count("|") == 9 or result["architecture"].count("~") == 6
 
 
@@ -192,7 +190,7 @@ def test_one_process_verbs_say_so(target, tmp_path, monkeypatch):
 @pytest.mark.parametrize("loss, constraints", [("paper", 2), ("authors", 2), ("paper", 0)])
 def test_experiment(loss, constraints, tmp_path):
     settings = replace(EXPERIMENT, loss=loss, constraints=constraints)
-    result = module_of("experiments:run")[1](settings, options(tmp_path, "experiments"))
+    result = module_of("studies.forgetting:run")[1](settings, options(tmp_path, "experiments"))
     assert {"forgetting_points", "chosen_supernet_accuracy_percent"} <= set(result["metrics"])
     assert json.loads((tmp_path / "result.json").read_text())["metrics"] == result["metrics"]
     for name in ("figure.svg", "paragraph.txt", "forgetting.csv", "cells.csv", "cost.csv"):
@@ -201,7 +199,7 @@ def test_experiment(loss, constraints, tmp_path):
 
 def test_one_command_shows_the_difference_of_the_losses(tmp_path):
     """Both forms side by side equal the two single runs; another summary does not count the pair twice."""
-    run = module_of("experiments:run")[1]
+    run = module_of("studies.forgetting:run")[1]
     pair = run(replace(EXPERIMENT, loss="both"), options(tmp_path / "pair", "experiments"))["metrics"]
     for loss in ("authors", "paper"):
         alone = run(replace(EXPERIMENT, loss=loss), options(tmp_path / loss, "experiments"))["metrics"]
@@ -211,7 +209,7 @@ def test_one_command_shows_the_difference_of_the_losses(tmp_path):
     )
     text = [(tmp_path / "pair" / loss / "history.csv").read_text() for loss in ("authors", "paper")]
     assert text[0] != text[1]
-    joined = run(ExperimentSettings(summarise=str(tmp_path / "pair")), options(tmp_path / "study", "experiments"))
+    joined = run(Experiment(summarise=str(tmp_path / "pair")), options(tmp_path / "study", "experiments"))
     assert joined["metrics"]["runs"] == 2
 
 
@@ -228,11 +226,11 @@ def fake_experiments(folder, runs, **more):
 
 def test_summary_of_experiments(tmp_path):
     """Seeds 0 and 1 differ a lot, the paired differences (4.0 and 4.2) hardly: the interval is that of the pairs."""
-    run = module_of("experiments:run")[1]
+    run = module_of("studies.forgetting:run")[1]
     runs = [("authors", 0, 0, 1.0), ("authors", 0, 1, 31.0), ("paper", 4, 0, 5.0), ("paper", 4, 1, 35.2)]
     runs += [("authors", constraints, seed, value) for constraints in (4, 8) for seed, value in ((0, 7.0), (1, 30.0))]
     fake_experiments(tmp_path / "runs", runs, epochs=3)
-    settings = ExperimentSettings(summarise=str(tmp_path / "runs"))
+    settings = Experiment(summarise=str(tmp_path / "runs"))
     result = run(settings, options(tmp_path / "study", "experiments"))
     assert result["metrics"]["runs"] == 8
     assert len((tmp_path / "study" / "study.csv").read_text().splitlines()) == 9
@@ -247,15 +245,15 @@ def test_summary_of_experiments(tmp_path):
     for name in ("figure.svg", "figure.png", "costs.csv"):
         assert (tmp_path / "study" / name).exists(), name
     with pytest.raises(UserError, match="no finished experiments"):
-        run(ExperimentSettings(summarise=str(tmp_path / "nothing")), options(tmp_path / "x", "experiments"))
+        run(Experiment(summarise=str(tmp_path / "nothing")), options(tmp_path / "x", "experiments"))
 
 
 def test_a_summary_refuses_two_scales(tmp_path):
     fake_experiments(tmp_path / "runs" / "a", [("paper", 2, 0, 1.0)], epochs=3)
     fake_experiments(tmp_path / "runs" / "b", [("paper", 4, 0, 1.0)], epochs=4)
     with pytest.raises(UserError, match="other settings"):
-        module_of("experiments:run")[1](
-            ExperimentSettings(summarise=str(tmp_path / "runs")), options(tmp_path / "x", "experiments")
+        module_of("studies.forgetting:run")[1](
+            Experiment(summarise=str(tmp_path / "runs")), options(tmp_path / "x", "experiments")
         )
 
 
@@ -265,18 +263,18 @@ def test_forms_of_the_experiment_are_paired(tmp_path):
     """
     found = {}
     for constraints in (2, 3):
-        settings = ExperimentSettings(
+        settings = Experiment(
             dataset="digits", train_images=120, loss="authors", constraints=constraints, channels=2, cells=1, epochs=2,
             batch_size=30, probe_every=1, probe_images=8, rank_cells=3, rank_images=50, recalibrate_batches=1,
         )  # fmt: skip
         folder = tmp_path / str(constraints)
-        module_of("experiments:run")[1](settings, options(folder, "experiments"))
+        module_of("studies.forgetting:run")[1](settings, options(folder, "experiments"))
         found[constraints] = [(folder / f"{name}.csv").read_text() for name in ("forgetting", "cells")]
     assert found[2] == found[3]
 
 
 def test_tau_of_equal_scores_is_undefined_and_no_failure(tmp_path, monkeypatch):
-    module, run = module_of("experiments:run")
+    module, run = module_of("studies.forgetting:run")
     codes = [(0, 1, 2, 3, 4, 0), (1, 1, 2, 3, 4, 0), (2, 1, 2, 3, 4, 0)]
     monkeypatch.setattr(module, "ranking", lambda *args: (codes, [10.0] * 3, [90.0, 91.0, 92.0]))
     result = run(EXPERIMENT, options(tmp_path, "experiments"))
@@ -293,7 +291,7 @@ def test_draw(flags, cells, tmp_path):
 
 def test_released_recurrent_archive_restarts_every_epoch(tmp_path, monkeypatch):
     """Its list of recent cells begins each epoch with the untrained cell and the first cell of every earlier epoch."""
-    module, run = module_of("search_recurrent:search")
+    module, run = module_of("recurrent.search:search")
     starts: list[list] = []
 
     class Watched(module.Archive):
@@ -362,14 +360,16 @@ def test_gdas_selection_batches_are_drawn_anew(tmp_path, monkeypatch):
 
 
 def test_searches_on_digits_report_no_table_value(tmp_path):
-    result = module_of("search_nb201_gdas:search")[1](replace(NB201_GDAS, epochs=1), options(tmp_path, "search_nb201"))
+    result = module_of("nasbench201.search_gdas:search")[1](
+        replace(NB201_GDAS, epochs=1), options(tmp_path, "search_nb201")
+    )
     assert set(result["metrics"]) == {"supernet_accuracy_percent"} and "no accuracies on digits" in result["note"]
 
 
 @pytest.mark.parametrize("averaging", [False, True])
 def test_a_roll_back_ends_its_epoch(averaging, tmp_path, monkeypatch):
     """The loss is not a number in the second epoch: the restored model is evaluated and, under SGD, the rule asked."""
-    module, run = module_of("train_recurrent:train")
+    module, run = module_of("recurrent.train:train")
     step, evaluate, calls, valid, asked = module.train_step, module.evaluate, [], [], []
 
     def broken(*args):
@@ -395,7 +395,7 @@ def test_a_roll_back_ends_its_epoch(averaging, tmp_path, monkeypatch):
 
 
 def test_a_roll_back_without_a_model_ends_the_run(tmp_path, monkeypatch):
-    module, run = module_of("train_recurrent:train")
+    module, run = module_of("recurrent.train:train")
     monkeypatch.setattr(module, "train_step", lambda *args: (float("nan"), args[4]))
     with pytest.raises(UserError, match="no model was saved yet"):
         run(TRAIN_TEXT, options(tmp_path, "train_ptb"))

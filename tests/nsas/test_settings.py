@@ -12,6 +12,9 @@ from PIL import Image
 
 from common.run.folder import Run
 from papers.nsas import settings as s
+from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
+from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
+from papers.nsas.studies.settings import Experiment
 from tests.nsas.test_runs import module_of, options
 from tests.settings_walk import walk
 
@@ -131,27 +134,27 @@ def halves(pictures) -> dict:
 
 
 def test_search_nb201(pictures, digest):
-    base = s.SearchNb201RandomSettings(
+    base = SearchNb201Random(
         **halves(pictures), constraints=3, select_candidates=2, epoch_candidates=1, select_images=8,
         select_batch_size=4, recalibrate_batches=1,
     )  # fmt: skip
     given = {**sets(pictures), "select_candidates": [6, 12]}  # the first cells may win against one more
-    walk(digest("search_nb201_random:search", "search_nb201_random"), base, given)
-    base = s.SearchNb201GdasSettings(**{**halves(pictures), "epochs": 2}, constraints=3)
-    walk(digest("search_nb201_gdas:search", "search_nb201"), base, sets(pictures))
+    walk(digest("nasbench201.search_random:search", "search_nb201_random"), base, given)
+    base = SearchNb201Gdas(**{**halves(pictures), "epochs": 2}, constraints=3)
+    walk(digest("nasbench201.search_gdas:search", "search_nb201"), base, sets(pictures))
 
 
 @pytest.mark.parametrize("constraint", ["r", "low", "none"])
 @pytest.mark.parametrize("method", ["Random", "Gdas"])
 def test_forms_of_nb201(method, constraint, pictures, digest):
     """What acts with some constraints only is refused with the others."""
-    kind = getattr(s, f"SearchNb201{method}Settings")
+    kind = {"Random": SearchNb201Random, "Gdas": SearchNb201Gdas}[method]
     base = kind(**halves(pictures), constraint=constraint)
     forms = {"constraints", "structure_bug", "argument_bug", "shared_cells", "penalty", "constraint_gradient"}
     skip = dict.fromkeys(set(kind.__dataclass_fields__) - forms, "walked with nsas")
     if method == "Random":
         base = replace(base, select_candidates=1, epoch_candidates=0)
-    module = f"search_nb201_{method.lower()}:search"
+    module = f"nasbench201.search_{method.lower()}:search"
     walk(digest(module, "search_nb201"), base, skip=skip)
 
 
@@ -161,14 +164,14 @@ def text(texts) -> dict:
 
 @pytest.mark.parametrize("path", ["fixed", "sampled"])
 def test_search_ptb(path, texts, digest):
-    base = s.SearchRecurrentSettings(
+    base = SearchRecurrent(
         **text(texts), path=path, batch_size=8, eval_batch_size=2, constraints=3, drop_embedding=0.1, clip=0.02,
     )  # fmt: skip
     if path == "sampled":
         base = replace(base, select_candidates=2, select_rows=10, recalibrate_chunks=1, neighbours=1, recent=2)
     skip = {"neighbours": "the archive of so few steps; the novelty rule has stored cases"} if path == "sampled" else {}
     given = {"text": str(texts / "two"), "select_rows": 8}
-    walk(digest("search_recurrent:search", "search_ptb"), base, given, skip)
+    walk(digest("recurrent.search:search", "search_ptb"), base, given, skip)
 
 
 def test_train(pictures, digest):
@@ -183,16 +186,16 @@ def test_train(pictures, digest):
 
 
 def test_train_ptb(texts, digest):
-    base = s.TrainRecurrentSettings(
+    base = TrainRecurrent(
         **{**text(texts), "epochs": 5}, batch_size=8, eval_batch_size=2, alpha=0.1, nonmono=1, clip=0.02,
-        learning_rate=100.0,
+        lr=100.0,
     )  # fmt: skip
     given = {"text": str(texts / "two")}
     skip = {
         "arch": "one published cell; a file in the other tests", "rollbacks": "acts when a loss is not a number",
         "nonmono": "acts when the validation loss rises: the rule has stored cases",
     }  # fmt: skip
-    walk(digest("train_recurrent:train", "train_ptb"), base, given, skip)
+    walk(digest("recurrent.train:train", "train_ptb"), base, given, skip)
 
 
 def test_evaluate(pictures, texts, digest, tmp_path):
@@ -206,11 +209,11 @@ def test_evaluate(pictures, texts, digest, tmp_path):
             "layers": "does not fit"}  # fmt: skip
     given.pop("checkpoint")
     walk(digest("evaluate:evaluate", "evaluate"), base, given, skip)
-    words = s.TrainRecurrentSettings(**text(texts), batch_size=8, eval_batch_size=2)
-    module_of("train_recurrent:train")[1](words, options(tmp_path / "w", "train_ptb", allow_unpinned=True))
-    base = s.EvaluateRecurrentSettings(
+    words = TrainRecurrent(**text(texts), batch_size=8, eval_batch_size=2)
+    module_of("recurrent.train:train")[1](words, options(tmp_path / "w", "train_ptb", allow_unpinned=True))
+    base = EvaluateRecurrent(
         checkpoint=str(tmp_path / "w" / "weights.safetensors"), text=words.text, max_tokens=400, max_types=20,
-        eval_batch_size=2,
+        batch_size=2,
     )  # fmt: skip
     skip = {"arch": "one published cell", "checkpoint": "as above", "width": "does not fit"}
     walk(
@@ -225,10 +228,10 @@ def test_experiments(pictures, digest, monkeypatch):
     from papers.nsas.studies import forgetting as experiments
 
     monkeypatch.setattr(experiments.study, "figure_of_run", lambda *_: None)
-    base = s.ExperimentSettings(
+    base = Experiment(
         **halves(pictures), loss="paper", constraints=3, neighbours=1, recent=2, probe_every=1, probe_images=8,
         rank_cells=2, rank_images=10, recalibrate_batches=1,
     )  # fmt: skip
-    one = digest("experiments:run", "experiments")
+    one = digest("studies.forgetting:run", "experiments")
     skip = {"summarise": "another act: joins finished runs", "neighbours": "the archive of so few steps: stored cases"}
     walk(one, base, {**sets(pictures), "loss": "authors", "probe_every": 2, "probe_images": 6}, skip)

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from common.cli.errors import UserError
-
 Code = tuple[int, ...]
 OPERATIONS = 5
 EDGES = 6
@@ -94,12 +92,6 @@ def read_edges(code: Sequence[int]) -> set[int]:
             read |= present
             seen |= {INPUTS[edge] for edge in present}
     return read
-
-
-def check_number(kind: str, number: int) -> None:
-    """Raises UserError: a cell has five operations an edge, so at most four can be avoided."""
-    if kind == "nsas" and not 2 <= number <= 5:
-        raise UserError(f"--constraints {number}: NSAS on NAS-Bench-201 takes 2 to 5 (there are five operations)")
 
 
 def makers_of_random(number: int, structure_bug: bool, argument_bug: bool) -> dict[str, Maker]:

@@ -115,7 +115,7 @@ def drawer(rng) -> Callable[[], int]:
 def make_sgd(parameters, settings) -> torch.optim.Optimizer:
     """Nesterov SGD."""
     return torch.optim.SGD(
-        list(parameters), settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay,
+        list(parameters), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay,
         nesterov=True,
     )  # fmt: skip
 

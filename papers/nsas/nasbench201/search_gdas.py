@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from common.cli.ranges import refuse_idle
 from common.run import seeds
 from common.run.folder import check_finite, open_run
 from common.train.device import pick_device
@@ -20,36 +19,18 @@ from papers.nsas.method.relaxation import gumbel, nb201_temperature, straight_th
 from papers.nsas.method.schedules import cosine
 from papers.nsas.nasbench201 import constraints as c201
 from papers.nsas.nasbench201.parts import Code, Touched, drawer, finish, make_sgd, open_halves, term_weights
+from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.network.networks import build_nb201_supernet, code_logits, weighted_logits
 from papers.nsas.processes import one_process
-from papers.nsas.ranges import check_ranges
-from papers.nsas.settings import SearchNb201GdasSettings
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
 
-def check(settings: SearchNb201GdasSettings, options: RunOptions) -> c201.Maker:
-    """The constraint maker. Raises UserError for settings out of range or without effect."""
-    check_ranges(settings)
-    c201.check_number(settings.constraint, settings.constraints)
-    idle = {}
-    if settings.constraint != "nsas":
-        idle["constraints"] = "--constraint nsas"
-    if settings.constraint in ("r", "none") or (settings.constraint == "nsas" and settings.constraints < 3):
-        idle["shared_cells"] = "--constraint g, compensation, low, or nsas with three or more --constraints"
-    if settings.constraint in ("compensation", "low", "none"):
-        idle["penalty"] = "--constraint nsas, r or g"
-    if settings.constraint == "none":
-        idle["constraint_gradient"] = "a --constraint"
-    refuse_idle(settings, idle, options.given)
-    return c201.makers_of_gdas(settings.constraints, settings.shared_cells)[settings.constraint]
-
-
-def search(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
+def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
     """GDAS with constraints; the final cell is the argmax of alpha after the last epoch."""
     one_process("this search")
-    make = check(settings, options)
+    make = c201.makers_of_gdas(settings.constraints, settings.shared_cells)[settings.constraint]
     device = pick_device(options)
     weights, scale = gdas_weights(settings)
     train, valid, pins, note = open_halves(settings, options, device, "train")
@@ -61,7 +42,7 @@ def search(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
         alphas = initial_alphas().to(device).requires_grad_()
         optimizer, touched = make_sgd(model.parameters(), settings), Touched(model)
         arch_optimizer = torch.optim.Adam(
-            [alphas], settings.arch_learning_rate, betas=(0.5, 0.999), weight_decay=settings.arch_weight_decay
+            [alphas], settings.arch_lr, betas=(0.5, 0.999), weight_decay=settings.arch_weight_decay
         )
         epoch, position, sums, stale, valid_top1 = 0, 0, [0.0] * 4, None, 0.0
         previous: Code = ()
@@ -85,7 +66,7 @@ def search(settings: SearchNb201GdasSettings, options: RunOptions) -> dict:
 
         while epoch < settings.epochs:
             model.train()
-            lr = cosine(epoch, settings.learning_rate, settings.learning_rate_min, settings.epochs)
+            lr = cosine(epoch, settings.lr, settings.lr_min, settings.epochs)
             tau = nb201_temperature(epoch, settings.epochs, settings.tau_max, settings.tau_min)
             optimizer.param_groups[0]["lr"] = lr
             for step, (x, y) in enumerate(train.epoch(epoch, position), start=position):
@@ -152,7 +133,7 @@ def decode(alphas: Tensor) -> Code:
     return tuple(int(i) for i in alphas.detach().argmax(-1))
 
 
-def gdas_weights(settings: SearchNb201GdasSettings) -> tuple[list[float], float]:
+def gdas_weights(settings: SearchNb201Gdas) -> tuple[list[float], float]:
     """(weights of the current cell and of each constraint in the reported loss, what multiplies the current cell's
     gradient). NSAS, R, G add numbers to the loss and subtract them again: as released their gradient keeps weight 1.
     """

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from common.cli.ranges import refuse_idle
 from common.data.batches import Batches
 from common.run import seeds
 from common.run.folder import check_finite, open_run
@@ -31,37 +30,20 @@ from papers.nsas.nasbench201.parts import (
     open_halves,
     term_weights,
 )
+from papers.nsas.nasbench201.settings import SearchNb201Random
 from papers.nsas.network.networks import build_nb201_supernet, code_logits, renew_statistics
 from papers.nsas.processes import one_process
-from papers.nsas.ranges import check_ranges
-from papers.nsas.settings import SearchNb201RandomSettings
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
 
-def check(settings: SearchNb201RandomSettings, options: RunOptions) -> c201.Maker:
-    """The constraint maker. Raises UserError for settings out of range or without effect."""
-    check_ranges(settings)
-    c201.check_number(settings.constraint, settings.constraints)
-    idle = {}
-    if settings.constraint != "nsas":
-        idle["constraints"] = "--constraint nsas"
-    if settings.constraint not in ("nsas", "g", "compensation"):
-        idle["structure_bug"] = "--constraint nsas, g or compensation"
-    if settings.constraint != "nsas" or settings.constraints < 3:
-        idle["argument_bug"] = "--constraint nsas and three or more --constraints"
-    if settings.constraint == "none":
-        idle["constraint_gradient"] = "a --constraint"
-    refuse_idle(settings, idle, options.given)
-    makers = c201.makers_of_random(settings.constraints, settings.structure_bug, settings.argument_bug)
-    return makers[settings.constraint]
-
-
-def search(settings: SearchNb201RandomSettings, options: RunOptions) -> dict:
+def search(settings: SearchNb201Random, options: RunOptions) -> dict:
     """RandomNAS with constraints; the final cell is the best of N random ones by the chosen selection rule."""
     one_process("this search")
-    make = check(settings, options)
+    make = c201.makers_of_random(settings.constraints, settings.structure_bug, settings.argument_bug)[
+        settings.constraint
+    ]
     device = pick_device(options)
     weights = term_weights(settings.constraint, settings.constraints)
     train, valid, pins, note = open_halves(settings, options, device, "test")
@@ -89,7 +71,7 @@ def search(settings: SearchNb201RandomSettings, options: RunOptions) -> dict:
 
         while epoch < settings.epochs:
             model.train()
-            lr = cosine(epoch, settings.learning_rate, settings.learning_rate_min, settings.epochs)
+            lr = cosine(epoch, settings.lr, settings.lr_min, settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
             if position == 0:  # each epoch begins with a random cell as the previous one
                 previous = c201.random_code(drawer(seeds.numpy_rng(options.seed, "epoch start", epoch)))
@@ -125,7 +107,7 @@ def search(settings: SearchNb201RandomSettings, options: RunOptions) -> dict:
 
 
 def select(
-    model, train: Batches, valid: Batches, settings: SearchNb201RandomSettings, rng, candidates: int
+    model, train: Batches, valid: Batches, settings: SearchNb201Random, rng, candidates: int
 ) -> tuple[Code, float]:
     """The best of N random cells by accuracy (percent) in a pass of :func:`score`."""
     draw = drawer(rng)
@@ -136,7 +118,7 @@ def select(
 
 @torch.no_grad()
 def score(
-    model, train: Batches, valid: Batches, settings: SearchNb201RandomSettings, draw: c201.Draw
+    model, train: Batches, valid: Batches, settings: SearchNb201Random, draw: c201.Draw
 ) -> tuple[Code, float, float]:
     """(a random cell, loss, accuracy in percent) of one pass over the other half in eval mode.
 

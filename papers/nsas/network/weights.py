@@ -18,8 +18,9 @@ from common.run.folder import say
 from common.weights.read import Checkpoint, read_checkpoint
 from papers.nsas.network.architectures import Recurrent
 from papers.nsas.network.networks import Named, cnn_of, load_cnn
+from papers.nsas.recurrent.settings import EvaluateRecurrent
 from papers.nsas.recurrent.train import load_cell, recurrent_of
-from papers.nsas.settings import EvaluateRecurrentSettings, EvaluateSettings
+from papers.nsas.settings import EvaluateSettings
 
 RELEASED_SETS = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
 PTB_WORDS = 10_000
@@ -47,7 +48,7 @@ class CnnWeights(NamedTuple):
 class RecurrentWeights(NamedTuple):
     """Weights of a recurrent network with the settings that they call for."""
 
-    settings: EvaluateRecurrentSettings
+    settings: EvaluateRecurrent
     found: Checkpoint
     cell: Recurrent
     words: int
@@ -87,7 +88,7 @@ def read_cnn(settings: EvaluateSettings, options: Any) -> CnnWeights:
     return CnnWeights(filled, found, architecture, network, classes)
 
 
-def read_recurrent(settings: EvaluateRecurrentSettings, options: Any) -> RecurrentWeights:
+def read_recurrent(settings: EvaluateRecurrent, options: Any) -> RecurrentWeights:
     """Raises UserError: no recurrent network, cell unknown or another, a text that is not the file's."""
     need_checkpoint(settings.checkpoint)
     found = read_checkpoint(settings.checkpoint, settings.weights, PICKLED_CLASSES)

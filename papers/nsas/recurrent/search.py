@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
-from common.cli.ranges import refuse_idle
 from common.data.text import Corpus, batchify
 from common.run import seeds
 from common.run.folder import check_finite, open_run
@@ -26,11 +24,10 @@ from common.train.device import pick_device
 from papers.nsas.method.novelty import Archive, distance_by_slot
 from papers.nsas.method.sampling import sample_free
 from papers.nsas.processes import one_process
-from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent.model import Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent.rules import epoch_chunks, evaluate, get_batch, make_sgd, perplexity, scaled
+from papers.nsas.recurrent.settings import SearchRecurrent
 from papers.nsas.recurrent.supernet import EDGES, RecurrentCode, SearchCell, genotype, sample
-from papers.nsas.settings import SearchRecurrentSettings
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
@@ -49,10 +46,9 @@ class Step:
     mix: float
 
 
-def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
+def search(settings: SearchRecurrent, options: RunOptions) -> dict:
     """Run the search; returns the result (``metrics``, ``architecture``)."""
     one_process("this search")
-    check(settings, options)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     device = pick_device(options)
     train = batchify(corpus.train, settings.batch_size).to(device)
@@ -64,7 +60,7 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         model = build(corpus.types, settings).to(device)
-        optimizer = make_sgd(model, settings.learning_rate, settings.weight_decay)
+        optimizer = make_sgd(model, settings.lr, settings.weight_decay)
         archive = Archive(
             settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot if sampled else _pairs
         )
@@ -107,7 +103,7 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
                 archive.update(code if sampled else sample_free(rng), lambda: draw_cell(rng))  # noqa: B023
                 if step == 0 and not sampled:
                     outer.append(archive.recent[-1])  # … so only the first cell of an epoch reached the outer one
-                optimizer.param_groups[0]["lr"] = scaled(settings.learning_rate, length, settings.bptt)
+                optimizer.param_groups[0]["lr"] = scaled(settings.lr, length, settings.bptt)
                 words, targets = get_batch(train, start, length)
                 generator = seeds.generator(options.seed, "dropout", epoch, step, device=device)
                 optimizer.zero_grad()
@@ -140,20 +136,7 @@ def search(settings: SearchRecurrentSettings, options: RunOptions) -> dict:
         return run.finish({"metrics": metrics, "architecture": architecture, "note": note})
 
 
-def check(settings: SearchRecurrentSettings, options: RunOptions) -> None:
-    """Raises UserError for settings out of range or without effect."""
-    check_ranges(settings)
-    idle = {}
-    if settings.path == "fixed":  # the archive only counts its members there
-        idle |= dict.fromkeys(("select_candidates", "recalibrate_chunks", "recent", "neighbours"), "--path sampled")
-    else:
-        idle["table"] = "--path fixed"
-    if not settings.constraints:
-        idle |= dict.fromkeys(("recent", "neighbours", "mix"), "--constraints above 0")
-    refuse_idle(settings, idle, options.given)
-
-
-def build(words: int, settings: SearchRecurrentSettings) -> LanguageModel:
+def build(words: int, settings: SearchRecurrent) -> LanguageModel:
     """Search network with its initial table (1e-3 normal), which the released run keeps: a uniform mixture under the
     softmax of 2019, weights next to zero under the raw table of the head.
     """
@@ -220,13 +203,11 @@ def _pairs(x, y) -> float:
 
 @torch.no_grad()
 def select(
-    model: LanguageModel, train: Tensor, valid: Tensor, settings: SearchRecurrentSettings, seed: int
+    model: LanguageModel, train: Tensor, valid: Tensor, settings: SearchRecurrent, seed: int
 ) -> tuple[RecurrentCode, float]:
     """The best of N fresh cells by validation perplexity,
     batch-norm statistics renewed for each (no code was released).
     """
-    if settings.select_candidates < 1:
-        raise UserError("select_candidates is 0; choose at least one candidate")
     rng = seeds.numpy_rng(seed, "select")
     valid = valid[: settings.select_rows or None]
     best: tuple[float, RecurrentCode] | None = None

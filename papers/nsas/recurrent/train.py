@@ -18,7 +18,6 @@ from common.train.device import pick_device
 from common.weights.read import save_weights
 from papers.nsas.network.architectures import RECURRENT, Recurrent
 from papers.nsas.processes import one_process
-from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent.model import ACTIVATIONS, Cell, Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent.rules import (
     averaged,
@@ -31,7 +30,7 @@ from papers.nsas.recurrent.rules import (
     scaled,
     switches_to_averaging,
 )
-from papers.nsas.settings import TrainRecurrentSettings
+from papers.nsas.recurrent.settings import TrainRecurrent
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
@@ -72,7 +71,7 @@ def check_cell(name: str, nodes: tuple[tuple[str, int], ...], concat: tuple[int,
         raise UserError(f"{name}: concat must name states between 1 and {len(nodes)}")
 
 
-def build(words: int, cell: Recurrent, settings: TrainRecurrentSettings) -> LanguageModel:
+def build(words: int, cell: Recurrent, settings: TrainRecurrent) -> LanguageModel:
     """The derived network: 22,960,000 parameters with 850 units on PTB."""
     drops = Dropouts(
         settings.drop_output, settings.drop_hidden, settings.drop_x, settings.drop_input, settings.drop_embedding
@@ -80,10 +79,9 @@ def build(words: int, cell: Recurrent, settings: TrainRecurrentSettings) -> Lang
     return LanguageModel(words, settings.width, Cell(settings.width, cell.recurrent, cell.concat), drops)
 
 
-def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
+def train(settings: TrainRecurrent, options: RunOptions) -> dict:
     """Train, keep the best validation model, test it at the end."""
     one_process("recurrent training")
-    check_ranges(settings)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     cell, device = load_cell(settings.arch), pick_device(options)
     stream = batchify(corpus.train, settings.batch_size).to(device)
@@ -94,14 +92,14 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         model = build(corpus.types, cell, settings).to(device)
-        optimizer, averaging = make_sgd(model, settings.learning_rate, settings.weight_decay), False
+        optimizer, averaging = make_sgd(model, settings.lr, settings.weight_decay), False
         hidden, losses, rollbacks, epoch, position, total, count = model.start(settings.batch_size), [], 0, 0, 0, 0.0, 0
         best: dict = {"loss": math.inf}  # nothing saved yet
         if state := run.load():
             model.load_state_dict(state["model"])
             averaging = state["averaging"]
             if averaging:
-                optimizer = make_asgd(model, settings.learning_rate, settings.weight_decay)
+                optimizer = make_asgd(model, settings.lr, settings.weight_decay)
             optimizer.load_state_dict(state["optimizer"])
             hidden, losses, rollbacks = state["hidden"], state["losses"], state["rollbacks"]
             epoch, position, best = state["epoch"], state["position"], state["best"]
@@ -122,7 +120,7 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
             broken = False
             for step in range(position, len(chunks)):
                 start, length = chunks[step]
-                optimizer.param_groups[0]["lr"] = scaled(settings.learning_rate, length, settings.bptt)
+                optimizer.param_groups[0]["lr"] = scaled(settings.lr, length, settings.bptt)
                 words, targets = get_batch(stream, start, length)
                 generator = seeds.generator(options.seed, "dropout", epoch, step, device=device)
                 loss, hidden = train_step(model, optimizer, words, targets, hidden, generator, settings)
@@ -137,14 +135,11 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
                 rollbacks += 1
                 if rollbacks > settings.rollbacks or "weights" not in best:
                     back = "and no model was saved yet to go back to" if "weights" not in best else ""
-                    raise UserError(
-                        f"the loss was not a number {rollbacks} times {back}; lower --learning-rate "
-                        f"{settings.learning_rate}"
-                    )
+                    raise UserError(f"the loss was not a number {rollbacks} times {back}; lower --lr {settings.lr}")
                 model.load_state_dict(best["weights"])
                 averaging = best["averaging"]
                 make = make_asgd if averaging else make_sgd
-                optimizer = make(model, settings.learning_rate, settings.weight_decay)
+                optimizer = make(model, settings.lr, settings.weight_decay)
                 optimizer.load_state_dict(copy.deepcopy(best["optimizer"]))
             with averaged(model, optimizer):
                 valid_loss = evaluate(model, valid, settings.bptt)
@@ -156,7 +151,7 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
                     }  # fmt: skip
             if not averaging:
                 if switches_to_averaging(losses, valid_loss, settings.nonmono):
-                    optimizer, averaging = make_asgd(model, settings.learning_rate, settings.weight_decay), True
+                    optimizer, averaging = make_asgd(model, settings.lr, settings.weight_decay), True
                 losses.append(valid_loss)
             epoch += 1
             run.log(
@@ -168,7 +163,7 @@ def train(settings: TrainRecurrentSettings, options: RunOptions) -> dict:
             )
             run.save(snapshot(epoch, 0))
         if "weights" not in best:
-            raise UserError("the validation loss was never finite; lower --learning-rate or --clip")
+            raise UserError("the validation loss was never finite; lower --lr or --clip")
         model.load_state_dict(best["weights"])
         architecture = {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)}
         record = {
@@ -193,7 +188,7 @@ def train_step(
     targets: Tensor,
     hidden: Tensor,
     generator: torch.Generator,
-    settings: TrainRecurrentSettings,
+    settings: TrainRecurrent,
 ) -> tuple[float, Tensor]:
     """One chunk: NLL + alpha and beta penalties, clip, step. Returns the NLL, NaN where it or a penalty is that."""
     masks = model.masks(words.shape[1], generator)

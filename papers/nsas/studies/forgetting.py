@@ -15,7 +15,7 @@ below a folder into study.csv, contrasts.csv, costs.csv, figure.svg, figure.png 
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,6 @@ from scipy.stats import kendalltau
 from torch import nn
 
 from common.cli.errors import UserError
-from common.cli.ranges import refuse_idle
 from common.data.nasbench201 import DATASETS, Table
 from common.run import seeds
 from common.run.files import write_text
@@ -36,12 +35,12 @@ from papers.nsas.method.novelty import Archive, distance_by_slot
 from papers.nsas.method.schedules import cosine
 from papers.nsas.nasbench201 import constraints as c201
 from papers.nsas.nasbench201.parts import Touched, constant_loss, drawer, live_loss, make_sgd, open_halves
+from papers.nsas.nasbench201.settings import SearchNb201Random
 from papers.nsas.network.networks import build_nb201_supernet, code_logits, renew_statistics
 from papers.nsas.network.paths import frozen_statistics
 from papers.nsas.processes import one_process
-from papers.nsas.ranges import check_ranges
-from papers.nsas.settings import ExperimentSettings, SearchNb201RandomSettings
 from papers.nsas.studies import summary as study
+from papers.nsas.studies.settings import Experiment
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
@@ -50,9 +49,8 @@ Code = tuple[int, ...]
 WATCHED = 4  # architectures whose accuracy is followed from one probe to the next
 
 
-def run(settings: ExperimentSettings, options: RunOptions) -> dict:
+def run(settings: Experiment, options: RunOptions) -> dict:
     """One cell of the study: one loss, one M, one seed; or the summary of those that are done."""
-    check(settings, options)
     if settings.summarise:
         return summary(settings, options)
     one_process("the experiment")
@@ -86,7 +84,7 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
             drops = [(at, points) for at, points in state["drops"]]
             first, spent = state["epoch"], state["spent"]
         for epoch in range(first, settings.epochs):
-            lr = cosine(epoch, settings.learning_rate, settings.learning_rate_min, settings.epochs)
+            lr = cosine(epoch, settings.lr, settings.lr_min, settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
             for step, (x, y) in enumerate(train.epoch(epoch)):
                 model.train()
@@ -138,27 +136,16 @@ def run(settings: ExperimentSettings, options: RunOptions) -> dict:
         return work.finish({"metrics": metrics, "note": note, "paragraph": text})
 
 
-def check(settings: ExperimentSettings, options: RunOptions) -> None:
-    """Raises UserError for settings out of range or without effect."""
-    if settings.summarise:
-        others = [f.name for f in fields(settings) if f.name != "summarise"]
-        refuse_idle(settings, dict.fromkeys(others, "a run, not --summarise,"), options.given)
-        return
-    check_ranges(settings)
-    if not settings.constraints:
-        refuse_idle(settings, dict.fromkeys(("recent", "neighbours", "mix"), "--constraints above 0"), options.given)
-
-
-def open_batches(settings: ExperimentSettings, options: RunOptions, device: torch.device):
+def open_batches(settings: Experiment, options: RunOptions, device: torch.device):
     """(training batches, batches that rank, pins, origin of the halves)."""
-    fill = SearchNb201RandomSettings(
+    fill = SearchNb201Random(
         dataset=settings.dataset, train_images=settings.train_images, select_images=settings.rank_images,
         batch_size=settings.batch_size, select_batch_size=settings.probe_images,
     )  # fmt: skip
     return open_halves(fill, options, device, "test")
 
 
-def both(settings: ExperimentSettings, options: RunOptions) -> dict:
+def both(settings: Experiment, options: RunOptions) -> dict:
     """The authors' and the paper's loss one after the other, from the same weights on the same batches: what the
     gradient through the constraints changes. Each is a run in a folder of its own; the result has both side by side.
     """
@@ -176,7 +163,7 @@ def both(settings: ExperimentSettings, options: RunOptions) -> dict:
         return work.finish({"metrics": metrics})
 
 
-def summary(settings: ExperimentSettings, options: RunOptions) -> dict:
+def summary(settings: Experiment, options: RunOptions) -> dict:
     """All finished runs below ``settings.summarise``: study.csv, figure.svg, paragraph.txt."""
     rows = study.collect(Path(settings.summarise))
     keys = {f"{r['loss']}-{r['constraints']}-{r['seed']}": str(r["forgetting_points"]) for r in rows}
@@ -207,7 +194,7 @@ def accuracy(model: nn.Module, code: Code, x: torch.Tensor, y: torch.Tensor) -> 
 
 @torch.no_grad()
 def ranking(
-    model, train, valid, settings: ExperimentSettings, options: RunOptions
+    model, train, valid, settings: Experiment, options: RunOptions
 ) -> tuple[list[Code], list[float], list[float] | None]:
     """Random cells, their supernet accuracies (statistics renewed for each) and those of the tables, where at hand."""
     draw = drawer(seeds.numpy_rng(12345, "ranked cells"))  # the same cells for every run of the study

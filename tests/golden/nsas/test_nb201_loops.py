@@ -13,8 +13,8 @@ from papers.nsas.nasbench201 import parts as nb201
 from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
 from papers.nsas.nasbench201 import search_random as search_nb201_random
 from papers.nsas.nasbench201.constraints import ABSENT
+from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.network.networks import build_nb201_supernet
-from papers.nsas.settings import SearchNb201GdasSettings, SearchNb201RandomSettings
 from tests.golden.nsas import loops
 
 DTYPES = {"f64": torch.float64, "f32": torch.float32}
@@ -144,7 +144,7 @@ def test_random(golden, monkeypatch, tmp_path, notebook, precision):
     stream = iter([draw for call in calls for draw in call["draws"]])
     recorder = prepare(golden, monkeypatch, search_nb201_random, a, precision, stream)
     kind, _, number = notebook.partition("_")
-    settings = SearchNb201RandomSettings(
+    settings = SearchNb201Random(
         constraint=kind, constraints=int(number or 2), channels=4, cells=1, epochs=1, epoch_candidates=0
     )
     monkeypatch.setattr(search_nb201_random, "select", lambda *_: ((0,) * 6, 0.0))
@@ -195,7 +195,7 @@ def test_gdas(golden, monkeypatch, tmp_path, notebook, precision):
         return torch.nn.utils._noted(parameters, *args)
 
     kind, _, number = notebook.partition("_")
-    settings = SearchNb201GdasSettings(
+    settings = SearchNb201Gdas(
         constraint=kind, constraints=int(number or 2), channels=4, cells=1, epochs=1, tau_max=float(a["tau"])
     )
     build = search_nb201_gdas.build_nb201_supernet

@@ -16,6 +16,7 @@ from papers.nsas.method.relaxation import straight_through
 from papers.nsas.nasbench201 import constraints as constraints201
 from papers.nsas.nasbench201.parts import Touched, live_loss, make_sgd, term_weights
 from papers.nsas.nasbench201.search_gdas import decode, gdas_step_loss, gdas_weights
+from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.network import paths
 from papers.nsas.network.architectures import CNN
 from papers.nsas.network.networks import (
@@ -30,7 +31,7 @@ from papers.nsas.network.networks import (
 )
 from papers.nsas.search_gdas import similarity_weights
 from papers.nsas.search_random import logits_function, paper_loss, released_loss
-from papers.nsas.settings import DrawSettings, SearchNb201GdasSettings
+from papers.nsas.settings import DrawSettings
 
 T = torch.from_numpy
 
@@ -275,7 +276,7 @@ def test_nb201_gdas_cell(golden):
 def test_nb201_gdas_loss_and_gradient(golden, constraint, number, gradient, values, scale):
     """What each notebook reports and what it differentiates (sheet section 6.4)."""
     a = golden.npz("nb201_supernet.npz")
-    settings = SearchNb201GdasSettings(constraint=constraint, constraints=number, constraint_gradient=gradient)
+    settings = SearchNb201Gdas(constraint=constraint, constraints=number, constraint_gradient=gradient)
     weights, factor = gdas_weights(settings)
     assert weights == pytest.approx(values) and factor == scale
     x, y, alphas = T(a["x"]), T(a["y"]), T(a["gdas_alphas"].copy()).requires_grad_()
@@ -299,7 +300,7 @@ def test_nb201_gdas_loss_and_gradient(golden, constraint, number, gradient, valu
 
 def test_nb201_gdas_reported_value(golden):
     for case in golden.json("nb201.json")["gdas_base_loss"]:
-        settings = SearchNb201GdasSettings(constraints=len(case["extra"]), penalty=case["lbd"])
+        settings = SearchNb201Gdas(constraints=len(case["extra"]), penalty=case["lbd"])
         weights, scale = gdas_weights(settings)
         assert sum(w * v for w, v in zip(weights, [case["cur"], *case["extra"]])) == pytest.approx(case["value"])
         assert scale == case["grad_scale"]
@@ -379,11 +380,11 @@ def test_drawings(golden):
 @pytest.mark.parametrize("clearing", ["zero", "none"])
 def test_clearing_of_gradients(golden, clearing):
     """Two steps with different cells: under zero-fill the first cell's operations still move by momentum and decay."""
-    from papers.nsas.settings import SearchNb201RandomSettings
+    from papers.nsas.nasbench201.settings import SearchNb201Random
 
     a = golden.npz("nb201_supernet.npz")
     model = nb201(golden, a).train()
-    optimizer, touched = make_sgd(model.parameters(), SearchNb201RandomSettings()), Touched(model)
+    optimizer, touched = make_sgd(model.parameters(), SearchNb201Random()), Touched(model)
     for code in a["codes"][:2]:
         optimizer.zero_grad()
         F.cross_entropy(code_logits(model, T(a["x"]), digits(code)), T(a["y"])).backward()

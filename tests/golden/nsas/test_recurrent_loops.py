@@ -13,8 +13,8 @@ from papers.nsas.method.novelty import Archive
 from papers.nsas.recurrent import search as search_recurrent
 from papers.nsas.recurrent import train as train_recurrent
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.settings import SearchRecurrent, TrainRecurrent
 from papers.nsas.recurrent.supernet import SearchCell
-from papers.nsas.settings import SearchRecurrentSettings, TrainRecurrentSettings
 from tests.golden.nsas import loops
 
 KEEP = {"embedding": 0.9, "input": 0.8, "x": 0.25, "hidden": 0.75, "output": 0.25}
@@ -118,7 +118,7 @@ def test_released_search(golden, monkeypatch, tmp_path, table, precision):
     a = golden.npz("rnn_search_loop.npz")
     counts = a["chunk_M"].tolist()
     prefixes = [f"chunk{c}_pass{p}" for c, m in enumerate(counts) for p in range(m + 1)]
-    settings = SearchRecurrentSettings(table=table)
+    settings = SearchRecurrent(table=table)
     chunks = list(zip(a["chunk_starts"].tolist(), a["chunk_lengths"].tolist()))
     notes = search(golden, monkeypatch, tmp_path, settings, a, chunks, prefixes, precision)
     kind, tolerance = f"released_{table}_{precision}", 1e-9 if precision == "f64" else 1e-2
@@ -162,7 +162,7 @@ def test_paper_search(golden, monkeypatch, tmp_path, precision):
     current = iter([codes[0][0], codes[0][0], *(given[0] for given in codes)])  # two before the first chunk
     monkeypatch.setattr(search_recurrent, "sample", lambda *_: next(current))
     monkeypatch.setattr(search_recurrent, "select", lambda model, *_: (codes[-1][0], 1.0))
-    settings = SearchRecurrentSettings(path="sampled", constraints=len(codes[0]) - 1, recalibrate_chunks=0)
+    settings = SearchRecurrent(path="sampled", constraints=len(codes[0]) - 1, recalibrate_chunks=0)
     notes = search(golden, monkeypatch, tmp_path, settings, a, chunks, prefixes, precision)
     tolerance, first = 1e-9 if precision == "f64" else 1e-2, 0
     for chunk, given in enumerate(codes):
@@ -257,7 +257,7 @@ def test_training(golden, monkeypatch, tmp_path, precision):
         ("unigram_perplexity", lambda *_: 1.0),
     ):  # fmt: skip
         monkeypatch.setattr(train_recurrent, name, function)
-    settings = TrainRecurrentSettings(width=width, batch_size=batch, bptt=bptt, epochs=2)
+    settings = TrainRecurrent(width=width, batch_size=batch, bptt=bptt, epochs=2)
     train_recurrent.train(settings, loops.options(tmp_path, "train_ptb"))
     tolerance, notes = 1e-9 if precision == "f64" else 1e-4, recorder.notes
     model = notes["model"]
