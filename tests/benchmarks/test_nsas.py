@@ -19,15 +19,15 @@ from papers.nsas.method.relaxation import gumbel, straight_through
 from papers.nsas.method.sampling import sample_free
 from papers.nsas.nasbench201.parts import Touched, live_loss, make_sgd, term_weights
 from papers.nsas.nasbench201.search_gdas import gdas_step_loss, gdas_weights
+from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.network.architectures import CNN, RECURRENT
 from papers.nsas.network.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent.rules import evaluate
+from papers.nsas.recurrent.settings import TrainRecurrent
 from papers.nsas.recurrent.supernet import EDGES, SearchCell
 from papers.nsas.recurrent.train import train_step
 from papers.nsas.search_random import logits_function, released_loss
-from papers.nsas.nasbench201.settings import SearchNb201Gdas
-from papers.nsas.recurrent.settings import TrainRecurrent
 
 WORDS, WIDTH, BATCH, BPTT = 10_000, 200, 16, 35
 
