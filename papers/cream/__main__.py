@@ -6,14 +6,14 @@ from papers.cream.settings import (
     HEAD_SEARCH,
     MODERN_SEARCH,
     PAPER_SEARCH,
-    DescribeSettings,
-    DrawSettings,
-    EvaluateSettings,
-    FiguresSettings,
-    RankStudySettings,
-    SearchSettings,
-    SelectSettings,
-    TrainSettings,
+    Describe,
+    Draw,
+    Evaluate,
+    Figures,
+    RankStudy,
+    Search,
+    Select,
+    Train,
 )
 
 
@@ -25,7 +25,7 @@ VERBS = {
     "search": Verb(
         only(
             Stage(
-                settings=SearchSettings,
+                settings=Search,
                 run="papers.cream.search:search",
                 section="search",
                 about="train the supernet with prioritized paths; the board's head is the architecture",
@@ -38,7 +38,7 @@ VERBS = {
     "select": Verb(
         only(
             Stage(
-                settings=SelectSettings,
+                settings=Select,
                 run="papers.cream.select:select",
                 section="select",
                 about="re-score the board of a finished search and write the chosen path",
@@ -50,7 +50,7 @@ VERBS = {
     "train": Verb(
         only(
             Stage(
-                settings=TrainSettings,
+                settings=Train,
                 run="papers.cream.train:train",
                 section="train",
                 about="train 14, 43, 114, 287, 481, 604, a path list or a found architecture from scratch",
@@ -63,7 +63,7 @@ VERBS = {
     "evaluate": Verb(
         only(
             Stage(
-                settings=EvaluateSettings,
+                settings=Evaluate,
                 run="papers.cream.evaluate:evaluate",
                 section="evaluate",
                 about="test error of published or own weights",
@@ -76,7 +76,7 @@ VERBS = {
     "rank-study": Verb(
         only(
             Stage(
-                settings=RankStudySettings,
+                settings=RankStudy,
                 run="papers.cream.studies.rank_study:rank_study",
                 section="rank_study",
                 about="random paths by the supernet of a finished search and from scratch, and how far they agree",
@@ -88,7 +88,7 @@ VERBS = {
     "describe": Verb(
         only(
             Stage(
-                settings=DescribeSettings,
+                settings=Describe,
                 run="papers.cream.describe:run",
                 section="describe",
                 about="parameters, multiply-adds and the published count of a network",
@@ -101,7 +101,7 @@ VERBS = {
     "draw": Verb(
         only(
             Stage(
-                settings=DrawSettings,
+                settings=Draw,
                 run="papers.cream.draw:draw",
                 section="draw",
                 about="one bar a block: kernel, expansion, width",
@@ -113,7 +113,7 @@ VERBS = {
     "figures": Verb(
         only(
             Stage(
-                settings=FiguresSettings,
+                settings=Figures,
                 run="papers.cream.studies.figures:figures",
                 section="figures",
                 about="redraw accuracy against MACs from the claims",

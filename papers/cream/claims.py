@@ -51,9 +51,9 @@ def search_steps(what: str) -> float:
     of the last epoch, at rate 0.
     """
     from papers.cream.method.pace import IMAGENET, pace_of
-    from papers.cream.settings import SearchSettings
+    from papers.cream.settings import Search
 
-    c = SearchSettings()
+    c = Search()
     if what == "horizon":
         return pace_of(c, IMAGENET).total
     epoch = len(_batches(c))
@@ -65,9 +65,9 @@ def search_steps(what: str) -> float:
 def search_rate(step: int, group: int = 0) -> float:
     """Learning rate of the published search; group 0: network, 3: meta layer. A negative step counts from the end."""
     from papers.cream.method.path_sgd import learning_rates
-    from papers.cream.settings import SearchSettings
+    from papers.cream.settings import Search
 
-    c = SearchSettings()
+    c = Search()
     at = step if step >= 0 else int(search_steps("total")) + step
     return learning_rates(at, search_steps("horizon"), c.lr, c.meta_lr, c.lr_rule)[group]
 
@@ -85,9 +85,9 @@ def training_epochs(name: str | int) -> int:
 
 def _training(name: str | int) -> Any:
     from papers.cream.schedules import learning_rate
-    from papers.cream.settings import TrainSettings
+    from papers.cream.settings import Train
 
-    return learning_rate(TrainSettings(arch=str(name)), str(name))
+    return learning_rate(Train(arch=str(name)), str(name))
 
 
 def _table() -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from common.cli.errors import UserError
 from papers.cream.network.architectures import PUBLISHED, Named, Path, resolve
 from papers.cream.network.layout import VARIANTS, Layout, NetworkSpec, network_spec, variant_of
-from papers.cream.settings import DescribeSettings
+from papers.cream.settings import Describe
 
 CLASSES = {
     "imagenet": 1000,
@@ -90,7 +90,7 @@ def describe(
     }
 
 
-def run(settings: DescribeSettings, options: Any) -> dict[str, Any]:
+def run(settings: Describe, options: Any) -> dict[str, Any]:
     """The ``describe`` verb."""
     return describe(settings.arch, settings.dataset, settings.single_block, settings.repeat_stage3)
 

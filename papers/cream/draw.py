@@ -7,7 +7,7 @@ from typing import Any
 
 from papers.cream.describe import spec_of
 from papers.cream.network.layout import BlockSpec
-from papers.cream.settings import DrawSettings
+from papers.cream.settings import Draw
 
 COLOURS = {3: "#8ecae6", 5: "#219ebc", 7: "#023047"}
 PLAIN = "#b7b7a4"  # the fixed first and last block, which no path changes
@@ -19,7 +19,7 @@ def label(block: BlockSpec) -> str:
     return f"{text}\ne{block.expand}" if block.kind == "mbconv" else text
 
 
-def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
+def draw(settings: Draw, options: Any) -> dict[str, Any]:
     """<out>/architecture.<format>: height is the output width in channels, colour the kernel, ``e`` the expansion.
 
     Entries of a path that skip their position build no block. Raises UserError for what is no architecture.
@@ -32,7 +32,7 @@ def draw(settings: DrawSettings, options: Any) -> dict[str, Any]:
     from common.run.files import make_folder, write_figure
     from common.run.folder import say
 
-    name, spec, size, _ = spec_of(settings.arch, 1000, single_block=settings.single_block)
+    name, spec, size, _ = spec_of(settings.arch, 1000, 0, settings.single_block, settings.repeat_stage3)
     blocks = [(number, block) for number, stage in enumerate(spec.stages) for block in stage]
     figure, axes = pyplot.subplots(figsize=(max(0.5 * len(blocks) + 1.5, 4), 3.6))
     highest = max(block.cout for _, block in blocks)

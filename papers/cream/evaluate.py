@@ -15,25 +15,22 @@ from common.train.loop import evaluate as test_error
 from common.weights.read import read_metadata
 from papers.cream.data import batches as data
 from papers.cream.describe import CLASSES, spec_of
-from papers.cream.idle import refuse_idle_interpolation
 from papers.cream.network.architectures import Named, of_weights, resolve
 from papers.cream.network.folding import folded
 from papers.cream.network.keys import load_weights
 from papers.cream.network.networks import DerivedNetwork
 from papers.cream.planning import seconds_per_image
-from papers.cream.ranges import check_ranges
-from papers.cream.settings import EvaluateSettings
+from papers.cream.settings import Evaluate
 
 
-def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
+def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
     """Evaluate published or own weights on the test split; writes result.json. Raises UserError."""
-    check_ranges(settings)
     settings, named = network_of(settings, options)
     name, _, size, path = spec_of(named, 1000, settings.resolution, dataset=settings.dataset)
     device = pick_device(options)
     distributed.setup()
     test = data.open_source(settings.dataset, "test", size, options)
-    refuse_idle_interpolation(settings, test, options.given)
+    data.refuse_interpolation(settings, test, options.given)
     _, spec, _, _ = spec_of(
         named, len(test.classes), settings.resolution, settings.single_block, settings.repeat_stage3,
         settings.dataset,
@@ -57,7 +54,7 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         )  # fmt: skip
 
 
-def network_of(settings: EvaluateSettings, options: Any) -> tuple[EvaluateSettings, Named]:
+def network_of(settings: Evaluate, options: Any) -> tuple[Evaluate, Named]:
     """The network to test, and the settings with the file's own set and resolution where the user names none.
 
     Weights trained here say what they are. Raises UserError where neither they nor ``--arch`` say it, and where the
@@ -80,13 +77,12 @@ def network_of(settings: EvaluateSettings, options: Any) -> tuple[EvaluateSettin
     return settings, named
 
 
-def plan(settings: EvaluateSettings, options: Any) -> list[str]:
+def plan(settings: Evaluate, options: Any) -> list[str]:
     """What the run would do."""
-    check_ranges(settings)
     settings, named = network_of(settings, options)
     _, _, size, _ = spec_of(named, 1000, settings.resolution, dataset=settings.dataset)
     test = data.open_source(settings.dataset, "test", size, options)
-    refuse_idle_interpolation(settings, test, options.given)
+    data.refuse_interpolation(settings, test, options.given)
     _, spec, _, _ = spec_of(
         named, len(test.classes), settings.resolution, settings.single_block, settings.repeat_stage3,
         settings.dataset,

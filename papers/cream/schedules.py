@@ -7,15 +7,7 @@ from collections.abc import Callable
 from common.train import schedules
 from papers.cream.settings import Recipe
 
-STEP_MODELS = ("14", "43")  # published with the step schedule
 WORTH_SAYING = 0.05
-
-
-def schedule_of(settings: Recipe, name: str) -> str:
-    """``cosine``, ``step`` or ``none``; auto: step for 14 and 43, cosine otherwise."""
-    if settings.schedule != "auto":
-        return settings.schedule
-    return "step" if name in STEP_MODELS else "cosine"
 
 
 def learning_rate(settings: Recipe, name: str) -> tuple[Callable[[int], float], int]:
@@ -26,11 +18,11 @@ def learning_rate(settings: Recipe, name: str) -> tuple[Callable[[int], float], 
     The first ``warmup_epochs`` rise linearly from ``warmup_lr`` to lr without shifting the schedule behind them.
     ``none`` is the generic retrain.yaml: constant, no warm-up.
     """
-    kind = schedule_of(settings, name)
+    kind = settings.schedule_of(name)
 
     def main(epoch: int) -> float:
         if kind == "cosine":
-            return schedules.cosine_then_minimum(settings.lr, settings.min_lr, epoch, settings.epochs)
+            return schedules.cosine_then_minimum(settings.lr, settings.lr_min, epoch, settings.epochs)
         return schedules.step_decay(settings.lr, settings.decay_rate, epoch, settings.decay_epochs)
 
     if kind == "none":

@@ -25,7 +25,6 @@ from common.train import distributed
 from common.train.device import autocast, pick_device
 from common.weights.read import save_weights
 from papers.cream.data import batches as data
-from papers.cream.idle import refuse_idle_search
 from papers.cream.method.board import Board
 from papers.cream.method.board_processes import board_state, restore_board
 from papers.cream.method.iteration import StepRules, search_step
@@ -38,15 +37,13 @@ from papers.cream.method.window import Window, flops_table, supernet_window
 from papers.cream.network.architectures import Path
 from papers.cream.network.layout import FlopsTable, Layout, network_spec, variant_of
 from papers.cream.network.networks import Supernet
-from papers.cream.ranges import check_ranges
-from papers.cream.settings import SearchSettings
+from papers.cream.settings import Search
 
 REDRAWS = 10_000  # tries to find a path inside the window
 
 
-def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
+def search(settings: Search, options: Any) -> dict[str, Any]:
     """Run the search; writes architecture.json, supernet.safetensors and result.json. Raises UserError."""
-    refuse_idle_search(settings, options.given)
     window, layout, rules = space_of(settings)
     check_shares(settings)
     device = pick_device(options)
@@ -67,7 +64,7 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         seeds.seed_everything(options.seed)
         net = Supernet(window.built, classes, settings.slice, layout).to(device).train()
         distributed.broadcast(net.state_dict().values())
-        optimizer = PathSGD(parameter_groups(net, settings.weight_decay), settings.momentum, settings.idle)
+        optimizer = PathSGD(parameter_groups(net, settings.weight_decay), settings.momentum, settings.zero_grad)
         board = Board(settings.pool_size, settings.acc_gap, settings.start_epoch)
         if settings.method == "random":
             board.start_epoch = settings.epochs  # nothing is ever admitted, so nothing is ever distilled
@@ -153,38 +150,34 @@ def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
         })  # fmt: skip
 
 
-def space_of(settings: SearchSettings) -> tuple[Window, Layout, StepRules]:
+def space_of(settings: Search) -> tuple[Window, Layout, StepRules]:
     """Window, layout and the switches of an iteration, resolved once. Raises UserError for values that cannot work."""
-    check_ranges(settings)
     window = supernet_window(settings.macs_min, settings.macs_max)
     layout = Layout(resunit=settings.resunit, dil_conv=settings.dil_conv, pool=settings.pool)
-    if settings.sampling == "weighted":
-        weights = settings.probabilities
-        if len(weights) != layout.choices or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
-            raise UserError(f"--probabilities needs {layout.choices} values >= 0 that sum to 1, got {list(weights)}")
-    if settings.method == "cream" and settings.epochs <= settings.start_epoch + 1:
-        raise UserError(
-            f"the board would stay empty: paths are admitted in epochs after --start-epoch {settings.start_epoch} "
-            f"(counted from 0), and the search has {settings.epochs}; lower --start-epoch or raise --epochs"
-        )
     meta = MetaRules(
         settings.meta_value, settings.meta_gradient, settings.meta_weights, settings.step_sign, settings.pick
     )
     admitted = (settings.macs_min, settings.macs_max) if settings.enforce_window else None
     rules = StepRules(
-        settings.start_epoch, settings.update_every, settings.slice, settings.smoothing, settings.stored, admitted, meta
-    )
+        settings.start_epoch,
+        settings.update_every,
+        settings.slice,
+        settings.label_smoothing,
+        settings.stored,
+        admitted,
+        meta,
+    )  # fmt: skip
     return window, layout, rules
 
 
-def table_of(settings: SearchSettings, window: Window, layout: Layout) -> FlopsTable:
+def table_of(settings: Search, window: Window, layout: Layout) -> FlopsTable:
     """Costs that paths are ranked and held to the window by: at 224 as released; with ``apply_resolution`` at the
     window's own resolution, without which no path fits a window below 80 MFLOPs.
     """
     return flops_table(window, layout, window.resolution if settings.apply_resolution else 224)
 
 
-def resolution_of(settings: SearchSettings, window: Window) -> int:
+def resolution_of(settings: Search, window: Window) -> int:
     """Training resolution; with ``apply_resolution`` in the window's proportion to 224 (the window's own at 224).
 
     Raises UserError when that proportion leaves too little.
@@ -201,7 +194,7 @@ def resolution_of(settings: SearchSettings, window: Window) -> int:
 
 
 def sources(
-    settings: SearchSettings, resolution: int, options: Any, judging: str = "val"
+    settings: Search, resolution: int, options: Any, judging: str = "val"
 ) -> tuple[data.Source, data.Source | None, data.Source]:
     """(searched images, held-out images or None, the split ``judging``: ``val`` for the search's check of an epoch)."""
     train = data.open_source(settings.dataset, "train", resolution, options)
@@ -216,7 +209,7 @@ def sources(
     return searched, held_out, test
 
 
-def check_shares(settings: SearchSettings) -> None:
+def check_shares(settings: Search) -> None:
     """Raises UserError where a share of the batch has too few images for the board and a meta update."""
     shares = data.shares_of(settings)
     if settings.batch_size // shares < 2 * settings.slice:
@@ -226,7 +219,7 @@ def check_shares(settings: SearchSettings) -> None:
         )
 
 
-def scoring_batch(settings: SearchSettings, processes: int) -> int:
+def scoring_batch(settings: Search, processes: int) -> int:
     """Images of a batch that only looks at paths: one share, as much as one GPU of the original held.
 
     processes: those that the search had, which say its shares where ``parts`` does not.
@@ -234,9 +227,7 @@ def scoring_batch(settings: SearchSettings, processes: int) -> int:
     return settings.batch_size // (settings.parts or processes)
 
 
-def draw_path(
-    settings: SearchSettings, window: Window, table: FlopsTable, layout: Layout, seed: int, step: int
-) -> Path:
+def draw_path(settings: Search, window: Window, table: FlopsTable, layout: Layout, seed: int, step: int) -> Path:
     """The path of an iteration: a function of seed and step alone, so the same on every rank and after a resume."""
     rng = seeds.numpy_rng(seed, "path", step)
     weights = settings.probabilities if settings.sampling == "weighted" else None
@@ -252,7 +243,7 @@ def draw_path(
 
 
 def choose(
-    settings: SearchSettings, net: Supernet, board: Board, table: FlopsTable, window: Window, layout: Layout,
+    settings: Search, net: Supernet, board: Board, table: FlopsTable, window: Window, layout: Layout,
     source: data.Source, held_out: data.Source | None, resolution: int, options: Any, device: torch.device,
 ) -> tuple[Path, list[dict[str, Any]]]:  # fmt: skip
     """(final path, scored candidates): the head of the board, or the best of board or random paths after re-scoring."""
@@ -295,11 +286,10 @@ def calibration_batches(
     return [x for x, _ in plain.epoch(0)][:count]
 
 
-def plan(settings: SearchSettings, options: Any) -> list[str]:
+def plan(settings: Search, options: Any) -> list[str]:
     """What the run would do."""
     from papers.cream.planning import plan_lines
 
-    refuse_idle_search(settings, options.given)
     window, layout, _ = space_of(settings)
     check_shares(settings)
     draw_path(settings, window, table_of(settings, window, layout), layout, options.seed, 0)  # raises where none fits
@@ -318,7 +308,7 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     ]
 
 
-def pace_lines(settings: SearchSettings, pace: Pace) -> list[str]:
+def pace_lines(settings: Search, pace: Pace) -> list[str]:
     """The learning rate's course and how often the meta layer is updated, for ``--plan``."""
     rate = lambda step: learning_rates(step, pace.total, settings.lr, settings.meta_lr, settings.lr_rule)[0]  # noqa: E731
     final = rate(settings.epochs * pace.iterations - 1)

@@ -14,16 +14,14 @@ from common.train import distributed
 from common.train.device import pick_device
 from common.weights.read import load_strict, load_tensors
 from papers.cream.data import batches as data
-from papers.cream.idle import refuse_idle_select
 from papers.cream.method.scoring import outside
 from papers.cream.network.layout import network_spec, variant_of
 from papers.cream.network.networks import Supernet
-from papers.cream.ranges import check_ranges
 from papers.cream.search import rescore, resolution_of, scoring_batch, sources, space_of, table_of
-from papers.cream.settings import SearchSettings, SelectSettings
+from papers.cream.settings import Search, Select
 
 
-def finished_search(search: str) -> tuple[Path, dict[str, Any], SearchSettings]:
+def finished_search(search: str) -> tuple[Path, dict[str, Any], Search]:
     """(folder, result, settings) of the search in folder ``--search``. Raises UserError."""
     if not search:
         raise UserError("no search given; pass --search FOLDER of a finished search")
@@ -31,20 +29,18 @@ def finished_search(search: str) -> tuple[Path, dict[str, Any], SearchSettings]:
     found = read_json(folder / "result.json")
     if found.get("paper") != "cream" or found.get("stage") != "search":
         raise UserError(f"{folder} is not the folder of a Cream search; pass one that holds its result.json")
-    return folder, found, settings_from(SearchSettings, found["settings"], source=str(folder / "result.json"))
+    return folder, found, settings_from(Search, found["settings"], source=str(folder / "result.json"))
 
 
-def board_of(settings: SelectSettings, options: Any) -> tuple[Path, dict[str, Any], SearchSettings]:
+def board_of(settings: Select, options: Any) -> tuple[Path, dict[str, Any], Search]:
     """The same, of a search that left paths on its board. Raises UserError."""
-    check_ranges(settings)
-    refuse_idle_select(settings, options.given)
     folder, found, searched = finished_search(settings.search)
     if not found["board"]:
         raise UserError(f"the board of {folder} is empty; searches by --method random have none")
     return folder, found, searched
 
 
-def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
+def select(settings: Select, options: Any) -> dict[str, Any]:
     """Re-score the last board of the search in folder ``--search``; writes architecture.json. Raises UserError."""
     folder, found, searched = board_of(settings, options)
     window, layout, _ = space_of(searched)
@@ -94,7 +90,7 @@ def select(settings: SelectSettings, options: Any) -> dict[str, Any]:
         )  # fmt: skip
 
 
-def plan(settings: SelectSettings, options: Any) -> list[str]:
+def plan(settings: Select, options: Any) -> list[str]:
     """What the run would do."""
     from papers.cream.planning import seconds_per_image
 

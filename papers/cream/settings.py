@@ -10,75 +10,160 @@ from typing import Literal
 
 import tyro
 
+from common.cli.errors import UserError
+from common.cli.settings import Settings, refuse_idle, setting
+from papers.cream.network.architectures import resolve
+from papers.cream.network.layout import Layout
+
+Given = frozenset[str] | None
+STEP_MODELS = ("14", "43")  # published with the step schedule
+OF_THE_BOARD = (
+    "start_epoch", "update_every", "acc_gap", "meta_lr", "meta_value", "meta_gradient", "meta_weights", "step_sign",
+    "pick", "stored", "choose",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
-class SearchSettings:
+class TrainingBatches(Settings):
+    """Batches of training images, and their augmentation."""
+
+    workers: int = setting(4, "processes that read pictures", at_least=0, result=False)
+    batch_size: int = setting(1024, "images of the whole batch (published: 8 GPUs x 128)", at_least=1)
+    parts: int = setting(
+        8, "shares of the batch, one per GPU of the original: batch normalisation sees one share at a time; 0: one "
+        "per process", at_least=0,
+    )  # fmt: skip
+    crop: Literal["resized", "padded"] = setting(
+        "resized", "random resized crop; padded: zeros around, for images in memory"
+    )
+    pad: int = setting(4, "pixels around the image in the padded crop", at_least=0)
+    scale_min: float = setting(
+        0.08, "smallest area of the random resized crop, as a part of the picture", at_least=0, at_most=1
+    )
+    flip: bool = setting(True, "mirror every second image")
+    erasing: float = setting(0.2, "probability of random erasing", at_least=0, at_most=1)
+
+    def idle_crop(self) -> dict[str, str]:
+        """The crop's settings that do nothing, with what they would need."""
+        return {"scale_min": "--crop resized"} if self.crop == "padded" else {"pad": "--crop padded"}
+
+
+@dataclass(frozen=True)
+class Rescoring(Settings):
+    """Scoring of paths by held-out images after BN re-calibration."""
+
+    recalibrate_batches: int = setting(
+        8, "batches that a path's running statistics are taken from, each of one share of the search's batch; 0: as "
+        "the search left them", at_least=0,
+    )  # fmt: skip
+    select_images: int = setting(
+        5000, "images a path is scored on, of those held out, else of the training set; 0: all", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class Search(Rescoring, TrainingBatches):
     """Supernet training with prioritized paths (train.yaml of the release)."""
 
-    method: Literal["cream", "random"] = "cream"  # random: plain uniform single paths, then the best of random paths
-    dataset: str = "imagenet"  # imagenet, tiny-imagenet-20, digits, cifar10, cifar100, a folder, or an .lmdb
-    train_images: int = 0  # first images of the training set that are used at all; 0 = all
-    holdout: int = 0  # last of them kept out of the search, for re-scoring the board
-    subset_classes: int = 0  # rank-correlation subset: first classes x first images of each (100 x 350); 0 = off
-    subset_images: int = 350
-    resolution: int = 224
-    apply_resolution: bool = False  # train at the resolution the window yields (released code only logs it)
-    workers: int = 4
-    macs_min: float = 0.0  # window in millions, by the search's own table at 224
-    macs_max: float = 600.0
-    enforce_window: bool = False  # redraw paths outside the window and keep them off the board
-    resunit: bool = False  # larger space: residual unit as an extra choice
-    dil_conv: bool = False  # larger space: two narrow inverted residuals as extra choices
-    pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
-    sampling: Literal["uniform", "weighted"] = "uniform"
-    probabilities: tuple[float, ...] = (0.05, 0.2, 0.05, 0.5, 0.05, 0.15)  # by choice, when weighted
-    epochs: int = 120
-    batch_size: int = 1024  # the whole batch: 8 GPUs x 128
-    parts: int = 8  # shares of the batch, one per GPU of the original: batch normalisation sees one share at a time
-    lr: float = 1.0
-    meta_lr: float = 1e-4
-    lr_rule: Literal["sane", "released"] = "sane"  # LR (1 - t/T), or LR (LR - t/T); the same at LR = 1
-    schedule_images: int = 0  # images per epoch in T; 0: those of its batches (ImageNet: 1,280,000, as released)
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    smoothing: float = 0.1
-    start_epoch: int = 20  # board, distillation and meta updates come in the epochs after this one (0-based)
-    update_every: int = 0  # iterations between meta updates; 0: 200 on ImageNet, as often an epoch elsewhere
-    pool_size: int = 10
-    acc_gap: float = 5.0  # percentage points
-    slice: int = 4  # images of a batch stored with a board entry, and used by each half of a meta update
-    meta_value: Literal["last_negated", "argmax_positive"] = "last_negated"
-    meta_gradient: Literal["first", "all"] = "first"
-    meta_weights: Literal["in_place", "clean"] = "in_place"
-    step_sign: Literal["minus", "plus"] = "plus"  # of the simulated step; the later state of the code has minus
-    pick: Literal["meta", "top1"] = "meta"  # top1: the board's head teaches, m = 0.5, and no meta update is made
-    stored: Literal["teacher", "own"] = "teacher"  # probabilities stored with a new entry
-    idle: Literal["move", "freeze"] = "move"  # parameters off the path: zero-filled gradients, or none
-    crop: Literal["resized", "padded"] = "resized"  # random resized crop; padded: zeros around, for images in memory
-    pad: int = 4  # of the padded crop
-    scale_min: float = 0.08  # smallest area of the random resized crop
-    flip: bool = True
-    jitter: float = 0.4
-    erasing: float = 0.2
-    choose: Literal["head", "rescore"] = "head"  # final architecture: head of the last board, or ``select``'s rule
-    recalibrate_batches: int = 8  # of one share of batch_size; for rescore and the random baseline
-    select_images: int = 5000  # images a candidate is scored on: of the holdout, else of the training set
-    candidates: int = 0  # random paths of the baseline; 0 = pool_size
+    method: Literal["cream", "random"] = setting(
+        "cream", "random: plain uniform single paths, then the best of random paths"
+    )
+    dataset: str = setting("imagenet", "imagenet, tiny-imagenet-20, digits, cifar10, cifar100, a folder, or an .lmdb")
+    train_images: int = setting(0, "first images of the training set that are used at all; 0: all", at_least=0)
+    holdout: int = setting(0, "last images of them, kept out of the search to re-score the board", at_least=0)
+    subset_classes: int = setting(
+        0, "first classes of the rank-correlation subset (100 as released); 0: no subset", at_least=0
+    )
+    subset_images: int = setting(350, "first images of each class of that subset", at_least=1)
+    resolution: int = setting(224, "side of the pictures in pixels")
+    apply_resolution: bool = setting(
+        False, "train at the resolution the window yields (the released code only logs it)"
+    )
+    macs_min: float = setting(0.0, "window of paths in MFLOPs, by the search's own table", at_least=0)
+    macs_max: float = setting(600.0, "its other end in MFLOPs")
+    enforce_window: bool = setting(False, "draw paths inside the window only")
+    resunit: bool = setting(False, "larger space: a residual unit as an extra choice")
+    dil_conv: bool = setting(False, "larger space: two narrow inverted residuals as extra choices")
+    pool: Literal["avg", "max", "avgmax", "catavgmax"] = setting("avg", "global pooling before the head")
+    sampling: Literal["uniform", "weighted"] = setting("uniform", "how choices are drawn")
+    probabilities: tuple[float, ...] = setting(
+        (0.05, 0.2, 0.05, 0.5, 0.05, 0.15), "probability of each choice, with weighted sampling"
+    )
+    epochs: int = setting(120, "epochs of the supernet", at_least=1)
+    lr: float = setting(1.0, "learning rate of the supernet at the start", at_least=0)
+    meta_lr: float = setting(1e-4, "learning rate of the meta layer, and size of the simulated step", at_least=0)
+    lr_rule: Literal["sane", "released"] = setting(
+        "sane", "lr (1 - t/T), or as released lr (lr - t/T); the same at lr 1"
+    )
+    schedule_images: int = setting(
+        0, "images per epoch in T; 0: those of its batches (ImageNet: 1,280,000, as released)", at_least=0
+    )
+    momentum: float = setting(0.9, "Nesterov momentum", at_least=0, below=1)
+    weight_decay: float = setting(1e-4, "weight decay, not of biases, normalisation and meta layer", at_least=0)
+    label_smoothing: float = setting(0.1, "part of the target spread over all classes", at_least=0, at_most=1)
+    start_epoch: int = setting(
+        20, "last epoch (from 0) without board, distillation and meta updates; -1: they come from the first on"
+    )
+    update_every: int = setting(
+        0, "iterations between meta updates, inside an epoch; 0: 200 on ImageNet, as often an epoch elsewhere",
+        at_least=0,
+    )  # fmt: skip
+    pool_size: int = setting(10, "paths on the board", at_least=1)
+    acc_gap: float = setting(5.0, "percentage points by which a dearer path must beat the last of the board")
+    slice: int = setting(
+        4, "images of a share stored with a board entry, and used by each half of a meta update", at_least=1
+    )
+    meta_value: Literal["last_negated", "argmax_positive"] = setting(
+        "last_negated", "m = sigmoid(-u of the last entry), or sigmoid(u of the best)"
+    )
+    meta_gradient: Literal["first", "all"] = setting(
+        "first", "tensors of the student that the meta gradient passes through"
+    )
+    meta_weights: Literal["in_place", "clean"] = setting(
+        "in_place", "weights that the meta gradient sees: after the student's step, or before it"
+    )
+    step_sign: Literal["minus", "plus"] = setting("plus", "of the simulated step; the code since July 2021 has minus")
+    pick: Literal["meta", "top1"] = setting(
+        "meta", "who teaches; top1: the board's head, with m = 0.5 and without meta updates"
+    )
+    stored: Literal["teacher", "own"] = setting("teacher", "whose probabilities are stored with a new entry")
+    zero_grad: Literal["zeros", "none"] = setting(
+        "zeros", "what clearing gradients leaves to weights off the path: zeros (momentum and decay go on), or none"
+    )
+    jitter: float = setting(0.4, "strength of the jitter of brightness, contrast, saturation", at_least=0)
+    choose: Literal["head", "rescore"] = setting(
+        "head", "final architecture: head of the last board, or the best of it re-scored"
+    )
+    candidates: int = setting(0, "random paths of the baseline; 0: pool_size", at_least=0)
+
+    def check(self, given: Given = None) -> None:
+        """Raises UserError for a setting that the search would not look at, and for those that cannot work together."""
+        idle = self.idle_crop()
+        if not self.subset_classes:
+            idle["subset_images"] = "--subset-classes"
+        if self.sampling != "weighted":
+            idle["probabilities"] = "--sampling weighted"
+        if self.method != "random":
+            idle["candidates"] = "--method random"
+            if self.choose == "head":
+                idle |= dict.fromkeys(("recalibrate_batches", "select_images"), "--choose rescore or --method random")
+        if self.pick == "top1":
+            idle["update_every"] = "--pick meta (with top1 the meta value is a constant, which has no gradient)"
+        refuse_idle(self, idle, given)
+        if self.method == "random" and given is not None:
+            refuse_idle(self, dict.fromkeys(OF_THE_BOARD, "--method cream"), given)
+        if self.sampling == "weighted":
+            weights, choices = self.probabilities, Layout(resunit=self.resunit, dil_conv=self.dil_conv).choices
+            if len(weights) != choices or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+                raise UserError(f"--probabilities needs {choices} values >= 0 that sum to 1, got {list(weights)}")
+        if self.method == "cream" and self.epochs <= self.start_epoch + 1:
+            raise UserError(
+                f"the board would stay empty: paths are admitted in epochs after --start-epoch {self.start_epoch} "
+                f"(counted from 0), and the search has {self.epochs}; lower --start-epoch or raise --epochs"
+            )
 
 
 HEAD_SEARCH = {"step_sign": "minus"}  # the released code as it stands since July 2021
-MODERN_SEARCH = {
-    "step_sign": "minus",
-    "meta_value": "argmax_positive",
-    "meta_gradient": "all",
-    "meta_weights": "clean",
-    "stored": "own",
-    "idle": "freeze",
-    "apply_resolution": True,
-    "enforce_window": True,
-    "choose": "rescore",
-    "holdout": 10_000,
-}
 PAPER_SEARCH = {
     "step_sign": "minus",
     "meta_value": "argmax_positive",
@@ -86,66 +171,107 @@ PAPER_SEARCH = {
     "meta_weights": "clean",
     "stored": "own",
 }
+MODERN_SEARCH = {
+    **PAPER_SEARCH,
+    "zero_grad": "none",
+    "apply_resolution": True,
+    "enforce_window": True,
+    "choose": "rescore",
+    "holdout": 10_000,
+}
 
 
 @dataclass(frozen=True)
-class SelectSettings:
+class Select(Rescoring):
     """Choose again among the paths a finished search left on its board."""
 
-    search: str = ""  # folder of the search
-    rule: Literal["head", "rescore"] = "rescore"
-    recalibrate_batches: int = 8
-    select_images: int = 5000
-    macs_min: float = 0.0  # 0: as the search
-    macs_max: float = 0.0  # 0: as the search
+    search: str = setting("", "folder of the search")
+    rule: Literal["head", "rescore"] = setting("rescore", "head of the board, or the best of it re-scored")
+    macs_min: float = setting(0.0, "window in MFLOPs by the search's table; 0: as the search", at_least=0)
+    macs_max: float = setting(0.0, "its other end in MFLOPs; 0: as the search")
+
+    def check(self, given: Given = None) -> None:
+        """Raises UserError for settings that do nothing: the head of the board is taken as it is."""
+        if self.rule == "head":
+            unread = ("recalibrate_batches", "select_images", "macs_min", "macs_max")
+            refuse_idle(self, dict.fromkeys(unread, "--rule rescore"), given)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network is trained from scratch ("retrain"); schedule auto: step for 14 and 43, cosine otherwise."""
+class Recipe(TrainingBatches):
+    """How a network is trained from scratch ("retrain")."""
 
-    workers: int = 4
-    epochs: int = 500  # without cool-down
-    cooldown: int = 10  # further epochs at the minimum rate (cosine only)
-    batch_size: int = 1024  # the whole batch: 8 GPUs x 128
-    parts: int = 8  # shares of the batch, one per GPU of the original: batch normalisation sees one share at a time
-    schedule: Literal["auto", "cosine", "step", "none"] = "auto"
-    lr: float = 0.064
-    min_lr: float = 1e-5
-    warmup_lr: float = 1e-6
-    warmup_epochs: int = 3
-    decay_epochs: float = 2.4
-    decay_rate: float = 0.973
-    optimizer_eps: float = 1e-3
-    alpha: float = 0.9
-    momentum: float = 0.9
-    weight_decay: float = 1e-5
-    dropout: float = 0.2
-    ema_decay: float = 0.9999
-    smoothing: float = 0.1
-    crop: Literal["resized", "padded"] = "resized"
-    pad: int = 4
-    scale_min: float = 0.08
-    flip: bool = True
-    randaugment: float = 9.0  # magnitude; 0 = off
-    randaugment_operations: int = 2
-    randaugment_std: float = 0.5
-    erasing: float = 0.2
-    eval_batch_size: int = 512
-    eval_every: int = 1
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of the test pictures
+    epochs: int = setting(500, "epochs without the cool-down", at_least=1)
+    cooldown: int = setting(10, "further epochs at the least rate, with the cosine", at_least=0)
+    schedule: Literal["auto", "cosine", "step", "none"] = setting(
+        "auto", "course of the learning rate; auto: step for 14 and 43, cosine otherwise"
+    )
+    lr: float = setting(0.064, "learning rate after the warm-up", at_least=0)
+    lr_min: float = setting(1e-5, "learning rate at the end of the cosine", at_least=0)
+    warmup_lr: float = setting(1e-6, "learning rate of the first epoch", at_least=0)
+    warmup_epochs: int = setting(3, "epochs until the full rate", at_least=0)
+    decay_epochs: float = setting(2.4, "epochs between two steps of the rate", above=0)
+    decay_rate: float = setting(0.973, "factor of each of these steps", at_least=0, at_most=1)
+    optimizer_eps: float = setting(1e-3, "epsilon of RMSpropTF, inside the root", above=0)
+    alpha: float = setting(0.9, "decay of RMSpropTF's mean square", at_least=0, below=1)
+    momentum: float = setting(0.9, "momentum of RMSpropTF", at_least=0, below=1)
+    weight_decay: float = setting(1e-5, "weight decay, not of biases and normalisation", at_least=0)
+    dropout: float = setting(0.2, "dropout before the classifier", at_least=0, below=1)
+    ema_decay: float = setting(0.9999, "decay of the averaged weights, per step", at_least=0, at_most=1)
+    label_smoothing: float = setting(0.1, "part of the target spread over all classes", at_least=0, at_most=1)
+    randaugment: float = setting(9.0, "magnitude of RandAugment, of 10; 0: off", at_least=0)
+    randaugment_operations: int = setting(2, "operations per picture", at_least=0)
+    randaugment_std: float = setting(0.5, "standard deviation of the magnitude", at_least=0)
+    eval_batch_size: int = setting(512, "images of a batch that is only tested", at_least=1)
+    eval_every: int = setting(1, "epochs between two tests; the last epoch is tested always", at_least=1)
+    interpolation: Literal["bicubic", "bilinear"] = setting("bicubic", "how test pictures are resized")
+
+    def schedule_of(self, name: str) -> str:
+        """``cosine``, ``step`` or ``none`` for the network of that name; auto: step for 14 and 43, cosine otherwise."""
+        if self.schedule != "auto":
+            return self.schedule
+        return "step" if name in STEP_MODELS else "cosine"
+
+    def check_recipe(self, name: str, given: Given) -> None:
+        """Raises UserError for the first setting that a training of the network of that name would not look at."""
+        idle, schedule = self.idle_crop(), self.schedule_of(name)
+        if schedule != "cosine":
+            idle |= dict.fromkeys(("cooldown", "lr_min"), "--schedule cosine")
+        if schedule != "step":
+            idle |= dict.fromkeys(("decay_epochs", "decay_rate"), "--schedule step")
+        if schedule == "none":
+            idle |= dict.fromkeys(("warmup_lr", "warmup_epochs"), "--schedule cosine or step")
+        elif not self.warmup_epochs:
+            idle["warmup_lr"] = "--warmup-epochs"
+        if not self.randaugment:
+            idle |= dict.fromkeys(("randaugment_operations", "randaugment_std"), "--randaugment")
+        refuse_idle(self, idle, given)
 
 
 @dataclass(frozen=True)
-class TrainSettings(Recipe):
+class OneNetwork(Settings):
+    """A network, and how the entries of its path are read."""
+
+    arch: str = setting("", "14, 43, 114, 287, 481, 604, a path list, an architecture file, or weights trained here")
+    single_block: Literal["auto", "default", "strict"] = setting(
+        "auto", "stages of one block: the released default, their entry (strict), or the default for published paths"
+    )
+    repeat_stage3: bool = setting(False, "a fourth stage-3 entry builds two blocks (the lists of 2020)")
+
+
+@dataclass(frozen=True)
+class Train(OneNetwork, Recipe):
     """Training from scratch of one network."""
 
-    arch: str = ""  # 14, 43, 114, 287, 481, 604, a path list, or an architecture file
-    single_block: Literal["auto", "default", "strict"] = "auto"  # auto: default for the published paths, else strict
-    repeat_stage3: bool = False  # a fourth stage-3 entry builds two blocks (the lists of 2020)
-    dataset: str = "imagenet"
-    train_images: int = 0
-    resolution: int = 0  # 0: that of the published network, else of the architecture file, else 224
+    dataset: str = setting("imagenet", "imagenet, tiny-imagenet-20, digits, cifar10, cifar100, a folder, or an .lmdb")
+    train_images: int = setting(0, "first images of the training set that are used; 0: all", at_least=0)
+    resolution: int = setting(
+        0, "side of the pictures in pixels; 0: of the published network, else of the architecture file, else 224"
+    )
+
+    def check(self, given: Given = None) -> None:
+        """Raises UserError for a setting that the training would not look at, and for what is no architecture."""
+        self.check_recipe(resolve(self.arch).name, given)
 
 
 GENERIC_TRAIN = {  # the original's retrain.yaml, which none of the published networks was trained with
@@ -155,59 +281,66 @@ GENERIC_TRAIN = {  # the original's retrain.yaml, which none of the published ne
 
 
 @dataclass(frozen=True)
-class RankStudySettings(Recipe):
+class RankStudy(Recipe):
     """Do shared weights rank paths as training from scratch does? The published words fix 30 paths and the subset;
     epochs, rate of the average and what is scored are unpublished, so these are our own choice.
     """
 
-    search: str = ""  # folder of a finished search (of either method); its data set, subset and resolution are used
-    paths: int = 30
-    macs_min: float = 0.0
-    macs_max: float = 0.0  # window of the paths in millions, by the search's table at 224; 0: any path of the supernet
-    recalibrate_batches: int = 8  # of one share of the search's batch; 0: statistics as the search left them
-    epochs: int = 100
-    ema_decay: float = 0.99
+    search: str = setting("", "folder of a finished search; its data set, subset and resolution are used")
+    paths: int = setting(30, "random paths that are scored and trained", at_least=1)
+    macs_min: float = setting(0.0, "window of the paths in MFLOPs, by the search's table at 224", at_least=0)
+    macs_max: float = setting(0.0, "its other end in MFLOPs; 0: no limit")
+    recalibrate_batches: int = setting(
+        8, "batches that a path's running statistics are taken from, each of one share of the search's batch; 0: as "
+        "the search left them", at_least=0,
+    )  # fmt: skip
+    epochs: int = setting(100, "epochs of each training, without the cool-down", at_least=1)
+    ema_decay: float = setting(0.99, "decay of the averaged weights, per step", at_least=0, at_most=1)
+
+    def check(self, given: Given = None) -> None:
+        """Raises UserError for a setting that the trainings would not look at."""
+        self.check_recipe("path", given)
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class Evaluate(OneNetwork):
     """Test error of weights: the authors' containers, the NNI hub's converted weights, or our own files."""
 
-    arch: str = ""  # of weights trained here not needed: the file says it
-    checkpoint: str = ""
-    single_block: Literal["auto", "default", "strict"] = "auto"
-    repeat_stage3: bool = False
-    dataset: str = "imagenet"
-    resolution: int = 0
-    workers: int = 4
-    batch_size: int = 128
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    weights: Literal["auto", "ema", "raw"] = "auto"  # auto: the average where a file holds one (the published numbers)
+    arch: str = setting("", "14 … 604, a path list or an architecture file; weights trained here say it themselves")
+    checkpoint: str = setting("", "file of the weights")
+    dataset: str = setting("imagenet", "set whose test part is looked at; default: the one the file was trained on")
+    resolution: int = setting(0, "side of the pictures in pixels; 0: that of the network")
+    workers: int = setting(4, "processes that read pictures", at_least=0, result=False)
+    batch_size: int = setting(128, "images of a batch", at_least=1)
+    interpolation: Literal["bicubic", "bilinear"] = setting("bicubic", "how test pictures are resized")
+    weights: Literal["auto", "ema", "raw"] = setting(
+        "auto", "averaged or raw weights of a file; auto: the average where it holds one (the published numbers)"
+    )
 
 
 @dataclass(frozen=True)
-class DescribeSettings:
+class Describe(OneNetwork):
     """Sizes and operation counts of a network."""
 
-    arch: tyro.conf.Positional[str] = ""
-    dataset: str = ""  # default: the set that a file is of, else ImageNet
-    single_block: Literal["auto", "default", "strict"] = "auto"
-    repeat_stage3: bool = False
+    arch: tyro.conf.Positional[str] = setting(  # noqa: RUF009 - a text is immutable, however it is annotated
+        "", "a published name, a path list, an architecture file, or weights"
+    )
+    dataset: str = setting("", "set that gives classes and size; default: the one a file is of, else ImageNet")
 
 
 @dataclass(frozen=True)
-class DrawSettings:
+class Draw(OneNetwork):
     """Blocks of a network: kernel, expansion, width."""
 
-    arch: tyro.conf.Positional[str] = "287"
-    """A published name, a path list, or an architecture file."""
-    single_block: Literal["auto", "default", "strict"] = "auto"
-    format: Literal["svg", "png", "pdf"] = "svg"
+    arch: tyro.conf.Positional[str] = setting(  # noqa: RUF009
+        "287", "a published name, a path list, or an architecture file"
+    )
+    format: Literal["svg", "png", "pdf"] = setting("svg", "kind of picture file")
 
 
 @dataclass(frozen=True)
-class FiguresSettings:
+class Figures(Settings):
     """Accuracy against MACs, redrawn from the claims."""
 
-    results: str = "results"  # measured points come from here
-    format: Literal["svg", "png", "pdf"] = "svg"
+    results: str = setting("results", "folder whose result files give the measured points")
+    format: Literal["svg", "png", "pdf"] = setting("svg", "kind of picture file")

@@ -21,23 +21,20 @@ from common.weights.read import save_weights
 from papers.cream.data import batches as data
 from papers.cream.data.randaugment import RandAugment
 from papers.cream.describe import architecture_of, spec_of
-from papers.cream.idle import refuse_idle_interpolation, refuse_idle_recipe
 from papers.cream.network.architectures import Named, resolve
 from papers.cream.network.networks import DerivedNetwork
-from papers.cream.ranges import check_ranges
-from papers.cream.schedules import initial_share, learning_rate, schedule_of
-from papers.cream.settings import TrainSettings
+from papers.cream.schedules import initial_share, learning_rate
+from papers.cream.settings import Train
 
 TESTED = ("top1_error_percent", "top5_error_percent", "loss", "raw_top1_error_percent", "raw_top5_error_percent")
 
 
-def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
+def train(settings: Train, options: Any) -> dict[str, Any]:
     """Train, testing raw and EMA weights after every epoch; the reported numbers are the EMA's last, its best beside.
 
     A folder with ``val`` beside ``test`` is watched on ``val`` and tested once, at the end. Writes weights.safetensors
     (EMA), weights_raw.safetensors and result.json. Raises UserError.
     """
-    check_ranges(settings)
     _, _, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
     source = take(data.open_source(settings.dataset, "train", size, options), settings.train_images, "--train-images")
     test = data.open_source(settings.dataset, "test", size, options)
@@ -46,14 +43,13 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
 
 
 def train_on(
-    source: data.Source, test: data.Source, settings: TrainSettings, options: Any, arch: Named | None = None,
+    source: data.Source, test: data.Source, settings: Train, options: Any, arch: Named | None = None,
     validation: data.Source | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """``train`` with the given images, whatever set and part of it the settings name, and the architecture if given."""
     arch = arch or resolve(settings.arch)
     name, _, size, path = spec_of(arch, 1000, settings.resolution, dataset=settings.dataset)
-    refuse_idle_recipe(settings, schedule_of(settings, name), options.given)
-    refuse_idle_interpolation(settings, test, options.given)
+    data.refuse_interpolation(settings, test, options.given)
     device = pick_device(options)
     distributed.setup()
     classes = len(source.classes)
@@ -166,7 +162,7 @@ def errors(
 
 def train_step(
     net: DerivedNetwork, optimizer: RMSpropTF, ema: EMA, group: list[tuple[torch.Tensor, torch.Tensor]], counter: TopK,
-    settings: TrainSettings, options: Any, device: torch.device, step: int,
+    settings: Train, options: Any, device: torch.device, step: int,
 ) -> None:  # fmt: skip
     """One update from this process's shares of a batch: the gradient is the mean over the images of the whole batch.
 
@@ -184,7 +180,7 @@ def train_step(
             torch.manual_seed(seeds.integer(options.seed, "dropout", step, number))
         with autocast(device, options.precision):
             logits = net(x)
-        loss = label_smoothing_cross_entropy(logits.float(), y, settings.smoothing)
+        loss = label_smoothing_cross_entropy(logits.float(), y, settings.label_smoothing)
         share = loss * (len(y) / images)
         share.backward()
         total += share.detach()
@@ -199,15 +195,13 @@ def train_step(
     ema.update(net)
 
 
-def plan(settings: TrainSettings, options: Any) -> list[str]:
+def plan(settings: Train, options: Any) -> list[str]:
     """What the run would do."""
     from papers.cream.planning import plan_lines
 
-    check_ranges(settings)
     name, _, size, _ = spec_of(settings.arch, 1000, settings.resolution, dataset=settings.dataset)
-    refuse_idle_recipe(settings, schedule_of(settings, name), options.given)
     source = take(data.open_source(settings.dataset, "train", size, options), settings.train_images, "--train-images")
-    refuse_idle_interpolation(settings, source, options.given)
+    data.refuse_interpolation(settings, source, options.given)
     data.check_batch(source, settings.batch_size)
     _, spec, _, _ = spec_of(
         settings.arch, len(source.classes), settings.resolution, settings.single_block, settings.repeat_stage3,
@@ -216,7 +210,7 @@ def plan(settings: TrainSettings, options: Any) -> list[str]:
     rate, epochs = learning_rate(settings, name)
     lines = plan_lines(spec, size, epochs, len(source), settings.batch_size, data.shares_of(settings), 1.0, 4.0)
     lines.append(
-        f"schedule {schedule_of(settings, name)}: rate {rate(0):g} in epoch 0, {rate(epochs - 1):g} in the last"
+        f"schedule {settings.schedule_of(name)}: rate {rate(0):g} in epoch 0, {rate(epochs - 1):g} in the last"
     )
     note = initial_share(settings, epochs * (len(source) // settings.batch_size))
     return [*lines, note] if note else lines

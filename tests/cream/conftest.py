@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 from importlib import import_module
 from pathlib import Path
 import papers.cream.data.batches as data
-from papers.cream.settings import EvaluateSettings, SearchSettings, TrainSettings
+from papers.cream.settings import Evaluate, Search, Train
 original = data.open_source
 def opened(dataset, split, resolution, options):
     source = original(dataset, split, resolution, options)

@@ -35,7 +35,7 @@ def test_path_sgd_equals_dense_sgd(zero_filled):
     reference = torch.optim.SGD(
         [{**group} for group in parameter_groups(dense, 1e-2)], lr=0.1, momentum=0.9, nesterov=True
     )
-    optimizer = PathSGD(parameter_groups(sparse, 1e-2), 0.9, "move" if zero_filled else "freeze")
+    optimizer = PathSGD(parameter_groups(sparse, 1e-2), 0.9, "zeros" if zero_filled else "none")
     rng = np.random.RandomState(0)
     for step in range(12):
         path = sample_path(rng, [1, 2, 1, 1, 1])

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 
 from common.cli.verbs import RunOptions
-from papers.cream.settings import FiguresSettings
+from papers.cream.settings import Figures
 from papers.cream.studies.figures import PANELS, draw, figures, measured_points, published_points
 
 
@@ -28,7 +28,7 @@ def test_figures_are_drawn_with_what_was_measured(tmp_path):
     (folder / "result.json").write_text(json.dumps(content))
     assert [round(v, 1) for v in measured_points(tmp_path / "results")[0]] == [13.8, 53.8]
     result = figures(
-        FiguresSettings(results=str(tmp_path / "results")), RunOptions(out=tmp_path, paper="cream", section="figures")
+        Figures(results=str(tmp_path / "results")), RunOptions(out=tmp_path, paper="cream", section="figures")
     )
     for drawn in result["figures"].values():
         assert drawn["points"] >= 8 and (tmp_path / drawn["file"]).stat().st_size > 1000

@@ -8,9 +8,9 @@ from common.cli.errors import UserError
 from papers.cream.method.pace import IMAGENET, pace_of
 from papers.cream.method.path_sgd import learning_rates
 from papers.cream.search import pace_lines
-from papers.cream.settings import SearchSettings
+from papers.cream.settings import Search
 
-PUBLISHED = SearchSettings()
+PUBLISHED = Search()
 
 
 def test_imagenet_as_released():

@@ -18,7 +18,7 @@ from papers.cream.method.sampling import sample_path
 from papers.cream.network.layout import FlopsTable, Layout
 from papers.cream.network.networks import Supernet
 from papers.cream.search import space_of
-from papers.cream.settings import HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH, SearchSettings
+from papers.cream.settings import HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH, Search
 
 SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
 BLOCKS, CLASSES, SLICE, POOL = [1, 2, 1, 1, 1], 6, 3, 2
@@ -54,7 +54,7 @@ class Plain:
         self.sgd = torch.optim.SGD([{**g} for g in parameter_groups(net, DECAY)], lr=0.1, momentum=0.9, nesterov=True)
 
     def clear(self):
-        self.sgd.zero_grad(set_to_none=self.s.idle == "freeze")
+        self.sgd.zero_grad(set_to_none=self.s.zero_grad == "none")
 
     def step(self, lrs):
         for group, lr in zip(self.sgd.param_groups, lrs, strict=True):
@@ -120,12 +120,12 @@ class Plain:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_equals_the_method_written_plainly(preset):
-    settings = SearchSettings(**{**PRESETS[preset], "slice": SLICE, "pool_size": POOL, "update_every": 2})
+    settings = Search(**{**PRESETS[preset], "slice": SLICE, "pool_size": POOL, "update_every": 2})
     _, _, rules = space_of(settings)
     torch.manual_seed(0)
     net = Supernet(BLOCKS, CLASSES, SLICE, SMALL).double().train()
     plain = Plain(copy.deepcopy(net), settings, preset)
-    optimizer = PathSGD(parameter_groups(net, DECAY), settings.momentum, settings.idle)
+    optimizer = PathSGD(parameter_groups(net, DECAY), settings.momentum, settings.zero_grad)
     board, table = Board(POOL, settings.acc_gap, settings.start_epoch), FlopsTable(BLOCKS, SMALL)
     rng, metas, changes = np.random.RandomState(4), 0, []
     for j in range(7):
@@ -147,10 +147,10 @@ def test_preset_equals_the_method_written_plainly(preset):
 
 def test_as_many_right_images_are_a_tie_however_they_lie_in_the_shares():
     """Uneven shares: a path's top-1 is a count of images over their number, to the last bit, as of one share."""
-    _, _, rules = space_of(SearchSettings(slice=SLICE))
+    _, _, rules = space_of(Search(slice=SLICE))
     torch.manual_seed(0)
     net = Supernet(BLOCKS, CLASSES, SLICE, SMALL).train()
-    optimizer, table = PathSGD(parameter_groups(net, DECAY), 0.9, "move"), FlopsTable(BLOCKS, SMALL)
+    optimizer, table = PathSGD(parameter_groups(net, DECAY), 0.9, "zeros"), FlopsTable(BLOCKS, SMALL)
     rng, seen = np.random.RandomState(4), set()
     for j in range(12):
         x, y = torch.randn(17, 3, 32, 32), torch.randint(0, CLASSES, (17,))
@@ -167,7 +167,7 @@ def test_the_presets_differ_from_the_default_as_described():
     """The default is the state behind the published numbers; its later state and the paper's box have the minus sign,
     and only ``--sampling weighted`` weights.
     """
-    assert (SearchSettings().step_sign, SearchSettings().sampling) == ("plus", "uniform")
+    assert (Search().step_sign, Search().sampling) == ("plus", "uniform")
     assert HEAD_SEARCH == {"step_sign": "minus"}
     assert PAPER_SEARCH["step_sign"] == "minus" and "sampling" not in PAPER_SEARCH
     assert list(VERBS["search"].stages[()].variants) == ["head", "paper", "modern"]

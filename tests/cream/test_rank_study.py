@@ -15,16 +15,16 @@ from papers.cream.data import batches as data
 from papers.cream.method.window import flops_table
 from papers.cream.network.networks import Supernet
 from papers.cream.search import search, sources, space_of
-from papers.cream.settings import RankStudySettings, SearchSettings
+from papers.cream.settings import RankStudy, Search
 from papers.cream.studies.correlation import agreement
 from papers.cream.studies.rank_study import draw_paths, rank_study
 
-SEARCH = SearchSettings(
+SEARCH = Search(
     method="random", dataset="digits", train_images=80, holdout=20, resolution=32, workers=0, macs_max=122, epochs=1,
     batch_size=8, parts=1, lr=0.02, slice=3, crop="padded", pad=2, flip=False, jitter=0.0,
     erasing=0.0, recalibrate_batches=1, select_images=20, candidates=2,
 )  # fmt: skip
-STUDY = RankStudySettings(
+STUDY = RankStudy(
     paths=3, recalibrate_batches=2, workers=0, epochs=2, cooldown=0, batch_size=20, parts=1, lr=0.004, warmup_epochs=0,
     ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0, erasing=0.0, eval_batch_size=20, eval_every=2,
 )  # fmt: skip

@@ -14,9 +14,9 @@ from common.cli.verbs import RunOptions
 from papers.cream.network.architectures import SKIP
 from papers.cream.search import draw_path, search, sources, space_of, table_of
 from papers.cream.select import select
-from papers.cream.settings import SearchSettings, SelectSettings
+from papers.cream.settings import Search, Select
 
-TINY = SearchSettings(
+TINY = Search(
     dataset="digits", train_images=80, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2, batch_size=16,
     parts=2, lr=0.02, meta_lr=0.01, start_epoch=0, update_every=2, pool_size=2, slice=3, crop="padded", pad=2,
     flip=False, jitter=0.0, erasing=0.2,
@@ -87,7 +87,7 @@ def test_another_setting_is_refused(finished):
 def test_select_rescores_the_board(finished, tmp_path):
     folder, result = finished
     chosen = select(
-        SelectSettings(search=str(folder), recalibrate_batches=1, select_images=16), options(tmp_path, section="select")
+        Select(search=str(folder), recalibrate_batches=1, select_images=16), options(tmp_path, section="select")
     )
     assert sorted(map(str, (r["path"] for r in chosen["scored"]))) == sorted(str(e["path"]) for e in result["board"])
     assert chosen["held_out"] and (tmp_path / "architecture.json").exists()
@@ -95,7 +95,7 @@ def test_select_rescores_the_board(finished, tmp_path):
     assert errors == sorted(errors)
     with pytest.raises(UserError, match="no scored path lies within 1 to 2"):
         select(
-            SelectSettings(search=str(folder), macs_min=1, macs_max=2, recalibrate_batches=1, select_images=16),
+            Select(search=str(folder), macs_min=1, macs_max=2, recalibrate_batches=1, select_images=16),
             options(tmp_path / "none", section="select"),
         )
 
@@ -129,7 +129,7 @@ def test_two_processes_equal_one_with_two_parts_and_resume(finished, tmp_path, i
     assert [other["metrics"][name] for name in counts] == [result["metrics"][name] for name in counts]
     for searched in (folder, tmp_path):  # statistics of paths come from batches of a share's size, in both
         again = select(
-            SelectSettings(search=str(searched), **SCORED), options(tmp_path / f"{searched.name}-s", section="select")
+            Select(search=str(searched), **SCORED), options(tmp_path / f"{searched.name}-s", section="select")
         )
         for row, scored in zip(again["scored"], other["scored"], strict=True):
             assert row["path"] == scored["path"] and row["loss"] == pytest.approx(scored["loss"], rel=1e-3)
@@ -231,7 +231,7 @@ def test_nothing_inside_the_window_is_said(tmp_path, small_test_set, capsys):
     assert "no scored path lies within 0 to 80 MFLOPs" in "".join(capsys.readouterr())
     assert not done["scored"][0]["inside"]
     with pytest.raises(UserError, match="no scored path lies within 0 to 80 MFLOPs; widen"):
-        select(SelectSettings(search=str(tmp_path / "a"), recalibrate_batches=1, select_images=16),
+        select(Select(search=str(tmp_path / "a"), recalibrate_batches=1, select_images=16),
                options(tmp_path / "b", section="select"))  # fmt: skip
 
 

@@ -25,24 +25,24 @@ from papers.cream.method.iteration import StepReport
 from papers.cream.network.architectures import resolve
 from papers.cream.network.networks import derive
 from papers.cream.settings import (
-    DescribeSettings,
-    DrawSettings,
-    EvaluateSettings,
-    FiguresSettings,
-    RankStudySettings,
+    Describe,
+    Draw,
+    Evaluate,
+    Figures,
+    RankStudy,
     Recipe,
-    SearchSettings,
-    SelectSettings,
-    TrainSettings,
+    Search,
+    Select,
+    Train,
 )
 from papers.cream.studies import correlation
 from papers.cream.studies import rank_study as rank_stage
 from papers.cream.studies.figures import figures
 
 PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
-SEARCH = SearchSettings(dataset="digits", train_images=48, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2,
+SEARCH = Search(dataset="digits", train_images=48, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2,
                         batch_size=16, parts=2, lr=0.5, start_epoch=0, slice=3, pool_size=2)  # fmt: skip
-TRAIN = TrainSettings(arch=PATH, dataset="digits", train_images=32, resolution=32, workers=0, epochs=2, cooldown=1,
+TRAIN = Train(arch=PATH, dataset="digits", train_images=32, resolution=32, workers=0, epochs=2, cooldown=1,
                       batch_size=16, parts=2, warmup_epochs=1, eval_batch_size=20)  # fmt: skip
 STEP = {"schedule": "step", "cooldown": 10}
 EVERY_EPOCH = {**STEP, "decay_epochs": 1.0}
@@ -55,17 +55,17 @@ SEARCH_CHANGES = {
     "enforce_window": (True, {"macs_max": 90.0}), "resunit": True, "dil_conv": True, "pool": "max",
     "sampling": "weighted", "probabilities": (0.5, 0.5, 0.0, 0.0, 0.0, 0.0), "epochs": 3, "batch_size": 12, "parts": 1,
     "lr": 0.1, "meta_lr": 0.1, "lr_rule": "released", "schedule_images": 99, "momentum": 0.5, "weight_decay": 0.1,
-    "smoothing": 0.3, "start_epoch": -1, "update_every": 2, "pool_size": 3, "acc_gap": 1.0, "slice": 2,
+    "label_smoothing": 0.3, "start_epoch": -1, "update_every": 2, "pool_size": 3, "acc_gap": 1.0, "slice": 2,
     "meta_value": "argmax_positive", "meta_gradient": "all", "meta_weights": "clean", "step_sign": "minus",
-    "pick": "top1", "stored": "own", "idle": "freeze", "crop": "padded", "pad": (2, {"crop": "padded"}),
+    "pick": "top1", "stored": "own", "zero_grad": "none", "crop": "padded", "pad": (2, {"crop": "padded"}),
     "scale_min": 0.5, "flip": False, "jitter": 0.0, "erasing": 0.9, "choose": "rescore",
     "recalibrate_batches": (2, RESCORE), "select_images": (12, RESCORE), "candidates": (1, {"method": "random"}),
 }  # fmt: skip
 TRAIN_CHANGES = {
-    "epochs": 3, "cooldown": 0, "batch_size": 8, "parts": 1, "schedule": "none", "lr": 0.1, "min_lr": 1e-3,
+    "epochs": 3, "cooldown": 0, "batch_size": 8, "parts": 1, "schedule": "none", "lr": 0.1, "lr_min": 1e-3,
     "warmup_lr": 1e-3, "warmup_epochs": 2, "decay_epochs": (1.0, STEP), "decay_rate": (0.5, EVERY_EPOCH),
     "optimizer_eps": 0.1, "alpha": 0.5, "momentum": 0.5, "weight_decay": 0.1, "dropout": 0.5, "ema_decay": 0.5,
-    "smoothing": 0.3, "crop": "padded", "pad": (2, {"crop": "padded"}), "scale_min": 0.5, "flip": False,
+    "label_smoothing": 0.3, "crop": "padded", "pad": (2, {"crop": "padded"}), "scale_min": 0.5, "flip": False,
     "randaugment": 0.0, "randaugment_operations": 5, "randaugment_std": 3.0, "erasing": 0.9, "eval_batch_size": 8,
     "eval_every": 2, "interpolation": "bilinear", "arch": "14", "single_block": "default", "repeat_stage3":
     (True, {"arch": "[[0],[3],[3],[3,3,3,1],[3],[3],[0]]"}), "dataset": "nowhere", "train_images": 48, "resolution": 48,
@@ -105,8 +105,8 @@ def recorded():
 
     def step(net, optimizer, board, table, path, epoch, j, group, lrs, rules, reduce, images):
         groups = [(len(g["params"]), g["weight_decay"]) for g in optimizer.groups]
-        seen.append(digest([None if seen else net, groups, optimizer.momentum, optimizer.idle, board.size, board.gap,
-                            board.start_epoch, path, table.flops(path), epoch, j, group, lrs, rules,
+        seen.append(digest([None if seen else net, groups, optimizer.momentum, optimizer.zero_grad, board.size,
+                            board.gap, board.start_epoch, path, table.flops(path), epoch, j, group, lrs, rules,
                             images]))  # fmt: skip
         if board.admits(epoch, float(j), 1.0):
             kept = [x[: rules.slice_].clone() for x, _ in group]
@@ -125,7 +125,7 @@ def recorded():
     def trained(net, optimizer, ema, group, counter, settings, options, device, step):
         rates = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         seen.append(
-            digest([None if seen else net, rates, ema.decay, group, settings.smoothing, settings.dropout, step])
+            digest([None if seen else net, rates, ema.decay, group, settings.label_smoothing, settings.dropout, step])
         )
 
     with pytest.MonkeyPatch.context() as patch:
@@ -171,7 +171,7 @@ def names(cls):
 
 
 def test_the_tables_are_complete():
-    assert set(SEARCH_CHANGES) == names(SearchSettings) and set(TRAIN_CHANGES) == names(TrainSettings)
+    assert set(SEARCH_CHANGES) == names(Search) and set(TRAIN_CHANGES) == names(Train)
 
 
 @pytest.mark.parametrize("name", SEARCH_CHANGES)
@@ -187,7 +187,7 @@ def test_train(name, recorded, tmp_path_factory):
 @pytest.mark.parametrize("name", IDLE)
 def test_what_does_nothing_is_refused_by_name(name, tmp_path):
     base, value = IDLE[name]
-    run, section = (search_stage.search, "search") if isinstance(base, SearchSettings) else (train_stage.train, "train")
+    run, section = (search_stage.search, "search") if isinstance(base, Search) else (train_stage.train, "train")
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')} .* does nothing here: it acts with "):
         run(dataclasses.replace(base, **{name: value}), options(tmp_path, section))
     allowed = options(tmp_path, section, given=frozenset({"epochs"}))  # of a profile: for another choice of the user's
@@ -226,10 +226,10 @@ def test_select(recorded, searched, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(select_stage, "rescore", rescored)
     for name in ("load_strict", "load_tensors"):
         monkeypatch.setattr(select_stage, name, lambda *_: None)
-    base = SelectSettings(search=str(searched[0]))
+    base = Select(search=str(searched[0]))
     changes = {"search": str(searched[1]), "rule": "head", "recalibrate_batches": 2, "select_images": 12,
                "macs_min": 9.0, "macs_max": 99.0}  # fmt: skip
-    assert set(changes) == names(SelectSettings)
+    assert set(changes) == names(Select)
     differs(select_stage.select, base, changes, tmp_path_factory, "select", recorded)
     head = dataclasses.replace(base, rule="head")
     for name in ("recalibrate_batches", "select_images", "macs_min", "macs_max"):
@@ -252,12 +252,12 @@ def test_rank_study(recorded, searched, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(rank_stage, "shared_accuracies", shared)
     for name in ("load_strict", "load_tensors"):
         monkeypatch.setattr(rank_stage, name, lambda *_: None)
-    base = RankStudySettings(search=str(searched[0]), paths=1)
+    base = RankStudy(search=str(searched[0]), paths=1)
     changes = {name: TRAIN_CHANGES[name] for name in names(Recipe) if not isinstance(TRAIN_CHANGES[name], tuple)}
     changes |= {"pad": 2, "decay_rate": 0.5, "decay_epochs": 1.0, "epochs": 7, "cooldown": 3, "parts": 4,
                 "search": str(searched[1]), "paths": 2, "recalibrate_batches": 2, "macs_min": 200.0,
                 "macs_max": 70.0}  # fmt: skip
-    assert set(changes) == names(RankStudySettings)
+    assert set(changes) == names(RankStudy)
     differs(rank_stage.rank_study, base, changes, tmp_path_factory, "rank_study", recorded)
 
 
@@ -268,10 +268,10 @@ def test_evaluate(recorded, tmp_path_factory):
         about = {"space": "cream", "dataset": "digits", "classes": 10, "weights": "ema",
                  "architecture": architecture_of(resolve(PATH), 32)}  # fmt: skip
         save_weights(derive(resolve(PATH).path, 10, single_block_default=False), file, about)
-    base = EvaluateSettings(checkpoint=files[0], dataset="digits", resolution=32, workers=0)
+    base = Evaluate(checkpoint=files[0], dataset="digits", resolution=32, workers=0)
     changes = {"arch": "14", "checkpoint": files[1], "single_block": "default", "dataset": "cifar10", "resolution": 48,
                "batch_size": 7, "interpolation": "bilinear", "weights": "raw"}  # fmt: skip
-    assert set(changes) == names(EvaluateSettings) - {"repeat_stage3"}
+    assert set(changes) == names(Evaluate) - {"repeat_stage3"}
     differs(evaluate_stage.evaluate, base, changes, tmp_path_factory, "evaluate", recorded)
     four = dataclasses.replace(base, arch="[[0],[0],[0],[0,0,0,0],[0],[0],[0]]")
     messages = [outcome(evaluate_stage.evaluate, dataclasses.replace(four, repeat_stage3=repeated),
@@ -281,16 +281,25 @@ def test_evaluate(recorded, tmp_path_factory):
 
 def test_describing_and_drawing(tmp_path):
     four = "[[0],[3],[3],[3,3,3,1],[3],[3],[0]]"
-    base = DescribeSettings(arch=four)
+    base = Describe(arch=four)
     changes = ({}, {"arch": "14"}, {"dataset": "cifar10"}, {"single_block": "default"}, {"repeat_stage3": True})
     every = [dataclasses.replace(base, **change) for change in changes]
     described = {str(describe(c.arch, c.dataset, c.single_block, c.repeat_stage3)) for c in every}
-    assert len(described) == len(names(DescribeSettings)) + 1
+    assert len(described) == len(names(Describe)) + 1
     drawn = set()
-    for number, change in enumerate(({}, {"arch": "14"}, {"single_block": "strict"}, {"format": "png"})):
-        draw(DrawSettings(**{"arch": "43", **change}), options(tmp_path / str(number), "draw"))
+    for number, change in enumerate(
+        (
+            {},
+            {"arch": "14"},
+            {"single_block": "strict"},
+            {"arch": four},
+            {"arch": four, "repeat_stage3": True},
+            {"format": "png"},
+        )
+    ):
+        draw(Draw(**{"arch": "43", **change}), options(tmp_path / str(number), "draw"))
         drawn |= {file.suffix.encode() + file.read_bytes() for file in (tmp_path / str(number)).glob("architecture.*")}
-    assert len(drawn) == len(names(DrawSettings)) + 1
+    assert len(drawn) == len(names(Draw)) + 2
     result = tmp_path / "results" / "paper" / "cream" / "a" / "result.json"
     result.parent.mkdir(parents=True)
     content = {"architecture": {"path": resolve("43").path}, "metrics": {"top1_error_percent": 33.0},
@@ -298,7 +307,7 @@ def test_describing_and_drawing(tmp_path):
     result.write_text(json.dumps(content))
     seen = set()
     for where, kind in (("none", "svg"), ("results", "svg"), ("none", "png")):
-        settings = FiguresSettings(results=str(tmp_path / where), format=kind)
+        settings = Figures(results=str(tmp_path / where), format=kind)
         made = figures(settings, options(tmp_path / f"{where}-{kind}", "figures"))["figures"]
         seen.add(str([(panel["points"], panel["file"][-3:]) for panel in made.values()]))
-    assert len(seen) == len(names(FiguresSettings)) + 1
+    assert len(seen) == len(names(Figures)) + 1

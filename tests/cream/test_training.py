@@ -21,12 +21,12 @@ from papers.cream.network.keys import load_weights
 from papers.cream.network.networks import derive
 from papers.cream.schedules import learning_rate
 from papers.cream.search import search
-from papers.cream.settings import GENERIC_TRAIN, EvaluateSettings, SearchSettings, TrainSettings
+from papers.cream.settings import GENERIC_TRAIN, Evaluate, Search, Train
 from papers.cream.train import train
 from reproductions.__main__ import main as reproductions
 
 PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
-TINY = TrainSettings(
+TINY = Train(
     arch=PATH, dataset="digits", train_images=32, resolution=32, workers=0, epochs=2, cooldown=0, batch_size=16,
     parts=2, lr=0.004, warmup_epochs=1, ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0,
     eval_batch_size=20,
@@ -45,7 +45,7 @@ def finished(tmp_path_factory, small_test_set):
 
 def test_evaluating_the_file_gives_the_trained_numbers(finished, tmp_path):
     folder, result = finished
-    settings = EvaluateSettings(arch=PATH, checkpoint=str(folder / "weights.safetensors"), dataset="digits",
+    settings = Evaluate(arch=PATH, checkpoint=str(folder / "weights.safetensors"), dataset="digits",
                                 resolution=32, batch_size=16)  # fmt: skip
     again = evaluate(settings, options(tmp_path, "evaluate"))
     assert again["metrics"]["top1_error_percent"] == pytest.approx(result["metrics"]["top1_error_percent"])
@@ -245,7 +245,7 @@ def test_folders_and_lmdb_through_every_stage(class_folders, tmp_path, packed):
             arguments = ["data", "prepare", "lmdb", "--source", str(class_folders), "--split", split]
             assert reproductions([*arguments, "--to", str(dataset / name)]) == 0
     searched = search(
-        SearchSettings(
+        Search(
             dataset=str(dataset), resolution=32, workers=0, macs_max=122, epochs=2, batch_size=4, parts=1, lr=0.01,
             start_epoch=0, update_every=1, pool_size=2, slice=2, holdout=2, recalibrate_batches=1,
             choose="rescore",
@@ -262,7 +262,7 @@ def test_folders_and_lmdb_through_every_stage(class_folders, tmp_path, packed):
     sources = [dataset, dataset / "val.lmdb"] if packed else [dataset]
     for number, source in enumerate(sources):
         again = evaluate(
-            EvaluateSettings(arch=arch, checkpoint=weights, dataset=str(source), workers=0),
+            Evaluate(arch=arch, checkpoint=weights, dataset=str(source), workers=0),
             options(tmp_path / f"evaluate{number}", "evaluate"),
         )
         assert again["metrics"]["images"] == 8
@@ -273,7 +273,7 @@ def test_folders_and_lmdb_through_every_stage(class_folders, tmp_path, packed):
 
 
 def test_a_path_of_the_larger_space_is_trained_as_it_was_searched(tmp_path):
-    settings = SearchSettings(
+    settings = Search(
         dataset="digits", train_images=48, resolution=32, workers=0, macs_max=122, epochs=2, batch_size=8, parts=1,
         lr=0.01, start_epoch=0, update_every=2, pool_size=2, slice=3, crop="padded", flip=False,
         jitter=0.0, resunit=True, dil_conv=True, pool="catavgmax", sampling="weighted",
@@ -288,7 +288,7 @@ def test_a_path_of_the_larger_space_is_trained_as_it_was_searched(tmp_path):
     result = train(replace(TINY, arch=str(file), epochs=1), options(tmp_path / "train"))
     assert result["metrics"]["parameters"] == found["metrics"]["parameters"]
     again = evaluate(
-        EvaluateSettings(arch=str(file), checkpoint=str(tmp_path / "train" / "weights.safetensors"), dataset="digits"),
+        Evaluate(arch=str(file), checkpoint=str(tmp_path / "train" / "weights.safetensors"), dataset="digits"),
         options(tmp_path / "evaluate", "evaluate"),
     )
     assert again["metrics"]["loss"] == pytest.approx(result["metrics"]["loss"], abs=1e-4)
@@ -299,7 +299,7 @@ def test_a_path_of_the_larger_space_is_trained_as_it_was_searched(tmp_path):
 
 def test_evaluation_in_two_processes(finished, tmp_path, in_two_processes):
     folder, result = finished
-    settings = EvaluateSettings(arch=PATH, checkpoint=str(folder / "weights.safetensors"), dataset="digits",
+    settings = Evaluate(arch=PATH, checkpoint=str(folder / "weights.safetensors"), dataset="digits",
                                 resolution=32, batch_size=16)  # fmt: skip
     in_two_processes("evaluate", settings, tmp_path, 1)
     written = json.loads((tmp_path / "result.json").read_text())
@@ -311,6 +311,6 @@ def test_evaluation_in_two_processes(finished, tmp_path, in_two_processes):
 
 def test_generic_recipe():
     """retrain.yaml: constant rate, no warm-up, no cool-down."""
-    settings = TrainSettings(arch="14", **GENERIC_TRAIN)
+    settings = Train(arch="14", **GENERIC_TRAIN)
     rate, epochs = learning_rate(settings, "14")
     assert epochs == 200 and {rate(epoch) for epoch in range(epochs)} == {1e-2}

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.cli.errors import UserError
+from common.cli.settings import refuse_idle
 from common.data.augment import Augmentation
 from common.data.batches import Batches, Epochs
 from common.data.names import in_memory
@@ -175,6 +176,12 @@ def test_batches(
 
 
 test_batches.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
+
+
+def refuse_interpolation(settings: Any, source: Source, given: frozenset[str] | None) -> None:
+    """Raises UserError for a given ``interpolation`` where images in memory are tested as they are."""
+    if isinstance(source, Images):
+        refuse_idle(settings, {"interpolation": "pictures (imagenet, tiny-imagenet-20, a folder, an .lmdb)"}, given)
 
 
 def data_pins(*sources: Source | None) -> dict[str, Any]:

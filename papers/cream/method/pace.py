@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.cli.errors import UserError
-from papers.cream.settings import SearchSettings
+from papers.cream.settings import Search
 
 IMAGENET = 1_281_167  # training images
 RELEASED_IMAGES, RELEASED_EVERY, RELEASED_ITERATIONS = 1_280_000, 200, 1251
@@ -24,13 +24,13 @@ class Pace:
     total: float
     update_every: int
 
-    def meta_updates(self, settings: SearchSettings) -> int:
+    def meta_updates(self, settings: Search) -> int:
         """Meta updates of the whole search, provided that the board holds a path by then."""
         epochs = max(0, settings.epochs - settings.start_epoch - 1)
         return epochs * ((self.iterations - 1) // self.update_every) if self.update_every else 0
 
 
-def pace_of(settings: SearchSettings, images: int) -> Pace:
+def pace_of(settings: Search, images: int) -> Pace:
     """The pace of a search on ``images`` training images. Raises UserError where no meta update would ever be made."""
     iterations = images // settings.batch_size
     whole = images == IMAGENET

@@ -6,7 +6,7 @@ weight decay in every later step. With gradient zero that motion is linear in (w
     b' = mu b + lambda w,    w' = w - lr (lambda w + mu b')
 
 so any number of idle steps is one 2x2 matrix, applied when the parameter is needed again (``catch_up``). A search step
-then costs one path instead of the whole supernet. ``idle="freeze"`` is today's default instead: no gradient, no motion.
+then costs one path instead of the whole supernet. With ``zero_grad="none"``, torch's present default, they stand still.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Matrix = tuple[float, float, float, float]  # row-major; maps (w, b) to (w', b')
 
 class PathSGD:
     """groups: lists of parameters with their weight decay; lr is given per step and group (the original's order:
-    no decay, decay, meta bias, meta weight). idle: ``move`` (zero-filled gradients) or ``freeze`` (none).
+    no decay, decay, meta bias, meta weight). zero_grad: what clearing leaves, ``zeros`` or ``none``.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.9, idle: str = "move") -> None:
-        self.groups, self.momentum, self.idle = groups, momentum, idle
+    def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.9, zero_grad: str = "zeros") -> None:
+        self.groups, self.momentum, self.zero_grad = groups, momentum, zero_grad
         self.params: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         self.group_of = {id(p): number for number, group in enumerate(groups) for p in group["params"]}
         self.position = {id(p): number for number, p in enumerate(self.params)}
@@ -38,7 +38,7 @@ class PathSGD:
         self.history: list[list[float]] = []  # learning rates of the steps since the last flush
 
     def clear(self) -> None:
-        """Remove every gradient tensor; whether a removed gradient counts as zero is decided by ``idle``."""
+        """Remove every gradient tensor; whether a removed gradient counts as zero is decided by ``zero_grad``."""
         for p in self.params:
             p.grad = None
 
@@ -59,7 +59,7 @@ class PathSGD:
             for number in numbers:
                 if self.buffers[number] is None:
                     self.buffers[number] = torch.zeros_like(self.params[number])
-                elif self.idle == "move" and self.seen[number] != self.steps - 1:
+                elif self.zero_grad == "zeros" and self.seen[number] != self.steps - 1:
                     raise RuntimeError("a parameter was used without catch_up; this is a bug of the search")
                 self.seen[number] = self.steps
             # through .data: graphs built before the step keep working and see the new values, as in torch 1.2
@@ -87,7 +87,7 @@ class PathSGD:
         for p in self.params if params is None else params:
             number = self.position[id(p)]
             if self.seen[number] != self.steps:
-                if self.idle == "move" and self.buffers[number] is not None:
+                if self.zero_grad == "zeros" and self.buffers[number] is not None:
                     late.setdefault((self.group_of[id(p)], self.seen[number]), []).append(number)
                 self.seen[number] = self.steps
         for (group, since), numbers in late.items():

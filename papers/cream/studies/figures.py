@@ -16,7 +16,7 @@ from common.cli.settings import ROOT
 from common.run.files import make_folder, write_figure
 from papers.cream.describe import published_millions
 from papers.cream.network.architectures import PUBLISHED
-from papers.cream.settings import FiguresSettings
+from papers.cream.settings import Figures
 
 CLAIMS = ROOT / "reproductions" / "claims" / "cream.yaml"
 PANELS = {"small": (0, 165, 50, 76), "large": (150, 750, 74, 81)}  # MFLOPs from, to; accuracy from, to
@@ -78,7 +78,7 @@ def draw(axes: Any, series: dict[str, list[Point]], limits: tuple[float, float, 
     return count
 
 
-def figures(settings: FiguresSettings, options: Any) -> dict[str, Any]:
+def figures(settings: Figures, options: Any) -> dict[str, Any]:
     """Draw both panels into ``--out``; returns the files and the number of points in each. Raises UserError."""
     import matplotlib
 

@@ -27,15 +27,13 @@ from common.train import distributed
 from common.train.device import pick_device
 from common.weights.read import load_strict, load_tensors
 from papers.cream.data import batches as data
-from papers.cream.idle import refuse_idle_interpolation, refuse_idle_recipe
 from papers.cream.method.sampling import sample_path
 from papers.cream.method.scoring import path_error, recalibrated
 from papers.cream.method.window import Window
 from papers.cream.network.architectures import Named, Path
 from papers.cream.network.layout import FlopsTable, Layout, network_spec, variant_of
 from papers.cream.network.networks import Supernet
-from papers.cream.ranges import check_ranges
-from papers.cream.schedules import learning_rate, schedule_of
+from papers.cream.schedules import learning_rate
 from papers.cream.search import (
     REDRAWS,
     calibration_batches,
@@ -46,16 +44,14 @@ from papers.cream.search import (
     table_of,
 )
 from papers.cream.select import finished_search
-from papers.cream.settings import RankStudySettings, Recipe, SearchSettings, TrainSettings
+from papers.cream.settings import RankStudy, Recipe, Search, Train
 from papers.cream.studies.correlation import agreement
 from papers.cream.train import train_on
 
 
-def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
+def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
     """Score, train, correlate; resumable inside each training. Writes rank.csv and result.json. Raises UserError."""
     c = settings
-    check_ranges(c)
-    refuse_idle_recipe(c, schedule_of(c, "path"), options.given)
     folder, found, searched = finished_search(c.search)
     window, layout, _ = space_of(searched)
     table = table_of(searched, window, layout)
@@ -65,7 +61,7 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
     distributed.setup()
     source, held_out, test = sources(searched, resolution, options, "test")
     judge = test if held_out is None else held_out
-    refuse_idle_interpolation(c, judge, options.given)
+    data.refuse_interpolation(c, judge, options.given)
     weights = folder / "supernet.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights} is missing; run the search again (dvc keeps it out of git)")
@@ -107,7 +103,7 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
         )  # fmt: skip
 
 
-def draw_paths(c: RankStudySettings, window: Window, table: FlopsTable, layout: Layout, seed: int) -> list[Path]:
+def draw_paths(c: RankStudy, window: Window, table: FlopsTable, layout: Layout, seed: int) -> list[Path]:
     """Different paths, uniform among the supernet's (inside the window, where one is given). Raises UserError."""
     rng = seeds.numpy_rng(seed, "rank study")
     paths: list[Path] = []
@@ -125,7 +121,7 @@ def draw_paths(c: RankStudySettings, window: Window, table: FlopsTable, layout: 
 
 
 def shared_accuracies(
-    net: Supernet, paths: list[Path], c: RankStudySettings, share: int, source: data.Source,
+    net: Supernet, paths: list[Path], c: RankStudy, share: int, source: data.Source,
     judge: data.Source, resolution: int, device: torch.device,
 ) -> list[float]:  # fmt: skip
     """Top-1 accuracy in percent of each path with the supernet's weights; share: images of a share of its batch."""
@@ -139,12 +135,12 @@ def shared_accuracies(
 
 
 def accuracy_alone(
-    path: Path, place: Folder, c: RankStudySettings, searched: SearchSettings, layout: Layout, source: data.Source,
+    path: Path, place: Folder, c: RankStudy, searched: Search, layout: Layout, source: data.Source,
     judge: data.Source, resolution: int, options: Any,
 ) -> float:  # fmt: skip
     """Top-1 accuracy in percent of the averaged weights after training from scratch in the folder ``place``."""
     recipe = {f.name: getattr(c, f.name) for f in fields(Recipe)}
-    training = TrainSettings(
+    training = Train(
         **recipe, arch=json.dumps(path), single_block="strict", dataset=searched.dataset, resolution=resolution
     )
     arch = Named("path", path, resolution, variant_of(layout))
@@ -152,12 +148,10 @@ def accuracy_alone(
     return round(100 - trained["metrics"]["top1_error_percent"], 4)
 
 
-def plan(settings: RankStudySettings, options: Any) -> list[str]:
+def plan(settings: RankStudy, options: Any) -> list[str]:
     """What the study would do."""
     from papers.cream.planning import plan_lines
 
-    check_ranges(settings)
-    refuse_idle_recipe(settings, schedule_of(settings, "path"), options.given)
     _, _, searched = finished_search(settings.search)
     window, layout, _ = space_of(searched)
     resolution = resolution_of(searched, window)

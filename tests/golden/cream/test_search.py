@@ -94,7 +94,7 @@ def test_search_trace(golden, form):
     settings, expected = trace["settings"], trace[form]
     net = golden.tiny_supernet(torch.float64).train()
     optimizer = PathSGD(
-        parameter_groups(net, settings["wd"]), settings["momentum"], "move" if form == "faithful" else "freeze"
+        parameter_groups(net, settings["wd"]), settings["momentum"], "zeros" if form == "faithful" else "none"
     )
     board, table = Board(settings["pool_size"], 5.0, 20), FlopsTable([1, 2, 1, 1, 1], golden.tiny_layout())
     rules = StepRules(

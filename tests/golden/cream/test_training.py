@@ -10,7 +10,7 @@ from common.train.optim import EMA, RMSpropTF, without_decay
 from papers.cream.network.layout import Layout, network_spec
 from papers.cream.network.networks import DerivedNetwork
 from papers.cream.schedules import learning_rate
-from papers.cream.settings import TrainSettings
+from papers.cream.settings import Train
 
 
 def test_rmsprop_tf(golden):
@@ -49,10 +49,10 @@ def test_ema(golden):
 @pytest.mark.parametrize("case", ["cosine_500", "step_500", "retrain_yaml_none"])
 def test_learning_rates(golden, case):
     row = golden.load("schedules.json")[case]
-    settings = TrainSettings(
+    settings = Train(
         schedule={"cosine": "cosine", "step": "step", "sgd": "none"}[row["sched"]], lr=row["lr"], epochs=row["epochs"],
         warmup_lr=row["warmup_lr"], warmup_epochs=row["warmup_epochs"], decay_epochs=row["decay_epochs"],
-        decay_rate=row["decay_rate"], min_lr=row["min_lr"], cooldown=row["cooldown"],
+        decay_rate=row["decay_rate"], lr_min=row["min_lr"], cooldown=row["cooldown"],
     )  # fmt: skip
     rate, epochs = learning_rate(settings, "287")
     assert epochs == row["num_epochs"]
