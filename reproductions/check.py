@@ -14,9 +14,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from common.cli.errors import UserError
+from common.papers import PAPERS
 from common.run.files import read_json, write_json
 from reproductions.arguments import OneLineParser
-from reproductions.claims import PAPERS, ROOT, load_all
+from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import of_pipeline, settings_of
 from reproductions.results import RESULTS, Result, load, same_path
 from reproductions.verdicts import as_expected, decide_all

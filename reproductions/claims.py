@@ -21,11 +21,11 @@ import yaml
 from common.cli.errors import UserError
 from common.cli.settings import suggestion
 from common.data.pins import data_pins
+from common.papers import PAPERS
 from reproductions.checkpoints.pins import load_checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "reproductions" / "claims"
-PAPERS = ("cream", "evnas", "nao_v2", "nsas", "sgnas")
 UNITS = (
     "percent",  # errors, accuracies, shares
     "count",  # parameters, MACs, architectures, images: whole numbers

@@ -12,8 +12,9 @@ from typing import Any
 
 from common.cli.errors import UserError
 from common.cli.settings import suggestion
+from common.papers import PAPERS
 from reproductions.arguments import OneLineParser
-from reproductions.claims import PAPERS, Claim, load_all
+from reproductions.claims import Claim, load_all
 from reproductions.results import RESULTS, load
 from reproductions.verdicts import VERDICTS, Verdict, decide_all
 

@@ -16,9 +16,10 @@ from collections import Counter
 from typing import Any
 
 from common.cli.errors import UserError
+from common.papers import PAPERS
 from common.run.files import write_json
 from reproductions.arguments import OneLineParser
-from reproductions.claims import PAPERS, ROOT, load_all
+from reproductions.claims import ROOT, load_all
 from reproductions.listing import counted, measured, published
 from reproductions.results import load
 from reproductions.verdicts import VERDICTS, Verdict, decide_all, judged
@@ -27,7 +28,13 @@ RECORD = ROOT / "results" / "data_claims.json"
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
 NOWHERE = "†"
 MARK = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", "not run": "·"}
-TITLES = {"cream": "Cream", "evnas": "EvNAS", "nao_v2": "NAO-V2", "nsas": "NSAS", "sgnas": "SGNAS"}
+
+
+def title(paper: str) -> str:
+    """What a paper is called: the heading of its README as far as the colon."""
+    page = ROOT / "papers" / paper / "README.md"
+    heading = page.read_text(encoding="utf-8").partition("\n")[0] if page.exists() else ""
+    return heading.removeprefix("# ").partition(":")[0] if heading.startswith("# ") else paper
 
 
 def main(argv: list[str]) -> int:
@@ -116,7 +123,7 @@ def summary(verdicts: dict[str, list[Verdict]]) -> str:
         counts = Counter(v.verdict for v in printed)
         cells = " | ".join(str(counts[word]) for word in VERDICTS)
         met = f"{sum(v.verdict == 'reproduced' for v in others)} of {len(others)}"
-        lines.append(f"| [{TITLES[paper]}](papers/{paper}/README.md) | {len(printed)} | {cells} | {met} |")
+        lines.append(f"| [{title(paper)}](papers/{paper}/README.md) | {len(printed)} | {cells} | {met} |")
     return "\n".join(lines)
 
 

@@ -26,12 +26,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from common.cli.errors import UserError
+from common.papers import PAPERS
 
-ROOT = Path(__file__).resolve().parents[2]
 PROFILES = {
-    "smoke": ROOT / "params.yaml",
-    "proxy": ROOT / "reproductions" / "proxy" / "params.yaml",
-    "paper": ROOT / "reproductions" / "paper" / "params.yaml",
+    name: Path(__file__).resolve().parents[1] / "profiles" / f"{name}.yaml" for name in ("smoke", "proxy", "paper")
 }
 # Settings that cannot change a result; they may differ when a run is resumed.
 NOT_RESULT_BEARING = frozenset({"workers"})
@@ -270,7 +268,7 @@ def profile_section(profile: str, paper: str, section: str, sections: Iterable[s
 def file_section(path: Path, paper: str, section: str, sections: Iterable[str] = ()) -> dict[str, Any]:
     """A user's settings file: the settings themselves, or laid out like a profile. Raises UserError."""
     content = load_yaml(path)
-    if isinstance(content.get(paper), dict) or (content and all(key in papers() for key in content)):
+    if isinstance(content.get(paper), dict) or (content and all(key in PAPERS for key in content)):
         found = _stage_of(content, paper, section, set(sections), path)
         if not found:
             print(f"note: {path} sets nothing of {paper} {section}", file=sys.stderr)
@@ -278,14 +276,9 @@ def file_section(path: Path, paper: str, section: str, sections: Iterable[str] =
     return content
 
 
-def papers() -> list[str]:
-    """The papers of the suite."""
-    return sorted(p.parent.name for p in (ROOT / "papers").glob("*/__main__.py"))
-
-
 def _stage_of(content: dict[str, Any], paper: str, section: str, sections: set[str], path: Path) -> dict[str, Any]:
     """``<paper>: {<stage>: {<setting>: value}}``; what is no paper or no stage of the paper is refused."""
-    known = {*papers(), paper}
+    known = {*PAPERS, paper}
     for key in content:
         if key not in known:
             raise UserError(f"{path}: {key!r} is no paper{suggestion(str(key), known)}")

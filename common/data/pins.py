@@ -27,7 +27,7 @@ from common.cli.errors import UserError
 from common.data.contents import content_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-PINS_FILE = ROOT / "reproductions" / "pins" / "data.yaml"
+PINS_FILE = Path(__file__).resolve().parent / "pins.yaml"
 EMBEDDED = Path(__file__).resolve().parent / "embedded"
 EMBEDDED_SHA256 = {
     "digits.npz": "2e542e7562b7595a480c60316646dc89e3bc686a856bf00fe82a0cb4d09cdb06",

@@ -12,10 +12,10 @@ import yaml
 
 from common.cli.errors import UserError
 from common.data.names import PICTURE_SETS, SMALL_SETS
+from common.papers import PAPERS
 from common.weights.published import TEXTS
 
 PINS = Path(__file__).resolve().parents[1] / "checkpoints.yaml"
-PAPERS = ("cream", "evnas", "nao_v2", "nsas", "sgnas")
 DIGESTS = {"git_blob": 40, "sha256": 64, "md5": 32, "sha256_prefix": 8}
 REQUIRED: dict[str, Any] = {"paper": str, "architecture": str, "dataset": str, "format": str, "sources": list}
 OPTIONAL: dict[str, Any] = {

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
+from common.papers import PAPERS
 from reproductions.arguments import OneLineParser
-from reproductions.claims import PAPERS, ROOT, load_all
+from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import groups
 from reproductions.compare.statistics import binomial_interval, equivalence, kendall, paired, spread
 from reproductions.results import RESULTS, Result, by_seed, load, matching

@@ -12,13 +12,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from common.papers import PAPERS
 from common.run.files import environment, write_text
 from reproductions.arguments import OneLineParser
-from reproductions.claims import PAPERS, load_all
+from reproductions.claims import load_all
 from reproductions.compare.groups import groups
 from reproductions.compare.statistics import spread
 from reproductions.listing import counted, measured, number
-from reproductions.readme import TITLES, origin
+from reproductions.readme import origin, title
 from reproductions.report import figures
 from reproductions.results import RESULTS, Result, by_seed, load
 from reproductions.verdicts import VERDICTS, Verdict, decide_all
@@ -54,7 +55,7 @@ def page(results: list[Result], verdicts: list[Verdict]) -> str:
         "<h1>Five one-shot architecture searches, replicated</h1>",
         "<p class=muted>A claim is <b>reproduced</b> only by the code itself (counts, schedules) or by runs at the "
         "papers' own data and budget. Runs of the smoke and proxy profiles are shown, and never count.</p>",
-        "<nav>" + "".join(f'<a href="#{p}">{TITLES[p]}</a>' for p in PAPERS) + '<a href="#spread">Seeds</a>'
+        "<nav>" + "".join(f'<a href="#{p}">{title(p)}</a>' for p in PAPERS) + '<a href="#spread">Seeds</a>'
         '<a href="#machine">Machine</a></nav>',
         "<h2 id=claims>Verdicts</h2>",
         verdict_table(verdicts),
@@ -97,14 +98,14 @@ def verdict_table(verdicts: list[Verdict]) -> str:
         counts = Counter(v.verdict for v in mine if v.claim.published)
         others = [v for v in mine if not v.claim.published]
         met = f"{sum(v.verdict == 'reproduced' for v in others)} of {len(others)}" if others else "–"
-        rows.append([f'<a href="#{paper}">{TITLES[paper]}</a>', *(str(counts[word] or "–") for word in VERDICTS), met])
+        rows.append([f'<a href="#{paper}">{title(paper)}</a>', *(str(counts[word] or "–") for word in VERDICTS), met])
     head = [("published numbers", ""), *((word, "n") for word in VERDICTS), ("values of the authors' code met", "n")]
     return table(head, rows)
 
 
 def section(paper: str, results: list[Result], verdicts: list[Verdict]) -> str:
     """One paper: results and figures by profile, then its claims."""
-    parts = [f'<h2 id="{paper}">{TITLES[paper]}</h2>']
+    parts = [f'<h2 id="{paper}">{title(paper)}</h2>']
     for profile, about in PROFILES.items():
         mine = [r for r in results if r.profile == profile]
         if not mine:

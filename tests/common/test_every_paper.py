@@ -10,8 +10,7 @@ import pytest
 from common.cli.errors import UserError
 from common.cli.settings import PROFILES, load_yaml
 from common.cli.verbs import _select, main, parse
-
-PAPERS = sorted(p.parent.name for p in (Path(__file__).resolve().parents[2] / "papers").glob("*/__main__.py"))
+from common.papers import PAPERS
 
 
 def stages(paper):

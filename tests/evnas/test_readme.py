@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
-from common.cli.settings import ROOT
 from common.cli.verbs import main
 from papers.evnas.__main__ import VERBS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SMALLER = {  # shorter runs: their folders and what they print are the same
     "search": ["--generations", "1", "--train-images", "64", "--fitness-size", "60", "--fitness-batch-size", "60"],

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.papers import PAPERS
+
 ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = ("dvc.yaml", "common/profiles/smoke.yaml", "common/papers.py", ".dvcignore", ".gitignore", ".dvc/config")
 # Writes the files a stage declares, from its parameters alone, and leaves a line in calls.log.
 STUB = """
 import hashlib, json, sys
@@ -22,7 +25,7 @@ import yaml
 paper, words = Path(__file__).parent.name, sys.argv[1:]
 out, profile = Path(words[words.index("--out") + 1]), words[words.index("--profile") + 1]
 section = out.name.rsplit("-", 1)[0]
-file = "params.yaml" if profile == "smoke" else f"reproductions/{profile}/params.yaml"
+file = f"common/profiles/{profile}.yaml"
 settings = yaml.safe_load(open(file))[paper].get(section, {})
 inputs = [Path(words[words.index(f) + 1]).read_text() for f in ("--arch", "--checkpoint") if f in words]
 content = hashlib.sha256(json.dumps([paper, section, settings, inputs], sort_keys=True).encode()).hexdigest()
@@ -38,11 +41,12 @@ with open("calls.log", "a") as log:
 """
 CHECK = """
 import json, sys
+import common.papers
 from pathlib import Path
 if sys.argv[1] == "check":
     folder = Path(sys.argv[sys.argv.index("--metrics") + 1])
     folder.mkdir(parents=True, exist_ok=True)
-    for paper in ("cream", "evnas", "nao_v2", "nsas", "sgnas"):
+    for paper in common.papers.PAPERS:
         (folder / f"{paper}.json").write_text(json.dumps({"train": {"top1_error_percent": 5.0}}))
 """
 
@@ -85,7 +89,7 @@ class Scratch:
 
     def set(self, paper: str, section: str, value: object) -> None:
         """Change one setting of the smoke profile."""
-        path = self.folder / "params.yaml"
+        path = self.folder / "common" / "profiles" / "smoke.yaml"
         content = yaml.safe_load(path.read_text())
         content[paper][section]["changed_by_the_test"] = value
         path.write_text(yaml.safe_dump(content))
@@ -93,15 +97,16 @@ class Scratch:
 
 def scratch(folder: Path) -> Scratch:
     """Pipeline files of the repository, instant trainers, git and dvc."""
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config"):
+    for name in PIPELINE:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    for paper in ("cream", "evnas", "nao_v2", "nsas", "sgnas"):
+    for paper in PAPERS:
         (folder / "papers" / paper).mkdir(parents=True)
         (folder / "papers" / paper / "__main__.py").write_text(STUB)
         (folder / "papers" / paper / "README.md").write_text("text\n")
-    (folder / "common").mkdir()
-    (folder / "common" / "__init__.py").write_text("")
+    for room in ("cli", "data", "run", "spaces", "train", "weights"):
+        (folder / "common" / room).mkdir()
+        (folder / "common" / room / "__init__.py").write_text("")
     (folder / "calls.log").unlink(missing_ok=True)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     return Scratch(folder)
@@ -112,12 +117,13 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
     """The smoke pipeline after its first run, cut to two papers to save time."""
     made = scratch(tmp_path_factory.mktemp("smoke"))
     path = made.folder / "dvc.yaml"
-    text = re.sub(r"paper: \[.*\]", "paper: [evnas, nsas]", path.read_text())
+    text = re.sub(r"paper: \$\{PAPERS\}", "paper: [evnas, nsas]", path.read_text())
     text = re.sub(r"      - results/smoke/(cream|nao_v2|sgnas)/.*result.json\n", "", text)
     path.write_text(text)
     (made.folder / "reproductions" / "expected").mkdir(parents=True)
     (made.folder / "reproductions" / "expected" / "smoke.json").write_text("{}")
-    for name in ("check.py", "groups.py"):
+    for name in ("check.py", "compare/groups.py"):
+        (made.folder / "reproductions" / name).parent.mkdir(exist_ok=True)
         (made.folder / "reproductions" / name).write_text("")
     (made.folder / "reproductions" / "__main__.py").write_text(CHECK)
     made.dvc("repro", "dvc.yaml")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from common.papers import PAPERS
+
 pytestmark = pytest.mark.slow
 EVERYTHING = {"evnas/search", "evnas/train", "evnas/evaluate", "evnas/search_s2", "nsas/search", "nsas/train"} | {
     "nsas/evaluate", "nsas/search_nb201", "nsas/search_ptb", "nsas/train_ptb",
@@ -44,6 +46,6 @@ def test_text_and_other_papers_rerun_nothing(smoke):
 
 def test_metrics_have_a_row_for_each_paper(smoke):
     shown = smoke.dvc("metrics", "show", "--md")
-    for paper in ("cream", "evnas", "nao_v2", "nsas", "sgnas"):
+    for paper in PAPERS:
         assert f"results/smoke/metrics/{paper}.json" in shown.replace("\\", "/")
     assert "train.top1_error_percent" in shown

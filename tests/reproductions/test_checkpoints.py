@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from common.cli.errors import UserError
+from common.papers import PAPERS
 from reproductions.__main__ import main as house
 from reproductions.checkpoints import commands as checkpoints
 from reproductions.checkpoints import pins as checkpoint_pins
@@ -51,7 +52,7 @@ def run(*words):
 
 def test_every_paper_is_pinned():
     known = load_checkpoints()
-    counts = {paper: sum(c.paper == paper for c in known.values()) for paper in checkpoint_pins.PAPERS}
+    counts = {paper: sum(c.paper == paper for c in known.values()) for paper in PAPERS}
     assert counts == {"cream": 12, "evnas": 9, "nao_v2": 6, "nsas": 34, "sgnas": 5}
     for checkpoint in known.values():
         assert checkpoint.sources and all(addresses(source) for source in checkpoint.sources)
@@ -338,7 +339,7 @@ def test_comparison():
     assert [row["within"] for row in rows] == [True, False, None]
 
 
-@pytest.mark.parametrize("paper", checkpoint_pins.PAPERS)
+@pytest.mark.parametrize("paper", PAPERS)
 def test_flags_are_those_of_the_papers_verb(paper):
     """The evaluate command of every pinned checkpoint is one that its paper understands."""
     from common.cli import verbs as cli

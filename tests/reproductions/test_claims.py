@@ -13,9 +13,10 @@ import pytest
 
 from common.cli import verbs as cli
 from common.cli.errors import UserError
+from common.papers import PAPERS
 from reproductions import computed
 from reproductions.__main__ import main as house
-from reproductions.claims import PAPERS, load_all, load_file
+from reproductions.claims import load_all, load_file
 from reproductions.results import resolve
 from reproductions.verdicts import as_expected, decide
 

@@ -11,6 +11,7 @@ import pytest
 
 from common.cli import verbs as cli
 from common.cli.errors import UserError
+from common.papers import PAPERS
 from common.weights import published
 from reproductions.checkpoints import commands as checkpoints
 from reproductions.checkpoints.pins import load_checkpoints
@@ -91,7 +92,7 @@ def of_cifar10(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("paper", ["cream", "evnas", "nao_v2", "nsas", "sgnas"])
+@pytest.mark.parametrize("paper", PAPERS)
 @pytest.mark.parametrize("words", [[], ["--dataset", "digits"], ["--profile", "paper", "--dataset", "imagenet16-120"]])
 def test_another_set_than_the_checkpoints_is_refused(paper, words, of_cifar10, capsys):
     """Under the default profile a released file was tested on digits: 90 % error and status 0."""

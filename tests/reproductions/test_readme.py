@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from common.cli.errors import UserError
+from common.papers import PAPERS
 from reproductions import readme
-from reproductions.claims import PAPERS, command_problem, load_all
+from reproductions.claims import command_problem, load_all
 from reproductions.results import resolve
 from reproductions.verdicts import NOT_RUN, Verdict, judged
 

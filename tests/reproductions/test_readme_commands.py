@@ -18,8 +18,9 @@ import yaml
 
 from common.cli import verbs as cli
 from common.cli.settings import to_dict
+from common.papers import PAPERS
 from common.run.folder import open_run
-from reproductions.claims import PAPERS, ROOT, command_problem
+from reproductions.claims import ROOT, command_problem
 from tests.reproductions.test_readme import PAGES, blocks
 
 # What stands for a word of the user's own in a README.
@@ -151,7 +152,8 @@ def test_dvc_commands_of_the_readme_name_what_exists():
                     matrix = stages[name]["matrix"].values()
                     assert item in {"-".join(map(str, row)) for row in itertools.product(*matrix)}, command
             elif "=" in word:
-                value = yaml.safe_load((ROOT / "params.yaml").read_text())
-                for part in word.partition("=")[0].split("."):
+                file, _, setting = word.partition("=")[0].partition(":")
+                value = yaml.safe_load((ROOT / file).read_text())
+                for part in setting.split("."):
                     assert part in value, command
                     value = value[part]

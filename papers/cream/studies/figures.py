@@ -12,13 +12,12 @@ from typing import Any
 import yaml
 
 from common.cli.errors import UserError
-from common.cli.settings import ROOT
 from common.run.files import make_folder, write_figure
 from papers.cream.describe import published_millions
 from papers.cream.network.architectures import PUBLISHED
 from papers.cream.settings import Figures
 
-CLAIMS = ROOT / "reproductions" / "claims" / "cream.yaml"
+CLAIMS = Path(__file__).resolve().parents[3] / "reproductions" / "claims" / "cream.yaml"
 PANELS = {"small": (0, 165, 50, 76), "large": (150, 750, 74, 81)}  # MFLOPs from, to; accuracy from, to
 STYLES: dict[str, dict[str, Any]] = {  # the series drawn as lines; the same colours in both figures
     "Cream (published)": {"color": "tab:orange", "linewidth": 2, "marker": "o", "markersize": 7},
