@@ -3,48 +3,43 @@
 from typing import Any
 
 from common.cli.verbs import COMPUTES, Stage, Verb, main
-from papers.nao_v2 import settings as s
+from papers.nao_v2.settings import (
+    SEARCH_VARIANTS,
+    TRAIN_VARIANTS,
+    Describe,
+    Draw,
+    Evaluate,
+    RandomSearch,
+    RankStudy,
+    Search,
+    Train,
+)
 
 
-def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, **more: Any) -> Verb:
-    stage = Stage(settings, f"papers.nao_v2.{run}", section, about, variants or {}, **more)
-    return Verb({(): stage}, about=about)
+def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
+    return Verb({(): Stage(settings=settings, run=f"papers.nao_v2.{run}", section=section, about=about, **more)}, about)
 
 
 VERBS = {
     "search": _verb(
-        s.SearchSettings,
-        "search:search",
-        "search",
-        "balanced one-shot search with a controller",
-        s.SEARCH_VARIANTS,
-        bf16=True,
-        plan="papers.nao_v2.search_plan:plan",
+        Search, "search:search", "search", "balanced one-shot search with a controller",
+        variants=SEARCH_VARIANTS, bf16=True, plan="papers.nao_v2.search_plan:plan",
     ),
     "random-search": _verb(
-        s.RandomSettings, "studies.random_search:random_search", "random_search", "baseline, same budget", bf16=True
+        RandomSearch, "studies.random_search:random_search", "random_search", "baseline, same budget", bf16=True
     ),
     "train": _verb(
-        s.TrainSettings, "train:train", "train", "train an architecture from scratch", s.TRAIN_VARIANTS, bf16=True
+        Train, "train:train", "train", "train an architecture from scratch", variants=TRAIN_VARIANTS, bf16=True
     ),
-    "evaluate": _verb(s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
+    "evaluate": _verb(Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
     "rank-study": _verb(
-        s.RankStudySettings,
-        "studies.rank_study:rank_study",
-        "rank_study",
-        "balanced against uniform sampling",
-        bf16=True,
+        RankStudy, "studies.rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True
     ),
     "describe": _verb(
-        s.DescribeSettings,
-        "describe:run_describe",
-        "describe",
-        "size and multiply-adds",
-        writes=False,
-        ignores=COMPUTES,
+        Describe, "describe:run_describe", "describe", "size and multiply-adds", writes=False, ignores=COMPUTES
     ),
-    "draw": _verb(s.DrawSettings, "draw:run_draw", "draw", "draw both cells", ignores=COMPUTES),
-}
+    "draw": _verb(Draw, "draw:run_draw", "draw", "draw both cells", ignores=COMPUTES),
+}  # fmt: skip
 
 if __name__ == "__main__":
     main("nao_v2", VERBS)

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from papers.nao_v2.describe import describe
-from papers.nao_v2.settings import TRAIN_VARIANTS, SearchSettings, TrainSettings
+from papers.nao_v2.settings import TRAIN_VARIANTS, Search, Train
 
 
 def macs_millions(name: str, dataset: str) -> float:
@@ -35,7 +35,7 @@ def pool_size(what: str) -> float:
     from papers.nao_v2.method.balanced import sampler
 
     found = _pool()
-    p = sampler(SearchSettings().sampling, found)
+    p = sampler(Search().sampling, found)
     assert p is not None
     return float({"least": found.min(), "most": found.max(), "mean": found.mean(), "ratio": p.max() / p.min()}[what])
 
@@ -46,7 +46,7 @@ def search_steps(epochs: int = 1) -> int:
 
     from papers.nao_v2.data.sets import train_batches
 
-    c = SearchSettings()
+    c = Search()
     return epochs * len(train_batches(_split()[1], c.dataset, c.batch_size, 0, torch.device("cpu"), "supernet"))
 
 
@@ -56,7 +56,7 @@ def training_steps(epochs: int = 1) -> int:
 
     from papers.nao_v2.data.sets import train_batches
 
-    c = TrainSettings()
+    c = Train()
     return epochs * len(train_batches(_cifar10(), c.dataset, c.batch_size, 0, torch.device("cpu"), "train"))
 
 
@@ -64,8 +64,8 @@ def search_rate(epoch: int) -> float:
     """Supernet's learning rate in an epoch of an iteration; a negative epoch counts from the end."""
     from papers.nao_v2.method.supernet_training import learning_rate
 
-    c = SearchSettings()
-    return learning_rate(c.restart, 0, epoch % c.epochs, c.epochs, c.learning_rate, c.minimum_learning_rate)
+    c = Search()
+    return learning_rate(c.restart, 0, epoch % c.epochs, c.epochs, c.lr, c.lr_min)
 
 
 def training_rate(dataset: str, epoch: int, gpus: int = 1) -> float:
@@ -73,7 +73,7 @@ def training_rate(dataset: str, epoch: int, gpus: int = 1) -> float:
     from papers.nao_v2.train import recipe_of
 
     variant = {("imagenet", 1): "imagenet", ("imagenet", 4): "imagenet-4gpu"}.get((dataset, gpus), "authors")
-    c = TrainSettings(**TRAIN_VARIANTS.get(variant, {}))
+    c = Train(**TRAIN_VARIANTS.get(variant, {}))
     return recipe_of(c, 1).rate(epoch % c.epochs)
 
 
@@ -84,7 +84,7 @@ def _pool() -> Any:
     from papers.nao_v2.method.pool import random_pool
     from papers.nao_v2.network.architectures import SPACES
 
-    c = SearchSettings()
+    c = Search()
     rng, _ = _split()
     architectures = random_pool(rng, c.seed_architectures, len(SPACES[c.space]))
     return sizes(architectures, c.channels, c.layers, 10, c.space)
@@ -96,7 +96,7 @@ def _split() -> tuple[Any, Any]:
 
     from papers.nao_v2.data.sets import split
 
-    c, rng = SearchSettings(), np.random.RandomState(0)
+    c, rng = Search(), np.random.RandomState(0)
     return rng, split(rng, _cifar10(), c.train_images, c.valid_images, 0)[0]
 
 

@@ -21,7 +21,7 @@ from papers.nao_v2.data.sets import CLASSES, open_set, test_batches
 from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Architecture, load, parse, space_of, text_of
 from papers.nao_v2.network.network import Network
 from papers.nao_v2.network.size import size_of
-from papers.nao_v2.settings import EvaluateSettings
+from papers.nao_v2.settings import Evaluate
 
 # Names under which a training script may have stored its arguments.
 ARGUMENTS = {
@@ -105,7 +105,7 @@ def width_of(weights: Mapping[str, torch.Tensor]) -> int | None:
     return None
 
 
-def resolve(c: EvaluateSettings, stored: Stored, kind: str) -> tuple[Architecture, str, int, int]:
+def resolve(c: Evaluate, stored: Stored, kind: str) -> tuple[Architecture, str, int, int]:
     """(architecture, space, channels, layers): asked for, else stored, else published; both must agree.
 
     Raises UserError naming what was asked for and what the checkpoint holds.
@@ -141,7 +141,7 @@ def _agree(name: str, asked: int, held: int | None, default: int, source: str) -
     return asked or held or default
 
 
-def build(c: EvaluateSettings, stored: Stored, classes: int, kind: str) -> tuple[Network, Architecture, str, int, int]:
+def build(c: Evaluate, stored: Stored, classes: int, kind: str) -> tuple[Network, Architecture, str, int, int]:
     """The network with its weights. For weights without stored architecture, older published ones are tried as well."""
     architecture, space, channels, layers = resolve(c, stored, kind)
     candidates = [architecture]
@@ -160,7 +160,7 @@ def build(c: EvaluateSettings, stored: Stored, classes: int, kind: str) -> tuple
     raise first
 
 
-def set_of(c: EvaluateSettings, stored: Stored) -> str:
+def set_of(c: Evaluate, stored: Stored) -> str:
     """The set to test on: asked for, else stored, else the published one of such a network.
 
     Raises UserError where the weights are of another set, or nothing says of which. A folder may be a copy of the set
@@ -181,7 +181,7 @@ def set_of(c: EvaluateSettings, stored: Stored) -> str:
     return c.dataset
 
 
-def opened(c: EvaluateSettings, options: Any) -> tuple[Any, tuple[Any, ...], Stored, str]:
+def opened(c: Evaluate, options: Any) -> tuple[Any, tuple[Any, ...], Stored, str]:
     """(test set, what ``build`` gives, the checkpoint, name of the set). Raises UserError."""
     if not c.checkpoint:
         raise UserError(
@@ -206,7 +206,7 @@ def opened(c: EvaluateSettings, options: Any) -> tuple[Any, tuple[Any, ...], Sto
     return test, built, stored, dataset
 
 
-def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
+def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
     """The ``evaluate`` verb: eval mode, running statistics, no auxiliary head; error = 100 - top-1."""
     c, device = settings, pick_device(options)
     test, (network, architecture, space, channels, layers), stored, dataset = opened(c, options)
@@ -237,7 +237,7 @@ def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
         return run.finish({"metrics": metrics, "architecture": text})
 
 
-def plan(settings: EvaluateSettings, options: Any) -> list[str]:
+def plan(settings: Evaluate, options: Any) -> list[str]:
     """What an evaluation would do."""
     test, (_, architecture, space, channels, layers), stored, dataset = opened(settings, options)
     size = size_of(

@@ -21,11 +21,11 @@ class Recipe:
     """SGD with clipping; the defaults are the final step's of the search."""
 
     epochs: int = 10
-    learning_rate: float = 0.025
-    minimum_learning_rate: float = 0.001
+    lr: float = 0.025
+    lr_min: float = 0.001
     schedule: str = "cosine"
-    decay: float = 0.97
-    decay_every: int = 1
+    decay_rate: float = 0.97
+    decay_epochs: int = 1
     momentum: float = 0.9
     weight_decay: float = 3e-4
     clip: float = 5.0
@@ -37,8 +37,8 @@ class Recipe:
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch."""
         if self.schedule == "exponential":
-            return exponential(self.learning_rate, self.decay, epoch // self.decay_every)
-        return cosine(self.learning_rate, self.minimum_learning_rate, epoch, self.epochs)
+            return exponential(self.lr, self.decay_rate, epoch // self.decay_epochs)
+        return cosine(self.lr, self.lr_min, epoch, self.epochs)
 
     def check_ramp(self, steps_per_epoch: int) -> None:
         """Raises UserError where the drop path's ramp ends so early that nothing would be kept at the end."""
@@ -63,7 +63,7 @@ class Trainer:
         self.network, self.recipe, self.device, self.precision = network, recipe, device, precision
         self.optimizer = torch.optim.SGD(
             network.parameters(),
-            recipe.learning_rate,
+            recipe.lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             foreach=True,

@@ -16,7 +16,6 @@ from papers.nao_v2.method import balanced, pool
 from papers.nao_v2.method.controller_training import controller_epoch, controller_quality, training_data
 from papers.nao_v2.method.search_state import (
     SearchState,
-    check_settings,
     nothing_new,
     score_architecture,
     train_finalist,
@@ -25,13 +24,12 @@ from papers.nao_v2.method.search_state import (
 from papers.nao_v2.method.supernet_training import learning_rate, supernet_step
 from papers.nao_v2.network.architectures import SPACE, as_file, from_tokens, text_of, to_tokens
 from papers.nao_v2.network.size import size_of
-from papers.nao_v2.settings import SearchSettings
+from papers.nao_v2.settings import Search
 
 
-def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
+def search(settings: Search, options: Any) -> dict[str, Any]:
     """The ``search`` verb. Pool P = {}, candidates S = random architectures, supernet W, controller."""
     c = settings
-    check_settings(c, options)
     device = pick_device(options)
     images = open_set(c.dataset, "train", "cifar", options)
     with open_run(options, c, {"data": images.pins, "pinned": images.pinned}) as run:
@@ -65,7 +63,7 @@ def train_supernet(s: SearchState) -> None:
     p = balanced.sampler(c.sampling, sizes)
     batches = s.supernet_batches()
     for epoch in range(s.epoch, c.epochs):
-        rate = learning_rate(c.restart, s.iteration, epoch, c.epochs, c.learning_rate, c.minimum_learning_rate)
+        rate = learning_rate(c.restart, s.iteration, epoch, c.epochs, c.lr, c.lr_min)
         for group in s.optimizer.param_groups:
             group["lr"] = rate
         s.supernet.train()
@@ -75,7 +73,7 @@ def train_supernet(s: SearchState) -> None:
             architecture = s.candidates[balanced.draw(s.rng, len(s.candidates), p)]
             s.drop.step = epoch * len(batches) + s.step
             loss, logits = supernet_step(
-                s.supernet, architecture, x, y, s.optimizer, c.clip, c.gradients, s.precision,
+                s.supernet, architecture, x, y, s.optimizer, c.clip, c.zero_grad, s.precision,
                 batches.share_sizes(s.step),
             )  # fmt: skip
             s.counter.add(logits, y, loss)

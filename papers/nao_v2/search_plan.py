@@ -12,17 +12,15 @@ from papers.nao_v2 import cost
 from papers.nao_v2.data.sets import outline, split, steps_of
 from papers.nao_v2.method import balanced, pool
 from papers.nao_v2.method.controller import Controller
-from papers.nao_v2.method.search_state import check_settings
 from papers.nao_v2.method.supernet_training import learning_rate
 from papers.nao_v2.network.architectures import SPACES, vocabulary
 from papers.nao_v2.network.supernet import Supernet
-from papers.nao_v2.settings import SearchSettings
+from papers.nao_v2.settings import Search
 
 
-def plan(settings: SearchSettings, options: Any) -> list[str]:
+def plan(settings: Search, options: Any) -> list[str]:
     """What a search would do, and the controller's share of its time (one CPU thread)."""
     c = settings
-    check_settings(c, options)
     images, rng = outline(c.dataset, "cifar", options), np.random.RandomState(options.seed)
     train, valid = split(rng, images, c.train_images, c.valid_images, options.seed)
     rest, classes = len(train), len(images.classes)
@@ -44,9 +42,7 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     }
     total = sum(work.values())
     parts = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in work.items())
-    rates = [
-        learning_rate(c.restart, 0, e, c.epochs, c.learning_rate, c.minimum_learning_rate) for e in (0, c.epochs - 1)
-    ]
+    rates = [learning_rate(c.restart, 0, e, c.epochs, c.lr, c.lr_min) for e in (0, c.epochs - 1)]
     p = balanced.sampler(c.sampling, sizes)
     often = 1.0 if p is None else float(p.max() / p.min())
     return [
@@ -63,7 +59,7 @@ def plan(settings: SearchSettings, options: Any) -> list[str]:
     ]
 
 
-def first_sizes(c: SearchSettings, rng: np.random.RandomState, classes: int) -> np.ndarray:
+def first_sizes(c: Search, rng: np.random.RandomState, classes: int) -> np.ndarray:
     """Parameters of the architectures that a search starts from, drawn behind the split from its stream ``rng``."""
     if c.pool_file:
         first = pool.read_pool(Path(c.pool_file), c.space)
@@ -72,7 +68,7 @@ def first_sizes(c: SearchSettings, rng: np.random.RandomState, classes: int) -> 
     return balanced.sizes(first, c.channels, c.layers, classes, c.space)
 
 
-def networks_line(c: SearchSettings, classes: int) -> str:
+def networks_line(c: Search, classes: int) -> str:
     """Sizes of the supernet and the controller, counted without their values."""
     with torch.device("meta"):
         shared = Supernet(channels=c.channels, layers=c.layers, classes=classes, space=c.space)

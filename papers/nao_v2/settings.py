@@ -2,182 +2,313 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import tyro
 
+from common.cli.errors import UserError
+from common.cli.settings import Settings, refuse_idle, setting
+
+Space = Literal["small", "middle"]
+DerivedSpace = Literal["small", "middle", "large"]
+
+SET = "cifar10, cifar100, digits, or a folder of class folders (NAME@32 to resize)"
+ARCHITECTURE = "a published name, an architecture file, or 40 integers in quotes"
+IN_PLACE = "the auxiliary head rectifies the cell's output in place, as released; no-: later cells see it as it is"
+
 
 @dataclass(frozen=True)
-class SearchSettings:
+class SmallImages(Settings):
+    """Data, network size and learning rate of whatever trains at the search's size."""
+
+    dataset: str = setting("cifar10", SET)
+    valid_images: int = setting(
+        5_000, "last images of the shuffled training set, which score; the test set is never read", at_least=1
+    )
+    train_images: int = setting(0, "at most so many of the other images are trained on; 0: all (45,000)", at_least=0)
+    space: Space = setting("small", "operations: small (five, published) or middle (ten)")
+    layers: int = setting(3, "normal cells per stage, of 3 x layers + 2 cells in all", at_least=1)
+    channels: int = setting(20, "width of the first cell", at_least=1)
+    epochs: int = setting(10, "epochs", at_least=1)
+    batch_size: int = setting(64, "images per step, all processes together", at_least=1)
+    parts: int = setting(0, "shares of a batch with batch statistics of their own; 0: one per process", at_least=0)
+    lr: float = setting(0.025, "learning rate of the first epoch", at_least=0)
+    lr_min: float = setting(0.001, "learning rate at the end of the cosine", at_least=0)
+
+
+@dataclass(frozen=True)
+class SupernetTraining(SmallImages):
+    """How shared weights are trained and score (Method 3, 4)."""
+
+    pool_file: str = setting("", "file of architectures, one a line, that replaces the random ones")
+    epochs: int = setting(50, "epochs of a supernet training", at_least=1)
+    momentum: float = setting(0.9, "momentum of SGD", at_least=0, below=1)
+    weight_decay: float = setting(3e-4, "weight decay, on everything", at_least=0)
+    clip: float = setting(5.0, "largest norm of the gradient; 0: no limit", at_least=0)
+    drop_path_keep: float = setting(
+        0.9, "share of paths that the last cell keeps at the end of the drop path's ramp", above=0, at_most=1
+    )
+    zero_grad: Literal["zeros", "none"] = setting(
+        "zeros", "gradients of weights outside the path: zeros, so momentum and decay move them (torch 1), or none"
+    )
+    score_images: int = setting(
+        500, "images of the one random validation batch per architecture; 0: all, in batches of 500", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class Search(SupernetTraining):
     """The search on CIFAR-10."""
 
-    dataset: str = "cifar10"
-    """cifar10, cifar100, digits, or a folder of class folders (NAME@32 to resize)."""
-    valid_images: int = 5_000
-    """Last images of the shuffled training set, for scoring; the test set is never read."""
-    train_images: int = 0
-    """At most so many of the other images for the supernet; 0: all (45,000)."""
-    space: Literal["small", "middle"] = "small"
-    """Operations: small (published) or middle (ten operations)."""
-    iterations: int = 4
-    """Supernet trainings; one controller training between two of them."""
-    seed_architectures: int = 1_000
-    pool_file: str = ""
-    """File of architectures that replaces the random ones."""
-    new_architectures: int = 300
-    """Architectures that the controller adds per iteration."""
-    sampling: Literal["params", "uniform"] = "params"
-    """Supernet steps in proportion to size (balanced), or uniform."""
-    layers: int = 3
-    channels: int = 20
-    keep: float = 1.0
-    """1 - dropout before the supernet's classifier."""
-    cutout: int = 0
-    """Side of the square that is cut out of the supernet's training images; 0: none, as published."""
-    epochs: int = 50
-    """Supernet epochs per iteration."""
-    batch_size: int = 64
-    """Images per supernet step, all processes together."""
-    parts: int = 0
-    """Shares of a batch with batch statistics of their own; 0: one per process."""
-    learning_rate: float = 0.025
-    minimum_learning_rate: float = 0.001
-    restart: Literal["restart", "continue", "drift"] = "restart"
-    """Cosine anew in each iteration; one cosine over all; or what the original's calls give on torch 2."""
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    drop_path_keep: float = 0.9
-    drop_path_rule: Literal["identity_exempt", "all_edges"] = "identity_exempt"
-    """Publication state: identity edges keep their signal; all_edges is the state since March 2020."""
-    gradients: Literal["zeros", "none"] = "zeros"
-    """Gradients of weights outside the path: kept as zeros, so momentum and decay move them (torch 1), or absent."""
-    supernet_weights: Literal["keep", "reset"] = "keep"
-    """Whether shared weights go on in the next iteration (released) or start anew (version 1 of the paper)."""
-    score_images: int = 500
-    """One random validation batch of so many images per architecture; 0: all validation images in batches of 500."""
-    controller_weights: Literal["keep", "reset"] = "keep"
-    controller_epochs: int = 1_000
-    controller_batch_size: int = 100
-    controller_learning_rate: float = 0.001
-    controller_embedding: int = 32
-    controller_hidden: int = 64
-    controller_mlp_layers: int = 0
-    """Hidden layers of the predictor."""
-    controller_mlp_hidden: int = 200
-    controller_mlp_dropout: float = 0.1
-    controller_weight_decay: float = 0.0
-    controller_clip: float = 5.0
-    controller_copies: int = 10
-    """Size of the controller's training set over the pool's: copies with swapped operands."""
-    trade_off: float = 0.8
-    """Weight of the predictor's loss; the rest goes to the decoder's."""
-    generation_seeds: int = 100
-    """Best architectures that the latent steps start from."""
-    maximum_step: int = 51
-    """Largest latent step lambda = 1, 2, 3, …"""
-    canonical: bool = False
-    """Count architectures that differ in operand order only as one."""
-    on_empty: Literal["stop", "random"] = field(default="stop", metadata={"result": False})
-    """When the controller yields nothing new: stop with the state kept, or go on with random architectures."""
-    final: int = 5
-    """Best architectures that are trained from scratch at the end; the best of these is the result."""
-    final_epochs: int = 10
-    final_batch_size: int = 64
-    final_auxiliary: bool = True
-    final_relu_in_place: bool = True
-    """The auxiliary head rectifies the cell's output in place, as released; no-: later cells see it as it is."""
-    final_keep: float = 0.6
-    final_drop_path_keep: float = 0.8
-    final_drop_path_steps: int = 0
-    """Steps of the drop path's ramp; 0: those of a supernet training, as released (35,200; ten epochs use a fifth)."""
+    iterations: int = setting(4, "supernet trainings; one controller training between two of them", at_least=1)
+    seed_architectures: int = setting(1_000, "random architectures to start from", at_least=1)
+    new_architectures: int = setting(300, "architectures that the controller adds per iteration", at_least=1)
+    sampling: Literal["params", "uniform"] = setting(
+        "params", "which architecture a supernet step trains: in proportion to size (balanced), or uniform"
+    )
+    dropout_keep: float = setting(1.0, "1 - dropout before the supernet's classifier", above=0, at_most=1)
+    cutout: int = setting(0, "side in pixels of the square cut out of the supernet's training images", at_least=0)
+    restart: Literal["restart", "continue", "drift"] = setting(
+        "restart", "cosine anew in each iteration, one over all, or what the original's calls give on torch 2"
+    )
+    drop_path_rule: Literal["identity_exempt", "all_edges"] = setting(
+        "identity_exempt", "identity edges keep their signal (at publication), or none does (since March 2020)"
+    )
+    supernet_weights: Literal["keep", "reset"] = setting(
+        "keep", "shared weights go on in the next iteration (released), or start anew (version 1 of the paper)"
+    )
+    controller_weights: Literal["keep", "reset"] = setting(
+        "keep", "the controller's weights go on in the next iteration (released), or start anew"
+    )
+    controller_epochs: int = setting(1_000, "epochs of a controller training", at_least=0)
+    controller_batch_size: int = setting(100, "sequences per controller step", at_least=1)
+    controller_lr: float = setting(0.001, "learning rate of the controller's Adam", at_least=0)
+    controller_embedding: int = setting(32, "width of a token's embedding in the encoder", at_least=1)
+    controller_hidden: int = setting(64, "width of both LSTMs, twice the embedding's", at_least=1)
+    controller_mlp_layers: int = setting(0, "hidden layers of the predictor", at_least=0)
+    controller_mlp_hidden: int = setting(200, "width of the predictor's hidden layers", at_least=1)
+    controller_mlp_dropout: float = setting(0.1, "dropout in the predictor's hidden layers", at_least=0, below=1)
+    controller_weight_decay: float = setting(0.0, "weight decay of the controller's Adam", at_least=0)
+    controller_clip: float = setting(5.0, "largest norm of the controller's gradient", at_least=0)
+    controller_copies: int = setting(
+        10, "size of the controller's training set over the pool's: copies with swapped operands", at_least=1
+    )
+    trade_off: float = setting(
+        0.8, "weight of the predictor's loss; the rest goes to the decoder's", at_least=0, at_most=1
+    )
+    generation_seeds: int = setting(100, "best architectures that the latent steps start from", at_least=1)
+    maximum_step: int = setting(51, "largest latent step lambda = 1, 2, 3, …", at_least=1)
+    canonical: bool = setting(False, "count architectures that differ in operand order only as one")
+    on_empty: Literal["stop", "random"] = setting(
+        "stop", "when the controller yields nothing new: stop with the state kept, or take random ones", result=False
+    )
+    final: int = setting(5, "best architectures trained from scratch at the end; the best is the result", at_least=1)
+    final_epochs: int = setting(10, "epochs of a final training", at_least=1)
+    final_batch_size: int = setting(64, "images per step of a final training, all processes together", at_least=1)
+    final_auxiliary: bool = setting(True, "auxiliary head in the final trainings, weighted 0.4")
+    final_relu_in_place: bool = setting(True, IN_PLACE)
+    final_dropout_keep: float = setting(0.6, "1 - dropout before the classifier, final trainings", above=0, at_most=1)
+    final_drop_path_keep: float = setting(
+        0.8, "share of paths that the last cell keeps at the end of the final trainings' ramp", above=0, at_most=1
+    )
+    final_drop_path_steps: int = setting(
+        0, "steps of that ramp; 0: those of a supernet training, as released (ten epochs use a fifth)", at_least=0
+    )
+
+    def check(self, given: frozenset[str] | None = None) -> None:
+        """Raises UserError for settings that make no search, or that do nothing beside the others."""
+        check_cutout(self.cutout)
+        if self.channels % 2:
+            raise UserError(f"--channels is {self.channels}; reductions halve it, so give an even number")
+        if self.iterations > 1 and self.controller_epochs < 1:
+            raise UserError("--controller-epochs is 0; several iterations need a trained controller")
+        idle = {}
+        if self.iterations == 1:
+            names = [f.name for f in fields(self) if f.name.startswith("controller_")]
+            names += ["new_architectures", "trade_off", "generation_seeds", "maximum_step", "canonical", "on_empty"]
+            idle |= dict.fromkeys([*names, "restart", "supernet_weights"], "--iterations above 1")
+        elif self.iterations == 2:
+            idle["controller_weights"] = "--iterations above 2"
+        if not self.controller_mlp_layers:
+            needs = "--controller-mlp-layers above 0"
+            idle |= dict.fromkeys(["controller_mlp_hidden", "controller_mlp_dropout"], needs)
+        if self.pool_file:
+            idle["seed_architectures"] = "no --pool-file"
+        if self.drop_path_keep == 1:
+            idle["drop_path_rule"] = "--drop-path-keep below 1"
+        if self.final_drop_path_keep == 1:
+            idle["final_drop_path_steps"] = "--final-drop-path-keep below 1"
+        if not self.final_auxiliary:
+            idle["final_relu_in_place"] = "--final-auxiliary"
+        refuse_idle(self, idle, given)
 
 
 @dataclass(frozen=True)
-class RandomSettings:
-    """Random search with the budget of a search's final step, or more: n random architectures trained from scratch."""
+class RandomSearch(SmallImages):
+    """Random search with the budget of a search: n random architectures trained from scratch as its best are."""
 
-    dataset: str = "cifar10"
-    valid_images: int = 5_000
-    train_images: int = 0
-    space: Literal["small", "middle"] = "small"
-    architectures: int = 0
-    """How many; 0: as many as a search's supernet steps and final trainings would pay for."""
-    layers: int = 3
-    channels: int = 20
-    epochs: int = 10
-    batch_size: int = 64
-    """Images per step, all processes together."""
-    parts: int = 0
-    """Shares of a batch with batch statistics of their own; 0: one per process."""
-    learning_rate: float = 0.025
-    minimum_learning_rate: float = 0.001
-    auxiliary: bool = True
-    relu_in_place: bool = True
-    """As in the search's final trainings."""
-    keep: float = 0.6
-    drop_path_keep: float = 0.8
-    drop_path_steps: int = 0
-    """Steps of the drop path's ramp; 0: those of one supernet training of the search it is compared with."""
-    search_epochs: int = 200
-    """Supernet epochs of the search it is compared with (all iterations)."""
-    search_iterations: int = 4
-    """Supernet trainings of this search."""
-    search_final: int = 5
-    """Architectures that this search trains from scratch."""
+    architectures: int = setting(
+        0, "how many; 0: as many as a search's supernet steps and final trainings would pay for", at_least=0
+    )
+    auxiliary: bool = setting(True, "auxiliary head, weighted 0.4")
+    relu_in_place: bool = setting(True, IN_PLACE)
+    dropout_keep: float = setting(0.6, "1 - dropout before the classifier", above=0, at_most=1)
+    drop_path_keep: float = setting(
+        0.8, "share of paths that the last cell keeps at the end of the drop path's ramp", above=0, at_most=1
+    )
+    drop_path_steps: int = setting(
+        0, "steps of that ramp; 0: those of one supernet training of the search it is compared with", at_least=0
+    )
+    search_epochs: int = setting(200, "supernet epochs of that search, all iterations together", at_least=1)
+    search_iterations: int = setting(4, "supernet trainings of that search", at_least=1)
+    search_final: int = setting(5, "architectures that that search trains from scratch", at_least=0)
+
+    def check(self, given: frozenset[str] | None = None) -> None:
+        """Raises UserError for settings that do nothing beside the others."""
+        idle, ramp = {}, self.drop_path_keep < 1 and not self.drop_path_steps  # whether the search's length sets it
+        if self.architectures:
+            idle["search_final"] = "--architectures 0"
+        if self.architectures and not ramp:
+            idle["search_epochs"] = "--architectures 0 or a drop path"
+        if not ramp:
+            idle["search_iterations"] = "--drop-path-keep below 1 and --drop-path-steps 0"
+        if self.drop_path_keep == 1:
+            idle["drop_path_steps"] = "--drop-path-keep below 1"
+        if not self.auxiliary:
+            idle["relu_in_place"] = "--auxiliary"
+        refuse_idle(self, idle, given)
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """Training from scratch: NAONet-V2-36 on CIFAR-10; the preset ``imagenet`` is the ImageNet script's."""
+class RankStudy(SupernetTraining):
+    """Balanced against uniform sampling: supernet scores against stand-alone scores."""
 
-    arch: str = "NAONet_V2"
-    """A published name, an architecture file, or 40 integers."""
-    dataset: str = "cifar10"
-    space: Literal["small", "middle", "large"] = "small"
-    network: Literal["auto", "cifar", "imagenet"] = "auto"
-    """For small images in memory, or for pictures of ImageNet's size; auto: by the size of the set's images."""
-    layers: int = 6
-    channels: int = 36
-    epochs: int = 600
-    batch_size: int = 128
-    """Images per step, all processes together."""
-    parts: int = 0
-    """Shares of a batch with batch statistics of their own; 0: one per process."""
-    train_images: int = 0
-    """At most so many of the training images; 0: all."""
-    optimizer_momentum: float = 0.9
-    learning_rate: float = 0.025
-    minimum_learning_rate: float = 0.0
-    schedule: Literal["cosine", "exponential"] = "cosine"
-    decay: float = 0.97
-    """Factor of the exponential schedule."""
-    decay_every: int = 1
-    """Epochs between two of its steps."""
-    weight_decay: float = 5e-4
-    clip: float = 5.0
-    label_smoothing: float = 0.0
-    auxiliary: bool = True
-    auxiliary_weight: float = 0.4
-    relu_in_place: bool = True
-    """The auxiliary head rectifies the cell's output in place, as released; no-: later cells see it as it is."""
-    keep: float = 0.6
-    """1 - dropout before the classifier."""
-    drop_path_keep: float = 0.8
-    cutout: int = 16
-    autoaugment: bool = False
-    evaluate_every: int = 1
-    """Test after so many epochs; the best test epoch is kept, as in the published number."""
-    workers: int = 8
+    architectures: int = setting(50, "architectures of the pool", at_least=2)
+    seeds: int = setting(3, "supernets per sampling policy", at_least=1)
+    score_images: int = setting(
+        0, "validation images per score; 0: all (the newer script), 500: one random batch per architecture", at_least=0
+    )
+    alone_epochs: int = setting(10, "epochs of a stand-alone training, the recipe of the search's best", at_least=1)
+    alone_auxiliary: bool = setting(True, "auxiliary head in the stand-alone trainings, weighted 0.4")
+    alone_relu_in_place: bool = setting(True, IN_PLACE)
+    alone_dropout_keep: float = setting(
+        0.6, "1 - dropout before the classifier, stand-alone trainings", above=0, at_most=1
+    )
+    alone_drop_path_keep: float = setting(
+        0.8, "share of paths that the last cell keeps at the end of the stand-alone trainings' ramp", above=0, at_most=1
+    )
+    alone_drop_path_steps: int = setting(
+        0, "steps of that ramp; 0: those of one of the supernets' trainings", at_least=0
+    )
+
+    def check(self, given: frozenset[str] | None = None) -> None:
+        """Raises UserError for settings that do nothing beside the others."""
+        idle = {}
+        if self.alone_drop_path_keep == 1:
+            idle["alone_drop_path_steps"] = "--alone-drop-path-keep below 1"
+        if not self.alone_auxiliary:
+            idle["alone_relu_in_place"] = "--alone-auxiliary"
+        refuse_idle(self, idle, given)
+
+
+@dataclass(frozen=True)
+class Train(Settings):
+    """Training from scratch: NAONet-V2-36 on CIFAR-10; the variant ``imagenet`` is the ImageNet script's."""
+
+    arch: str = setting("NAONet_V2", ARCHITECTURE)
+    dataset: str = setting("cifar10", f"{SET}, or imagenet")
+    space: DerivedSpace = setting("small", "operations that the integers name")
+    network: Literal["auto", "cifar", "imagenet"] = setting(
+        "auto", "for small images in memory, or for pictures of ImageNet's size; auto: by the size of the images"
+    )
+    layers: int = setting(6, "normal cells per stage, of 3 x layers + 2 cells in all", at_least=1)
+    channels: int = setting(36, "width of the first cell", at_least=1)
+    epochs: int = setting(600, "epochs", at_least=1)
+    batch_size: int = setting(128, "images per step, all processes together", at_least=1)
+    parts: int = setting(0, "shares of a batch with batch statistics of their own; 0: one per process", at_least=0)
+    train_images: int = setting(0, "at most so many of the training images; 0: all", at_least=0)
+    momentum: float = setting(0.9, "momentum of SGD", at_least=0, below=1)
+    lr: float = setting(0.025, "learning rate of the first epoch", at_least=0)
+    lr_min: float = setting(0.0, "learning rate at the end of the cosine", at_least=0)
+    schedule: Literal["cosine", "exponential"] = setting("cosine", "how the learning rate falls, epoch by epoch")
+    decay_rate: float = setting(0.97, "factor of the exponential schedule", above=0)
+    decay_epochs: int = setting(1, "epochs between two of its steps", at_least=1)
+    weight_decay: float = setting(5e-4, "weight decay, on everything", at_least=0)
+    clip: float = setting(5.0, "largest norm of the gradient; 0: no limit", at_least=0)
+    label_smoothing: float = setting(0.0, "share of the target spread over all classes", at_least=0, at_most=1)
+    auxiliary: bool = setting(True, "auxiliary head on the output of the second reduction")
+    auxiliary_weight: float = setting(0.4, "weight of its loss", at_least=0)
+    relu_in_place: bool = setting(True, IN_PLACE)
+    dropout_keep: float = setting(0.6, "1 - dropout before the classifier", above=0, at_most=1)
+    drop_path_keep: float = setting(0.8, "share of paths that the last cell keeps at the end", above=0, at_most=1)
+    cutout: int = setting(16, "side in pixels of the square cut out of the training images; 0: none", at_least=0)
+    autoaugment: bool = setting(False, "AutoAugment's CIFAR-10 policy")
+    eval_every: int = setting(1, "epochs between two tests; the best test epoch is kept, as published", at_least=1)
+    workers: int = setting(8, "loader processes (pictures)", at_least=0, result=False)
+
+    def check(self, given: frozenset[str] | None = None) -> None:
+        """Raises UserError for settings that do nothing beside the others."""
+        check_cutout(self.cutout)
+        idle = {}
+        if self.schedule == "cosine":
+            idle |= dict.fromkeys(["decay_rate", "decay_epochs"], "--schedule exponential")
+        else:
+            idle["lr_min"] = "--schedule cosine"
+        if not self.auxiliary:
+            idle |= dict.fromkeys(["auxiliary_weight", "relu_in_place"], "--auxiliary")
+        refuse_idle(self, idle, given)
+
+
+@dataclass(frozen=True)
+class Evaluate(Settings):
+    """Test error of weights: our own, or the authors' checkpoint file."""
+
+    arch: str = setting("", f"{ARCHITECTURE}; empty: the stored one, else NAONet_V2. It must be the stored one")
+    checkpoint: str = setting("", "weights.safetensors of a training, or the authors' file")
+    weights: Literal["auto", "ema", "raw"] = setting(
+        "auto", "which weights of a file that holds an average beside the raw ones; auto: the average"
+    )
+    dataset: str = setting("", "set to test on; empty: the one that the weights were trained on")
+    space: DerivedSpace = setting("small", "operations that the integers name")
+    channels: int = setting(0, "width of the first cell; 0: the stored one, else 36 (CIFAR) or 52", at_least=0)
+    layers: int = setting(0, "normal cells per stage; 0: the stored depth, else 6 (CIFAR) or 4", at_least=0)
+    batch_size: int = setting(500, "images at once", at_least=1)
+    workers: int = setting(8, "loader processes (pictures)", at_least=0, result=False)
+
+
+@dataclass(frozen=True)
+class Describe(Settings):
+    """Size and multiply-adds in closed form."""
+
+    arch: tyro.conf.Positional[str] = setting("NAONet_V2", f"{ARCHITECTURE}, or weights of a training of one's own")
+    dataset: str = setting("", "cifar10, cifar100, digits, imagenet or search; empty: the file's set, else cifar10")
+    channels: int = setting(0, "width of the first cell; 0: the file's, else the data set's published one", at_least=0)
+    layers: int = setting(0, "normal cells per stage; 0: the file's, else the data set's published depth", at_least=0)
+    space: DerivedSpace = setting("small", "operations that the integers name")
+
+
+@dataclass(frozen=True)
+class Draw(Settings):
+    """Both cells, one picture each."""
+
+    arch: tyro.conf.Positional[str] = setting("NAONet_V2", ARCHITECTURE)
+    space: DerivedSpace = setting("small", "operations that the integers name")
+    format: Literal["svg", "png", "pdf", "dot"] = setting("svg", "file format")
+
+
+def check_cutout(side: int) -> None:
+    """Raises UserError for an odd side: the square reaches half of it to every side of its centre."""
+    if side % 2:
+        raise UserError(f"--cutout must be even, not {side}: the square reaches half of it to every side")
 
 
 IMAGENET: dict[str, Any] = {
     "dataset": "imagenet", "network": "imagenet", "layers": 4, "channels": 52, "epochs": 250, "batch_size": 128,
-    "learning_rate": 0.1, "schedule": "exponential", "weight_decay": 3e-5,
-    "label_smoothing": 0.1, "keep": 1.0, "drop_path_keep": 1.0, "cutout": 0,
+    "lr": 0.1, "schedule": "exponential", "weight_decay": 3e-5, "label_smoothing": 0.1, "dropout_keep": 1.0,
+    "drop_path_keep": 1.0, "cutout": 0,
 }  # fmt: skip
-IMAGENET_4: dict[str, Any] = {**IMAGENET, "batch_size": 512, "learning_rate": 0.4, "parts": 4}  # 128 N, 0.1 N
+IMAGENET_4: dict[str, Any] = {**IMAGENET, "batch_size": 512, "lr": 0.4, "parts": 4}  # 128 N, 0.1 N
 
 # What a variant changes, per verb; "authors" changes nothing.
 SEARCH_VARIANTS: dict[str, dict[str, Any]] = {
@@ -187,84 +318,3 @@ SEARCH_VARIANTS: dict[str, dict[str, Any]] = {
 TRAIN_VARIANTS: dict[str, dict[str, Any]] = {
     "imagenet": IMAGENET, "imagenet-4gpu": IMAGENET_4, "modern": {"relu_in_place": False},
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """Test error of weights: our own, or the authors' checkpoint file."""
-
-    arch: str = ""
-    """Empty: the architecture stored in the checkpoint, else NAONet_V2. A given one is compared with the stored one."""
-    checkpoint: str = ""
-    """weights.safetensors of a training, or the authors' file."""
-    weights: Literal["auto", "ema", "raw"] = "auto"
-    """Which weights of a file that holds an average beside the raw ones; auto: the average."""
-    dataset: str = ""
-    """Empty: the set that the weights were trained on, where the file says it."""
-    space: Literal["small", "middle", "large"] = "small"
-    channels: int = 0
-    """0: the width stored in the checkpoint, else 36 (CIFAR) or 52 (ImageNet)."""
-    layers: int = 0
-    """0: the depth stored in the checkpoint, else 6 or 4."""
-    batch_size: int = 500
-    workers: int = 8
-
-
-@dataclass(frozen=True)
-class RankStudySettings:
-    """Balanced against uniform sampling: supernet scores against stand-alone scores."""
-
-    dataset: str = "cifar10"
-    valid_images: int = 5_000
-    train_images: int = 0
-    space: Literal["small", "middle"] = "small"
-    architectures: int = 50
-    pool_file: str = ""
-    seeds: int = 3
-    """Supernets per sampling policy."""
-    epochs: int = 50
-    layers: int = 3
-    channels: int = 20
-    batch_size: int = 64
-    """Images per step, all processes together."""
-    parts: int = 0
-    """Shares of a batch with batch statistics of their own; 0: one per process."""
-    learning_rate: float = 0.025
-    minimum_learning_rate: float = 0.001
-    weight_decay: float = 3e-4
-    momentum: float = 0.9
-    clip: float = 5.0
-    drop_path_keep: float = 0.9
-    gradients: Literal["zeros", "none"] = "zeros"
-    score_images: int = 0
-    """0: all validation images (the newer script); 500: one random batch per architecture."""
-    alone_epochs: int = 10
-    """Stand-alone training with the recipe of the search's final step."""
-    alone_auxiliary: bool = True
-    alone_relu_in_place: bool = True
-    alone_keep: float = 0.6
-    alone_drop_path_keep: float = 0.8
-    alone_drop_path_steps: int = 0
-    """Steps of the drop path's ramp; 0: those of one of the supernets' trainings."""
-
-
-@dataclass(frozen=True)
-class DescribeSettings:
-    """Size and multiply-adds in closed form."""
-
-    arch: tyro.conf.Positional[str] = "NAONet_V2"
-    """A published name, an architecture file, 40 integers in quotes, or weights of a training of one's own."""
-    dataset: str = ""
-    """cifar10, cifar100, digits, imagenet or search; empty: the set that a file names, else cifar10."""
-    channels: int = 0
-    layers: int = 0
-    space: Literal["small", "middle", "large"] = "small"
-
-
-@dataclass(frozen=True)
-class DrawSettings:
-    """Both cells, one picture each."""
-
-    arch: tyro.conf.Positional[str] = "NAONet_V2"
-    space: Literal["small", "middle", "large"] = "small"
-    format: Literal["svg", "png", "pdf", "dot"] = "svg"

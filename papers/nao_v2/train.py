@@ -17,27 +17,25 @@ from common.train.loop import evaluate
 from common.weights.read import save_weights
 from papers.nao_v2 import cost
 from papers.nao_v2.data import sets as datasets
-from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.network.architectures import as_file, load, space_of, text_of
 from papers.nao_v2.network.network import Network
 from papers.nao_v2.network.size import size_of
-from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
-from papers.nao_v2.settings import TrainSettings
+from papers.nao_v2.settings import Train
 
 LAST_WEIGHTS = "weights_last.safetensors"  # beside those of the best test epoch, weights.safetensors
 
 
-def recipe_of(c: TrainSettings, steps_per_epoch: int) -> Recipe:
+def recipe_of(c: Train, steps_per_epoch: int) -> Recipe:
     """Optimiser and schedule; the drop path's ramp ends with the training."""
     return Recipe(
         epochs=c.epochs,
-        learning_rate=c.learning_rate,
-        minimum_learning_rate=c.minimum_learning_rate,
+        lr=c.lr,
+        lr_min=c.lr_min,
         schedule=c.schedule,
-        decay=c.decay,
-        decay_every=c.decay_every,
-        momentum=c.optimizer_momentum,
+        decay_rate=c.decay_rate,
+        decay_epochs=c.decay_epochs,
+        momentum=c.momentum,
         weight_decay=c.weight_decay,
         clip=c.clip,
         label_smoothing=c.label_smoothing,
@@ -47,17 +45,15 @@ def recipe_of(c: TrainSettings, steps_per_epoch: int) -> Recipe:
     )
 
 
-def network_of(c: TrainSettings, options: Any) -> str:
+def network_of(c: Train, options: Any) -> str:
     """The kind of network, chosen by the user or by the images' size. Raises UserError for settings that do nothing."""
-    check_ranges(c)
-    refuse_idle(c, options)
     kind = datasets.kind_of(c.network, c.dataset, options)
     if kind == "imagenet" and c.autoaugment:
         raise UserError("--autoaugment is for small images only (its policy is CIFAR-10's); leave it out")
     return kind
 
 
-def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
+def train(settings: Train, options: Any) -> dict[str, Any]:
     """The ``train`` verb. Tests after every epoch; keeps the best test epoch's weights (the published number is of
     these) and the last ones.
     """
@@ -103,7 +99,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
             architecture,
             **shape,
             auxiliary=c.auxiliary,
-            keep=c.keep,
+            dropout_keep=c.dropout_keep,
             relu_in_place=c.relu_in_place,
             generator=seeds.generator(options.seed, "weights"),
         ).to(device)
@@ -131,7 +127,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
                 "train_loss": trained.loss,
                 "train_top1_error_percent": trained.top1_error,
             }
-            if (epoch + 1) % c.evaluate_every == 0 or epoch + 1 == c.epochs:
+            if (epoch + 1) % c.eval_every == 0 or epoch + 1 == c.epochs:
                 tested = evaluate(network, judged.epoch(0), device, options.precision)
                 best = {**best, "last": tested.top1_error}
                 if tested.top1_error < best["error"]:
@@ -173,7 +169,7 @@ def train(settings: TrainSettings, options: Any) -> dict[str, Any]:
         return run.finish({"metrics": metrics, "architecture": text})
 
 
-def plan(settings: TrainSettings, options: Any) -> list[str]:
+def plan(settings: Train, options: Any) -> list[str]:
     """What a training would do."""
     c = settings
     kind, space = network_of(c, options), space_of(c.arch, c.space)

@@ -15,7 +15,7 @@ WRONG = [
     ("evnas", "train --drop-path 1.5"), ("evnas", "train --evaluate-every 0"), ("evnas", "train --lr nan"),
     ("evnas", "train --recipe imagenet --label-smoothing 1"), ("nao_v2", "search --generation-seeds 0"),
     ("nao_v2", "search --new-architectures 0"), ("nao_v2", "search --score-images -1"),
-    ("nao_v2", "search --learning-rate nan"), ("nao_v2", "train --channels 0"), ("nao_v2", "train --keep 0"),
+    ("nao_v2", "search --lr nan"), ("nao_v2", "train --channels 0"), ("nao_v2", "train --dropout-keep 0"),
     ("nao_v2", "random-search --epochs 0"), ("nao_v2", "rank-study --alone-epochs 0"),
 ]  # fmt: skip
 

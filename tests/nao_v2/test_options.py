@@ -24,7 +24,7 @@ from papers.nao_v2.network.architectures import load, parse, swapped, to_tokens
 from papers.nao_v2.network.operations import DropPath
 from papers.nao_v2.network.supernet import Supernet, identity_operations
 from papers.nao_v2.scratch import Recipe
-from papers.nao_v2.settings import RandomSettings, SearchSettings, TrainSettings
+from papers.nao_v2.settings import RandomSearch, Search, Train
 from papers.nao_v2.studies.random_search import count_of, supernet_epochs
 
 FIRST = parse("0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0")
@@ -69,9 +69,9 @@ def test_learning_rates_of_the_three_rules():
 
 def test_random_search_has_the_budget_of_a_search():
     """Supernet epochs and final trainings of the published search: 200 / 10 + 5 architectures of ten epochs."""
-    assert count_of(RandomSettings()) == 25
-    assert count_of(replace(RandomSettings(), search_epochs=12, search_final=3, epochs=2)) == 9
-    assert count_of(replace(RandomSettings(), architectures=7)) == 7
+    assert count_of(RandomSearch()) == 25
+    assert count_of(replace(RandomSearch(), search_epochs=12, search_final=3, epochs=2)) == 9
+    assert count_of(replace(RandomSearch(), architectures=7)) == 7
 
 
 def test_canonical_counts_swapped_operands_once():
@@ -115,15 +115,15 @@ def test_the_ramp_of_stand_alone_trainings_follows_the_supernets(epochs, batch, 
     labels = torch.arange(50_000) % 10
     pixels = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(50_000, -1, -1, -1)
     whole = Images(pixels, labels, tuple("0123456789"), "cifar10", True, {})
-    c = SearchSettings(epochs=epochs, batch_size=batch, train_images=train, final_epochs=1)
+    c = Search(epochs=epochs, batch_size=batch, train_images=train, final_epochs=1)
     s = SearchState(c, SimpleNamespace(seed=0, precision="fp32"), None, torch.device("cpu"))
     s.train, s.valid = datasets.split(s.rng, whole, c.train_images, c.valid_images, 0)
     assert s.final_recipe.drop_path_steps == s.supernet_training_steps == ramp
     assert s.final_recipe.drop_path_keep == 0.8
     s.c = replace(c, final_drop_path_steps=7)
     assert s.final_recipe.drop_path_steps == 7
-    assert supernet_epochs(RandomSettings()) == 50
-    assert supernet_epochs(RandomSettings(search_epochs=12, search_iterations=2)) == 6
+    assert supernet_epochs(RandomSearch()) == 50
+    assert supernet_epochs(RandomSearch(search_epochs=12, search_iterations=2)) == 6
 
 
 def test_a_ramp_that_would_drop_everything_is_refused():
@@ -133,7 +133,7 @@ def test_a_ramp_that_would_drop_everything_is_refused():
 
 
 def test_exponential_steps_every_few_epochs():
-    recipe = Recipe(schedule="exponential", learning_rate=0.1, decay=0.5, decay_every=3)
+    recipe = Recipe(schedule="exponential", lr=0.1, decay_rate=0.5, decay_epochs=3)
     assert [recipe.rate(e) for e in (0, 2, 3, 8)] == pytest.approx([0.1, 0.1, 0.05, 0.025])
 
 
@@ -163,7 +163,7 @@ def test_the_last_weights_are_kept_beside_the_best(tmp_path, monkeypatch):
     errors = iter((10.0, 20.0))
     monkeypatch.setattr(train_module, "evaluate", lambda *a: Metrics(1.0, next(errors), 5.0, 7))
     options = RunOptions(out=tmp_path, device="cpu", paper="nao_v2", section="train")
-    c = TrainSettings(dataset="digits", layers=1, channels=2, epochs=2, train_images=64, batch_size=64, auxiliary=False)
+    c = Train(dataset="digits", layers=1, channels=2, epochs=2, train_images=64, batch_size=64, auxiliary=False)
     metrics = train_module.train(c, options)["metrics"]
     assert (metrics["top1_error_percent"], metrics["last_top1_error_percent"], metrics["best_epoch"]) == (10.0, 20.0, 0)
     best, last = tmp_path / "weights.safetensors", tmp_path / "weights_last.safetensors"

@@ -25,17 +25,17 @@ train --variant imagenet --profile paper --layers 1 --channels 4 --epochs 1 --ba
 --allow-unpinned --cutout 40 --train-images 15
 """
 TRAIN = """
-train --train-images 70 --batch-size 33 --epochs 2 --channels 2 --layers 1 --evaluate-every 1 --drop-path-keep 0.6
---keep 0.5 --device cpu
+train --train-images 70 --batch-size 33 --epochs 2 --channels 2 --layers 1 --eval-every 1 --drop-path-keep 0.6
+--dropout-keep 0.5 --device cpu
 """  # the last batch has 4 images, two for each of two processes
 SEARCH = """
 search --valid-images 100 --train-images 97 --iterations 2 --seed-architectures 4 --new-architectures 3 --layers 1
 --channels 2 --epochs 1 --batch-size 32 --score-images 20 --controller-epochs 2 --controller-mlp-layers 1
 --controller-mlp-hidden 8 --generation-seeds 2 --maximum-step 2 --on-empty random --final 1 --final-epochs 1
---final-keep 0.5 --final-drop-path-keep 0.6 --keep 0.8 --device cpu
+--final-dropout-keep 0.5 --final-drop-path-keep 0.6 --dropout-keep 0.8 --device cpu
 """  # the last batch has one image: the second process has none
 SMALL = """
-train --channels 2 --layers 1 --epochs 1 --batch-size 5 --train-images 0 --learning-rate 0.05 --allow-unpinned
+train --channels 2 --layers 1 --epochs 1 --batch-size 5 --train-images 0 --lr 0.05 --allow-unpinned
 --device cpu
 """  # no masks, since those of a share are its process's own
 PROGRAM = """
@@ -151,10 +151,10 @@ def test_two_processes_killed_and_resumed(tmp_path):
 
 def test_the_released_rule_for_several_gpus():
     """128 images and a rate of 0.1 per GPU, batch statistics per GPU."""
-    from papers.nao_v2.settings import TRAIN_VARIANTS, TrainSettings
+    from papers.nao_v2.settings import TRAIN_VARIANTS, Train
     from papers.nao_v2.train import recipe_of
 
     for variant, gpus in (("imagenet", 1), ("imagenet-4gpu", 4)):
-        c = TrainSettings(**TRAIN_VARIANTS[variant])
+        c = Train(**TRAIN_VARIANTS[variant])
         assert c.batch_size == 128 * gpus and max(c.parts, 1) == gpus
         assert recipe_of(c, 10).rate(2) == pytest.approx(0.1 * gpus * 0.97**2)

@@ -30,7 +30,7 @@ from papers.nao_v2.network.architectures import (
 )
 from papers.nao_v2.network.network import Network
 from papers.nao_v2.network.size import size_of
-from papers.nao_v2.settings import EvaluateSettings, SearchSettings
+from papers.nao_v2.settings import Evaluate, Search
 
 PUBLISHED = PUBLISHED_TEXT["NAONet_V2"]
 
@@ -210,7 +210,7 @@ def test_authors_checkpoint(tmp_path):
     original = synthetic(path).eval()
     stored = read_checkpoint(path)
     assert (stored.architecture, stored.channels, stored.layers, width_of(stored.weights)) == (PUBLISHED, 4, 1, 4)
-    settings = EvaluateSettings(checkpoint=str(path))
+    settings = Evaluate(checkpoint=str(path))
     network, architecture, _, channels, layers = build(settings, stored, 10, "cifar")
     assert (text_of(architecture), channels, layers) == (PUBLISHED, 4, 1)
     x = torch.randn(2, 3, 32, 32)
@@ -228,7 +228,7 @@ def test_weights_without_arguments_are_recognised(tmp_path):
     path = tmp_path / "bare.pt"
     text = PUBLISHED_TEXT["NAONet_V2_2019_09_11"]
     torch.save(Network(parse(text), channels=4, layers=1).state_dict(), path)
-    settings = EvaluateSettings(checkpoint=str(path))
+    settings = Evaluate(checkpoint=str(path))
     _, architecture, _, channels, layers = build(settings, read_checkpoint(path), 10, "cifar")
     assert (text_of(architecture), channels, layers) == (text, 4, 1)
     with pytest.raises(UserError, match="does not fit"):
@@ -240,7 +240,7 @@ def test_controller_sizes_must_agree():
         Controller(embedding=32, hidden=100)
 
 
-TINY = SearchSettings(
+TINY = Search(
     dataset="digits",
     valid_images=100,
     train_images=64,
@@ -260,7 +260,7 @@ TINY = SearchSettings(
     final_epochs=1,
     final_batch_size=32,
     final_auxiliary=False,
-    final_keep=0.9,
+    final_dropout_keep=0.9,
     final_drop_path_keep=0.9,
 )
 

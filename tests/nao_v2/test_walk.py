@@ -35,29 +35,27 @@ from papers.nao_v2.method import pool, search_state
 from papers.nao_v2.network.architectures import PUBLISHED_TEXT, text_of
 from papers.nao_v2.network.network import Network
 from papers.nao_v2.settings import (
-    DescribeSettings,
-    DrawSettings,
-    EvaluateSettings,
-    RandomSettings,
-    RankStudySettings,
-    SearchSettings,
-    TrainSettings,
+    Describe,
+    Draw,
+    Evaluate,
+    RandomSearch,
+    RankStudy,
+    Search,
+    Train,
 )
 from papers.nao_v2.studies import random_search, rank_study
 
 OTHER = PUBLISHED_TEXT["NAONet_B"]
 SMALL: dict[str, Any] = {"valid_images": 100, "train_images": 80, "layers": 1, "channels": 2, "dataset": "digits"}
-SEARCH = SearchSettings(
+SEARCH = Search(
     **SMALL, iterations=3, seed_architectures=6, new_architectures=2, epochs=2, batch_size=32, score_images=20,
     controller_epochs=2, controller_mlp_layers=1, controller_embedding=4, controller_hidden=8, controller_mlp_hidden=4,
     controller_batch_size=8, controller_copies=3, generation_seeds=2, maximum_step=3, on_empty="random", final=2,
     final_epochs=2, final_batch_size=32, restart="continue",
 )  # fmt: skip
-RANDOM = RandomSettings(**SMALL, epochs=2, batch_size=32, search_epochs=6, search_iterations=3, search_final=1)
-RANK = RankStudySettings(**SMALL, architectures=3, seeds=1, epochs=2, batch_size=32, alone_epochs=2)
-TRAIN = TrainSettings(
-    dataset="digits", layers=1, channels=2, epochs=3, batch_size=32, train_images=80, evaluate_every=2
-)
+RANDOM = RandomSearch(**SMALL, epochs=2, batch_size=32, search_epochs=6, search_iterations=3, search_final=1)
+RANK = RankStudy(**SMALL, architectures=3, seeds=1, epochs=2, batch_size=32, alone_epochs=2)
+TRAIN = Train(dataset="digits", layers=1, channels=2, epochs=3, batch_size=32, train_images=80, eval_every=2)
 TESTED_ELSEWHERE = {"on_empty": "test_nothing_new_stops_with_the_state_kept (test_units.py)"}
 
 
@@ -209,9 +207,9 @@ STAGES = {
     "random_search": (lambda: random_search.random_search, RANDOM),
     "rank_study": (lambda: rank_study.rank_study, RANK),
     "train": (lambda: train.train, TRAIN),
-    "evaluate": (lambda: evaluate_module.evaluate, EvaluateSettings(dataset="digits", channels=2, layers=1)),
-    "describe": (lambda: run_describe, DescribeSettings(dataset="cifar10")),
-    "draw": (lambda: run_draw, DrawSettings(format="dot")),
+    "evaluate": (lambda: evaluate_module.evaluate, Evaluate(dataset="digits", channels=2, layers=1)),
+    "describe": (lambda: run_describe, Describe(dataset="cifar10")),
+    "draw": (lambda: run_draw, Draw(format="dot")),
 }
 
 

@@ -16,7 +16,7 @@ from common.weights.read import read_metadata, save_weights
 from papers.nao_v2.evaluate import build, opened, read_checkpoint, set_of
 from papers.nao_v2.network.architectures import PUBLISHED_TEXT, as_file, parse, text_of
 from papers.nao_v2.network.network import Network
-from papers.nao_v2.settings import EvaluateSettings
+from papers.nao_v2.settings import Evaluate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nao_v2" / "data"
 OPTIONS = SimpleNamespace(data=None, allow_unpinned=False)
@@ -46,13 +46,13 @@ def test_pinned_checkpoints_in_their_container(tmp_path, name):
     torch.save(
         {"model": {f"module.{k}": v for k, v in model.items()}, **beside, "best_acc_top1": np.float64(97.4)}, path
     )
-    stored, c = read_checkpoint(path), EvaluateSettings(checkpoint=str(path))
+    stored, c = read_checkpoint(path), Evaluate(checkpoint=str(path))
     assert set_of(c, stored) == dataset
     network, architecture, space, *shape = build(c, stored, stored.classes, stored.kind)
     assert (text_of(architecture), space, shape) == (PUBLISHED_TEXT[text], "small", [channels, layers])
     assert network.state_dict().keys() == {k for k in model if not k.startswith("auxiliary_head.")}
     with pytest.raises(UserError, match=f"is of {dataset}, but --dataset digits"):
-        opened(EvaluateSettings(checkpoint=str(path), dataset="digits"), OPTIONS)
+        opened(Evaluate(checkpoint=str(path), dataset="digits"), OPTIONS)
 
 
 def own(tmp_path: Path, **changes: object) -> tuple[Path, Network]:
@@ -70,7 +70,7 @@ def own(tmp_path: Path, **changes: object) -> tuple[Path, Network]:
 def test_own_weights_say_what_they_are(tmp_path):
     path, network = own(tmp_path)
     assert read_metadata(path)["dataset"] == "digits"
-    test, (built, architecture, *shape), _, dataset = opened(EvaluateSettings(checkpoint=str(path)), OPTIONS)
+    test, (built, architecture, *shape), _, dataset = opened(Evaluate(checkpoint=str(path)), OPTIONS)
     assert (dataset, len(test), text_of(architecture), shape) == (
         "digits",
         1000,
@@ -97,7 +97,7 @@ def test_own_weights_say_what_they_are(tmp_path):
 def test_what_does_not_fit_own_weights_is_refused(tmp_path, asked, stored, words):
     path, _ = own(tmp_path, **stored)
     with pytest.raises(UserError, match=words) as error:
-        opened(EvaluateSettings(checkpoint=str(path), **asked), OPTIONS)
+        opened(Evaluate(checkpoint=str(path), **asked), OPTIONS)
     assert "\n" not in str(error.value)
 
 
@@ -106,6 +106,6 @@ def test_another_number_of_classes_stops(tmp_path):
         Network(parse(PUBLISHED_TEXT["NAONet_V2"]), channels=4, layers=1, classes=7).state_dict(), tmp_path / "w.pt"
     )
     with pytest.raises(UserError, match="tells 7 classes apart, digits has 10"):
-        opened(EvaluateSettings(checkpoint=str(tmp_path / "w.pt"), dataset="digits"), OPTIONS)
+        opened(Evaluate(checkpoint=str(tmp_path / "w.pt"), dataset="digits"), OPTIONS)
     with pytest.raises(UserError, match="does not say which set"):
-        opened(EvaluateSettings(checkpoint=str(tmp_path / "w.pt")), OPTIONS)
+        opened(Evaluate(checkpoint=str(tmp_path / "w.pt")), OPTIONS)

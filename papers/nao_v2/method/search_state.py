@@ -14,7 +14,6 @@ from common.train import distributed
 from common.train.loop import evaluate, read
 from common.train.losses import TopK
 from papers.nao_v2.data.sets import all_batches, train_batches, validation_batch
-from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.method import pool
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.supernet_training import build_optimizer, score
@@ -22,28 +21,14 @@ from papers.nao_v2.network.architectures import SPACES, Architecture, from_token
 from papers.nao_v2.network.network import Network
 from papers.nao_v2.network.operations import DropPath
 from papers.nao_v2.network.supernet import Supernet, identity_operations
-from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
-from papers.nao_v2.settings import SearchSettings
-
-
-def check_settings(c: SearchSettings, options: Any) -> None:
-    """Raises UserError for settings that make no search."""
-    for name in ("iterations", "seed_architectures", "final", "final_epochs"):
-        if getattr(c, name) < 1:
-            raise UserError(f"{name} is {getattr(c, name)}; it must be 1 or more")
-    check_ranges(c)
-    refuse_idle(c, options)
-    if c.channels % 2:
-        raise UserError(f"channels is {c.channels}; reductions halve it, so give an even number")
-    if c.iterations > 1 and c.controller_epochs < 1:
-        raise UserError("controller_epochs is 0; several iterations need a trained controller")
+from papers.nao_v2.settings import Search
 
 
 class SearchState:
     """The search's variables; ``stage`` and its counters say where it stands."""
 
-    def __init__(self, c: SearchSettings, options: Any, run: Any, device: torch.device) -> None:
+    def __init__(self, c: Search, options: Any, run: Any, device: torch.device) -> None:
         self.c, self.run, self.device = c, run, device
         self.seed, self.precision = int(options.seed), options.precision
         self.rng = np.random.RandomState(self.seed)  # the original's one numpy stream: split, pool, draws, swaps
@@ -84,7 +69,7 @@ class SearchState:
         torch.manual_seed(seeds.integer(self.seed, "classifier bias", iteration))
         generator = seeds.generator(self.seed, "supernet", iteration)
         self.supernet = Supernet(
-            channels=c.channels, layers=c.layers, classes=self.classes, space=c.space, keep=c.keep,
+            channels=c.channels, layers=c.layers, classes=self.classes, space=c.space, dropout_keep=c.dropout_keep,
             generator=generator,
         ).to(self.device)  # fmt: skip
         exempt = identity_operations(c.space) if c.drop_path_rule == "identity_exempt" else frozenset()
@@ -106,7 +91,7 @@ class SearchState:
         if self.c.controller_weights == "reset" and self.iteration:
             self.controller = self.new_controller(self.iteration)
         self.controller_optimizer = torch.optim.Adam(
-            self.controller.parameters(), lr=self.c.controller_learning_rate,
+            self.controller.parameters(), lr=self.c.controller_lr,
             weight_decay=self.c.controller_weight_decay, foreach=True,
         )  # fmt: skip
 
@@ -133,7 +118,7 @@ class SearchState:
         """How the best are trained from scratch. As released, their drop path's ramp is as long as the supernet's."""
         c = self.c
         return Recipe(
-            epochs=c.final_epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
+            epochs=c.final_epochs, lr=c.lr, lr_min=c.lr_min,
             momentum=c.momentum, weight_decay=c.weight_decay, clip=c.clip, drop_path_keep=c.final_drop_path_keep,
             drop_path_steps=c.final_drop_path_steps or self.supernet_training_steps,
         )  # fmt: skip
@@ -226,7 +211,7 @@ class SearchState:
         self.controller_seconds, self.last_quality = saved["controller_seconds"], saved["last_quality"]
         self.supernet.load_state_dict(saved["supernet"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        if self.c.gradients == "zeros":  # used parameters have a gradient (of zeros, as good as any) from then on
+        if self.c.zero_grad == "zeros":  # used parameters have a gradient (of zeros, as good as any) from then on
             for parameter in self.supernet.parameters():
                 if parameter in self.optimizer.state:
                     parameter.grad = torch.zeros_like(parameter)
@@ -281,7 +266,7 @@ def train_finalist(s: SearchState, number: int) -> float:
     with torch.random.fork_rng(devices=[]):
         network = Network(
             s.pool[number], channels=c.channels, layers=c.layers, classes=s.classes, space=c.space,
-            auxiliary=c.final_auxiliary, keep=c.final_keep, relu_in_place=c.final_relu_in_place,
+            auxiliary=c.final_auxiliary, dropout_keep=c.final_dropout_keep, relu_in_place=c.final_relu_in_place,
             generator=seeds.generator(s.seed, "final", number),
         ).to(s.device)  # fmt: skip
     trainer = Trainer(network, s.final_recipe, s.device, s.precision, seeds.integer(s.seed, "final chance", number))

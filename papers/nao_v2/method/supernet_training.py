@@ -39,7 +39,7 @@ def learning_rate(rule: str, iteration: int, epoch: int, epochs: int, base: floa
 
 def supernet_step(
     network: Supernet, architecture: Architecture, x: Tensor, y: Tensor, optimizer: torch.optim.Optimizer,
-    clip_norm: float, gradients: str, precision: str = "fp32", shares: Sequence[int] = (),
+    clip_norm: float, zero_grad: str, precision: str = "fp32", shares: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One SGD step along one path; returns (loss, logits).
 
@@ -48,7 +48,7 @@ def supernet_step(
     shares: numbers of images of the parts of ``x`` that have batch statistics of their own (default: one part); all
     processes run the same path, each on its parts of the batch, and the gradient is the mean over the whole batch.
     """
-    optimizer.zero_grad(set_to_none=gradients == "none")
+    optimizer.zero_grad(set_to_none=zero_grad == "none")
     sizes, images = list(shares) or [len(y)], len(y)
     together = PartStatistics(network) if len(sizes) > 1 else None
     loss, found = torch.zeros((), device=x.device), []

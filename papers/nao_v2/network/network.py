@@ -149,7 +149,7 @@ class Network(nn.Module):
         classes: int = 10,
         space: str = "small",
         auxiliary: bool = False,
-        keep: float = 1.0,
+        dropout_keep: float = 1.0,
         relu_in_place: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -186,7 +186,7 @@ class Network(nn.Module):
             if index == 2 * layers + 1 and auxiliary:
                 self.auxiliary_head = AuxiliaryHead(cell.out_channels, classes, 3 if kind == "cifar" else 2)
         self.auxiliary = auxiliary
-        self.dropout = nn.Dropout(1 - keep)
+        self.dropout = nn.Dropout(1 - dropout_keep)
         self.classifier = nn.Linear(previous[1], classes)
         initialise(self, generator)
         self.to(memory_format=torch.channels_last)

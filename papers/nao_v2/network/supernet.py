@@ -223,7 +223,7 @@ class Supernet(nn.Module):
 
     def __init__(
         self, *, channels: int = 20, layers: int = 3, classes: int = 10, space: str = "small", nodes: int = NODES,
-        keep: float = 1.0, generator: torch.Generator | None = None,
+        dropout_keep: float = 1.0, generator: torch.Generator | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.names, self.layers = SPACES[space], layers
@@ -237,7 +237,7 @@ class Supernet(nn.Module):
             width *= 2 if reduction else 1
             self.cells.append(SharedCell(self.names, nodes, index, before, previous, width, reduction))
             before, previous = previous, (previous[0] // 2 if reduction else previous[0], width)
-        self.dropout = nn.Dropout(1 - keep)
+        self.dropout = nn.Dropout(1 - dropout_keep)
         self.classifier = nn.Linear(width, classes)
         initialise(self, generator)
         self.to(memory_format=torch.channels_last)

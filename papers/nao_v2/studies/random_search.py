@@ -16,22 +16,20 @@ from common.train.device import pick_device
 from common.train.loop import evaluate
 from papers.nao_v2 import cost
 from papers.nao_v2.data.sets import all_batches, open_set, outline, split, steps_of, train_batches
-from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.method import pool
 from papers.nao_v2.network.architectures import SPACE, SPACES, Architecture, as_file, text_of
 from papers.nao_v2.network.network import Network
 from papers.nao_v2.network.size import size_of
-from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe, Trainer
-from papers.nao_v2.settings import RandomSettings
+from papers.nao_v2.settings import RandomSearch
 
 
-def count_of(c: RandomSettings) -> int:
+def count_of(c: RandomSearch) -> int:
     """Architectures that a search would pay for: supernet epochs / epochs per architecture, and its finalists."""
     return c.architectures or max(1, c.search_epochs // c.epochs) + c.search_final
 
 
-def supernet_epochs(c: RandomSettings) -> int:
+def supernet_epochs(c: RandomSearch) -> int:
     """Epochs of one supernet training of the search that it is compared with: they set the drop path's ramp."""
     return max(1, c.search_epochs // c.search_iterations)
 
@@ -70,11 +68,9 @@ class Alone:
         return 100.0 - evaluate(built, all_batches(self.sets[1]), self.device, self.precision).top1_error
 
 
-def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
+def random_search(settings: RandomSearch, options: Any) -> dict[str, Any]:
     """The ``random-search`` verb; resumable between architectures."""
     c, seed = settings, int(options.seed)
-    check_ranges(c)
-    refuse_idle(c, options)
     device = pick_device(options)
     images = open_set(c.dataset, "train", "cifar", options)
     with open_run(options, c, {"data": images.pins, "pinned": images.pinned}) as run:
@@ -85,12 +81,12 @@ def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
         candidates = pool.random_pool(rng, count_of(c), len(SPACES[c.space]))
         per_epoch = -(-len(parts[0]) // c.batch_size)
         recipe = Recipe(
-            epochs=c.epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
+            epochs=c.epochs, lr=c.lr, lr_min=c.lr_min,
             drop_path_keep=c.drop_path_keep, drop_path_steps=c.drop_path_steps or supernet_epochs(c) * per_epoch,
         )  # fmt: skip
         recipe.check_ramp(per_epoch)
         size = {"channels": c.channels, "layers": c.layers, "classes": len(images.classes), "space": c.space}
-        network = {**size, "auxiliary": c.auxiliary, "keep": c.keep, "relu_in_place": c.relu_in_place}
+        network = {**size, "auxiliary": c.auxiliary, "dropout_keep": c.dropout_keep, "relu_in_place": c.relu_in_place}
         alone = Alone(run, recipe, network, parts, c.dataset, c.batch_size, c.parts, seed, device, options.precision)
         scores: list[float] = (run.load() or {"scores": []})["scores"]
         for number in range(len(scores), len(candidates)):
@@ -111,11 +107,9 @@ def random_search(settings: RandomSettings, options: Any) -> dict[str, Any]:
         return run.finish({"metrics": metrics, "architecture": text_of(best)})
 
 
-def plan(settings: RandomSettings, options: Any) -> list[str]:
+def plan(settings: RandomSearch, options: Any) -> list[str]:
     """What a random search would do."""
     c, count = settings, count_of(settings)
-    check_ranges(c)
-    refuse_idle(c, options)
     images, rng = outline(c.dataset, "cifar", options), seeds.numpy_rng(options.seed, "random search")
     train, valid = split(rng, images, c.train_images, c.valid_images, options.seed)
     rest, steps = len(train), steps_of(train, c.batch_size, c.parts)

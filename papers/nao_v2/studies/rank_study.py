@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli.errors import UserError
 from common.run import seeds
 from common.run.folder import Run, open_run, say
 from common.train.device import pick_device
@@ -27,15 +26,13 @@ from papers.nao_v2.data.sets import (
     train_batches,
     validation_batch,
 )
-from papers.nao_v2.idle import refuse_idle
 from papers.nao_v2.method import balanced, pool, ranking
 from papers.nao_v2.method.supernet_training import build_optimizer, learning_rate, score, supernet_step
 from papers.nao_v2.network.architectures import SPACES, Architecture, text_of
 from papers.nao_v2.network.operations import DropPath
 from papers.nao_v2.network.supernet import Supernet, identity_operations
-from papers.nao_v2.ranges import check_ranges
 from papers.nao_v2.scratch import Recipe
-from papers.nao_v2.settings import RankStudySettings
+from papers.nao_v2.settings import RankStudy
 from papers.nao_v2.studies.random_search import Alone
 
 POLICIES = ("params", "uniform")
@@ -43,7 +40,7 @@ MEASURES = {"pairwise_accuracy": ranking.pairwise_accuracy, "kendall_tau": ranki
 
 
 def supernet_scores(
-    c: RankStudySettings, run: Run, candidates: list[Architecture], parts: tuple[Any, Any], policy: str, seed: int,
+    c: RankStudy, run: Run, candidates: list[Architecture], parts: tuple[Any, Any], policy: str, seed: int,
     classes: int, device: torch.device, precision: str,
 ) -> list[float]:  # fmt: skip
     """Train a supernet with one sampling policy; accuracy of each architecture, in the order of the pool."""
@@ -64,14 +61,14 @@ def supernet_scores(
     rng = seeds.numpy_rng(seed, "paths", policy)
     for epoch in range(c.epochs):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate("restart", 0, epoch, c.epochs, c.learning_rate, c.minimum_learning_rate)
+            group["lr"] = learning_rate("restart", 0, epoch, c.epochs, c.lr, c.lr_min)
         supernet.train()
         for step, (x, y) in enumerate(run.progress(batches.epoch(epoch), f"{policy} seed {seed} epoch {epoch}")):
             seeds.step_chance(seeds.integer(seed, "rank study", policy), epoch, step)
             drop.step = epoch * len(batches) + step
             architecture = candidates[balanced.draw(rng, len(candidates), p)]
             supernet_step(
-                supernet, architecture, x, y, optimizer, c.clip, c.gradients, precision, batches.share_sizes(step)
+                supernet, architecture, x, y, optimizer, c.clip, c.zero_grad, precision, batches.share_sizes(step)
             )
     whole = all_batches(valid) if not c.score_images else []
     return [
@@ -81,7 +78,7 @@ def supernet_scores(
 
 
 def write_ranks(
-    run: Run, c: RankStudySettings, candidates: list[Architecture], alone: list[float],
+    run: Run, c: RankStudy, candidates: list[Architecture], alone: list[float],
     shared: dict[str, list[float]], classes: int,
 ) -> None:  # fmt: skip
     """rank.csv, one row per architecture: its size, ``accuracy`` (percent, from scratch), the supernets' scores.
@@ -99,13 +96,9 @@ def write_ranks(
         )  # fmt: skip
 
 
-def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
+def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
     """The ``rank-study`` verb; resumable between architectures and between supernets."""
     c, seed = settings, int(options.seed)
-    check_ranges(c)
-    refuse_idle(c, options)
-    if c.architectures < 2 or c.seeds < 1:
-        raise UserError("a rank study needs at least 2 architectures and 1 seed")
     device = pick_device(options)
     images = open_set(c.dataset, "train", "cifar", options)
     with open_run(options, c, {"data": images.pins, "pinned": images.pinned}) as run:
@@ -120,13 +113,13 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
             candidates = pool.random_pool(rng, c.architectures, len(SPACES[c.space]))
         per_epoch = -(-len(parts[0]) // c.batch_size)
         recipe = Recipe(
-            epochs=c.alone_epochs, learning_rate=c.learning_rate, minimum_learning_rate=c.minimum_learning_rate,
+            epochs=c.alone_epochs, lr=c.lr, lr_min=c.lr_min,
             weight_decay=c.weight_decay, momentum=c.momentum, clip=c.clip, drop_path_keep=c.alone_drop_path_keep,
             drop_path_steps=c.alone_drop_path_steps or c.epochs * per_epoch,
         )  # fmt: skip
         recipe.check_ramp(per_epoch)
         network = {"channels": c.channels, "layers": c.layers, "classes": classes, "space": c.space,
-                   "auxiliary": c.alone_auxiliary, "keep": c.alone_keep,
+                   "auxiliary": c.alone_auxiliary, "dropout_keep": c.alone_dropout_keep,
                    "relu_in_place": c.alone_relu_in_place}  # fmt: skip
         trainer = Alone(run, recipe, network, parts, c.dataset, c.batch_size, c.parts, seed, device, options.precision)
         state = run.load() or {"alone": [], "shared": {}}
@@ -156,11 +149,9 @@ def rank_study(settings: RankStudySettings, options: Any) -> dict[str, Any]:
         return run.finish({"metrics": metrics, "alone": alone, "shared": shared})
 
 
-def plan(settings: RankStudySettings, options: Any) -> list[str]:
+def plan(settings: RankStudy, options: Any) -> list[str]:
     """What a rank study would do."""
     c, supernets = settings, len(POLICIES) * settings.seeds
-    check_ranges(c)
-    refuse_idle(c, options)
     images = outline(c.dataset, "cifar", options)
     train, valid = split(np.random.RandomState(options.seed), images, c.train_images, c.valid_images, options.seed)
     rest, steps = len(train), steps_of(train, c.batch_size, c.parts)
