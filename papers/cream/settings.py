@@ -322,9 +322,7 @@ class Evaluate(OneNetwork):
 class Describe(OneNetwork):
     """Sizes and operation counts of a network."""
 
-    arch: tyro.conf.Positional[str] = setting(  # noqa: RUF009 - a text is immutable, however it is annotated
-        "", "a published name, a path list, an architecture file, or weights"
-    )
+    arch: tyro.conf.Positional[str] = setting("", "a published name, a path list, an architecture file, or weights")
     dataset: str = setting("", "set that gives classes and size; default: the one a file is of, else ImageNet")
 
 
@@ -332,9 +330,7 @@ class Describe(OneNetwork):
 class Draw(OneNetwork):
     """Blocks of a network: kernel, expansion, width."""
 
-    arch: tyro.conf.Positional[str] = setting(  # noqa: RUF009
-        "287", "a published name, a path list, or an architecture file"
-    )
+    arch: tyro.conf.Positional[str] = setting("287", "a published name, a path list, or an architecture file")
     format: Literal["svg", "png", "pdf"] = setting("svg", "kind of picture file")
 
 

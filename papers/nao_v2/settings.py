@@ -123,7 +123,7 @@ class Search(SupernetTraining):
             raise UserError(f"--channels is {self.channels}; reductions halve it, so give an even number")
         if self.iterations > 1 and self.controller_epochs < 1:
             raise UserError("--controller-epochs is 0; several iterations need a trained controller")
-        idle = {}
+        idle: dict[str, str] = {}
         if self.iterations == 1:
             names = [f.name for f in fields(self) if f.name.startswith("controller_")]
             names += ["new_architectures", "trade_off", "generation_seeds", "maximum_step", "canonical", "on_empty"]
@@ -166,7 +166,8 @@ class RandomSearch(SmallImages):
 
     def check(self, given: frozenset[str] | None = None) -> None:
         """Raises UserError for settings that do nothing beside the others."""
-        idle, ramp = {}, self.drop_path_keep < 1 and not self.drop_path_steps  # whether the search's length sets it
+        idle: dict[str, str] = {}
+        ramp = self.drop_path_keep < 1 and not self.drop_path_steps  # whether the search's length sets it
         if self.architectures:
             idle["search_final"] = "--architectures 0"
         if self.architectures and not ramp:
@@ -204,7 +205,7 @@ class RankStudy(SupernetTraining):
 
     def check(self, given: frozenset[str] | None = None) -> None:
         """Raises UserError for settings that do nothing beside the others."""
-        idle = {}
+        idle: dict[str, str] = {}
         if self.alone_drop_path_keep == 1:
             idle["alone_drop_path_steps"] = "--alone-drop-path-keep below 1"
         if not self.alone_auxiliary:
@@ -250,7 +251,7 @@ class Train(Settings):
     def check(self, given: frozenset[str] | None = None) -> None:
         """Raises UserError for settings that do nothing beside the others."""
         check_cutout(self.cutout)
-        idle = {}
+        idle: dict[str, str] = {}
         if self.schedule == "cosine":
             idle |= dict.fromkeys(["decay_rate", "decay_epochs"], "--schedule exponential")
         else:
