@@ -6,12 +6,13 @@ checked against stored draws. Constants and order belong to the paper and are pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
 
 from common.cli.errors import UserError
+from common.data.names import canonical
 
 ORDERS = ("crop_flip", "flip_crop")
 
@@ -30,6 +31,10 @@ class Augmentation:
     flip: bool = False
     cutout: int = 0
     order: str = "crop_flip"
+
+    def on(self, name: str) -> Augmentation:
+        """What the pictures of a set bear of it: digits are shifted by two pixels at most and never mirrored."""
+        return replace(self, pad=min(self.pad, 2), flip=False) if canonical(name) == "digits" else self
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:

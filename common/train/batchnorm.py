@@ -1,11 +1,16 @@
-"""Running statistics of batch normalisation where a batch is shared out, over processes or over parts in one process.
+"""Running statistics of batch normalisation: of a batch that is shared out, made anew for a path, folded away.
 
-The one rule: after a training step the running statistics are the mean, weighted by images, over what each share's
-forward made of the statistics before the step; empty shares are left out. All processes then hold equal buffers, and
-one process that computes the same shares one after another holds the same.
+The one rule where a batch is shared out over processes, or over parts in one process: after a training step the running
+statistics are the mean, weighted by images, over what each share's forward made of the statistics before the step;
+empty shares are left out. All processes then hold equal buffers, and one process that computes the same shares one
+after another holds the same.
 """
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +78,58 @@ class PartStatistics:
         for counter, after in zip(self.counters, self._after):
             counter.data.copy_(after)
         _newest(self.counters)
+
+
+@torch.no_grad()
+def renew(norms: Sequence[nn.Module], batches: Iterable[Any], forward: Callable[[Any], object]) -> None:
+    """Running statistics := their plain averages over ``batches``, each run by ``forward``, such as one path's.
+
+    norms: the layers to renew, in training mode; those that ``forward`` does not reach are left at mean 0, variance 1.
+    A layer that does not count its batches (num_batches_tracked) must be used once a batch. batches: inputs, of which
+    the length says how many; in several processes each gives its share, and the statistics are averaged by the rule.
+    """
+    momenta, counted = [norm.momentum for norm in norms], [bool(statistics(norm)[1]) for norm in norms]
+    layers = nn.ModuleList(norms)
+    for name, buffer in layers.named_buffers():
+        buffer.fill_(1 if name.endswith("running_var") else 0)
+    for number, inputs in enumerate(batches):
+        for norm, counts in zip(norms, counted):
+            norm.momentum = None if counts else 1 / (number + 1)  # type: ignore[assignment]
+        if len(inputs):
+            forward(inputs)
+        average(layers, len(inputs))
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+
+
+@contextlib.contextmanager
+def kept(norms: Sequence[nn.Module]) -> Iterator[None]:
+    """Inside, running statistics may change; afterwards the old ones are back."""
+    buffers = [buffer for norm in norms for buffer in norm.buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, old in zip(buffers, before):
+            buffer.data.copy_(old)
+
+
+def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """What a normalisation does to a channel in evaluation mode: s = g / sqrt(var + eps) and b - mean s.
+
+    norm: with running_mean, running_var, eps, and weight and bias (None: g = 1, b = 0).
+    """
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = norm.weight * scale
+    shift = norm.running_mean * scale
+    return scale, -shift if norm.bias is None else norm.bias - shift
+
+
+def fold(weight: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
+    """(weight, bias) of a convolution [out, in, k, k] without bias, the normalisation behind it folded in."""
+    scale, shift = scale_and_shift(norm)
+    return weight * scale.view(-1, 1, 1, 1), shift
 
 
 @torch.no_grad()

@@ -21,6 +21,14 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def per_process(shares: int = 0) -> dict[str, int]:
+    """What tells ``Batches`` and ``FolderBatches`` which part of each batch is this process's: rank, world, parts.
+
+    shares: shares that every batch is worked through in, over all processes; 0: one a process.
+    """
+    return {"rank": rank(), "world": world_size(), "parts": shares}
+
+
 def setup() -> None:
     """Join the process group that torchrun describes in the environment; nothing for a single process."""
     if world_size() == 1:

@@ -121,3 +121,9 @@ def test_mistakes():
         Augmentation(MEAN, STD, order="crop")
     with pytest.raises(UserError, match="must not be negative"):
         Augmentation(MEAN, STD, pad=-1)
+
+
+def test_digits_are_shifted_a_little_and_never_mirrored():
+    made = Augmentation((0.5,) * 3, (0.5,) * 3, pad=4, flip=True, cutout=8)
+    assert made.on("cifar10") == made
+    assert made.on("digits") == Augmentation((0.5,) * 3, (0.5,) * 3, pad=2, cutout=8)

@@ -99,6 +99,14 @@ class Pictures:
         return decode(self.store.read(position), self.store.name(position))
 
 
+def blank_pictures(name: str, pictures: int, classes: int) -> Pictures:
+    """A set as far as its numbers go, of which no picture can be read: enough to split it, and to count batches. The
+    classes take turns.
+    """
+    numbers = np.arange(pictures)
+    return Pictures(None, numbers % classes, numbers, tuple(map(str, range(classes))), name, True)  # type: ignore[arg-type]
+
+
 def open_pictures(name: str, split: str, options: Any = None, hashed: bool = True) -> Pictures:
     """Open ``train``, ``val`` or ``test`` of ``imagenet`` or ``tiny-imagenet-20`` under the data root, or of a path:
     class folders, or ``FILE.lmdb``.
