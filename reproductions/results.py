@@ -19,6 +19,7 @@ from common.cli.errors import UserError
 from common.cli.settings import plain, result_bearing
 from common.run.files import read_json
 from reproductions.claims import ROOT, Claim
+from reproductions.renamed import settings_today, stage_today
 
 RESULTS = ROOT / "results"
 
@@ -81,13 +82,15 @@ def read(path: Path) -> Result:
     if type(raw.get("seed", 0)) is not int or not isinstance(raw.get("settings", {}), dict):
         raise UserError(f"{path}: its seed or its settings are not what a run writes; run that stage again")
     parts = path.parts
+    paper = str(raw.get("paper", parts[-3] if len(parts) > 2 else ""))
+    stage = str(raw.get("stage", path.parent.name.rsplit("-", 1)[0]))
     return Result(
         path=path,
-        paper=str(raw.get("paper", parts[-3] if len(parts) > 2 else "")),
-        stage=str(raw.get("stage", path.parent.name.rsplit("-", 1)[0])),
+        paper=paper,
+        stage=stage_today(paper, stage),
         profile=str(raw.get("profile", parts[-4] if len(parts) > 3 else "")),
         seed=raw.get("seed", 0),
-        settings=raw.get("settings", {}),
+        settings=settings_today(paper, stage, raw.get("settings", {})),
         metrics=raw.get("metrics", {}),
         raw=raw,
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from common.cli.errors import UserError
+from common.papers import PAPERS
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT
 
@@ -58,6 +59,7 @@ def commands(pipeline: Path, seed: int, paper: str = "") -> list[str]:
         template = " ".join(str(stage.get("cmd", "")).split())
         if "seed" not in matrix or not template.startswith("python -m papers."):
             continue
+        matrix = {key: PAPERS if values == "${PAPERS}" else values for key, values in matrix.items()}
         for values in combinations({**matrix, "seed": [seed]}):
             line = _ITEM.sub(lambda match: str(values[match.group(1)]), template)  # noqa: B023
             if not paper or line.startswith(f"python -m papers.{paper} "):

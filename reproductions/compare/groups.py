@@ -48,7 +48,8 @@ def kind(result: Result) -> dict[str, Any]:
 
 def of_pipeline(result: Result) -> bool:
     """Whether the folder is one that a pipeline names: ``<stage>-<seed>``."""
-    return result.path.parent.name == f"{result.stage}-{result.seed}"
+    stages = {result.stage, str(result.raw.get("stage", result.stage))}  # its name today, and when the run was made
+    return result.path.parent.name in {f"{stage}-{result.seed}" for stage in stages}
 
 
 def groups(results: list[Result]) -> dict[str, list[Result]]:

@@ -149,7 +149,7 @@ def test_dvc_commands_of_the_readme_name_what_exists():
                 name, _, item = stage.partition("@")
                 assert not stage or name in stages, command
                 if item:
-                    matrix = stages[name]["matrix"].values()
+                    matrix = [PAPERS if v == "${PAPERS}" else v for v in stages[name]["matrix"].values()]
                     assert item in {"-".join(map(str, row)) for row in itertools.product(*matrix)}, command
             elif "=" in word:
                 file, _, setting = word.partition("=")[0].partition(":")
