@@ -1,6 +1,7 @@
 """Statistics of seeds, errors and ranks, all from scipy: what a verdict may rest on.
 
 Intervals are 95 % unless said otherwise. Values are plain floats in the unit of the claim.
+``scipy.stats`` takes a second to import, so scipy loads it where it is first used.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 LEVEL = 0.95
 
@@ -37,10 +38,10 @@ def spread(values: list[float]) -> Spread:
     sd = float(x.std(ddof=1))
     if sd == 0:
         return Spread(x.size, mean, 0.0, (mean, mean), (mean, mean))
-    low, high = stats.t.interval(LEVEL, x.size - 1, loc=mean, scale=sd / math.sqrt(x.size))
+    low, high = scipy.stats.t.interval(LEVEL, x.size - 1, loc=mean, scale=sd / math.sqrt(x.size))
     bca = nan
     if x.size >= 3:  # BCa's acceleration comes from the jackknife and needs more than two values
-        found = stats.bootstrap(
+        found = scipy.stats.bootstrap(
             (x,), np.mean, confidence_level=LEVEL, n_resamples=2000, method="BCa", rng=np.random.default_rng(0)
         ).confidence_interval
         bca = (float(found.low), float(found.high))
@@ -50,7 +51,7 @@ def spread(values: list[float]) -> Spread:
 def binomial_interval(error_percent: float, images: int) -> tuple[float, float]:
     """Wilson interval, in percent, of one test error measured on ``images`` images."""
     wrong = round(error_percent / 100 * images)
-    found = stats.binomtest(wrong, images).proportion_ci(confidence_level=LEVEL, method="wilson")
+    found = scipy.stats.binomtest(wrong, images).proportion_ci(confidence_level=LEVEL, method="wilson")
     return 100 * float(found.low), 100 * float(found.high)
 
 
@@ -75,10 +76,10 @@ def equivalence(values: list[float], target: float, margin: float, alpha: float 
     if sd == 0:
         inside = abs(mean - target) <= margin
         return Equivalence(0.0 if inside else 1.0, (mean, mean), "equivalent" if inside else "different")
-    above = stats.ttest_1samp(x, target - margin, alternative="greater").pvalue
-    below = stats.ttest_1samp(x, target + margin, alternative="less").pvalue
+    above = scipy.stats.ttest_1samp(x, target - margin, alternative="greater").pvalue
+    below = scipy.stats.ttest_1samp(x, target + margin, alternative="less").pvalue
     p = float(max(above, below))
-    low, high = stats.t.interval(1 - 2 * alpha, x.size - 1, loc=mean, scale=sd / math.sqrt(x.size))
+    low, high = scipy.stats.t.interval(1 - 2 * alpha, x.size - 1, loc=mean, scale=sd / math.sqrt(x.size))
     outside = low > target + margin or high < target - margin
     verdict = "equivalent" if p < alpha else "different" if outside else "undecided"
     return Equivalence(p, (float(low), float(high)), verdict)
@@ -105,7 +106,7 @@ def paired(a: dict[Any, float], b: dict[Any, float]) -> Paired:
     if d.n < 2 or d.sd == 0:
         same = d.n >= 2 and d.mean == 0
         return Paired(d.n, d.mean, d.t, 1.0 if same else math.nan, 1.0 if same else math.nan)
-    return Paired(d.n, d.mean, d.t, float(stats.ttest_rel(x, y).pvalue), float(stats.wilcoxon(x, y).pvalue))
+    return Paired(d.n, d.mean, d.t, float(scipy.stats.ttest_rel(x, y).pvalue), float(scipy.stats.wilcoxon(x, y).pvalue))
 
 
 def kendall(x: list[float], y: list[float]) -> tuple[float, tuple[float, float], float]:
@@ -113,12 +114,12 @@ def kendall(x: list[float], y: list[float]) -> tuple[float, tuple[float, float],
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if a.size != b.size or a.size < 3:
         raise ValueError("tau needs two lists of the same length, at least 3")
-    tau, p = stats.kendalltau(a, b)
+    tau, p = scipy.stats.kendalltau(a, b)
     rng = np.random.default_rng(0)
     draws = []
     for _ in range(1000):
         index = rng.integers(0, a.size, a.size)
-        value = stats.kendalltau(a[index], b[index]).statistic
+        value = scipy.stats.kendalltau(a[index], b[index]).statistic
         if not math.isnan(value):
             draws.append(value)
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if draws else (math.nan, math.nan)

@@ -15,11 +15,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
-
 from common.cli import verbs as cli
 from reproductions.compare.statistics import kendall
 from reproductions.results import Result
@@ -44,6 +39,11 @@ def image(content: bytes, kind: str, alt: str) -> str:
 
 @contextlib.contextmanager
 def _figure(width: float, height: float, panels: int = 1) -> Iterator[tuple[Any, Any]]:
+    import matplotlib  # takes a second, and few commands draw
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
     with matplotlib.rc_context(STYLE):
         figure, axes = pyplot.subplots(1, panels, figsize=(width, height), squeeze=False, layout="constrained")
         try:

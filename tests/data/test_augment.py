@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 import torch
 from PIL import Image
-from scipy import stats
 
 from common.cli.errors import UserError
 from common.data.augment import Augmentation, Draws, apply, cutout_mask, draw, plain, transform
@@ -73,9 +73,9 @@ def test_offsets_flips_and_centres_are_uniform():
     drawn = draw(FULL, 40_000, 32, 32, torch.Generator().manual_seed(0))
     flips = drawn.flip.long()
     for values, cells in ((drawn.top, 9), (drawn.left, 9), (flips, 2), (drawn.cut_y, 32), (drawn.cut_x, 32)):
-        assert stats.chisquare(torch.bincount(values, minlength=cells).numpy()).pvalue > 1e-4
+        assert scipy.stats.chisquare(torch.bincount(values, minlength=cells).numpy()).pvalue > 1e-4
     pairs = torch.bincount(drawn.top * 9 + drawn.left, minlength=81).numpy()
-    assert stats.chisquare(pairs).pvalue > 1e-4  # the draws are independent of each other, too
+    assert scipy.stats.chisquare(pairs).pvalue > 1e-4  # the draws are independent of each other, too
     assert not draw(Augmentation(MEAN, STD, pad=4), 100, 32, 32, torch.Generator()).flip.any()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from scipy import stats
+import scipy
 
 from common.cli.errors import UserError
 from common.run import files as records
@@ -122,7 +122,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean (Student's t); NaN for fewer than two values."""
     if len(values) < 2:
         return nan, nan
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / len(values) ** 0.5
     return mean(values) - half, mean(values) + half
 
 
