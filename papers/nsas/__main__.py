@@ -18,7 +18,7 @@ IMAGENET = {
 
 SEARCH = {
     ("darts", "random"): Stage(
-        s.SearchRandomSettings,
+        s.SearchRandom,
         "papers.nsas.search_random:search",
         "search",
         "RandomNAS-NSAS in the DARTS space",
@@ -31,7 +31,7 @@ SEARCH = {
         plan="papers.nsas.planning:plan_random",
     ),
     ("darts", "gdas"): Stage(
-        s.SearchGdasSettings,
+        s.SearchGdas,
         "papers.nsas.search_gdas:search",
         "search_gdas",
         "GDAS-NSAS in the DARTS space (2019 semantics)",
@@ -80,15 +80,15 @@ SEARCH = {
 
 TRAIN = {
     ("darts",): Stage(
-        s.TrainSettings,
+        s.Train,
         "papers.nsas.train:train",
         "train",
         "A derived CNN from scratch",
         {
             "paper": {},
             "modern": {},
-            "imagenet-step": {**IMAGENET, "schedule": "step", "learning_rate": 0.1, "batch_size": 128},
-            "imagenet-linear": {**IMAGENET, "schedule": "linear", "learning_rate": 0.2, "batch_size": 256},
+            "imagenet-step": {**IMAGENET, "schedule": "step", "lr": 0.1, "batch_size": 128},
+            "imagenet-linear": {**IMAGENET, "schedule": "linear", "lr": 0.2, "batch_size": 256},
         },
         bf16=True,
         plan="papers.nsas.planning:plan_train",
@@ -105,7 +105,7 @@ TRAIN = {
 
 EVALUATE = {
     ("darts",): Stage(
-        s.EvaluateSettings,
+        s.Evaluate,
         "papers.nsas.evaluate:evaluate",
         "evaluate",
         "A trained CNN on its test set",
@@ -134,7 +134,7 @@ VERBS = {
     "describe": Verb(
         {
             (): Stage(
-                s.DescribeSettings,
+                s.Describe,
                 "papers.nsas.describe:run",
                 "describe",
                 "Parameters, MACs, cell",
@@ -145,7 +145,7 @@ VERBS = {
         about="Counts of an architecture",
     ),
     "draw": Verb(
-        {(): Stage(s.DrawSettings, "papers.nsas.draw:draw", "draw", "Pictures of the cells", ignores=COMPUTES)},
+        {(): Stage(s.Draw, "papers.nsas.draw:draw", "draw", "Pictures of the cells", ignores=COMPUTES)},
         about="Draw the cells",
     ),
     "experiments": Verb(

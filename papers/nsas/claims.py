@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
 
 import torch
 
 from common.data.nasbench201 import release_1_0
+from common.train.schedules import cosine
 from papers.nsas.describe import count
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
-from papers.nsas.method.schedules import cosine, drop_path, learning_rate, shifted
+from papers.nsas.method.schedules import drop_path, shifted
 from papers.nsas.network.networks import build_supernet
+from papers.nsas.train import learning_rate
 
 
 def millions(name: str, dataset: str, channels: int, layers: int) -> float:
@@ -41,26 +44,24 @@ def settings_of(section: str, variant: str) -> Any:
 
 def final_learning_rate(section: str, variant: str = "authors", shift: int = 0) -> str:
     """Rate of the last epoch to six significant digits; ``shift`` 1: with the scheduler stepped first."""
-    s = settings_of(section, variant)
-    epoch = shifted(s.epochs - 1, bool(shift))
+    stage = settings_of(section, variant)
     if section == "train":
-        rate = learning_rate(s.schedule, epoch, s.learning_rate, s.learning_rate_min, s.epochs, s.batch_size)
+        rate = learning_rate(replace(stage, shifted_lr=bool(shift)), stage.epochs - 1)
     else:
-        lr, lr_min = (s.lr, s.lr_min) if "nb201" in section else (s.learning_rate, s.learning_rate_min)
-        rate = cosine(epoch, lr, lr_min, s.epochs)
+        rate = cosine(stage.lr, stage.lr_min, shifted(stage.epochs - 1, bool(shift)), stage.epochs)
     return f"{rate:.6g}"
 
 
 def final_drop_path() -> float:
     """Drop-path probability of the last of 600 epochs."""
-    s = settings_of("train", "authors")
-    return drop_path(s.epochs - 1, s.drop_path, s.epochs)
+    train = settings_of("train", "authors")
+    return drop_path(train.epochs - 1, train.drop_path, train.epochs)
 
 
 def final_temperature() -> float:
     """Temperature of the last epoch of a GDAS search on NAS-Bench-201."""
-    s = settings_of("search_nb201", "authors")
-    return nb201_temperature(s.epochs - 1, s.epochs, s.tau_max, s.tau_min)
+    search = settings_of("search_nb201", "authors")
+    return nb201_temperature(search.epochs - 1, search.epochs, search.tau_max, search.tau_min)
 
 
 def temperature_of_step(step: int) -> str:

@@ -11,7 +11,7 @@ from common.spaces.architecture import read_architecture
 from papers.nsas.network.architectures import PRIMITIVES
 from papers.nsas.network.networks import load_cnn
 from papers.nsas.recurrent.train import load_cell
-from papers.nsas.settings import DrawSettings
+from papers.nsas.settings import Draw
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
@@ -49,7 +49,7 @@ def nasbench201_cell(arch: str) -> str | None:
     return None
 
 
-def draw(settings: DrawSettings, options: RunOptions) -> dict:
+def draw(settings: Draw, options: RunOptions) -> dict:
     """Write one picture a cell, and its DOT text beside it."""
     from common.spaces import drawing
 

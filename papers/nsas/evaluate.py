@@ -16,13 +16,12 @@ from common.train.device import pick_device
 from common.weights.read import load_strict
 from papers.nsas.network.networks import CIFAR_MEAN, CIFAR_STD, build_derived
 from papers.nsas.network.weights import read_cnn, read_recurrent
-from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent.rules import evaluate as text_loss
 from papers.nsas.recurrent.rules import perplexity
 from papers.nsas.recurrent.settings import EvaluateRecurrent
 from papers.nsas.recurrent.train import unigram_perplexity
-from papers.nsas.settings import EvaluateSettings
+from papers.nsas.settings import Evaluate
 from papers.nsas.train import test_errors
 
 if TYPE_CHECKING:
@@ -31,15 +30,14 @@ if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
 
-def evaluate(settings: EvaluateSettings, options: RunOptions) -> dict:
+def evaluate(settings: Evaluate, options: RunOptions) -> dict:
     """Top-1 and top-5 error of a derived CNN."""
-    check_ranges(settings, defaults=("channels", "layers"))
     asked = settings  # what the run is known by; the file says the rest
     settings, found, architecture, network, classes = read_cnn(settings, options)
     device = pick_device(options)
     held, test = open_test(settings, network, options, device)
     check_classes(found.source, classes, settings.dataset, len(held.classes))
-    with open_run(options, asked, {"data": held.pins}) as run:
+    with open_run(options, asked, data=held.pins) as run:
         if run.result is not None:
             return run.result
         say(f"{found.source}: {network} network, C = {settings.channels}, L = {settings.layers}, {settings.dataset}")
@@ -58,7 +56,7 @@ def check_classes(source: str, classes: int, dataset: str, there: int) -> None:
         raise UserError(f"{source} tells {classes} classes apart, {dataset} has {there}; test it on the set it is of")
 
 
-def open_test(settings: EvaluateSettings, network: str, options: RunOptions, device: torch.device):
+def open_test(settings: Evaluate, network: str, options: RunOptions, device: torch.device):
     """(test set, its batches)."""
     if network == "imagenet":
         held = open_pictures(settings.dataset, "test", options)

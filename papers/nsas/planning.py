@@ -23,21 +23,19 @@ from papers.nsas.nasbench201.parts import open_halves
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.network.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
 from papers.nsas.network.weights import read_cnn, read_recurrent
-from papers.nsas.ranges import check_ranges
 from papers.nsas.recurrent.rules import epoch_chunks
 from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
 from papers.nsas.recurrent.train import build, load_cell
-from papers.nsas.search_random import halves
 from papers.nsas.settings import (
-    EvaluateSettings,
-    SearchGdasSettings,
-    SearchRandomSettings,
-    TrainSettings,
+    Evaluate,
+    SearchGdas,
+    SearchRandom,
+    Train,
 )
 from papers.nsas.studies.forgetting import open_batches
 from papers.nsas.studies.settings import Experiment
 from papers.nsas.studies.summary import collect
-from papers.nsas.train import check, network_of, open_data
+from papers.nsas.train import form_of, network_of, open_data
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
@@ -54,11 +52,10 @@ TYPICAL_201 = "012343"
 EXACT_EPOCHS = 100  # the random chunks of so many epochs are counted, those of longer runs scaled from the first
 
 
-def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str]:
+def plan_random(settings: SearchRandom, options: RunOptions) -> list[str]:
     """RandomNAS-NSAS in the DARTS space."""
-    search_random.check(settings, options)
     c = settings
-    train, valid, _ = halves(c, options, CPU)
+    train, valid = search_random.open_batches(c, options, CPU)
     dense, path = _darts(c, train)
     steps, images, held = c.epochs * len(train), c.epochs * len(train.images), len(valid.images)
     step, forward = (dense * STEP, dense * FORWARD) if c.table == "softmax" else (path * STEP, path * FORWARD)
@@ -81,11 +78,10 @@ def plan_random(settings: SearchRandomSettings, options: RunOptions) -> list[str
     ]
 
 
-def plan_gdas(settings: SearchGdasSettings, options: RunOptions) -> list[str]:
+def plan_gdas(settings: SearchGdas, options: RunOptions) -> list[str]:
     """GDAS-NSAS in the DARTS space."""
-    search_gdas.check(settings, options)
     c = settings
-    train, valid, _ = halves(c, options, CPU)
+    train, valid = search_gdas.open_batches(c, options, CPU)
     dense, path = _darts(c, train)
     released = c.semantics == "2019"
     passes, constraints = (4, c.constraints) if released else (1, 0)
@@ -151,9 +147,9 @@ def plan_experiment(settings: Experiment, options: RunOptions) -> list[str]:
     ]
 
 
-def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
+def plan_train(settings: Train, options: RunOptions) -> list[str]:
     """A derived CNN."""
-    form = check(settings, options)
+    form = network_of(settings, options)
     c = settings
     batches, judged, classes, _ = open_data(c, form, options, CPU)
     test = next(iter(judged.values()))  # what is looked at after an epoch
@@ -162,14 +158,13 @@ def plan_train(settings: TrainSettings, options: RunOptions) -> list[str]:
     return [f"{form} network, {classes} classes", *plan_training(c, network, pixels, batches, test)]
 
 
-def plan_evaluate(settings: EvaluateSettings, options: RunOptions) -> list[str]:
+def plan_evaluate(settings: Evaluate, options: RunOptions) -> list[str]:
     """One pass over the test set."""
-    check_ranges(settings, defaults=("channels", "layers"))
     if settings.checkpoint:
         c, found, architecture, form, classes = read_cnn(settings, options)
     else:  # of a published network
         name = settings.arch or "Random_NSAS"
-        form = network_of(TrainSettings(dataset=settings.dataset), options)
+        form = form_of("auto", settings.dataset, options)
         channels, layers = size_of(
             "imagenet" if form == "imagenet" else settings.dataset, name, settings.channels, settings.layers
         )

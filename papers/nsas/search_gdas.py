@@ -1,214 +1,122 @@
-"""GDAS with NSAS in the DARTS space: tables alpha, relaxed one-hot samples, discretised to one cell a
-step.
-
-2019 semantics (default): unrolled architecture step, loss 0.5 CE + 0.5 * similarity-weighted constant, tables restored.
-``semantics="head"``: plain architecture step, CE alone, and the tables are overwritten by the sample, so they never
-learn and the cell freezes within a few steps (each a numbered deviation in the README).
-"""
+"""GDAS with NSAS in the DARTS space: tables alpha, relaxed one-hot samples, discretised to one cell a step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from statistics import fmean
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from common.cli.ranges import refuse_idle
+from common.data.batches import Batches
 from common.run import seeds
 from common.run.folder import check_finite, open_run
+from common.run.keep import Values
 from common.spaces.architecture import save_architecture
 from common.train.device import pick_device
 from common.train.optim import zero_fill_grads
-from papers.nsas.method import architect
-from papers.nsas.method.novelty import Archive, similarity_weights, weighted_recursion
-from papers.nsas.method.relaxation import FLOOR, darts_temperature, relaxed_one_hot
-from papers.nsas.method.sampling import EDGES, OPERATIONS, decode_depth, decode_top2, sample_distinct
-from papers.nsas.method.schedules import cosine, shifted
-from papers.nsas.network import paths
-from papers.nsas.network.networks import build_supernet, names_of, table_logits
+from common.train.schedules import cosine
+from papers.nsas.data import augmentation, origin_of, search_parts
+from papers.nsas.method.architect import plain_gradient, table_loss, unrolled_gradient
+from papers.nsas.method.loss import (
+    Loss,
+    LossSums,
+    current_loss,
+    mean_penalty,
+    paper_loss,
+    released_loss,
+    weighted_penalty,
+)
+from papers.nsas.method.novelty import ConstraintSet
+from papers.nsas.method.relaxation import darts_temperature
+from papers.nsas.method.sampling import decode_depth, decode_top2, sample_distinct
+from papers.nsas.method.schedules import shifted
+from papers.nsas.method.selection import accuracy
+from papers.nsas.method.tables import Tables
+from papers.nsas.network.networks import build_supernet, names_of
+from papers.nsas.network.paths import logits_function
 from papers.nsas.processes import one_process
-from papers.nsas.ranges import check_ranges
-from papers.nsas.search_random import accuracy, halves, logits_function, origin_of, paper_loss
-from papers.nsas.settings import SearchGdasSettings
+from papers.nsas.settings import SearchGdas
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
 
-def search(settings: SearchGdasSettings, options: RunOptions) -> dict:
-    """Alternate table and weight steps; the result is the cell decoded from the tables."""
+def search(settings: SearchGdas, options: RunOptions) -> dict:
+    """Alternate steps of the tables and of the weights; the cell is read from the tables (Method 4, 6 and 7).
+
+    for each batch: Adam's step of the tables alpha on a random batch of the selection part;
+        Z ~ relaxed one-hot of alpha at temperature 0.5 exp(-0.1 step); a_t = the cell that Z is decoded to;
+        update the constraint set with a_t; step of the weights on 0.5 CE(w; a_t) + 0.5 penalty of the constraints
+
+    ``semantics`` "2019" (default): unrolled table step, tables restored. "head": plain table step, CE alone, and the
+    tables are overwritten by Z, so they never learn and the cell freezes within a few steps (README, deviation 6).
+    """
     one_process("this search")
-    check(settings, options)
-    device = pick_device(options)
+    device, head = pick_device(options), settings.semantics == "head"
     decode = decode_depth if settings.constraint == "nsas-c" else decode_top2
-    draw = sample_distinct  # of the archive, also where the decoder fixes the inputs
-    train, valid, pins = halves(settings, options, device)
-    with open_run(options, settings, {"data": pins}) as run:
+    train, valid = open_batches(settings, options, device)
+    with open_run(options, settings, data=train.images.pins) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)
-        model = build_supernet(settings.channels, len(train.images.classes), settings.layers).to(device)
-        initial = [(1e-3 * torch.randn(EDGES, OPERATIONS)).to(device).requires_grad_() for _ in range(2)]
-        tables = list(initial)  # what the network uses; under "head" no longer what Adam holds
+        supernet = build_supernet(settings.channels, len(train.images.classes), settings.layers).to(device)
+        tables = Tables(settings.arch_lr, settings.arch_weight_decay, device)
         optimizer = torch.optim.SGD(
-            model.parameters(), settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+            supernet.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-        arch_optimizer = torch.optim.Adam(
-            initial, settings.arch_learning_rate, betas=(0.5, 0.999), weight_decay=settings.arch_weight_decay
-        )
-        archives = [Archive(settings.constraints, settings.recent, settings.neighbours) for _ in range(2)]
-        first = seeds.numpy_rng(options.seed, "first")
-        for archive in archives:
-            archive.recent.append(draw(first))
-        step_loss = loss_function(settings)
-        table_gradient = unrolled_gradient if settings.semantics == "2019" else plain_gradient
-        after_step = keep_tables if settings.semantics == "2019" else overwrite_tables
-        epoch, position, total, right, held_accuracy = 0, 0, 0.0, 0, 0.0
-        if state := run.load():
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            arch_optimizer.load_state_dict(state["arch_optimizer"])
-            with torch.no_grad():
-                for t, stored in zip(initial, state["initial"]):
-                    t.copy_(stored)
-            if state["tables"] is not None:
-                tables = [t.requires_grad_() for t in state["tables"]]
-            for archive, stored in zip(archives, state["archives"]):
-                archive.restore(stored)
-            epoch, position, total, right = state["epoch"], state["position"], state["total"], state["right"]
-            held_accuracy = state["held_accuracy"]
-
-        def snapshot(epoch: int, position: int) -> dict:
-            return {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "arch_optimizer": arch_optimizer.state_dict(), "initial": [t.detach() for t in initial],
-                "tables": None if tables[0] is initial[0] else [t.detach() for t in tables],
-                "archives": [a.state() for a in archives], "epoch": epoch, "position": position, "total": total,
-                "right": right, "held_accuracy": held_accuracy,
-            }  # fmt: skip
-
-        while epoch < settings.epochs:
-            model.train()
-            lr = cosine(
-                shifted(epoch, settings.shifted_lr), settings.learning_rate, settings.learning_rate_min, settings.epochs
-            )
+        draw, first = sample_distinct, seeds.numpy_rng(options.seed, "first")  # of the archive, whatever decodes
+        untrained = (draw(first), draw(first))
+        constraints = ConstraintSet(settings.constraints, settings.recent, settings.neighbours, untrained)
+        loss_of, loss_of_tables = loss_function(settings), table_loss(supernet, settings.table)
+        sums, now = LossSums(), Values(valid=0.0)
+        run.keeps(supernet=supernet, optimizer=optimizer, tables=tables, constraints=constraints, sums=sums, now=now)
+        for epoch in run.epochs(settings.epochs):
+            lr = cosine(settings.lr, settings.lr_min, shifted(epoch, settings.shifted_lr), settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
-            for step, (x, y) in enumerate(train.epoch(epoch, position), start=position):
-                # 1. architecture step on a random selection batch: the first of a newly shuffled epoch, every time
-                held_out = next(iter(valid.epoch(epoch * len(train) + step)))
-                gradients = table_gradient(model, tables, (x, y), held_out, lr, optimizer, settings)
-                for t, g in zip(initial, gradients):
-                    t.grad = g if tables[0] is initial[0] else torch.zeros_like(t)
-                arch_optimizer.step()
-                # 2. to 4. temperature of the step within the epoch, sample, discretise
-                generator = seeds.generator(options.seed, "gumbel", epoch, step)
-                samples = [
-                    relaxed_one_hot(
-                        t.detach().cpu(), torch.rand(t.shape, generator=generator).clamp(FLOOR, 1 - FLOOR),
-                        darts_temperature(step),
-                    )
-                    for t in tables
-                ]  # fmt: skip
-                current = tuple(decode(sample.numpy()) for sample in samples)
-                # 5. archive, before the loss that uses it; 6. weights
+            supernet.train()
+            for step, (x, y) in run.steps(train, epoch):
+                held = next(iter(valid.epoch(epoch * len(train) + step)))  # the first batch of a new shuffle, each time
+                if head:
+                    gradients = plain_gradient(loss_of_tables, tables.used, held)
+                else:
+                    gradients = unrolled_gradient(loss_of_tables, supernet, tables.used, (x, y), held, optimizer)
+                tables.step(gradients)
+                samples = tables.sample(darts_temperature(step), seeds.generator(options.seed, "gumbel", epoch, step))
+                current = (decode(samples[0].numpy()), decode(samples[1].numpy()))
                 rng = seeds.numpy_rng(options.seed, "archive", epoch, step)
-                for archive, cell in zip(archives, current):
-                    archive.update(cell, lambda: draw(rng))  # noqa: B023
-                constraints = list(zip(*(a.members for a in archives)))
+                others = constraints.update(current, partial(draw, rng))
                 optimizer.zero_grad()
-                loss, logits = step_loss(model, x, y, current, constraints)
-                check_finite(loss, step=step, architecture=current)
-                zero_fill_grads(model.parameters())
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+                loss, logits = loss_of(supernet, x, y, current, others)
+                sums.add(check_finite(loss, step=step, architecture=current), logits, y)
+                zero_fill_grads(supernet.parameters())
+                nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()
-                tables = after_step(tables, samples)
-                total += float(loss)
-                right += int((logits.argmax(1) == y).sum())
-                if run.due():
-                    run.save(snapshot(epoch, step + 1))
-            epoch, position = epoch + 1, 0
-            cell = tuple(decode(t.detach().cpu().numpy()) for t in tables)
-            held_accuracy = accuracy(model, cell, valid, settings.table, -epoch)  # as both originals do, same half
-            run.log(
-                epoch=epoch, lr=lr, loss=total / len(train), train_top1_percent=100.0 * right / len(train.images),
-                valid_top1_percent=held_accuracy, cell=str(cell),
-            )  # fmt: skip
-            total, right = 0.0, 0
-            run.save(snapshot(epoch, 0))
-        names = names_of(tuple(decode(t.detach().cpu().numpy()) for t in tables))
+                if head:
+                    tables.overwrite(samples)
+            cell = tables.architecture(decode)
+            now.valid = accuracy(supernet, cell, logits_function(settings.table, False), valid, -1 - epoch)
+            run.log(epoch=epoch, lr=lr, **sums.read(), valid_top1_percent=now.valid, cell=str(cell))
+        names = names_of(tables.architecture(decode))
         save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(train.images)})
-        metrics = {"supernet_accuracy_percent": held_accuracy}
-        return run.finish({"metrics": metrics, "architecture": names, "tables": [t.detach().tolist() for t in tables]})
+        result = {"architecture": names, "tables": [table.detach().tolist() for table in tables.used]}
+        return run.finish({"metrics": {"supernet_accuracy_percent": now.valid}, **result})
 
 
-def check(settings: SearchGdasSettings, options: RunOptions) -> None:
-    """Raises UserError for settings out of range or without effect."""
-    check_ranges(settings)
-    idle = {}
-    archive = ("recent", "neighbours", "mix", "constraint_gradient")
-    if not settings.constraints:
-        idle |= dict.fromkeys((*archive, "weighted"), "--constraints above 0")
-    if settings.constraint_gradient:
-        idle["weighted"] = "--no-constraint-gradient"
+def open_batches(settings: SearchGdas, options: RunOptions, device: torch.device) -> tuple[Batches, Batches]:
+    """(batches for the weights, batches of the selection part, shuffled and augmented alike)."""
+    weights, held = search_parts(settings.dataset, settings.train_images, settings.train_portion, options)
+    size = min(settings.batch_size, len(held))
+    train = Batches(weights, settings.batch_size, augmentation(weights), options.seed, device=device)
+    return train, Batches(held, size, augmentation(held), options.seed, device=device, stream="valid")
+
+
+def loss_function(settings: SearchGdas) -> Loss:
+    """Head: CE of the current cell. 2019: 0.5 CE + 0.5 weighted constant, or the paper's loss."""
+    logits_of = logits_function(settings.table, statistics=True)
     if settings.semantics == "head":
-        idle |= dict.fromkeys((*archive, "constraints", "weighted"), "--semantics 2019")
-    refuse_idle(settings, idle, options.given)
-
-
-def unrolled_gradient(model, tables, batch, held_out, lr, optimizer, settings: SearchGdasSettings) -> list[Tensor]:
-    """2019: through one SGD step ahead."""
-    buffers = {
-        p: s["momentum_buffer"] for p, s in optimizer.state.items() if s.get("momentum_buffer") is not None
-    }  # fmt: skip
-    loss = architect.table_loss(model, settings.table)
-    return architect.second_order(
-        loss, model, tables, batch, held_out, lr, settings.momentum, settings.weight_decay, buffers
-    )
-
-
-def plain_gradient(model, tables, batch, held_out, lr, optimizer, settings: SearchGdasSettings) -> list[Tensor]:
-    """Head: the validation gradient alone."""
-    return architect.first_order(architect.table_loss(model, settings.table), tables, held_out)
-
-
-def keep_tables(tables: list[Tensor], samples: list[Tensor]) -> list[Tensor]:
-    """2019: the tables are restored after the step."""
-    return tables
-
-
-def overwrite_tables(tables: list[Tensor], samples: list[Tensor]) -> list[Tensor]:
-    """Head: the tables become the sample; Adam still holds the initial ones."""
-    return [s.to(t.device).requires_grad_() for s, t in zip(samples, tables)]
-
-
-def loss_function(settings: SearchGdasSettings) -> Callable[..., tuple[Tensor, Tensor]]:
-    """(model, x, y, current, constraints) -> (detached loss, current cell's logits).
-
-    Head: CE of the current cell. 2019: 0.5 CE + 0.5 weighted constant; or the paper's loss.
-    """
-    logits = logits_function(settings.table, statistics=True)
-    if settings.semantics == "head":
-        alone = paper_loss(0.0, logits)
-        return lambda model, x, y, current, constraints: alone(model, x, y, current, [])
+        return current_loss(logits_of)
     if settings.constraint_gradient:
-        return paper_loss(settings.mix, logits)
-    dense = table_logits if settings.table == "softmax" else None
-
-    def loss(model, x, y, current, constraints) -> tuple[Tensor, Tensor]:
-        output = logits(model, x, current)
-        value = nn.functional.cross_entropy(output, y)
-        if not constraints:
-            value.backward()
-            return value.detach(), output.detach()
-        others = paths.constraint_losses(model, x, y, constraints, dense)
-        if settings.weighted:
-            penalty = weighted_recursion(similarity_weights(current, constraints), others)
-        else:
-            penalty = fmean(others)
-        total = (1 - settings.mix) * value + settings.mix * penalty
-        total.backward()
-        return total.detach(), output.detach()
-
-    return loss
+        return paper_loss(settings.mix, logits_of)
+    penalty = weighted_penalty if settings.weighted else mean_penalty
+    return released_loss(settings.mix, logits_of, settings.table, penalty)

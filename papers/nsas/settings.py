@@ -10,72 +10,100 @@ from typing import Literal
 
 import tyro
 
+from common.cli.errors import UserError
+from common.cli.settings import Settings, refuse_idle, setting
+from common.spaces.sizes import check_depth
+
+INPUTS = {"nsas": ("released", "distinct"), "nsas-c": ("released", "published")}  # of the samplers, by constraint
+NETWORKS = Literal["auto", "cifar", "imagenet"]
+
 
 @dataclass(frozen=True)
-class SearchRandomSettings:
+class SearchDarts(Settings):
+    """What both searches in the DARTS space share."""
+
+    dataset: str = setting("cifar10", "data set: cifar10, cifar100, digits, or a folder of class folders")
+    train_images: int = setting(0, "images of the training set that are used at all; 0: all", at_least=0)
+    train_portion: float = setting(
+        0.5, "share of them, from the front, that trains weights; the rest selects", above=0, below=1
+    )
+    constraint: Literal["nsas", "nsas-c"] = setting("nsas", "nsas-c: each node's two inputs are fixed (depth)")
+    constraint_gradient: bool = setting(False, "gradient through the constraint losses; released: plain numbers")
+    table: Literal["softmax", "raw"] = setting(
+        "softmax", "weights of the operations: softmax of the 0/1 table (2019/20), or the table itself (head)"
+    )
+    constraints: int = setting(4, "M, architectures in the constraint set; 8 at the head; 0: none", at_least=0)
+    recent: int = setting(50, "C, recently trained cells that may enter the constraint set", at_least=1)
+    neighbours: int = setting(10, "k, nearest members that novelty is the mean distance to", at_least=1)
+    mix: float = setting(0.5, "eps: (1 - eps) CE(current) + eps mean CE(constraints)", at_least=0, at_most=1)
+    channels: int = setting(16, "C of the supernet's first cells", at_least=1)
+    layers: int = setting(8, "cells of the supernet", at_least=1)
+    epochs: int = setting(50, "epochs of the supernet", at_least=1)
+    batch_size: int = setting(32, "images a step", at_least=1)
+    lr: float = setting(0.025, "learning rate of the weights in the first epoch", at_least=0)
+    lr_min: float = setting(0.001, "learning rate where the cosine ends", at_least=0)
+    shifted_lr: bool = setting(False, "epoch e runs with lr(e + 1), as torch >= 1.1 had it in the authors' programs")
+    momentum: float = setting(0.9, "momentum of SGD", at_least=0, below=1)
+    weight_decay: float = setting(3e-4, "weight decay of SGD", at_least=0)
+    clip: float = setting(5.0, "largest norm of the gradient of all weights", above=0)
+
+
+@dataclass(frozen=True)
+class SearchRandom(SearchDarts):
     """RandomNAS-NSAS in the DARTS space (May 2020 run: 50 epochs, M = 4, softmax table)."""
 
-    dataset: str = "cifar10"
-    train_images: int = 0  # first images of the training set that are used at all; 0 = all
-    train_portion: float = 0.5  # first part trains weights, the rest selects
-    constraint: Literal["nsas", "nsas-c"] = "nsas"
-    inputs: Literal["released", "distinct", "published"] = "released"  # input patterns of the sampler
-    constraint_gradient: bool = False  # False: constraint losses are plain numbers, as released
-    table: Literal["softmax", "raw"] = "softmax"  # softmax of the 0/1 table (2019/20) or the table itself (head)
-    constraints: int = 4  # M; 8 at the head
-    recent: int = 50  # C
-    neighbours: int = 10  # k
-    mix: float = 0.5  # (1 - mix) current + mix mean(constraints)
-    unsampled_statistics: bool = True  # raw table: also move batch-norm statistics of operations that were not sampled
-    channels: int = 16
-    layers: int = 8
-    epochs: int = 50
-    batch_size: int = 32
-    learning_rate: float = 0.025
-    learning_rate_min: float = 0.001
-    shifted_lr: bool = False  # scheduler stepped first on torch >= 1.1: epoch e ran with lr(e + 1)
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    select_rounds: int = 5
-    select_candidates: int = 100  # 1000 in the May 2020 run, 10 at the head
-    select_images: int = 0  # images of the selection half; 0 = all
-    select_batch_size: int = 100
-    select_augment: bool = True  # the released selection half gets crop and flip
-    recalibrate_batches: int = 0  # batches that renew batch-norm statistics before a candidate is scored
-    monitor: bool = False  # after every epoch score the four cells that the 2019 notebook watched
+    inputs: Literal["released", "distinct", "published"] = setting("released", "input patterns of the sampler")
+    unsampled_statistics: bool = setting(
+        True, "raw table: also move batch-norm statistics of operations that were not sampled"
+    )
+    select_rounds: int = setting(5, "rounds of the selection; each has a winner", at_least=1)
+    select_candidates: int = setting(100, "random cells a round; 1000 in the May 2020 run, 10 at the head", at_least=1)
+    select_images: int = setting(0, "images of the selection part; 0: all", at_least=0)
+    select_batch_size: int = setting(100, "images at once in the selection", at_least=1)
+    select_augment: bool = setting(True, "crop and flip images of the selection part, as released")
+    recalibrate_batches: int = setting(
+        0, "training batches that renew batch-norm statistics before a candidate is scored", at_least=0
+    )
+    monitor: bool = setting(False, "after every epoch score the four cells that the 2019 notebook watched")
+
+    def check(self, given: frozenset[str] | None = None) -> None:
+        """Inputs belong to a constraint; what acts with the raw table or with constraints only is refused without."""
+        if self.inputs not in INPUTS[self.constraint]:
+            known = " or ".join(INPUTS[self.constraint])
+            raise UserError(f"--constraint {self.constraint} has no inputs {self.inputs!r}; use {known}")
+        idle = {"unsampled_statistics": "--table raw"} if self.table == "softmax" else {}
+        if not self.constraints:
+            idle |= dict.fromkeys(("constraint_gradient", "recent", "neighbours", "mix"), "--constraints above 0")
+        refuse_idle(self, idle, given)
 
 
 @dataclass(frozen=True)
-class SearchGdasSettings:
+class SearchGdas(SearchDarts):
     """GDAS-NSAS in the DARTS space (2019 semantics: weighted constant, unrolled architecture step, tables restored)."""
 
-    dataset: str = "cifar10"
-    train_images: int = 10_000  # a fifth of CIFAR-10, as in the 2019 notebook; 0 = all (head)
-    train_portion: float = 0.5
-    constraint: Literal["nsas", "nsas-c"] = "nsas"
-    semantics: Literal["2019", "head"] = (
-        "2019"  # head: plain architecture step, CE alone, tables overwritten by the draw
+    train_images: int = setting(
+        10_000, "images of the training set that are used at all, in 2019 a fifth of CIFAR-10; 0: all (head)",
+        at_least=0,
+    )  # fmt: skip
+    constraints: int = setting(8, "M, architectures in the constraint set; 0: none", at_least=0)
+    semantics: Literal["2019", "head"] = setting(
+        "2019", "head: plain architecture step, CE alone, tables overwritten by the draw"
     )
-    constraint_gradient: bool = False
-    weighted: bool = True  # similarity-weighted recursion; False: plain mean
-    table: Literal["softmax", "raw"] = "softmax"
-    constraints: int = 8
-    recent: int = 50
-    neighbours: int = 10
-    mix: float = 0.5
-    channels: int = 16
-    layers: int = 8
-    epochs: int = 50
-    batch_size: int = 32
-    learning_rate: float = 0.025
-    learning_rate_min: float = 0.001
-    shifted_lr: bool = False
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    arch_learning_rate: float = 3e-4
-    arch_weight_decay: float = 1e-3
+    weighted: bool = setting(True, "constraint losses joined by the similarity-weighted recursion; off: their mean")
+    arch_lr: float = setting(3e-4, "learning rate of the tables (Adam)", at_least=0)
+    arch_weight_decay: float = setting(1e-3, "weight decay of the tables", at_least=0)
+
+    def check(self, given: frozenset[str] | None = None) -> None:
+        """What acts with constraints, with their plain numbers, or under the 2019 semantics only is refused without."""
+        archive = ("recent", "neighbours", "mix", "constraint_gradient")
+        idle: dict[str, str] = {}
+        if not self.constraints:
+            idle |= dict.fromkeys((*archive, "weighted"), "--constraints above 0")
+        if self.constraint_gradient:
+            idle["weighted"] = "--no-constraint-gradient"
+        if self.semantics == "head":
+            idle |= dict.fromkeys((*archive, "constraints", "weighted"), "--semantics 2019")
+        refuse_idle(self, idle, given)
 
 
 @dataclass(frozen=True)
@@ -86,61 +114,73 @@ class NotReleasedSettings:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class Train(Settings):
     """A derived CNN; CIFAR values. The two ImageNet recipes are variants (imagenet-step, imagenet-linear)."""
 
-    arch: str = "Random_NSAS"
-    dataset: str = "cifar10"
-    network: Literal["auto", "cifar", "imagenet"] = "auto"  # auto: imagenet for pictures of 128 pixels and more
-    train_images: int = 0
-    channels: int = 36
-    layers: int = 20
-    auxiliary: bool = True
-    auxiliary_weight: float = 0.4
-    drop_path: float = 0.2
-    cutout: int = 16
-    label_smoothing: float = 0.0
-    epochs: int = 600
-    batch_size: int = 96  # images of all processes together
-    parts: int = 0  # shares every batch is worked through in, a multiple of the processes; 0: one per process
-    eval_batch_size: int = 250
-    schedule: Literal["cosine", "step", "linear"] = "cosine"
-    learning_rate: float = 0.025
-    learning_rate_min: float = 0.0
-    shifted_lr: bool = False
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    evaluate_every: int = 1
-    workers: int = 4
+    arch: str = setting("Random_NSAS", "a published name, or an architecture file")
+    dataset: str = setting("cifar10", "data set: cifar10, cifar100, digits, imagenet, or a folder of class folders")
+    network: NETWORKS = setting("auto", "form of the network; auto: imagenet for pictures of 128 pixels and more")
+    train_images: int = setting(0, "images of the training set; 0: all", at_least=0)
+    channels: int = setting(36, "C of the first cells", at_least=1)
+    layers: int = setting(20, "cells", at_least=1)
+    auxiliary: bool = setting(True, "auxiliary classifier after two thirds of the cells, in training")
+    auxiliary_weight: float = setting(0.4, "weight of its loss", at_least=0)
+    drop_path: float = setting(0.2, "probability of drop-path, reached linearly at the end", at_least=0, below=1)
+    cutout: int = setting(16, "side of the square that is cut out of training images, in pixels; 0: none", at_least=0)
+    label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", at_least=0, at_most=1)
+    epochs: int = setting(600, "epochs; 1000 for the 2.50 % network", at_least=1)
+    batch_size: int = setting(96, "images a step, of all processes together", at_least=1)
+    parts: int = setting(
+        0, "shares every batch is worked through in, a multiple of the processes; 0: one per process", at_least=0
+    )
+    eval_batch_size: int = setting(250, "images at once in tests", at_least=1)
+    schedule: Literal["cosine", "step", "linear"] = setting("cosine", "learning rate over the epochs")
+    lr: float = setting(0.025, "learning rate in the first epoch", at_least=0)
+    lr_min: float = setting(0.0, "learning rate where the cosine ends", at_least=0)
+    shifted_lr: bool = setting(False, "epoch e runs with lr(e + 1), as torch >= 1.1 had it in the authors' programs")
+    momentum: float = setting(0.9, "momentum of SGD", at_least=0, below=1)
+    weight_decay: float = setting(3e-4, "weight decay of SGD", at_least=0)
+    clip: float = setting(5.0, "largest norm of the gradient", above=0)
+    eval_every: int = setting(1, "epochs between tests; the last epoch is always tested", at_least=1)
+    workers: int = setting(4, "loader processes for pictures in files", at_least=0)
+
+    def check(self, given: frozenset[str] | None = None) -> None:
+        """Raises UserError for a recipe that has no sense, or settings that do nothing (cutout: see ``train.py``)."""
+        check_depth(self.layers, self.auxiliary)
+        if self.schedule == "linear" and self.epochs <= 5:
+            raise UserError(f"--schedule linear ends with five epochs of their own: --epochs {self.epochs} is too few")
+        idle = {} if self.schedule == "cosine" else {"lr_min": "--schedule cosine"}
+        if not self.auxiliary:
+            idle["auxiliary_weight"] = "--auxiliary"
+        refuse_idle(self, idle, given)
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class Evaluate(Settings):
     """A trained derived CNN on its test set."""
 
-    arch: str = ""  # default: that of the file, if it says so
-    checkpoint: str = ""
-    weights: Literal["auto", "ema", "raw"] = "auto"  # which of a container's weights
-    dataset: str = "cifar10"  # unless given: the file's own, or that of released files with so many classes
-    channels: int = 0  # 0: as in the file
-    layers: int = 0
-    batch_size: int = 250
-    workers: int = 4
+    arch: str = setting("", "a published name, or an architecture file; default: that of the file, if it says so")
+    checkpoint: str = setting("", "file of weights: from train, or a released one")
+    weights: Literal["auto", "ema", "raw"] = setting("auto", "which of a container's weights; auto: the average")
+    dataset: str = setting("cifar10", "unless given, the file's own, or that of released files with so many classes")
+    channels: int = setting(0, "C of the first cells; 0: as in the file", at_least=0)
+    layers: int = setting(0, "cells; 0: as in the file", at_least=0)
+    batch_size: int = setting(250, "images at once", at_least=1)
+    workers: int = setting(4, "loader processes for pictures in files", at_least=0)
 
 
 @dataclass(frozen=True)
-class DescribeSettings:
+class Describe(Settings):
     """Counts of a published or found architecture."""
 
-    arch: tyro.conf.Positional[str] = "Random_NSAS"
-    dataset: str = ""
+    arch: tyro.conf.Positional[str] = setting("Random_NSAS", "a published name, an architecture file, own weights")
+    dataset: str = setting("", "sizes the network: default the file's own, else cifar10")
 
 
 @dataclass(frozen=True)
-class DrawSettings:
+class Draw(Settings):
     """Drawings of the cells of an architecture."""
 
-    arch: tyro.conf.Positional[str] = "Random_NSAS"
-    recurrent: bool = False
-    format: Literal["pdf", "png", "svg", "dot"] = "pdf"
+    arch: tyro.conf.Positional[str] = setting("Random_NSAS", "a published name, or an architecture file")
+    recurrent: bool = setting(False, "the recurrent cell of that name")
+    format: Literal["pdf", "png", "svg", "dot"] = setting("pdf", "kind of the pictures; DOT text stands beside them")

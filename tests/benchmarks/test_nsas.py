@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from common.train.optim import zero_fill_grads
+from papers.nsas.method.loss import released_loss
 from papers.nsas.method.novelty import Archive
 from papers.nsas.method.relaxation import gumbel, straight_through
 from papers.nsas.method.sampling import sample_free
@@ -22,12 +23,12 @@ from papers.nsas.nasbench201.search_gdas import gdas_step_loss, gdas_weights
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.network.architectures import CNN, RECURRENT
 from papers.nsas.network.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
+from papers.nsas.network.paths import logits_function
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent.rules import evaluate
 from papers.nsas.recurrent.settings import TrainRecurrent
 from papers.nsas.recurrent.supernet import EDGES, SearchCell
 from papers.nsas.recurrent.train import train_step
-from papers.nsas.search_random import logits_function, released_loss
 
 WORDS, WIDTH, BATCH, BPTT = 10_000, 200, 16, 35
 

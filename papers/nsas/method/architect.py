@@ -1,6 +1,6 @@
-"""The architecture step of the 2019 GDAS code: one unrolled SGD step (section 4.3).
+"""The architecture step of the 2019 GDAS code, one unrolled SGD step, and the plain one of the head (Method 7).
 
-w' = w - eta (0.9 m + grad_w L_train + wd w)
+w' = w - eta (mu m + grad_w L_train + wd w),  m the momentum buffer of SGD (0 before its first step)
 grad_alpha = grad_alpha L_val(w', alpha) - eta [grad_alpha L_train(w + R v) - grad_alpha L_train(w - R v)] / (2 R),
 v = grad_w' L_val,  R = 0.01 / ||v||.  All forwards in train mode.
 """
@@ -31,39 +31,37 @@ def table_loss(model: nn.Module, kind: str) -> Loss:
     return loss
 
 
-def first_order(loss: Loss, tables: Sequence[Tensor], valid: tuple[Tensor, Tensor]) -> list[Tensor]:
+def plain_gradient(loss: Loss, tables: Sequence[Tensor], valid: tuple[Tensor, Tensor]) -> list[Tensor]:
     """grad_alpha L_val(w, alpha)."""
     return list(torch.autograd.grad(loss(None, tables, valid), list(tables)))
 
 
-def second_order(
+def unrolled_gradient(
     loss: Loss,
     model: nn.Module,
     tables: Sequence[Tensor],
     train: tuple[Tensor, Tensor],
     valid: tuple[Tensor, Tensor],
-    eta: float,
-    momentum: float,
-    weight_decay: float,
-    buffers: dict[nn.Parameter, Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> list[Tensor]:
-    """The unrolled gradient; ``buffers`` are the SGD momentum buffers (absent = 0)."""
-    names = [n for n, p in model.named_parameters()]
-    weights = [p for _, p in model.named_parameters()]
+    """The gradient through one step of ``optimizer``: SGD over all weights, with its eta, mu, wd and buffers m."""
+    eta, momentum, weight_decay = (optimizer.param_groups[0][name] for name in ("lr", "momentum", "weight_decay"))
+    names, weights = zip(*model.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss(None, tables, train), weights, allow_unused=True)
     ahead = {}
     for name, w, g in zip(names, weights, gradients):
         g = torch.zeros_like(w) if g is None else g
         direction = g + weight_decay * w.detach()
-        if w in buffers:
-            direction = direction + momentum * buffers[w]
+        buffer = optimizer.state.get(w, {}).get("momentum_buffer")
+        if buffer is not None:
+            direction = direction + momentum * buffer
         ahead[name] = (w.detach() - eta * direction).requires_grad_()
     statistics = {name: b.clone() for name, b in model.named_buffers()}  # the look-ahead network keeps its own
     inner = list(tables) + list(ahead.values())
     found = torch.autograd.grad(loss({**ahead, **statistics}, tables, valid), inner, allow_unused=True)
     outer = list(found[: len(tables)])
     vector = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found[len(tables) :])]
-    radius = 0.01 / torch.sqrt(sum(v.pow(2).sum() for v in vector))
+    radius = 0.01 / sum((v.pow(2).sum() for v in vector), vector[0].new_zeros(())).sqrt()
     with torch.no_grad():
         torch._foreach_add_(weights, [radius * v for v in vector])
     above = torch.autograd.grad(loss(None, tables, train), list(tables))

@@ -1,8 +1,8 @@
-"""The constraint set: distance between cells, novelty, and the archive of diverse architectures (section 3.2, 3.3).
+"""The constraint set: distance between cells, novelty, and the archive of diverse architectures (Method 2 and 3).
 
 The paper replaces the constraints "do not forget any earlier architecture" by M of them, chosen for diversity by a
-greedy novelty search.  Normal and reduction cells are handled by two independent :class:`Archive` objects; the i-th
-constraint architecture is (normal[i], reduction[i]).
+greedy novelty search. Normal and reduction cells have an archive each; the i-th constraint architecture is
+(normal[i], reduction[i]), a pairing without meaning.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-Cell = tuple[tuple[int, int], ...]
+from papers.nsas.method.sampling import Architecture, Cell
 
 
 def distance(x: Cell, y: Cell) -> float:
     """d(x, y) = (slots - matches) / slots; a pair of x matches when the same node of y holds it in either slot.
 
-    Not symmetric when a cell repeats a pair.  Works for any even number of slots (eight in the DARTS space).
+    Not symmetric when a cell repeats a pair. Works for any even number of slots (eight in the DARTS space).
     """
     matches = 0
     for slot in range(0, len(x), 2):
@@ -91,31 +91,47 @@ class Archive:
         self.members[slot] = incumbent
         return slot if changed else None
 
-    def state(self) -> dict:
-        """Plain lists for a run state."""
-        return {
-            "members": [list(map(list, c)) for c in self.members],
-            "recent": [list(map(list, c)) for c in self.recent],
-        }
+    def state_dict(self) -> dict[str, list[Cell]]:
+        """The cells of both lists."""
+        return {"members": list(self.members), "recent": list(self.recent)}
 
-    def restore(self, state: dict) -> None:
-        """Inverse of :meth:`state`."""
-        self.members = [tuple((int(o), int(i)) for o, i in c) for c in state["members"]]
-        self.recent = [tuple((int(o), int(i)) for o, i in c) for c in state["recent"]]
+    def load_state_dict(self, state: dict[str, list[Cell]]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.members, self.recent = (_cells(state[name]) for name in ("members", "recent"))
+
+    state, restore = state_dict, load_state_dict  # the recurrent wing and the studies still call them so
 
 
-def similarity_weights(
-    current: tuple[Cell, Cell], members: Sequence[tuple[Cell, Cell]], measure: Distance = distance
-) -> list[float]:
-    """w_i = mean over both cells of 1 - d(current, a_i) (the weighted GDAS loss of 2019, section 3.4)."""
-    return [
-        sum(1.0 - measure(mine, theirs) for mine, theirs in zip(current, member)) / len(current) for member in members
-    ]
+def _cells(stored: Sequence[Cell]) -> list[Cell]:
+    return [tuple((int(operation), int(state)) for operation, state in cell) for cell in stored]
 
 
-def weighted_recursion(weights: Sequence[float], losses: Sequence[float]) -> float:
-    """acc <- w_i (acc + loss_i); 2 acc / (2 M): what was coded as a weighted mean is a chain of products."""
-    total = 0.0
-    for weight, loss in zip(weights, losses):
-        total = weight * (total + loss)
-    return 2 * total / (2 * len(losses)) if losses else 0.0
+class ConstraintSet:
+    """One archive for the normal cells and one for the reduction cells, updated together (Method 3).
+
+    size, recent_size, neighbours: M, C and k of each. first: a random architecture that both lists of recent cells
+    begin with, though it is never trained.
+    """
+
+    def __init__(self, size: int, recent_size: int, neighbours: int, first: Architecture) -> None:
+        self.archives = [Archive(size, recent_size, neighbours, recent=[cell]) for cell in first]
+
+    def update(self, current: Architecture, draw: Callable[[], Cell]) -> list[Architecture]:
+        """Take in the step's architecture; the constraints a_1 ... a_M = (normal_i, reduction_i)."""
+        for archive, cell in zip(self.archives, current, strict=True):
+            archive.update(cell, draw)
+        normal, reduction = (archive.members for archive in self.archives)
+        return list(zip(normal, reduction, strict=True))
+
+    def __len__(self) -> int:
+        """Constraints so far."""
+        return len(self.archives[0].members)
+
+    def state_dict(self) -> dict[str, dict[str, list[Cell]]]:
+        """Both archives."""
+        return {name: a.state_dict() for name, a in zip(("normal", "reduction"), self.archives, strict=True)}
+
+    def load_state_dict(self, state: dict[str, dict[str, list[Cell]]]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        for name, archive in zip(("normal", "reduction"), self.archives, strict=True):
+            archive.load_state_dict(state[name])

@@ -1,4 +1,4 @@
-"""Random cells of the DARTS space, their 0/1 tables, and the cells read back from tables (sections 4.1, 4.2).
+"""Random cells of the DARTS space, their 0/1 tables, and the cells read back from tables (Method 1, 6).
 
 A *cell* is a tuple of eight pairs ``(operation, input)``: node ``i`` (0..3) owns slots ``2 i`` and ``2 i + 1``;
 inputs are states ``0 .. i + 1``.  Operations are indices into ``PRIMITIVES`` of the DARTS network (0 is ``none``).
@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 Cell = tuple[tuple[int, int], ...]
+Architecture = tuple[Cell, Cell]  # normal, reduction
 Sampler = Callable[[np.random.RandomState], Cell]
 
 NODES = 4
@@ -25,7 +26,7 @@ def first_edge(node: int) -> int:
 
 
 def sample_free(rng: np.random.RandomState) -> Cell:
-    """RandomNAS: two operations and two inputs a node, both with replacement, ``none`` included (section 4.1)."""
+    """RandomNAS: two operations and two inputs a node, both with replacement, ``none`` included."""
     cell: list[tuple[int, int]] = []
     for node in range(NODES):
         operations = rng.choice(OPERATIONS, 2)

@@ -117,7 +117,7 @@ def mixed(tables: Sequence[Tensor], kind: str) -> tuple[Tensor, Tensor]:
     return (normal.softmax(-1), reduce.softmax(-1)) if kind == "softmax" else (normal, reduce)
 
 
-def table_logits(model: Supernet, x: Tensor, architecture: tuple[Cell, Cell]) -> Tensor:
+def table_logits(model: nn.Module, x: Tensor, architecture: tuple[Cell, Cell]) -> Tensor:
     """Softmax of the 0/1 tables: every operation runs (the released form of 2019/20)."""
     return model(x, mixed([torch.from_numpy(encode(cell)).to(x.device) for cell in architecture], "softmax"))
 

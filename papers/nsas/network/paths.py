@@ -1,31 +1,29 @@
-"""Running only the operations an architecture has switched on, in the supernet of the DARTS space (sections 2.4, 14).
+"""The supernet of the DARTS space on one architecture, running only the operations that are switched on (Method 1).
 
 With the raw 0/1 table an unselected operation contributes exactly zero, so the sampled operations alone give the same
-logits.  What dense execution does besides is explicit here:
-- unselected parameters get zero (not missing) gradients: :func:`common.train.optim.zero_fill_grads` after backward;
-- batch-norm statistics of unselected operations move: :func:`forward` with ``statistics=True`` runs them without a
-graph. Constraint forwards touch no statistics of the live network (the released code ran deep copies):
-:func:`frozen_statistics`; operations of the first two cells that several constraints share are computed once.
+logits. What dense execution does besides is explicit here:
+- unselected parameters get zero (not missing) gradients: ``common.train.optim.zero_fill_grads`` after backward;
+- batch-norm statistics of unselected operations move: ``forward`` with ``statistics=True`` runs them without a graph.
+Constraint forwards touch no statistics of the live network (the released code ran deep copies): ``frozen_statistics``.
+Operations of the first two cells that several constraints share are computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from papers.nsas.method.sampling import EDGES, Cell, active, first_edge
-from papers.nsas.network.networks import norms_of
+from papers.nsas.method.sampling import EDGES, Architecture, Cell, active, first_edge
+from papers.nsas.network.networks import norms_of, table_logits
 
-Architecture = tuple[Cell, Cell]  # normal, reduction
+Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]
 
 
 class Memo:
-    """Results of (module, input) pairs for one batch; inputs are known by an integer,
-    equal integers are equal tensors.
-    """
+    """Results of (module, input) pairs for one batch; inputs are known by an integer, equal ones are equal tensors."""
 
     def __init__(self) -> None:
         self.values: dict[tuple, tuple[int, Tensor]] = {}
@@ -36,7 +34,17 @@ class Memo:
         return self.values[key]
 
 
-def selection(cell: Cell) -> list[list[int]]:
+def logits_function(table: str, statistics: bool) -> Logits:
+    """(model, x, architecture) -> logits [B, K], under the softmax table (all operations) or the raw one (the path).
+
+    statistics: with the raw table also move the batch-norm statistics of operations that were not sampled.
+    """
+    if table == "softmax":
+        return table_logits
+    return lambda model, x, architecture: forward(model, x, architecture, statistics=statistics)
+
+
+def chosen_operations(cell: Cell) -> list[list[int]]:
     """Operations that run, for each of the 14 edges."""
     chosen: list[list[int]] = [[] for _ in range(EDGES)]
     for node, pairs in enumerate(active(cell)):
@@ -55,7 +63,7 @@ def forward(
     graph is kept).
     """
     if memo is None:
-        return model.forward_path(x, *(selection(cell) for cell in architecture), update_unselected=statistics)
+        return model.forward_path(x, *(chosen_operations(cell) for cell in architecture), update_unselected=statistics)
     stem = memo.get(("stem",), lambda: model.stem(x.contiguous(memory_format=torch.channels_last)))
     before = last = stem
     for number, cell in enumerate(model.cells):
@@ -113,7 +121,7 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def constraint_losses(
-    model: nn.Module, x: Tensor, y: Tensor, architectures: Sequence[Architecture], dense=None
+    model: nn.Module, x: Tensor, y: Tensor, architectures: Sequence[Architecture], dense: Logits | None = None
 ) -> list[float]:
     """CE of each constraint architecture as plain numbers: train mode, no graph, no copies, statistics untouched.
 

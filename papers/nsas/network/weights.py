@@ -20,7 +20,7 @@ from papers.nsas.network.architectures import Recurrent
 from papers.nsas.network.networks import Named, cnn_of, load_cnn
 from papers.nsas.recurrent.settings import EvaluateRecurrent
 from papers.nsas.recurrent.train import load_cell, recurrent_of
-from papers.nsas.settings import EvaluateSettings
+from papers.nsas.settings import Evaluate
 
 RELEASED_SETS = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
 PTB_WORDS = 10_000
@@ -38,7 +38,7 @@ PICKLED_CLASSES = {
 class CnnWeights(NamedTuple):
     """Weights of a derived CNN with the settings that they call for."""
 
-    settings: EvaluateSettings  # set, channels and layers filled in
+    settings: Evaluate  # set, channels and layers filled in
     found: Checkpoint
     architecture: Named
     network: str  # cifar or imagenet
@@ -69,7 +69,7 @@ def typed(options: Any, name: str) -> bool:
     return options.given is None or name in options.given
 
 
-def read_cnn(settings: EvaluateSettings, options: Any) -> CnnWeights:
+def read_cnn(settings: Evaluate, options: Any) -> CnnWeights:
     """Raises UserError: no CNN of this space, architecture unknown or another, a set that is not the file's."""
     need_checkpoint(settings.checkpoint)
     found = read_checkpoint(settings.checkpoint, settings.weights)

@@ -9,8 +9,8 @@ import torch
 from common.data.augment import cutout_mask
 from common.train.losses import TopK
 from papers.nsas.method import relaxation, sampling
-from papers.nsas.method.novelty import Archive, distance, nearest, novelty, similarity_weights, weighted_recursion
-from papers.nsas.settings import TrainSettings
+from papers.nsas.method.loss import similarity_weights, weighted_recursion
+from papers.nsas.method.novelty import Archive, distance, nearest, novelty
 from papers.nsas.train import loss_function
 
 
@@ -132,7 +132,7 @@ def test_label_smoothing_and_accuracy(golden):
     cases = golden.json("algorithm.json")
     case = cases["label_smooth"]
     logits, targets = torch.tensor(case["logits"]), torch.tensor(case["targets"])
-    smoothed, plain = (loss_function(TrainSettings(label_smoothing=eps)) for eps in (case["eps"], 0.0))
+    smoothed, plain = (loss_function(eps) for eps in (case["eps"], 0.0))
     assert float(smoothed(logits, targets)) == pytest.approx(case["value"], rel=1e-6)
     assert float(plain(logits, targets)) == pytest.approx(case["ce"], rel=1e-6)
     case, counter = cases["accuracy"], TopK()

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from common.train.loop import auxiliary_loss
 from papers.nsas.network.architectures import CNN
 from papers.nsas.network.networks import build_derived
-from papers.nsas.settings import TrainSettings
 from papers.nsas.train import loss_function
 
 CIFAR = {
@@ -80,7 +79,7 @@ def test_imagenet_in_training(golden):
     model = build_derived(CNN["Random_NSAS_C"], "imagenet", 1000, 8, 4, auxiliary=True)
     model = golden.fill(model, want["fill_seed"]).train()
     logits, auxiliary = model(golden.wave((want["batch"], 3, 224, 224), want["wave_a"]))
-    loss_of = loss_function(TrainSettings(label_smoothing=want["label_smooth"]))
+    loss_of = loss_function(want["label_smooth"])
     y = torch.tensor(want["targets"])
     main, side = loss_of(logits, y), loss_of(auxiliary, y)
     total = auxiliary_loss(loss_of, 0.4)((logits, auxiliary), y)

@@ -12,6 +12,7 @@ from common.spaces.counting import macs, parameters
 from common.spaces.nasbench201.graph import canonical
 from papers.nsas.describe import describe
 from papers.nsas.method import architect
+from papers.nsas.method.loss import paper_loss, released_loss, similarity_weights
 from papers.nsas.method.relaxation import straight_through
 from papers.nsas.nasbench201 import constraints as constraints201
 from papers.nsas.nasbench201.parts import Touched, live_loss, make_sgd, term_weights
@@ -29,9 +30,7 @@ from papers.nsas.network.networks import (
     table_logits,
     weighted_logits,
 )
-from papers.nsas.search_gdas import similarity_weights
-from papers.nsas.search_random import logits_function, paper_loss, released_loss
-from papers.nsas.settings import DrawSettings
+from papers.nsas.settings import Draw
 
 T = torch.from_numpy
 
@@ -85,7 +84,7 @@ def test_supernet_forward(golden, kind, index):
     a = golden.npz("supernet.npz")
     model, arch, p = supernet(golden, a), cells(a["archs"][index]), f"arch{index}_{kind}_"
     x, y = T(a["x"]), T(a["y"])
-    run = logits_function(kind, statistics=True)
+    run = paths.logits_function(kind, statistics=True)
     golden.close(run(model.eval(), x, arch), a[p + "eval_logits"], 1e-5)
     logits = run(model.train(), x, arch)
     golden.close(logits, a[p + "train_logits"], 2e-4)
@@ -125,7 +124,7 @@ def test_steps(golden, kind):
 
     a = golden.npz("supernet.npz")
     x, y, archs = T(a["x"]), T(a["y"]), [cells(c) for c in a["archs"]]
-    run = logits_function(kind, statistics=True)
+    run = paths.logits_function(kind, statistics=True)
 
     def step(model, optimizer, loss_of):
         optimizer.zero_grad()
@@ -162,13 +161,15 @@ def architecture_gradients(a, model, kind, form, batches):
     tables = [T(a[f"alphas_{c}"].copy()).to(dtype).requires_grad_() for c in ("normal", "reduce")]
     loss = architect.table_loss(model, kind)
     if form == "first":
-        return tables, architect.first_order(loss, tables, batches[1])
-    buffers = {}
+        return tables, architect.plain_gradient(loss, tables, batches[1])
+    optimizer = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
     if form.endswith("momentum"):
         weights = list(model.parameters())
         grads = torch.autograd.grad(loss(None, tables, batches[0]), weights, allow_unused=True)
-        buffers = {w: (torch.zeros_like(w) if g is None else g) + 3e-4 * w.detach() for w, g in zip(weights, grads)}
-    return tables, architect.second_order(loss, model, tables, *batches, 0.025, 0.9, 3e-4, buffers)
+        for w, g in zip(weights, grads):
+            buffer = (torch.zeros_like(w) if g is None else g) + 3e-4 * w.detach()
+            optimizer.state[w]["momentum_buffer"] = buffer
+    return tables, architect.unrolled_gradient(loss, model, tables, *batches, optimizer)
 
 
 @pytest.mark.parametrize("kind", ["raw", "softmax"])
@@ -374,7 +375,7 @@ def test_drawings(golden):
         assert drawing.node_colours(edges, inputs) == dict(want["nodes"])
     style = golden.json("drawings.json")["attributes"]
     found = {"graph": drawing.GRAPH, "node": drawing.NODES, "edge": drawing.EDGES, "edge_each": drawing.EACH_EDGE}
-    assert found == {key: style[key] for key in found} and DrawSettings().format == style["format"]
+    assert found == {key: style[key] for key in found} and Draw().format == style["format"]
 
 
 @pytest.mark.parametrize("clearing", ["zero", "none"])

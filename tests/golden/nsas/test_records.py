@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from common.train.schedules import cosine, exponential
 from papers.nsas.method import schedules
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
 from papers.nsas.nasbench201 import constraints as constraints201
@@ -60,15 +61,15 @@ def test_schedules(golden):
     stored = golden.json("schedules.json")
     for key in ("search_cos_50", "search_cos_240", "train_cos_600"):
         case = stored[key]
-        got = [schedules.cosine(e, case["base"], case["min"], case["T"]) for e in range(len(case["lr"]))]
+        got = [cosine(case["base"], case["min"], e, case["T"]) for e in range(len(case["lr"]))]
         assert got == pytest.approx(case["lr"], abs=1e-9)
-    assert [schedules.step_decay(e) for e in range(251)] == pytest.approx(stored["imagenet_step"]["lr"], rel=1e-9)
+    assert [exponential(0.1, 0.97, e) for e in range(251)] == pytest.approx(stored["imagenet_step"]["lr"], rel=1e-9)
     assert [schedules.imagenet_linear(e) for e in range(250)] == pytest.approx(stored["imagenet_linear"]["lr"])
     assert [schedules.drop_path(e, 0.2, 600) for e in range(600)] == pytest.approx(stored["droppath_600"])
     assert [darts_temperature(20 * i) for i in range(41)] == pytest.approx(stored["gdas_temperature_by_step"])
     assert [nb201_temperature(e, 250) for e in range(250)] == pytest.approx(stored["nb201_tau_250"])
     for epochs in (100, 250):
-        got = [schedules.cosine(e, 0.025, 0.001, epochs) for e in range(epochs)]
+        got = [cosine(0.025, 0.001, e, epochs) for e in range(epochs)]
         assert got == pytest.approx(stored[f"nb201_lr_{epochs}"])
 
 
@@ -117,7 +118,7 @@ def test_reference_curves(golden, name):
     if lr and stem.startswith("imagenet") and "linear" not in stem:
         # printed rates fall by 0.97 an epoch; the shifted runs print two steps ahead of lr(0)
         assert lr[1] / lr[0] == pytest.approx(0.97, rel=1e-3)
-        assert any(lr[0] == pytest.approx(schedules.step_decay(e), rel=1e-3) for e in (0, 1, 2))
+        assert any(lr[0] == pytest.approx(exponential(0.1, 0.97, e), rel=1e-3) for e in (0, 1, 2))
     if lr and "linearlr" in stem:
         assert lr[:240] == pytest.approx([schedules.imagenet_linear(e) for e in range(240)], abs=2e-4)
     if stem.startswith("nb201"):
