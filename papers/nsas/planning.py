@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -155,7 +156,10 @@ def plan_train(settings: Train, options: RunOptions) -> list[str]:
     test = next(iter(judged.values()))  # what is looked at after an epoch
     network = _network(load_cnn(c.arch), form == "imagenet", classes, c.channels, c.layers)
     pixels = 224 if form == "imagenet" else test.images.size
-    return [f"{form} network, {classes} classes", *plan_training(c, network, pixels, batches, test)]
+    return [
+        f"{form} network, {classes} classes",
+        *plan_training(SimpleNamespace(**vars(c), evaluate_every=c.eval_every), network, pixels, batches, test),
+    ]
 
 
 def plan_evaluate(settings: Evaluate, options: RunOptions) -> list[str]:

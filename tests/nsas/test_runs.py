@@ -17,18 +17,18 @@ from papers.nsas.__main__ import SEARCH, TRAIN, VERBS
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.recurrent.settings import SearchRecurrent, TrainRecurrent
 from papers.nsas.settings import (
-    SearchGdasSettings,
-    SearchRandomSettings,
-    TrainSettings,
+    SearchGdas,
+    SearchRandom,
+    Train,
 )
 from papers.nsas.studies.settings import Experiment
 
 IMAGES = {"dataset": "digits", "train_images": 24, "epochs": 2, "batch_size": 6}
 HALVES = {**IMAGES, "train_images": 120, "batch_size": 30}  # random halves, each with all ten classes
-RANDOM = SearchRandomSettings(
+RANDOM = SearchRandom(
     **IMAGES, channels=2, layers=3, table="raw", constraints=2, select_rounds=1, select_candidates=2, select_images=10
 )
-GDAS = SearchGdasSettings(**IMAGES, channels=2, layers=3, table="raw", constraints=2)
+GDAS = SearchGdas(**IMAGES, channels=2, layers=3, table="raw", constraints=2)
 NB201_RANDOM = SearchNb201Random(**HALVES, channels=2, cells=1, select_candidates=2, select_images=50)
 NB201_GDAS = SearchNb201Gdas(**HALVES, channels=2, cells=1)
 TEXT = {"text": "kjv", "max_tokens": 4000, "max_types": 200, "width": 8, "epochs": 2, "bptt": 10}
@@ -36,7 +36,7 @@ RECURRENT = SearchRecurrent(
     **{**TEXT, "max_tokens": 2500}, batch_size=64, path="sampled", constraints=2, select_candidates=2, select_rows=10,
     recalibrate_chunks=1,
 )  # fmt: skip
-TRAIN_CNN = TrainSettings(**IMAGES, channels=2, layers=3, auxiliary=False, eval_batch_size=500, evaluate_every=2)
+TRAIN_CNN = Train(**IMAGES, channels=2, layers=3, auxiliary=False, eval_batch_size=500, eval_every=2)
 TRAIN_TEXT = TrainRecurrent(**TEXT, batch_size=64, nonmono=5)
 EXPERIMENT = Experiment(
     dataset="digits", train_images=120, loss="paper", constraints=2, channels=2, cells=1, epochs=2, batch_size=30,
@@ -52,7 +52,7 @@ STAGES = {
     "search_nb201": ("nasbench201.search_gdas:search", NB201_GDAS, "check_finite"),
     "search_ptb": ("recurrent.search:search", RECURRENT, "check_finite"),
     "search_ptb_fixed": ("recurrent.search:search", replace(RECURRENT, path="fixed"), "check_finite"),
-    "train": ("train:train", TRAIN_CNN, "train_steps"),
+    "train": ("train:train", TRAIN_CNN, "train_step"),
     "train_ptb": ("recurrent.train:train", TRAIN_TEXT, "train_step"),
     "experiments": ("studies.forgetting:run", EXPERIMENT, "check_finite"),
 }
@@ -74,24 +74,16 @@ def module_of(target: str):
 
 
 def stop_at(monkeypatch, module, name: str, call: int) -> None:
-    """The ``call``-th step raises; of ``train_steps`` the steps are counted, not the calls."""
+    """The ``call``-th step raises."""
     original, calls = getattr(module, name), []
 
-    def count() -> None:
+    def counted(*args, **kwargs):
         calls.append(1)
         if len(calls) == call:
             raise Stop
-
-    def counted(*args, **kwargs):
-        count()
         return original(*args, **kwargs)
 
-    def steps(*args, **kwargs):
-        for done in original(*args, **kwargs):
-            yield done
-            count()
-
-    monkeypatch.setattr(module, name, steps if name == "train_steps" else counted)
+    monkeypatch.setattr(module, name, counted)
 
 
 def equal_folders(one: Path, other: Path) -> None:
@@ -168,11 +160,11 @@ def test_what_search_writes_training_takes(tmp_path):
     settings = replace(TRAIN_CNN, arch=str(tmp_path / "s" / "architecture.json"), epochs=1)
     trained = train(settings, options(tmp_path / "t", "train"))
     from papers.nsas.evaluate import evaluate
-    from papers.nsas.settings import EvaluateSettings
+    from papers.nsas.settings import Evaluate
 
     weights = str(tmp_path / "t" / "weights.safetensors")
     tested = evaluate(
-        EvaluateSettings(arch=settings.arch, checkpoint=weights, dataset="digits", channels=2, layers=3),
+        Evaluate(arch=settings.arch, checkpoint=weights, dataset="digits", channels=2, layers=3),
         options(tmp_path / "e", "evaluate"),
     )
     assert tested["metrics"]["top1_error_percent"] == pytest.approx(trained["metrics"]["top1_error_percent"])
@@ -318,11 +310,11 @@ def test_gdas_archive(constraint, tmp_path, monkeypatch):
     module, run = module_of("search_gdas:search")
     used, sizes, drawn = [], [], []
 
-    class Watched(module.Archive):
-        def update(self, cell, draw):
-            changed = super().update(cell, draw)
-            drawn.append(self.members[-1])
-            return changed
+    class Watched(module.ConstraintSet):
+        def update(self, current, draw):
+            found = super().update(current, draw)
+            drawn.extend(archive.members[-1] for archive in self.archives)
+            return found
 
     def loss_function(settings):
         def loss(model, x, y, current, constraints):
@@ -332,10 +324,11 @@ def test_gdas_archive(constraint, tmp_path, monkeypatch):
 
         return loss
 
-    monkeypatch.setattr(module, "Archive", Watched)
+    monkeypatch.setattr(module, "ConstraintSet", Watched)
     monkeypatch.setattr(module, "loss_function", loss_function)
-    monkeypatch.setattr(module, "unrolled_gradient", lambda model, tables, batch, held, *_: [torch.zeros_like(t)
-                                                                                       for t in tables])  # fmt: skip
+    monkeypatch.setattr(
+        module, "unrolled_gradient", lambda loss, model, tables, *_: [torch.zeros_like(t) for t in tables]
+    )
     run(replace(GDAS, constraint=constraint, constraints=3, epochs=2), options(tmp_path, "search_gdas"))
     assert sizes == [1, 2, 3, 3]
     inputs = [tuple(i for _, i in cell) for cell in drawn]
@@ -348,13 +341,13 @@ def test_gdas_selection_batches_are_drawn_anew(tmp_path, monkeypatch):
     held = []
     gradient = module.unrolled_gradient
 
-    def watched(model, tables, batch, held_out, *rest):
+    def watched(loss, model, tables, batch, held_out, optimizer):
         held.append(held_out[1].tolist())
-        return gradient(model, tables, batch, held_out, *rest)
+        return gradient(loss, model, tables, batch, held_out, optimizer)
 
     monkeypatch.setattr(module, "unrolled_gradient", watched)
     result = run(replace(GDAS, epochs=1), options(tmp_path, "search_gdas"))
-    _, valid, _ = module.halves(GDAS, options(tmp_path, "search_gdas"), torch.device("cpu"))
+    _, valid = module.open_batches(GDAS, options(tmp_path, "search_gdas"), torch.device("cpu"))
     assert held == [next(iter(valid.epoch(step)))[1].tolist() for step in range(len(held))] and held[0] != held[1]
     assert 0 <= result["metrics"]["supernet_accuracy_percent"] <= 100
 

@@ -72,7 +72,7 @@ def digest(tmp_path, monkeypatch):
 
         def one(settings) -> str:
             content = hashlib.sha256()
-            monkeypatch.setattr(Run, "save", lambda self, state: plain(state, content))
+            monkeypatch.setattr(Run, "write_state", lambda self, state: plain(state, content))
             folder = tmp_path / str(next(numbers))
             result = run(settings, options(folder, section, allow_unpinned=True, given=None))
             history = folder / "history.csv"  # evaluations have none
@@ -98,7 +98,7 @@ DARTS = {"channels": 1, "layers": 3}
 
 @pytest.mark.slow
 def test_search(pictures, digest):
-    base = s.SearchRandomSettings(
+    base = s.SearchRandom(
         **images(pictures), **DARTS, table="raw", constraints=3, neighbours=1, recent=3, constraint_gradient=True,
         select_rounds=1, select_candidates=2, select_images=8, select_batch_size=4, recalibrate_batches=1, monitor=True,
         clip=0.2,
@@ -108,7 +108,7 @@ def test_search(pictures, digest):
     skip = {"neighbours": "the archive of so few steps: the novelty rule has stored cases"}
     walk(digest("search_random:search", "search"), base, given, skip)
     softmax = replace(base, table="softmax", constraint_gradient=False)
-    names = {f for f in s.SearchRandomSettings.__dataclass_fields__ if f not in ("unsampled_statistics", "table")}
+    names = {f for f in s.SearchRandom.__dataclass_fields__ if f not in ("unsampled_statistics", "table")}
     walk(digest("search_random:search", "search"), softmax, skip=dict.fromkeys(names, "walked above"))
 
 
@@ -116,10 +116,10 @@ def test_search(pictures, digest):
 @pytest.mark.parametrize("form", [{}, {"constraint_gradient": True}, {"semantics": "head", "constraints": 8}])
 def test_search_gdas(form, pictures, digest):
     base = replace(
-        s.SearchGdasSettings(**images(pictures), **DARTS, table="raw", constraints=3, clip=0.2), batch_size=6, **form
+        s.SearchGdas(**images(pictures), **DARTS, table="raw", constraints=3, clip=0.2), batch_size=6, **form
     )
     few = ("constraints", "recent", "neighbours", "mix", "constraint_gradient", "weighted", "semantics", "table")
-    skip = {} if not form else {f: "walked in the default form" for f in s.SearchGdasSettings.__dataclass_fields__
+    skip = {} if not form else {f: "walked in the default form" for f in s.SearchGdas.__dataclass_fields__
                                 if f not in few}  # fmt: skip
     if form.get("semantics") == "head":
         skip |= dict.fromkeys(("semantics", "table"), "walked in the default form")
@@ -175,9 +175,9 @@ def test_search_ptb(path, texts, digest):
 
 
 def test_train(pictures, digest):
-    base = s.TrainSettings(
-        **{**images(pictures), "epochs": 4}, **DARTS, auxiliary=False, label_smoothing=0.1, learning_rate_min=0.001,
-        clip=0.2, cutout=2, drop_path=0.5, parts=2, evaluate_every=2,
+    base = s.Train(
+        **{**images(pictures), "epochs": 4}, **DARTS, auxiliary=False, label_smoothing=0.1, lr_min=0.001,
+        clip=0.2, cutout=2, drop_path=0.5, parts=2, eval_every=2,
     )  # fmt: skip
     skip = {"eval_batch_size": SKIP_SIZE}
     given = {**sets(pictures), "arch": "Random_NSAS_C", "auxiliary": [], "network": [], "schedule": "step", "parts": 1}
@@ -200,10 +200,10 @@ def test_train_ptb(texts, digest):
 
 def test_evaluate(pictures, texts, digest, tmp_path):
     """The file says what it is of: another set, architecture or size is refused."""
-    small = s.TrainSettings(**images(pictures), **DARTS, auxiliary=False)
+    small = s.Train(**images(pictures), **DARTS, auxiliary=False)
     module_of("train:train")[1](small, options(tmp_path / "t", "train", allow_unpinned=True))
     weights = str(tmp_path / "t" / "weights.safetensors")
-    base = s.EvaluateSettings(checkpoint=weights, dataset=small.dataset)
+    base = s.Evaluate(checkpoint=weights, dataset=small.dataset)
     given = {**sets(pictures), "arch": "Random_NSAS_C", "checkpoint": ["", str(tmp_path / "no")], "weights": "ema"}
     skip = {"batch_size": SKIP_SIZE, "checkpoint": "refused as a missing file", "channels": "does not fit",
             "layers": "does not fit"}  # fmt: skip

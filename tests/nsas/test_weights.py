@@ -18,11 +18,11 @@ from papers.nsas.evaluate import evaluate
 from papers.nsas.network.architectures import CNN
 from papers.nsas.network.networks import build_derived
 from papers.nsas.network.weights import read_cnn
-from papers.nsas.settings import EvaluateSettings, TrainSettings
-from papers.nsas.train import network_of, train
+from papers.nsas.settings import Evaluate, Train
+from papers.nsas.train import form_of, train
 from tests.nsas.test_runs import options
 
-SMALL = TrainSettings(
+SMALL = Train(
     dataset="digits", train_images=20, batch_size=10, epochs=1, channels=2, layers=3, auxiliary=False,
     eval_batch_size=500,
 )  # fmt: skip
@@ -50,7 +50,7 @@ def released(tmp_path, classes: int, network: str = "cifar", container: str = ""
 def test_a_released_file_names_its_set(classes, network, dataset, container, tmp_path):
     """Under any profile: nothing typed, so the profile's digits are not what it is tested on."""
     path = released(tmp_path, classes, network, container, "module." if container else "")
-    settings = EvaluateSettings(checkpoint=path, arch="Random_NSAS_C", dataset="digits")
+    settings = Evaluate(checkpoint=path, arch="Random_NSAS_C", dataset="digits")
     found = read_cnn(settings, options(tmp_path, "evaluate"))
     assert (found.settings.dataset, found.network, found.classes) == (dataset, network, classes)
     assert (found.settings.channels, found.settings.layers) == (4, 3)
@@ -62,7 +62,7 @@ def test_a_released_file_names_its_set(classes, network, dataset, container, tmp
 
 def test_another_number_of_classes_stops(tmp_path):
     path = released(tmp_path, 100)
-    settings = EvaluateSettings(checkpoint=path, arch="Random_NSAS_C", dataset="digits")
+    settings = Evaluate(checkpoint=path, arch="Random_NSAS_C", dataset="digits")
     with pytest.raises(UserError, match="tells 100 classes apart, digits has 10"):
         evaluate(settings, options(tmp_path / "e", "evaluate", given=frozenset({"dataset"})))
 
@@ -72,7 +72,7 @@ def test_own_weights_need_no_flags(tmp_path, monkeypatch, capsys):
     path = str(tmp_path / "t" / "weights.safetensors")
     said = read_metadata(path)
     assert (said["dataset"], said["classes"], said["width"], said["depth"]) == ("digits", 10, 2, 3)
-    tested = evaluate(EvaluateSettings(checkpoint=path), options(tmp_path / "e", "evaluate"))
+    tested = evaluate(Evaluate(checkpoint=path), options(tmp_path / "e", "evaluate"))
     assert tested["metrics"]["top1_error_percent"] == trained["top1_error_percent"]
     assert (tested["dataset"], tested["network"], tested["channels"], tested["layers"]) == ("digits", "cifar", 2, 3)
     for flags, words in (
@@ -103,11 +103,11 @@ def test_the_network_follows_the_pictures(tmp_path, capsys):
     """Not the folder's name: small pictures in a folder called imagenet, large ones in another."""
     small, large = folder(tmp_path / "imagenet", 32), folder(tmp_path / "flowers", 140)
     one = options(tmp_path, "train")
-    assert network_of(TrainSettings(dataset=small), one) == "cifar"
-    assert network_of(TrainSettings(dataset=large), one) == "imagenet"
-    assert network_of(TrainSettings(dataset=f"{large}@32"), one) == "cifar"
-    assert network_of(TrainSettings(dataset=large, network="cifar"), one) == "cifar"
-    assert network_of(TrainSettings(dataset="imagenet"), one) == "imagenet"
+    assert form_of("auto", small, one) == "cifar"
+    assert form_of("auto", large, one) == "imagenet"
+    assert form_of("auto", f"{large}@32", one) == "cifar"
+    assert form_of("cifar", large, one) == "cifar"
+    assert form_of("auto", "imagenet", one) == "imagenet"
     command = ["train", "--dataset", large, "--plan", "--batch-size", "4", "--train-images", "0", "--channels", "2"]
     with pytest.raises(SystemExit):
         main("nsas", VERBS, [*command, "--out", str(tmp_path / "x")])
