@@ -28,6 +28,9 @@ OLD_NAMES: dict[str, dict[str, dict[str, str]]] = {
         },
     },
     "nsas": {
+        "search": {**LR, "learning_rate_min": "lr_min"},
+        "search_gdas": {**LR, "learning_rate_min": "lr_min", "arch_learning_rate": "arch_lr"},
+        "train": {**LR, "learning_rate_min": "lr_min", "evaluate_every": "eval_every"},
         "search_nb201": {**LR, "learning_rate_min": "lr_min", "arch_learning_rate": "arch_lr"},
         "search_nb201_random": {**LR, "learning_rate_min": "lr_min"},
         "search_ptb": LR,
