@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from common.cli.verbs import RunOptions
 from common.run.files import write_json
 from reproductions.claims import ROOT, Claim
 
@@ -51,9 +52,16 @@ def compute(claim: Claim) -> Any:
 def described(
     paper: str, name: str, dataset: str | None, describe: Callable[..., dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """What ``describe NAME --dataset DATASET`` of a paper says, from this code's earlier computations."""
-    describe = describe or importlib.import_module(f"papers.{paper}.describe").describe
-    return _kept_or_made(paper, f"{paper}:describe:{name}:{dataset or ''}", lambda: describe(name, dataset))
+    """What ``describe NAME --dataset DATASET`` of a paper says, from this code's earlier computations.
+
+    describe: what makes it, (settings, options) -> description; default the paper's verb.
+    """
+    stage = importlib.import_module(f"papers.{paper}.__main__").VERBS["describe"].stages[()]
+    module, _, function = stage.run.partition(":")
+    make = describe or getattr(importlib.import_module(module), function)
+    settings = stage.settings(arch=name, dataset=dataset or "")
+    options = RunOptions(paper=paper, section=stage.section)
+    return _kept_or_made(paper, f"{paper}:describe:{name}:{dataset or ''}", lambda: make(settings, options))
 
 
 def _kept_or_made(paper: str, key: str, make: Callable[[], Any]) -> Any:

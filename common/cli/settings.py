@@ -52,6 +52,11 @@ def setting(
     return dataclasses.field(default=default, metadata={"help": shown, "bounds": bounds, "result": result})
 
 
+def with_default(base: type, name: str, default: Any) -> Any:
+    """The field ``name`` of the settings class ``base``, with its help and its range, and another published value."""
+    return dataclasses.field(default=default, metadata=base.__dataclass_fields__[name].metadata)  # type: ignore[attr-defined]
+
+
 def range_of(bounds: Mapping[str, float]) -> str:
     """A range in words: "at least 1", "above 0", "between 0 and 1, 1 excluded"."""
     low = next(((rule, bounds[rule]) for rule in ("at_least", "above") if rule in bounds), None)

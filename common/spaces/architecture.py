@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.cli.errors import UserError
 from common.run.files import read_json, write_json
@@ -34,3 +34,38 @@ def load_architecture(path: Path, space: str) -> Architecture:
     if document["space"] != space:
         raise UserError(f"{path} holds an architecture of space {document['space']!r}; {space!r} is needed here")
     return document["architecture"]
+
+
+class Record(NamedTuple):
+    """What a file says beside its architecture; 0, "" and False where it says nothing."""
+
+    dataset: str = ""
+    classes: int = 0
+    pixels: int = 0  # side of the set's images
+    channels: int = 0
+    layers: int = 0
+    imagenet: bool = False  # weights of the ImageNet form
+
+
+def recorded(name: str, paper: str = "") -> tuple[dict[str, Any], Record]:
+    """({space, architecture, …}, what else it says) of an architecture file, or of weights that a training wrote; an
+    empty mapping for a name that is no file.
+
+    paper: where given, the paper that the weights must be of. Raises UserError.
+    """
+    if name.endswith(".json"):
+        document = read_architecture(Path(name))
+        said = document.get("origin") or {}
+        return document, Record(str(said.get("dataset", "")), int(said.get("classes", 0)), int(said.get("pixels", 0)))
+    if name.endswith(".safetensors"):
+        from common.weights.read import read_metadata
+
+        said = read_metadata(name)
+        if paper and said.get("paper", paper) != paper:
+            raise UserError(f"{name} holds weights of {said['paper']}; give a file of {paper}")
+        if "architecture" not in said:
+            raise UserError(f"{name} does not say its architecture; describe the architecture's name or file instead")
+        numbers = (int(said.get(key, 0)) for key in ("classes", "pixels", "width", "depth"))
+        imagenet = said.get("network") == "imagenet" or said.get("stage") == "train_imagenet"
+        return said, Record(str(said.get("dataset", "")), *numbers, imagenet)
+    return {}, Record()

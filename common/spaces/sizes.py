@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from common.cli.errors import UserError
 from common.data.names import parse
-
-
-def is_imagenet(dataset: str) -> bool:
-    """Whether a set takes the ImageNet form of a cell network (two stems, 224 pixels).
-
-    So do "imagenet" and folders or files of that name with an ending ("imagenet-lmdb", "imagenet2012"), not another
-    word that begins like it ("imagenette") and not the benchmark's small pictures.
-    """
-    name = Path(dataset).name.lower()
-    return re.match(r"imagenet(?![a-z])", name) is not None and not name.startswith("imagenet16")
 
 
 def check_pixels(name: str, pixels: int, auxiliary: bool = False) -> None:

@@ -5,74 +5,62 @@ from __future__ import annotations
 from typing import Any
 
 from common.cli.verbs import COMPUTES, Stage, Verb, main
-from papers.evnas import settings as s
-from papers.evnas import settings_train as t
+from papers.evnas import settings
 
 
-def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
-    return Verb(
-        {(): Stage(settings=settings, run=f"papers.evnas.{run}", section=section, about=about, **more)}, about=about
-    )
+def _stage(cls: type, run: str, section: str, about: str, **more: Any) -> Stage:
+    return Stage(settings=cls, run=f"papers.evnas.{run}", section=section, about=about, **more)
+
+
+def _search(cls: type[settings.Search], section: str, about: str) -> Stage:
+    plan, variants = "papers.evnas.plan:plan_search", settings.VARIANTS[cls]
+    return _stage(cls, "search:search", section, about, variants=variants, bf16=True, plan=plan)
+
+
+def _train(cls: type, section: str, about: str) -> Stage:
+    return _stage(cls, "train:train", section, about, bf16=True, plan="papers.evnas.plan:plan_train")
 
 
 VERBS = {
     "search": Verb(
         {
-            ("s1",): Stage(
-                settings=s.SearchS1,
-                run="papers.evnas.search:search",
-                section="search",
-                about="Evolution in the DARTS cell space",
-                variants=s.S1_VARIANTS,
-                bf16=True,
-            ),
-            ("s2",): Stage(
-                settings=s.SearchS2,
-                run="papers.evnas.search:search",
-                section="search_s2",
-                about="Evolution in NAS-Bench-201",
-                variants=s.S2_VARIANTS,
-                bf16=True,
-            ),
+            ("darts",): _search(settings.SearchDARTS, "search", "Evolution in the DARTS cell space"),
+            ("nb201",): _search(settings.SearchNB201, "search_nb201", "Evolution in NAS-Bench-201"),
         },
-        selectors={"space": ("s1", "s2")},
+        selectors={"space": ("darts", "nb201")},
         about="Search for an architecture",
     ),
     "train": Verb(
         {
-            ("cifar",): Stage(
-                settings=t.TrainSettings,
-                run="papers.evnas.train:train",
-                section="train",
-                about="The CIFAR recipe",
-                bf16=True,
-                plan="papers.evnas.planning:plan_train",
-            ),
-            ("imagenet",): Stage(
-                settings=t.TrainImageNetSettings,
-                run="papers.evnas.train:train_imagenet",
-                section="train_imagenet",
-                about="The ImageNet recipe",
-                bf16=True,
-                plan="papers.evnas.planning:plan_train",
-            ),
+            ("cifar",): _train(settings.Train, "train", "The CIFAR recipe"),
+            ("imagenet",): _train(settings.TrainImageNet, "train_imagenet", "The ImageNet recipe"),
         },
         selectors={"recipe": ("cifar", "imagenet")},
         about="Train an architecture from scratch",
     ),
-    "evaluate": _verb(
-        t.EvaluateSettings,
-        "evaluate:evaluate",
-        "evaluate",
-        "Test error of trained weights",
-        bf16=True,
-        plan="papers.evnas.planning:plan_evaluate",
+    "evaluate": Verb(
+        {
+            (): _stage(
+                settings.Evaluate, "evaluate:evaluate", "evaluate", "Test error of trained weights", bf16=True,
+                plan="papers.evnas.plan:plan_evaluate",
+            )
+        },
+        about="Test error of trained weights",
     ),
-    "describe": _verb(
-        t.DescribeSettings, "describe:run", "describe", "Counts of an architecture", writes=False, ignores=COMPUTES
+    "describe": Verb(
+        {
+            (): _stage(
+                settings.Describe, "describe:describe", "describe", "Counts of an architecture", writes=False,
+                ignores=COMPUTES,
+            )
+        },
+        about="Counts of an architecture",
     ),
-    "draw": _verb(t.DrawSettings, "describe:draw", "draw", "Draw the cells", ignores=COMPUTES),
-}
+    "draw": Verb(
+        {(): _stage(settings.Draw, "describe:draw", "draw", "Draw the cells", ignores=COMPUTES)},
+        about="Draw the cells",
+    ),
+}  # fmt: skip
 
 if __name__ == "__main__":
     main("evnas", VERBS)

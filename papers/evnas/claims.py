@@ -10,20 +10,22 @@ from common.data.batches import Batches
 from common.data.nasbench201 import Table
 from common.data.pictures.batches import EvalPictures, FolderBatches, Pictures
 from common.data.sets import Images
+from common.spaces.darts.train import drop_path_probability
 from common.train.schedules import cosine
-from papers.evnas.data import batches
+from papers.evnas.data import SearchData, batches
 from papers.evnas.describe import describe
 from papers.evnas.method.evolution import Draws
-from papers.evnas.method.population import S1, S2, mixtures
-from papers.evnas.networks import CLASSES, build, constants, load_genotype
-from papers.evnas.settings import SearchS1, SearchS2
-from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
-from papers.evnas.train import cifar_lr, drop_path_probability, imagenet_lr
+from papers.evnas.method.population import SPACES, mixtures
+from papers.evnas.network import CLASSES, build, constants, load_genotype
+from papers.evnas.settings import Describe, SearchDARTS, SearchNB201, Train, TrainImageNet
+from papers.evnas.train import rate
+
+SEARCHES = {"darts": SearchDARTS, "nb201": SearchNB201}
 
 
 def millions(name: str, dataset: str, key: str) -> float:
     """A count of a published network in millions, for the rounded figures of the tables."""
-    return describe(name, dataset)[key] / 1e6
+    return describe(Describe(name, dataset))[key] / 1e6
 
 
 def optimum(dataset: str, part: str) -> float:
@@ -52,14 +54,14 @@ def mixture_weight(space: str, which: str) -> float:
     """Weight of an operation in the mixture of a decoded individual.
 
     ``chosen``: the chosen operation of a chosen row; ``other``: the rest of that row; ``unchosen``: a row that decoding
-    leaves out (S1). Raises ValueError unless all operations of that kind weigh the same.
+    leaves out (DARTS). Raises ValueError unless all operations of that kind weigh the same.
     """
-    of, settings = (S1, SearchS1()) if space == "s1" else (S2, SearchS2())
+    of, beta = SPACES[space], SEARCHES[space]().beta
     population = Draws.stream(of, 0, "population").population(1)
-    weights = mixtures(of, population, True, settings.beta)[0]
-    if of is S1:
+    weights = mixtures(of, population, True, beta)[0]
+    if space == "darts":
         weights = torch.tensor(weights[0] + weights[1])
-    chosen = of.decode(population[0], settings.beta) > 0
+    chosen = of.decode(population[0], beta) > 0
     row = chosen.any(-1, keepdim=True)
     of_kind = {"chosen": chosen, "other": row & ~chosen, "unchosen": ~row & ~chosen}[which]
     (weight,) = {round(w, 9) for w in weights[of_kind].tolist()}
@@ -67,32 +69,27 @@ def mixture_weight(space: str, which: str) -> float:
 
 
 def steps(stage: str, images: int) -> int:
-    """Batches in an epoch of so many images: s1, s2 (search), cifar, imagenet (training)."""
+    """Batches in an epoch of so many images: darts, nb201 (search), cifar, imagenet (training)."""
     if stage == "imagenet":
         nowhere = np.zeros(images, dtype=np.int64)
         pictures = Pictures(None, nowhere, nowhere, (), "blank")  # type: ignore[arg-type]
-        return len(FolderBatches(pictures, TrainImageNetSettings().batch_size, EvalPictures(), 0))
-    blank = Images(
-        torch.zeros((), dtype=torch.uint8).expand(images, 3, 32, 32), torch.zeros(images), (), "blank", True
-    )  # fmt: skip
+        return len(FolderBatches(pictures, TrainImageNet().batch_size, EvalPictures(), 0))
+    pixels = torch.zeros((), dtype=torch.uint8).expand(images, 3, 32, 32)
+    blank = Images(pixels, torch.zeros(images), (), "blank", True)
     if stage == "cifar":
-        return len(Batches(blank, TrainSettings().batch_size, Augmentation(*constants("cifar10")), 0))
-    return len(batches(SearchS1() if stage == "s1" else SearchS2(), (blank, blank), 0, torch.device("cpu"))[0])
+        return len(Batches(blank, Train().batch_size, Augmentation(*constants("cifar10")), 0))
+    return len(batches(SEARCHES[stage](), SearchData(blank, blank, "", {}), 0, torch.device("cpu"))[0])
 
 
-def final_learning_rate(stage: str) -> str:
+def final_lr(stage: str) -> str:
     """Rate of the last generation or epoch to six significant digits; stages as in ``steps``."""
-    if stage == "cifar":
-        rate = cifar_lr(TrainSettings(), TrainSettings.epochs - 1)
-    elif stage == "imagenet":
-        rate = imagenet_lr(TrainImageNetSettings(), TrainImageNetSettings.epochs - 1)
-    else:
-        s = SearchS1() if stage == "s1" else SearchS2()
-        rate = cosine(s.learning_rate, s.learning_rate_min, s.generations - 1, s.generations)
-    return f"{rate:.6g}"
+    if stage in SEARCHES:
+        s = SEARCHES[stage]()
+        return f"{cosine(s.lr, s.lr_min, s.generations - 1, s.generations):.6g}"
+    recipe = TrainImageNet() if stage == "imagenet" else Train()
+    return f"{rate(recipe, recipe.epochs - 1):.6g}"
 
 
 def final_drop_path() -> float:
     """Drop-path probability of the last epoch on CIFAR."""
-    s = TrainSettings()
-    return drop_path_probability(s.drop_path, s.epochs - 1, s.epochs)
+    return drop_path_probability(Train().drop_path, Train().epochs - 1, Train().epochs)

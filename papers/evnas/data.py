@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -15,41 +15,57 @@ from common.data.sets import Images, open_images
 from common.run import seeds
 from common.spaces.sizes import check_pixels
 from common.train import distributed
-from papers.evnas.settings import SearchS1, SearchSettings
+from papers.evnas.network import MEAN_STD
+from papers.evnas.settings import Search
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
-CIFAR10 = ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768))
-CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+Constants = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation
 
 
-def _over_255(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _over_255(mean: tuple[float, ...], std: tuple[float, ...]) -> Constants:
     return tuple(v / 255 for v in mean), tuple(v / 255 for v in std)
 
 
 # The two searches come from different programs and normalise differently. Sets not listed take CIFAR-10's constants.
-S1_CONSTANTS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
-S2_CONSTANTS = {
-    "cifar10": _over_255((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
-    "cifar100": _over_255((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
-    "imagenet16-120": _over_255((122.68, 116.66, 104.01), (63.22, 61.26, 65.09)),
+CONSTANTS: dict[str, dict[str, Constants]] = {
+    "darts": MEAN_STD,
+    "nb201": {
+        "cifar10": _over_255((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
+        "cifar100": _over_255((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+        "imagenet16-120": _over_255((122.68, 116.66, 104.01), (63.22, 61.26, 65.09)),
+    },
 }
 
 
-def augmentation(settings: SearchSettings, images: Images) -> Augmentation:
-    """S1: crop, flip, normalise, cutout; S2: flip, crop, normalise."""
-    first = isinstance(settings, SearchS1)
-    constants = S1_CONSTANTS if first else S2_CONSTANTS
+class SearchData(NamedTuple):
+    """What a search reads."""
+
+    train: Images  # for the weights
+    fitness: Images
+    origin: str  # where the two parts come from
+    pins: dict[str, str]  # of both, and of the benchmark's index file
+
+    @property
+    def pinned(self) -> bool:
+        """Whether all images match what the pins file states."""
+        return self.train.pinned and self.fitness.pinned
+
+
+def augmentation(settings: Search, images: Images) -> Augmentation:
+    """DARTS: crop, flip, normalise, cutout; NAS-Bench-201: flip, crop, normalise. Raises UserError for ``--pad``."""
+    constants = CONSTANTS[settings.space]
     mean, std = constants.get(images.name, constants["cifar10"])
-    if not -1 <= settings.pad <= images.size:
+    if settings.pad > images.size:
         raise UserError(f"--pad must be -1 or 0 to the images' side of {images.size}, not {settings.pad}")
     pad = images.size // 8 if settings.pad < 0 else settings.pad
-    return Augmentation(mean, std, pad, settings.flip, settings.cutout, "crop_flip" if first else "flip_crop")
+    order = "crop_flip" if settings.space == "darts" else "flip_crop"
+    return Augmentation(mean, std, pad, settings.flip, settings.cutout, order)
 
 
-def open_parts(settings: SearchSettings, options: RunOptions) -> tuple[Images, Images, dict[str, str], str]:
-    """Images for the weights, images for the fitness, pins of an index file, and where the halves come from.
+def open_search_data(settings: Search, options: RunOptions) -> SearchData:
+    """The images of a search in their two parts (Method 6 of the README).
 
     The benchmark's CIFAR-100 and ImageNet16-120 searches train on the whole training set and measure on one half of the
     test set. Sets without an order of their own (folders) are shared out evenly over classes. Raises UserError for
@@ -57,22 +73,20 @@ def open_parts(settings: SearchSettings, options: RunOptions) -> tuple[Images, I
     """
     images = open_images(settings.dataset, "train", options)
     check_pixels(settings.dataset, images.size)
-    seed, pins = options.seed, {}
-    if settings.split == "official":
-        if f"{images.name}-test" in SPLIT_SIZES:
-            held_out = open_images(settings.dataset, "test", options)
-            _, second, origin = benchmark_halves(held_out, seed, test=True)
-            first, pins = images, {**split_pins(), **held_out.pins}
-        else:
-            first, second, origin = benchmark_halves(images, seed)
-            pins = split_pins() if origin == "official" else {}
+    pins, origin = dict(images.pins), settings.split
+    if settings.split == "official" and f"{images.name}-test" in SPLIT_SIZES:
+        held_out = open_images(settings.dataset, "test", options)
+        _, second, origin = benchmark_halves(held_out, options.seed, test=True)
+        first, pins = images, {**pins, **split_pins(), **held_out.pins}
+    elif settings.split == "official":
+        first, second, origin = benchmark_halves(images, options.seed)
+        pins |= split_pins() if origin == "official" else {}
+    elif settings.split == "random":
+        first, second = random_halves(images, options.seed)
     else:
-        first, second = (
-            random_halves(images, seed) if settings.split == "random" else split(images, 0.5, "--split index")
-        )
-        origin = settings.split
+        first, second = split(images, 0.5, "--split index")
     first = take(first, settings.train_images, "--train-images")
-    return first, take(second, settings.fitness_size, "--fitness-size"), pins, origin
+    return SearchData(first, take(second, settings.fitness_images, "--fitness-images"), origin, pins)
 
 
 def random_halves(images: Images, seed: int) -> tuple[Images, Images]:
@@ -86,18 +100,17 @@ def random_halves(images: Images, seed: int) -> tuple[Images, Images]:
     return drawn
 
 
-def batches(settings: SearchSettings, parts: tuple[Images, Images], seed: int, device: torch.device) -> list[Batches]:
+def batches(settings: Search, data: SearchData, seed: int, device: torch.device) -> tuple[Batches, Batches]:
     """Training batches and fitness batches (a new order in every pass); each shared out over processes and parts."""
-    made = []
-    fitness_size = min(settings.fitness_batch_size, max(len(parts[1]), 1))
-    for images, size, stream, augment in (
-        (parts[0], settings.batch_size, "train", True),
-        (parts[1], fitness_size, "fitness", settings.fitness_images == "augmented"),
-    ):
-        made.append(
-            Batches(
-                images, size, augmentation(settings, images), seed, device=device, stream=stream,
-                augment=augment, rank=distributed.rank(), world=distributed.world_size(), parts=settings.parts,
-            )
-        )  # fmt: skip
-    return made
+    fitness_size = min(settings.fitness_batch_size, max(len(data.fitness), 1))
+    train, fitness = (
+        Batches(
+            images, size, augmentation(settings, images), seed, device=device, stream=stream, augment=augment,
+            rank=distributed.rank(), world=distributed.world_size(), parts=settings.parts,
+        )
+        for images, size, stream, augment in (
+            (data.train, settings.batch_size, "train", True),
+            (data.fitness, fitness_size, "fitness", settings.fitness_augment),
+        )
+    )  # fmt: skip
+    return train, fitness

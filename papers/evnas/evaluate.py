@@ -1,147 +1,98 @@
-"""Testing trained weights: one's own, or the authors' checkpoints (README, "Evaluation").
+"""Testing trained weights: one's own, or the authors' checkpoints (Method 8 of the README).
 
 The network is built without auxiliary head; the checkpoint's head and a ``module.`` prefix are taken off, and
-everything else must fit exactly (the authors' programs load non-strictly and would test an untrained network without a
-word).
+everything else must fit exactly: the authors' programs load non-strictly and would test an untrained network without a
+word.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from common.cli.errors import UserError
-from common.data.augment import Augmentation
-from common.data.batches import Batches
 from common.data.names import other_set
-from common.data.pictures.batches import EvalPictures, FolderBatches, open_pictures
-from common.data.sets import open_images
 from common.run.folder import open_run
 from common.spaces.counting import parameters
-from common.spaces.darts.network import Genotype
-from common.spaces.sizes import check_pixels
-from common.train import distributed
+from common.spaces.darts.data import open_test
+from common.spaces.darts.genotype import Genotype
+from common.spaces.darts.weights import Form, check_classes, form_of, genotype_of
 from common.train.device import pick_device
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
-from papers.evnas.networks import build, constants, load_genotype
-from papers.evnas.ranges import check_ranges
-from papers.evnas.settings_train import EvaluateSettings
+from papers.evnas.network import build, constants, load_genotype
+from papers.evnas.settings import Evaluate
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
-def read(settings: EvaluateSettings) -> Checkpoint:
-    """The weights of a file in any of the field's containers. Raises UserError."""
+class Loaded(NamedTuple):
+    """Weights with what is needed to test them."""
+
+    settings: Evaluate  # with the data set that the weights belong to
+    found: Checkpoint
+    form: Form  # width and depth as the user gives them, else those of the tensors
+    genotype: Genotype
+    test: Any  # the test set
+    batches: Any
+
+
+def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
+    """Top-1 and top-5 error in percent, in eval mode, on the test set."""
+    device = pick_device(options)
+    settings, found, form, genotype, test, batches = load(settings, options, device)
+    model = build(genotype, form.imagenet, len(test.classes), form.channels, form.layers)
+    load_strict(model, found.tensors, drop=("auxiliary_head.",), source=found.source)
+    with open_run(options, settings, data=test.pins) as run:
+        if run.result is not None:
+            return run.result
+        tested = test_metrics(model.to(device), batches.epoch(0), device, options.precision)
+        metrics = {**tested.as_dict(), "images": tested.images, "parameters": parameters(model)}
+        return run.finish({"metrics": metrics, "architecture": genotype.as_dict(), "weights": found.weights})
+
+
+def load(settings: Evaluate, options: RunOptions, device: torch.device) -> Loaded:
+    """The weights of a file in any of the field's containers, and the set they are tested on. Raises UserError."""
     if not settings.checkpoint:
         raise UserError(
             "no checkpoint given; add --checkpoint FILE (weights.safetensors of train, or the authors' file)"
         )
-    return read_checkpoint(settings.checkpoint, settings.weights)
+    found = read_checkpoint(settings.checkpoint, settings.weights)
+    settings = resolved(settings, options, found)
+    genotype, form = genotype_of(found, settings.arch, load_genotype), form_of(found)
+    if settings.dataset == "imagenet" and not form.imagenet:
+        raise UserError(f"{settings.checkpoint} is of a CIFAR network; --dataset imagenet needs an ImageNet one")
+    batch_size = settings.batch_size or (128 if form.imagenet else 96)
+    test, batches = open_test(settings.dataset, form.imagenet, batch_size, options, device, constants, settings.workers)
+    check_classes(found, test.classes, settings.dataset)
+    form = form._replace(channels=settings.channels or form.channels, layers=settings.layers or form.layers)
+    return Loaded(settings, found, form, genotype, test, batches)
 
 
-def resolved(settings: EvaluateSettings, options: Any, found: Checkpoint) -> EvaluateSettings:
+def resolved(settings: Evaluate, options: RunOptions, found: Checkpoint) -> Evaluate:
     """The settings with the data set that the weights belong to, where the user names none.
 
     Raises UserError where the file names another set than the user, and where nobody names one: a profile's set (the
     digits) says nothing about the authors' weights.
     """
-    c, own = settings, found.metadata.get("dataset")
-    given = options.given
-    said = "dataset" in given if given is not None else c.dataset != EvaluateSettings.dataset
+    own, given = found.metadata.get("dataset"), options.given
+    said = "dataset" in given if given is not None else settings.dataset != Evaluate.dataset
     if (paper := found.metadata.get("paper", "evnas")) != "evnas":
-        raise UserError(f"{c.checkpoint} holds weights of {paper}; give a file of evnas")
+        raise UserError(f"{settings.checkpoint} holds weights of {paper}; give a file of evnas")
     if own is None:
-        if not said and c.dataset != EvaluateSettings.dataset:
+        if not said and settings.dataset != Evaluate.dataset:
             raise UserError(
-                f"{c.checkpoint} does not say which data set it is of, and profile {options.profile} would test it on "
-                f"{c.dataset}; name the set with --dataset, or use --profile paper"
+                f"{settings.checkpoint} does not say which data set it is of, and profile {options.profile} would test "
+                f"it on {settings.dataset}; name the set with --dataset, or use --profile paper"
             )
-        return c
+        return settings
     if not said:
-        return dataclasses.replace(c, dataset=own)
-    if other_set(own, c.dataset):
-        raise UserError(f"{c.checkpoint} was trained on {own}, not on {c.dataset}; leave --dataset out, or name {own}")
-    return c
-
-
-def genotype_of(settings: EvaluateSettings, found: Checkpoint) -> Genotype:
-    """The cells that ``--arch`` names, or those the file says it has. Raises UserError where neither does."""
-    if settings.arch:
-        return load_genotype(settings.arch)
-    cells = found.metadata.get("architecture")
-    if cells is None:
+        return dataclasses.replace(settings, dataset=own)
+    if other_set(own, settings.dataset):
         raise UserError(
-            f"{settings.checkpoint} does not say its architecture; add --arch (EvNASA, EvNASB, EvNASC or a file)"
+            f"{settings.checkpoint} was trained on {own}, not on {settings.dataset}; leave --dataset out, or name {own}"
         )
-    return Genotype.from_dict(cells)
-
-
-def check_classes(found: Checkpoint, classes: Sequence[str], dataset: str) -> None:
-    """Raises UserError where the classifier's outputs are not the set's classes: their number, and their names where
-    the file knows them."""
-    weight, names = found.tensors.get("classifier.weight"), found.metadata.get("class_names")
-    if weight is not None and weight.shape[0] != len(classes):
-        raise UserError(
-            f"{found.source}: its classifier has {weight.shape[0]} classes and {dataset} has {len(classes)}; name the "
-            f"data set it is of with --dataset"
-        )
-    if names and list(names) != list(classes):
-        other = next(pair for pair in zip(names, classes, strict=False) if pair[0] != pair[1])
-        raise UserError(
-            f"{found.source} was trained on {found.metadata.get('dataset')}, with a class {other[0]!r} where {dataset} "
-            f"has {other[1]!r}; name its own set"
-        )
-
-
-def shape_of(tensors: dict[str, Any], imagenet: bool) -> tuple[int, int]:
-    """(initial channels, number of cells) that a state dict belongs to; zeros where it tells nothing."""
-    stem = tensors.get("stem0.3.weight" if imagenet else "stem.0.weight")
-    cells = {int(key.split(".")[1]) for key in tensors if key.startswith("cells.") and key.split(".")[1].isdigit()}
-    channels = 0 if stem is None else stem.shape[0] // (1 if imagenet else 3)
-    return channels, max(cells) + 1 if cells else 0
-
-
-def of_imagenet(tensors: dict[str, Any]) -> bool:
-    """Whether the weights are of the ImageNet form (two stems, 224 pixels): the folder's name need not say so."""
-    return any(key.startswith("stem0.") for key in tensors)
-
-
-def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
-    """The ``evaluate`` verb: top-1 and top-5 error in eval mode on the test set."""
-    check_ranges(settings, defaults=("channels", "layers"))
-    found, device = read(settings), pick_device(options)
-    c, genotype, tensors = resolved(settings, options, found), genotype_of(settings, found), found.tensors
-    imagenet = of_imagenet(tensors)
-    test, tests = open_test(c, imagenet, options, device)
-    check_classes(found, test.classes, c.dataset)
-    channels, layers = shape_of(tensors, imagenet)
-    model = build(genotype, imagenet, len(test.classes), c.channels or channels, c.layers or layers)
-    load_strict(model, tensors, drop=("auxiliary_head.",), source=found.source)
-    with open_run(options, c, {"data": test.pins}) as run:
-        if run.result is not None:
-            return run.result
-        model.to(device)
-        tested = test_metrics(model, tests.epoch(0), device, options.precision)
-        metrics = {**tested.as_dict(), "images": tested.images, "parameters": parameters(model)}
-        return run.finish({"metrics": metrics, "architecture": genotype.as_dict(), "weights": found.weights})
-
-
-def open_test(c: EvaluateSettings, imagenet: bool, options: Any, device: torch.device) -> tuple[Any, Any]:
-    """(test set, its batches). Raises UserError."""
-    if c.dataset == "imagenet" and not imagenet:
-        raise UserError(f"{c.checkpoint} is of a CIFAR network; --dataset imagenet needs an ImageNet one")
-    mine: Any = {"rank": distributed.rank(), "world": distributed.world_size(), "parts": 0}
-    if imagenet:
-        test = open_pictures(c.dataset, "test", options)
-        return test, FolderBatches(
-            test, c.batch_size or 128, EvalPictures(), options.seed, shuffle=False, device=device, workers=c.workers,
-            **mine,
-        )  # fmt: skip
-    images = open_images(c.dataset, "test", options)
-    check_pixels(c.dataset, images.size)
-    plain = Augmentation(*constants(images.name))
-    return images, Batches(
-        images, c.batch_size or 96, plain, options.seed, shuffle=False, device=device, stream="test", **mine
-    )
+    return settings

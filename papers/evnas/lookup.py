@@ -1,4 +1,4 @@
-"""Accuracies of cells of S2 in the NAS-Bench-201 tables (section 4.3): trained for 200 epochs, mean over the trials."""
+"""Accuracies of cells in the NAS-Bench-201 tables: trained for 200 epochs, mean over the trials."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from common.data.nasbench201 import DATASETS, Table, looked_up, to_operations
 from common.data.pins import data_root
 from common.run.folder import say
 from common.spaces.nasbench201.graph import connected
-from papers.evnas.settings import SearchS1, SearchSettings
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
 
 class Lookup:
-    """The tables, or nothing: in S1, and where the file is absent (which is reported and does not fail a search).
+    """The tables, or nothing: in the DARTS space, and where the file is absent (reported; it does not fail a search).
 
     A cell found on a data set that the benchmark lacks is looked up on CIFAR-10, which is reported as a transfer and
     never among the search's own metrics.
     """
 
-    def __init__(self, settings: SearchSettings, options: RunOptions, dataset: str) -> None:
-        self.applies = not isinstance(settings, SearchS1)
+    def __init__(self, space: str, dataset: str, options: RunOptions) -> None:
+        self.applies = space == "nb201"
         self.transfer = dataset not in DATASETS
         self.dataset = looked_up(dataset)
         self.table: Table | None = None

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from common.data.text import Corpus, batchify
 from common.run import seeds
-from common.spaces.cost import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
 from common.spaces.counting import macs
+from common.spaces.darts.plan import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
 from papers.nsas import search_gdas, search_random
 from papers.nsas.evaluate import check_classes, open_test
 from papers.nsas.nasbench201.parts import open_halves
@@ -41,7 +40,7 @@ from papers.nsas.train import form_of, network_of, open_data
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
-# Seconds of an image and GB of its activations, times C / 10^9 multiply-adds, as in common.spaces.cost.
+# Seconds of an image and GB of its activations, times C / 10^9 multiply-adds, as in common.spaces.darts.plan.
 STEP_201, FORWARD_201, MEMORY_201 = 1.4, 0.6, 1.0
 # Recurrent networks: seconds per 10^9 multiply-adds, and of the small calls of a time step (one cell; the mixture).
 STEP_WORD, FORWARD_WORD = 0.09, 0.032
@@ -156,10 +155,7 @@ def plan_train(settings: Train, options: RunOptions) -> list[str]:
     test = next(iter(judged.values()))  # what is looked at after an epoch
     network = _network(load_cnn(c.arch), form == "imagenet", classes, c.channels, c.layers)
     pixels = 224 if form == "imagenet" else test.images.size
-    return [
-        f"{form} network, {classes} classes",
-        *plan_training(SimpleNamespace(**vars(c), evaluate_every=c.eval_every), network, pixels, batches, test),
-    ]
+    return [f"{form} network, {classes} classes", *plan_training(c, network, pixels, batches, test)]
 
 
 def plan_evaluate(settings: Evaluate, options: RunOptions) -> list[str]:

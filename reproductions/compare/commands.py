@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--metric", default="", help="key of metrics (default: every error and perplexity)")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument(
-        "--a", default="", metavar="PAPER/STAGE", help="paired: the method, for example evnas/search_s2"
+        "--a", default="", metavar="PAPER/STAGE", help="paired: the method, for example evnas/search_nb201"
     )
     parser.add_argument(
         "--b", default="", metavar="PAPER/STAGE", help="paired: the other, for example evnas/search_random"

@@ -22,13 +22,13 @@ import torch
 from torch.nn import functional
 
 from common.data.augment import Augmentation, apply
-from common.train.loop import auxiliary_loss, evaluate, train_steps
+from common.train.loop import auxiliary_loss, evaluate, train_step
+from common.train.losses import TopK
 from papers.evnas.method.evolution import Draws, Rules, evolve, ranking
-from papers.evnas.method.population import S1, S2, mixtures
-from papers.evnas.networks import build as build_network
-from papers.evnas.networks import constants, load_genotype
-from papers.evnas.search import Progress, build, make_sgd, measure, scorer, train_weights
-from papers.evnas.settings import SearchS1, SearchS2
+from papers.evnas.method.population import DARTS, NB201, mixtures
+from papers.evnas.network import build, constants, load_genotype
+from papers.evnas.search import descend, for_fitness, measure, score, sgd, supernet_of
+from papers.evnas.settings import Search, SearchDARTS, SearchNB201
 
 TIMING = Path(__file__).parents[1] / "golden" / "evnas" / "data" / "timing.json"
 
@@ -42,45 +42,34 @@ class Fixed:
         y = torch.randint(0, 10, (images,), generator=generator)
         self.batches = list(zip(x.split(batch), y.split(batch)))
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def epoch(self, epoch: int, start: int = 0) -> Any:
-        return iter(self.batches[start:])
-
-    def shares(self, epoch: int, start: int = 0) -> Any:
-        return ([batch] for batch in self.batches[start:])
-
 
 def population(space: Any, size: int) -> torch.Tensor:
     return Draws.stream(space, 0, "benchmark").population(size)
 
 
-def search_step(space: Any, settings: SearchS1 | SearchS2, batch: int) -> Callable[[], Any]:
+def search_step(space: Any, settings: Search, batch: int) -> Callable[[], Any]:
     """Decoding, one training step, metrics."""
     torch.manual_seed(0)
-    model, train, people = build(settings, 10), Fixed(batch, batch), population(space, 50)
-    optimizer = make_sgd(model, settings)
+    model, train, people = supernet_of(settings, 10).train(), Fixed(batch, batch), population(space, 50)
+    optimizer = sgd(model, settings)
 
     def run() -> float:
-        now = Progress(people)
         individuals = mixtures(space, people[:1], True, 1.0)
-        train_weights(model, optimizer, train, individuals, now, 0.025, 5.0, "fp32", lambda: None)
-        return now.loss
+        return descend(model, optimizer, train.batches, individuals[0], 5.0, "fp32", {"step": 0})
 
     return run
 
 
-def fitness(space: Any, settings: SearchS1 | SearchS2, batch: int) -> Callable[[], Any]:
+def fitness(space: Any, settings: Search, batch: int) -> Callable[[], Any]:
     """Decoding and one batch of one individual; where fitness folds the supernet, folding is timed too."""
     torch.manual_seed(0)
-    model, valid, people = build(settings, 10), Fixed(batch, batch), population(space, 50)
-    score_with = scorer(settings)
+    model, valid, people = supernet_of(settings, 10), Fixed(batch, batch), population(space, 50)
+    counter = TopK()
 
     def run() -> float:
-        now = Progress(people)
-        measure(score_with(model), valid, mixtures(space, people[:1], True, 1.0), now, "cpu", "fp32", lambda: None)
-        return now.scores[0][2]
+        (individual,) = mixtures(space, people[:1], True, 1.0)
+        measure(for_fitness(model, settings, "fp32"), valid.batches, individual, counter, "fp32")
+        return score(counter)[2]
 
     return run
 
@@ -88,36 +77,36 @@ def fitness(space: Any, settings: SearchS1 | SearchS2, batch: int) -> Callable[[
 def cifar_train() -> Callable[[], Any]:
     """EvNASA, C = 36, 20 cells, auxiliary head, drop-path 0.1, batch 2."""
     torch.manual_seed(0)
-    model = build_network(load_genotype("EvNASA"), False, 10, auxiliary=True).train()
+    model = build(load_genotype("EvNASA"), False, 10, auxiliary=True).train()
     model.drop_path_prob = 0.1
     optimizer = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
     batches, loss_of = Fixed(2, 2), auxiliary_loss(functional.cross_entropy, 0.4)
-    return lambda: sum(train_steps(model, batches.epoch(0), optimizer, loss_of, clip_norm=5.0, seed=0, epoch=0))
+    return lambda: train_step(model, batches.batches[0], optimizer, loss_of, clip_norm=5.0)
 
 
 def cifar_eval() -> Callable[[], Any]:
     """The same network in eval mode, 16 images as 2 x 8."""
     torch.manual_seed(0)
-    model, batches = build_network(load_genotype("EvNASA"), False, 10, auxiliary=True), Fixed(16, 8)
-    return lambda: evaluate(model, batches.epoch(0)).loss
+    model, batches = build(load_genotype("EvNASA"), False, 10, auxiliary=True), Fixed(16, 8)
+    return lambda: evaluate(model, batches.batches).loss
 
 
 def decode_50() -> Callable[[], Any]:
-    people = population(S1, 50)
-    return lambda: len(mixtures(S1, people, True, 1.0))
+    people = population(DARTS, 50)
+    return lambda: len(mixtures(DARTS, people, True, 1.0))
 
 
 def generation_50() -> Callable[[], Any]:
     """Sort, tournaments of 10, crossover by rows, mutation."""
-    people, scores = population(S1, 50), [float(i * 7 % 50) for i in range(50)]
+    people, scores = population(DARTS, 50), [float(i * 7 % 50) for i in range(50)]
     order = ranking(scores)
     ranked = [scores[k] for k in order]
-    return lambda: len(evolve(people[order], ranked, Rules(), Draws.stream(S1, 0, "evolve")))
+    return lambda: len(evolve(people[order], ranked, Rules(), Draws.stream(DARTS, 0, "evolve")))
 
 
 def decode_s2_20() -> Callable[[], Any]:
-    people = population(S2, 20)
-    return lambda: len(mixtures(S2, people, True, 1.0))
+    people = population(NB201, 20)
+    return lambda: len(mixtures(NB201, people, True, 1.0))
 
 
 def augment_500() -> Callable[[], Any]:
@@ -128,10 +117,10 @@ def augment_500() -> Callable[[], Any]:
 
 
 WORKLOADS: dict[str, Callable[[], Callable[[], Any]]] = {
-    "s1_search_step": lambda: search_step(S1, SearchS1(), 4),
-    "s1_fitness_batch": lambda: fitness(S1, SearchS1(), 16),
-    "s2_search_step": lambda: search_step(S2, SearchS2(), 8),
-    "s2_fitness_batch": lambda: fitness(S2, SearchS2(), 32),
+    "s1_search_step": lambda: search_step(DARTS, SearchDARTS(), 4),
+    "s1_fitness_batch": lambda: fitness(DARTS, SearchDARTS(), 16),
+    "s2_search_step": lambda: search_step(NB201, SearchNB201(), 8),
+    "s2_fitness_batch": lambda: fitness(NB201, SearchNB201(), 32),
     "cifar_train_step": cifar_train,
     "cifar_eval_pass": cifar_eval,
     "s1_decode_50": decode_50,

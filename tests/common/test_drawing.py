@@ -8,12 +8,13 @@ import pytest
 from common.cli.errors import UserError
 from common.data.nasbench201 import drawn_edges
 from common.spaces import drawing
-from papers.evnas.architectures import PUBLISHED
-from papers.evnas.describe import edges_of, graphs
+from common.spaces.darts.genotype import drawn_pairs
+from papers.evnas.describe import graphs
+from papers.evnas.network import PUBLISHED
 from papers.nsas.draw import recurrent_graph
 from papers.nsas.recurrent.train import load_cell
 
-CELLS = [edges_of(PUBLISHED[name][kind]) for name in PUBLISHED for kind in ("normal", "reduce")]
+CELLS = [drawn_pairs(pairs) for cells in PUBLISHED.values() for pairs in (cells.normal, cells.reduce)]
 CELLS += [recurrent_graph(load_cell("Random_NSAS").recurrent)[1]]
 CELLS += [drawn_edges("|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|")]
 

@@ -11,8 +11,8 @@ from papers.evnas.__main__ import VERBS as EVNAS
 from papers.nao_v2.__main__ import VERBS as NAO_V2
 
 WRONG = [
-    ("evnas", "search --channels 0"), ("evnas", "search --learning-rate nan"), ("evnas", "train --layers 0"),
-    ("evnas", "train --drop-path 1.5"), ("evnas", "train --evaluate-every 0"), ("evnas", "train --lr nan"),
+    ("evnas", "search --channels 0"), ("evnas", "search --lr nan"), ("evnas", "train --layers 0"),
+    ("evnas", "train --drop-path 1.5"), ("evnas", "train --eval-every 0"), ("evnas", "train --lr nan"),
     ("evnas", "train --recipe imagenet --label-smoothing 1"), ("nao_v2", "search --generation-seeds 0"),
     ("nao_v2", "search --new-architectures 0"), ("nao_v2", "search --score-images -1"),
     ("nao_v2", "search --lr nan"), ("nao_v2", "train --channels 0"), ("nao_v2", "train --dropout-keep 0"),

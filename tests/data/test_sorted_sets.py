@@ -25,8 +25,8 @@ COMMANDS = {
     "nsas search --space nb201 --method gdas": SMALL,
     "nsas train": ("--arch", "Random_NSAS", *SMALL),
     "nsas experiments": ("--rank-images", "100", *SMALL),
-    "evnas search": ("--fitness-size", "60", "--fitness-batch-size", "60", *SMALL),
-    "evnas search --space s2": ("--fitness-size", "60", "--fitness-batch-size", "60", *SMALL),
+    "evnas search": ("--fitness-images", "60", "--fitness-batch-size", "60", *SMALL),
+    "evnas search --space nb201": ("--fitness-images", "60", "--fitness-batch-size", "60", *SMALL),
     "evnas train": ("--arch", "EvNASA", *SMALL),
     "nao_v2 search": ("--valid-images", "100", *SMALL),
     "nao_v2 random-search": ("--valid-images", "100", *SMALL),
@@ -57,7 +57,7 @@ class Reached(BaseException):
 
 SAME_PARTS = (  # as another command of the paper
     "nsas search --method gdas", "nsas search --space nb201 --method gdas", "nsas experiments",
-    "evnas search --space s2", "nao_v2 random-search", "nao_v2 rank-study",
+    "evnas search --space nb201", "nao_v2 random-search", "nao_v2 rank-study",
 )  # fmt: skip
 
 

@@ -13,21 +13,20 @@ import torch
 from safetensors.torch import load_file
 
 from common.cli.verbs import RunOptions
-from papers.evnas import settings as s
 from papers.evnas.search import search
-from papers.evnas.settings_train import TrainSettings
+from papers.evnas.settings import SearchDARTS, SearchNB201, Train
 from papers.evnas.train import train
 
 TINY = {
-    "dataset": "digits", "generations": 1, "train_images": 49, "fitness_size": 33, "batch_size": 24,
+    "dataset": "digits", "generations": 1, "train_images": 49, "fitness_images": 33, "batch_size": 24,
     "fitness_batch_size": 32, "population": 2, "tournament": 2, "pad": 2, "flip": False, "cutout": 0,
-    "learning_rate": 0.1,
+    "lr": 0.1,
 }  # fmt: skip
 SPACES = {
-    "s1": s.SearchS1(**TINY, channels=2, layers=3),
-    "s2": s.SearchS2(**TINY, channels=2, cells_per_stage=1, split="index", fitness_bn="batch"),
+    "darts": SearchDARTS(**TINY, channels=2, layers=3),
+    "nb201": SearchNB201(**TINY, channels=2, cells_per_stage=1, split="index", fitness_bn="batch"),
 }
-TRAIN = TrainSettings(
+TRAIN = Train(
     dataset="digits", train_images=49, channels=2, layers=2, auxiliary=False, epochs=2, batch_size=16, drop_path=0.3,
     pad=2, flip=False, cutout=0, eval_batch_size=250,
 )  # fmt: skip
@@ -35,7 +34,7 @@ TRAIN = TrainSettings(
 JOB = """
 import dataclasses, sys
 from pathlib import Path
-from common import distributed
+from common.train import distributed
 from common.cli.verbs import RunOptions
 from common.run.folder import Run
 from tests.evnas.test_processes import SPACES, TRAIN
@@ -45,13 +44,13 @@ distributed.setup()
 name, out, stop = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 settings = TRAIN if name == "train" else SPACES[name]
 options = RunOptions(out=out, device="cpu", data=out.parent, paper="evnas", section="run", given=frozenset())
-kept, saves = Run.save, []
+kept, saves = Run.write_state, []
 def save(self, state):
     kept(self, state)
     saves.append(1)
     if len(saves) == stop:
         raise KeyboardInterrupt
-Run.save = save
+Run.write_state = save
 try:
     (train if name == "train" else search)(settings, options)
 except KeyboardInterrupt:
@@ -73,7 +72,7 @@ def near(one: Path, two: Path, file: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["s1", "s2"])
+@pytest.mark.parametrize("name", ["darts", "nb201"])
 def test_a_search_in_two_processes(name, tmp_path, two_processes):
     """The batch size is the whole batch's, the last batch of one image has an empty share, and the counts of a fitness
     pass are saved: stopped in the pass of an individual, the search ends as the uninterrupted one."""
@@ -121,7 +120,7 @@ def test_parts_and_processes_of_a_training_agree(tmp_path, two_processes):
 
 
 def test_bf16_is_near_fp32_and_says_so(tmp_path):
-    settings = dataclasses.replace(SPACES["s2"], learning_rate=0.005)  # few and small steps stay comparable
+    settings = dataclasses.replace(SPACES["nb201"], lr=0.005)  # few and small steps stay comparable
     weights = {}
     for precision in ("fp32", "bf16"):
         out = tmp_path / precision

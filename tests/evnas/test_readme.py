@@ -14,7 +14,7 @@ from papers.evnas.__main__ import VERBS
 ROOT = Path(__file__).resolve().parents[2]
 
 SMALLER = {  # shorter runs: their folders and what they print are the same
-    "search": ["--generations", "1", "--train-images", "64", "--fitness-size", "60", "--fitness-batch-size", "60"],
+    "search": ["--generations", "1", "--train-images", "64", "--fitness-images", "60", "--fitness-batch-size", "60"],
     "train": ["--epochs", "1", "--train-images", "64"],
 }
 

@@ -15,16 +15,16 @@ from common.cli.verbs import RunOptions, main
 from common.data.pictures.batches import open_pictures
 from common.spaces.architecture import save_architecture
 from common.spaces.counting import conv_macs, parameters
+from common.spaces.darts import train as train_module
+from common.spaces.darts.genotype import drawn_pairs
 from common.weights.read import save_weights
-from papers.evnas import train as train_module
 from papers.evnas.__main__ import VERBS
-from papers.evnas.architectures import PUBLISHED
-from papers.evnas.describe import describe, edges_of, space_size
+from papers.evnas.describe import describe, space_size
 from papers.evnas.evaluate import evaluate
-from papers.evnas.networks import build, load_genotype
-from papers.evnas.planning import plan_evaluate, plan_train
-from papers.evnas.settings_train import EvaluateSettings, TrainImageNetSettings, TrainSettings
-from papers.evnas.train import train, train_imagenet
+from papers.evnas.network import PUBLISHED, build, load_genotype
+from papers.evnas.plan import plan_evaluate, plan_train
+from papers.evnas.settings import Describe, Evaluate, Train, TrainImageNet
+from papers.evnas.train import train
 
 TINY = {
     "dataset": "digits", "train_images": 96, "channels": 4, "layers": 3, "auxiliary": False, "epochs": 2,
@@ -37,10 +37,10 @@ def options(folder: Path, **changes) -> RunOptions:
 
 
 def test_train_then_evaluate(tmp_path):
-    settings = TrainSettings(**TINY)
+    settings = Train(**TINY)
     result = train(settings, options(tmp_path / "train"))
     weights = str(tmp_path / "train" / "weights.safetensors")
-    found = evaluate(EvaluateSettings(dataset="digits", checkpoint=weights), options(tmp_path / "evaluate"))
+    found = evaluate(Evaluate(dataset="digits", checkpoint=weights), options(tmp_path / "evaluate"))
     assert found["metrics"]["top1_error_percent"] == pytest.approx(result["metrics"]["top1_error_percent"])
     assert found["metrics"]["images"] == 1000
     rows = (tmp_path / "train" / "history.csv").read_text().splitlines()
@@ -49,28 +49,27 @@ def test_train_then_evaluate(tmp_path):
 
 
 def test_epochs_without_a_test_have_no_error_in_the_history(tmp_path):
-    result = train(TrainSettings(**{**TINY, "epochs": 3}, evaluate_every=2), options(tmp_path))
+    result = train(Train(**{**TINY, "epochs": 3}, eval_every=2), options(tmp_path))
     errors = [row["test_top1_error_percent"] for row in csv.DictReader((tmp_path / "history.csv").open())]
     assert errors[0] == "" and errors[1] != "" and float(errors[2]) == result["metrics"]["last_top1_error_percent"]
 
 
 def test_an_interrupted_training_ends_the_same(tmp_path, monkeypatch):
-    settings = TrainSettings(**{**TINY, "auxiliary": True, "drop_path": 0.3})
+    settings = Train(**{**TINY, "auxiliary": True, "drop_path": 0.3})
     whole = train(settings, options(tmp_path / "whole"))
     monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
-    real, calls = train_module.train_steps, []
+    real, calls = train_module.train_step, []
 
     def interrupted(*args, **kwargs):
-        for done in real(*args, **kwargs):
-            calls.append(done)
-            yield done
-            if len(calls) == 5:  # the second epoch's second step has been saved
-                raise KeyboardInterrupt
+        if len(calls) == 5:  # the second epoch's second step has been saved
+            raise KeyboardInterrupt
+        calls.append(kwargs["step"])
+        return real(*args, **kwargs)
 
-    monkeypatch.setattr(train_module, "train_steps", interrupted)
+    monkeypatch.setattr(train_module, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(settings, options(tmp_path / "cut"))
-    monkeypatch.setattr(train_module, "train_steps", real)
+    monkeypatch.setattr(train_module, "train_step", real)
     train(settings, options(tmp_path / "cut"))
     for name in ("weights.safetensors", "history.csv", "result.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
@@ -86,17 +85,20 @@ def test_authors_cifar_checkpoint(tmp_path, prefix, legacy):
     path = tmp_path / "weights.pt"
     state = {prefix + key: value for key, value in model.state_dict().items()}
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
-    found = evaluate(EvaluateSettings("EvNASB", "digits", str(path)), options(tmp_path / "out"))
+    found = evaluate(Evaluate("EvNASB", "digits", str(path)), options(tmp_path / "out"))
     assert found["metrics"]["parameters"] == sum(p.numel() for n, p in model.named_parameters() if "aux" not in n)
 
 
 def test_own_weights_say_what_they_are(tmp_path, capsys):
     """Evaluation needs no --arch and no --dataset; another set is refused, and the authors' files must be told."""
-    train(TrainSettings(**{**TINY, "arch": "EvNASC", "epochs": 1}), options(tmp_path / "train"))
+    train(Train(**{**TINY, "arch": "EvNASC", "epochs": 1}), options(tmp_path / "train"))
     weights = str(tmp_path / "train" / "weights.safetensors")
     main("evnas", VERBS, ["evaluate", "--profile", "paper", "--checkpoint", weights, "--out", str(tmp_path / "run")])
     found = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert found["architecture"]["normal"] == PUBLISHED["EvNASC"]["normal"] and found["settings"]["dataset"] == "digits"
+    assert (
+        found["architecture"]["normal"] == PUBLISHED["EvNASC"].as_dict()["normal"]
+        and found["settings"]["dataset"] == "digits"
+    )
     capsys.readouterr()
     line = mistake(capsys, "evaluate", "--checkpoint", weights, "--dataset", "cifar10", "--out", str(tmp_path / "no"))
     assert "was trained on digits, not on cifar10" in line
@@ -104,7 +106,7 @@ def test_own_weights_say_what_they_are(tmp_path, capsys):
     torch.save(build(load_genotype("EvNASA"), False, 10, 4, 3).state_dict(), bare)
     words = ["--checkpoint", str(bare), "--out", str(tmp_path / "no")]
     assert "name the set with --dataset" in mistake(capsys, "evaluate", "--arch", "EvNASA", *words)
-    assert "add --arch" in mistake(capsys, "evaluate", "--dataset", "digits", *words)
+    assert "name it with --arch" in mistake(capsys, "evaluate", "--dataset", "digits", *words)
     torch.save(build(load_genotype("EvNASA"), False, 100, 4, 3).state_dict(), bare)
     line = mistake(capsys, "evaluate", "--arch", "EvNASA", "--dataset", "digits", *words)
     assert "100 classes and digits has 10" in line
@@ -117,21 +119,27 @@ def test_describe_takes_the_set_of_the_file(tmp_path):
         ({"dataset": "a/b", "classes": 3, "pixels": 40}, 3),
         ({}, 10),
     ):
-        save_architecture(tmp_path / "a.json", "darts", PUBLISHED["EvNASB"], origin)
-        found = describe(str(tmp_path / "a.json"))
+        save_architecture(tmp_path / "a.json", "darts", PUBLISHED["EvNASB"].as_dict(), origin)
+        found = describe(Describe(str(tmp_path / "a.json")))
         network = build(load_genotype("EvNASB"), False, classes)
         assert (found["dataset"], found["classes"]) == (origin.get("dataset", "cifar10"), classes)
         assert found["parameters"] == parameters(network)
         assert found["macs_published"] == conv_macs(network, (3, *[origin.get("pixels", 32)] * 2))
-    assert describe(str(tmp_path / "a.json"), "imagenet")["parameters"] == 5_318_176
-    about = {"paper": "evnas", "architecture": PUBLISHED["EvNASB"], "dataset": "a/b", "classes": 7, "width": 6}
+    assert describe(Describe(str(tmp_path / "a.json"), "imagenet"))["parameters"] == 5_318_176
+    about = {
+        "paper": "evnas",
+        "architecture": PUBLISHED["EvNASB"].as_dict(),
+        "dataset": "a/b",
+        "classes": 7,
+        "width": 6,
+    }
     for stage, imagenet in (("train", False), ("train_imagenet", True)):
         network = build(load_genotype("EvNASB"), imagenet, 7, 6, 3)
         save_weights(network, tmp_path / "w.safetensors", {**about, "depth": 3, "stage": stage})
-        assert describe(str(tmp_path / "w.safetensors"))["parameters"] == parameters(network)
+        assert describe(Describe(str(tmp_path / "w.safetensors")))["parameters"] == parameters(network)
     save_weights(network, tmp_path / "w.safetensors", {"paper": "nao_v2", "architecture": {"text": "1 0"}})
-    with pytest.raises(UserError, match="does not hold weights that train of evnas wrote"):
-        describe(str(tmp_path / "w.safetensors"))
+    with pytest.raises(UserError, match="holds weights of nao_v2; give a file of evnas"):
+        describe(Describe(str(tmp_path / "w.safetensors")))
 
 
 @pytest.mark.parametrize(
@@ -146,10 +154,10 @@ def test_describe_takes_the_set_of_the_file(tmp_path):
 )
 def test_the_set_of_own_weights_is_known_by_its_classes(metadata, asked, words, tmp_path):
     network, path = build(load_genotype("EvNASA"), False, 10, 4, 3), tmp_path / "w.safetensors"
-    about = {"paper": "evnas", "architecture": PUBLISHED["EvNASA"], "dataset": "digits", **metadata}
+    about = {"paper": "evnas", "architecture": PUBLISHED["EvNASA"].as_dict(), "dataset": "digits", **metadata}
     save_weights(network, path, about)
     made = options(tmp_path / "out", given=frozenset(asked))
-    settings = EvaluateSettings(**{"dataset": "digits", "checkpoint": str(path), **asked})
+    settings = Evaluate(**{"dataset": "digits", "checkpoint": str(path), **asked})
     if not words:
         assert plan_evaluate(settings, made)
         return
@@ -177,8 +185,8 @@ def test_imagenet_recipe_and_container(tmp_path):
     optimizer."""
     pictures = folder_of_pictures(tmp_path / "imagenet-two")
     assert len(open_pictures(str(pictures), "train", options(tmp_path)).classes) == 2
-    result = train_imagenet(
-        TrainImageNetSettings(dataset=str(pictures), channels=4, layers=3, epochs=1, batch_size=3, workers=0,
+    result = train(
+        TrainImageNet(dataset=str(pictures), channels=4, layers=3, epochs=1, batch_size=3, workers=0,
                               auxiliary=False, schedule="cosine"),
         options(tmp_path / "train"),
     )  # fmt: skip
@@ -188,7 +196,7 @@ def test_imagenet_recipe_and_container(tmp_path):
     container = {"epoch": 3, "state_dict": state, "best_acc_top1": torch.tensor(50.0), "optimizer": {"state": {}}}
     torch.save(container, tmp_path / "model_best.pth.tar")
     found = evaluate(
-        EvaluateSettings("EvNASA", str(pictures), str(tmp_path / "model_best.pth.tar"), workers=0),
+        Evaluate("EvNASA", str(pictures), str(tmp_path / "model_best.pth.tar"), workers=0),
         options(tmp_path / "out"),
     )
     assert found["metrics"]["images"] == 6
@@ -198,53 +206,53 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save(build(load_genotype("EvNASA"), False, 10, 4, 3).state_dict(), path)
     with pytest.raises(UserError, match="cells"):
-        evaluate(EvaluateSettings("EvNASC", "digits", str(path)), options(tmp_path / "out"))
+        evaluate(Evaluate("EvNASC", "digits", str(path)), options(tmp_path / "out"))
     torch.save(build(load_genotype("EvNASA"), False, 100, 4, 3).state_dict(), path)
     with pytest.raises(UserError, match="classifier"):  # the trap of the README's CIFAR-100 command
-        evaluate(EvaluateSettings("EvNASA", "digits", str(path)), options(tmp_path / "out"))
+        evaluate(Evaluate("EvNASA", "digits", str(path)), options(tmp_path / "out"))
 
 
 def test_mistakes_are_one_line(tmp_path):
     for arch, words in (("EvNASD", "unknown architecture"), (str(tmp_path / "none.json"), "none.json")):
         with pytest.raises(UserError, match=words) as caught:
-            train(TrainSettings(**{**TINY, "arch": arch}), options(tmp_path / "run"))
+            train(Train(**{**TINY, "arch": arch}), options(tmp_path / "run"))
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="checkpoint"):
-        evaluate(EvaluateSettings(dataset="digits"), options(tmp_path / "run"))
+        evaluate(Evaluate(dataset="digits"), options(tmp_path / "run"))
     with pytest.raises(UserError, match="too few"):
-        train(TrainSettings(**{**TINY, "train_images": 16}), options(tmp_path / "few"))
+        train(Train(**{**TINY, "train_images": 16}), options(tmp_path / "few"))
     with pytest.raises(UserError, match="recipe imagenet"):
-        train(TrainSettings(dataset="imagenet"), options(tmp_path / "imagenet"))
+        train(Train(dataset="imagenet"), options(tmp_path / "imagenet"))
 
 
 def test_an_architecture_file_trains(tmp_path):
     path = tmp_path / "architecture.json"
-    save_architecture(path, "darts", PUBLISHED["EvNASC"])
-    result = train(TrainSettings(**{**TINY, "arch": str(path), "epochs": 1}), options(tmp_path / "run"))
-    assert result["architecture"]["normal"] == PUBLISHED["EvNASC"]["normal"]
+    save_architecture(path, "darts", PUBLISHED["EvNASC"].as_dict())
+    result = train(Train(**{**TINY, "arch": str(path), "epochs": 1}), options(tmp_path / "run"))
+    assert result["architecture"]["normal"] == PUBLISHED["EvNASC"].as_dict()["normal"]
     assert json.loads((tmp_path / "run" / "result.json").read_text())["metrics"] == result["metrics"]
-    assert describe(str(path), "cifar10")["parameters"] == 3447838
+    assert describe(Describe(str(path), "cifar10"))["parameters"] == 3447838
     save_architecture(path, "nasbench201", "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
     with pytest.raises(UserError, match="space"):
         load_genotype(str(path))
 
 
 def test_counts_of_the_space_and_the_drawing():
-    assert space_size("s1") == (180 * 7**8) ** 2 and space_size("s2") == 15625
-    edges = edges_of(load_genotype("EvNASA").normal)
+    assert space_size("darts") == (180 * 7**8) ** 2 and space_size("nb201") == 15625
+    edges = drawn_pairs(load_genotype("EvNASA").normal)
     assert edges[0] == ("c_{k-2}", "0", "sep_conv_3x3") and len(edges) == 12
 
 
 def test_plans_of_training_and_evaluation(tmp_path):
     """Steps are those of the run, nothing is written; evaluation reads the sizes off the weights."""
-    settings = TrainSettings(**TINY)
+    settings = Train(**TINY)
     lines = plan_train(settings, options(tmp_path / "run"))
     steps = re.search(r"2 x (\d+) = (\d+) steps of (\d+) images", lines[1])
     assert steps and int(steps[2]) == 2 * int(steps[1]) == 2 * -(-settings.train_images // settings.batch_size)
     assert "1-2 min on one CPU core" in lines[2] and not (tmp_path / "run").exists()
     network = build(load_genotype("EvNASA"), False, 10, 4, 3)
     save_weights(network, tmp_path / "w.safetensors")
-    evaluation = EvaluateSettings(arch="EvNASA", dataset="digits", checkpoint=str(tmp_path / "w.safetensors"))
+    evaluation = Evaluate(arch="EvNASA", dataset="digits", checkpoint=str(tmp_path / "w.safetensors"))
     assert f"{parameters(network):,} parameters" in plan_evaluate(evaluation, options(tmp_path / "run"))[0]
     assert not (tmp_path / "run").exists()
 
@@ -252,7 +260,7 @@ def test_plans_of_training_and_evaluation(tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("search --space s2 --momentum 0", "Nesterov's form needs a momentum"),
+        ("search --space nb201 --momentum 0", "Nesterov's form needs a momentum"),
         ("train --auxiliary --train-images 97 --batch-size 96", "97 images leave a last batch of one"),
         ("train --auxiliary --layers 1", "has one reduction"),
         ("train --auxiliary --train-images 65 --batch-size 32 --parts 4", "last batch of one"),
@@ -295,7 +303,7 @@ def test_imagenet_weights_are_known_by_their_keys(tmp_path, capsys):
             (tmp_path / "pictures" / part / name).mkdir(parents=True)
             Image.new("RGB", (30, 40), (80, 0, 0)).save(tmp_path / "pictures" / part / name / "0.png")
     save_weights(build(load_genotype("EvNASA"), True, 2, 4, 3), tmp_path / "w.safetensors")
-    settings = EvaluateSettings(
+    settings = Evaluate(
         arch="EvNASA", dataset=str(tmp_path / "pictures"), checkpoint=str(tmp_path / "w.safetensors"), workers=0
     )
     assert evaluate(settings, options(tmp_path / "run", allow_unpinned=True))["metrics"]["images"] == 2

@@ -19,27 +19,21 @@ from common.cli.verbs import RunOptions
 from common.data.sets import open_images
 from common.run.folder import Run
 from common.spaces.architecture import save_architecture
+from common.spaces.darts import data as images_data
+from common.spaces.darts import train as train_module
 from common.train.loop import Metrics
 from common.weights.read import save_weights
-from papers.evnas import data as halves
-from papers.evnas import describe as describe_module
+from papers.evnas import data as search_data
 from papers.evnas import evaluate as evaluate_module
 from papers.evnas import search as search_module
-from papers.evnas import train as train_module
-from papers.evnas.architectures import PUBLISHED
-from papers.evnas.networks import build, load_genotype
-from papers.evnas.settings import SearchS1, SearchS2
-from papers.evnas.settings_train import (
-    DescribeSettings,
-    DrawSettings,
-    EvaluateSettings,
-    TrainImageNetSettings,
-    TrainSettings,
-)
+from papers.evnas.describe import describe, draw
+from papers.evnas.network import PUBLISHED, build, load_genotype
+from papers.evnas.settings import Describe, Draw, Evaluate, SearchDARTS, SearchNB201, Train, TrainImageNet
+from papers.evnas.train import train
 from tests.settings_walk import walk
 
 SEARCH = {
-    "dataset": "digits", "channels": 2, "generations": 2, "train_images": 60, "fitness_size": 60, "batch_size": 20,
+    "dataset": "digits", "channels": 2, "generations": 2, "train_images": 60, "fitness_images": 60, "batch_size": 20,
     "fitness_batch_size": 30, "population": 4, "tournament": 2, "pad": 2, "cutout": 2,
 }  # fmt: skip
 
@@ -83,9 +77,9 @@ def fresh(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Sets are read once, and no state is saved."""
-    for module in (halves, train_module, evaluate_module):
+    for module in (search_data, images_data):
         monkeypatch.setattr(module, "open_images", opened)
-    monkeypatch.setattr(Run, "save", lambda self, state: None)
+    monkeypatch.setattr(Run, "write_state", lambda self, state: None)
 
 
 @functools.cache
@@ -112,30 +106,29 @@ def pictures(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [SearchS1(**SEARCH, layers=3), SearchS2(**SEARCH, cells_per_stage=1, split="index", fitness_bn="batch")],
-    ids=["s1", "s2"],
+    [SearchDARTS(**SEARCH, layers=3), SearchNB201(**SEARCH, cells_per_stage=1, split="index", fitness_bn="batch")],
+    ids=["darts", "nb201"],
 )
 def test_search(settings, fresh, monkeypatch):
-    trace = Trace()
+    trace, measured = Trace(), []
 
-    def train_weights(model, optimizer, train, individuals, now, lr, clip_norm, precision, save_if_due):
+    def descend(model, optimizer, shares, individual, clip_norm, precision, where):
         statistics = [type(m).__name__ for m in model.modules() if getattr(m, "running_mean", None) is not None]
-        first = next(train.shares(now.generation))
-        trace.add(
-            "train", shape(model), len(statistics), group(optimizer), first, len(train), individuals, lr, clip_norm
-        )
-        now.loss = 1.0
+        trace.add("train", shape(model), len(statistics), group(optimizer), shares, individual, clip_norm, where)
+        return 1.0
 
-    def measure(forward, valid, individuals, now, device, precision, save_if_due):
-        first, moving = next(valid.shares(now.generation)), getattr(forward, "training", None)
-        trace.add("measure", moving, first, len(valid), individuals)
-        now.scores.extend([float(hash_of(i)), 50.0, 1.0] for i in individuals)
+    def measure(forward, shares, individual, counter, precision):
+        trace.add("measure", getattr(forward, "training", None), shares, individual)
+        measured.append(individual)
+
+    def score(counter):
+        return [float(hash_of(measured[-1])), 50.0, 1.0]
 
     def hash_of(individual) -> int:
         return int(hashlib.sha256(repr(plain(individual)).encode()).hexdigest()[:4], 16)
 
-    monkeypatch.setattr(search_module, "train_weights", train_weights)
-    monkeypatch.setattr(search_module, "measure", measure)
+    for replacement in (descend, measure, score):
+        monkeypatch.setattr(search_module, replacement.__name__, replacement)
 
     def digest(changed):
         trace.clear()
@@ -146,33 +139,31 @@ def test_search(settings, fresh, monkeypatch):
     walk(digest, settings, {"parts": 2}, {"dataset": "names the images that the trace holds"})
 
 
-def trained(module, monkeypatch, trace):
-    def train_steps(model, batches, optimizer, loss_of, *, clip_norm, seed, epoch, **_):
-        first, *rest = batches
+def trained(monkeypatch, trace):
+    def train_step(model, shares, optimizer, loss_of, *, clip_norm, precision, counter, step):
         logits = torch.linspace(0, 1, 20).view(2, 10).contiguous()
         loss = loss_of((logits, 2 * logits), torch.tensor([1, 3]))
-        trace.add(shape(model), model.drop_path_prob, group(optimizer), first, len(rest), loss, clip_norm, seed, epoch)
-        yield len(rest) + 1
+        trace.add(shape(model), model.drop_path_prob, group(optimizer), shares, loss, clip_norm, step)
 
     def evaluate(model, batches, *_):
         trace.add("test", list(batches))
         return Metrics(1.0, 50.0, 50.0, 7)
 
-    monkeypatch.setattr(module, "train_steps", train_steps)
-    monkeypatch.setattr(module, "evaluate", evaluate)
+    monkeypatch.setattr(train_module, "train_step", train_step)
+    monkeypatch.setattr(train_module, "evaluate", evaluate)
 
 
 def test_train(fresh, monkeypatch):
     trace = Trace()
-    trained(train_module, monkeypatch, trace)
-    settings = TrainSettings(
+    trained(monkeypatch, trace)
+    settings = Train(
         dataset="digits", train_images=50, channels=2, layers=2, auxiliary=False, epochs=3, batch_size=20,
-        eval_batch_size=400, pad=2, cutout=2, evaluate_every=2,
+        eval_batch_size=400, pad=2, cutout=2, eval_every=2,
     )  # fmt: skip
 
     def digest(changed):
         trace.clear()
-        train_module.train(changed, fresh())
+        train(changed, fresh())
         return trace.digest()
 
     walk(
@@ -185,15 +176,15 @@ def test_train(fresh, monkeypatch):
 
 def test_train_imagenet(fresh, pictures, monkeypatch):
     trace = Trace()
-    trained(train_module, monkeypatch, trace)
-    settings = TrainImageNetSettings(
+    trained(monkeypatch, trace)
+    settings = TrainImageNet(
         dataset=pictures[0], channels=4, layers=2, auxiliary=False, epochs=6, batch_size=4, eval_batch_size=3,
-        workers=0, drop_path=0.1, evaluate_every=2,
+        workers=0, drop_path=0.1, eval_every=2,
     )  # fmt: skip
 
     def digest(changed):
         trace.clear()
-        train_module.train_imagenet(changed, fresh())
+        train(changed, fresh())
         return trace.digest()
 
     walk(digest, settings, {"arch": "EvNASB", "dataset": pictures[1], "parts": 2})
@@ -205,7 +196,7 @@ def test_evaluate_describe_draw(fresh, tmp_path, monkeypatch):
     for name in ("EvNASA", "EvNASC"):
         torch.manual_seed(len(names))
         names.append(str(tmp_path / f"{name}.safetensors"))
-        about = {"architecture": PUBLISHED[name], "dataset": "digits"}
+        about = {"architecture": PUBLISHED[name].as_dict(), "dataset": "digits"}
         save_weights(build(load_genotype(name), False, 10, 4, 3), Path(names[-1]), about)
 
     def tested(model, batches, *_):
@@ -221,14 +212,14 @@ def test_evaluate_describe_draw(fresh, tmp_path, monkeypatch):
 
     weights = {"weights": "the file says nothing of an average: refused (tests/common/test_checkpoints.py)"}
     skipped = {"channels": "must fit the weights", "layers": "must fit the weights", "arch": "must fit the weights"}
-    walk(digest, EvaluateSettings(checkpoint=names[0]), {"checkpoint": names[1], "dataset": "cifar100"},
+    walk(digest, Evaluate(checkpoint=names[0]), {"checkpoint": names[1], "dataset": "cifar100"},
          {**skipped, **weights, "dataset": "another than the file's is refused: test_train.py"})  # fmt: skip
-    walk(lambda s: str(describe_module.run(s, fresh())), DescribeSettings(), {"arch": "EvNASB", "dataset": "cifar100"})
+    walk(lambda s: str(describe(s, fresh())), Describe(), {"arch": "EvNASB", "dataset": "cifar100"})
     path = tmp_path / "architecture.json"
-    save_architecture(path, "darts", PUBLISHED["EvNASC"])
+    save_architecture(path, "darts", PUBLISHED["EvNASC"].as_dict())
 
     def drawn(changed):
-        files = describe_module.draw(changed, fresh())["files"]
+        files = draw(changed, fresh())["files"]
         return [hashlib.sha256(Path(f).read_bytes()).hexdigest() + Path(f).suffix for f in files]
 
-    walk(drawn, DrawSettings(format="dot"), {"arch": str(path)}, {"format": "the suffix of the file"})
+    walk(drawn, Draw(format="dot"), {"arch": str(path)}, {"format": "the suffix of the file"})

@@ -7,7 +7,7 @@ import pytest
 from common.papers import PAPERS
 
 pytestmark = pytest.mark.slow
-EVERYTHING = {"evnas/search", "evnas/train", "evnas/evaluate", "evnas/search_s2", "nsas/search", "nsas/train"} | {
+EVERYTHING = {"evnas/search", "evnas/train", "evnas/evaluate", "evnas/search_nb201", "nsas/search", "nsas/train"} | {
     "nsas/evaluate", "nsas/search_nb201", "nsas/search_ptb", "nsas/train_ptb",
 }  # fmt: skip
 

@@ -74,7 +74,7 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         channels, layers = size_of(checkpoint.dataset, checkpoint.architecture, channels, 0)
         return build_derived(load_cnn(checkpoint.architecture), kind, classes, channels, layers, auxiliary=True)
     if checkpoint.paper == "evnas":
-        from papers.evnas.networks import build, load_genotype
+        from papers.evnas.network import build, load_genotype
 
         return build(load_genotype(checkpoint.architecture), imagenet, classes, auxiliary=True)
     if checkpoint.paper == "nao_v2":

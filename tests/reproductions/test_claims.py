@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import math
 import re
@@ -126,15 +125,16 @@ def shown(value, unit, text, margin) -> bool:
 def descriptions_once(monkeypatch):
     """``describe`` as the other tests of this file have it, from one computation a network."""
     for paper in PAPERS:
-        module = importlib.import_module(f"papers.{paper}.describe")
-        original = module.describe
+        stage = importlib.import_module(f"papers.{paper}.__main__").VERBS["describe"].stages[()]
+        module, _, function = stage.run.partition(":")
+        original = getattr(importlib.import_module(module), function)
 
-        def remembered(name, dataset=None, *more, paper=paper, original=original):
-            plain = [p.default for p in inspect.signature(original).parameters.values()][2:]
-            as_it_is = all(a == b for a, b in zip(more, plain))
-            return computed.described(paper, name, dataset, original) if as_it_is else original(name, dataset, *more)
+        def remembered(settings, options, paper=paper, original=original):
+            if settings != type(settings)(arch=settings.arch, dataset=settings.dataset):
+                return original(settings, options)
+            return computed.described(paper, settings.arch, settings.dataset, original)
 
-        monkeypatch.setattr(module, "describe", remembered)
+        monkeypatch.setattr(importlib.import_module(module), function, remembered)
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -177,7 +177,7 @@ def test_what_only_the_authors_code_gave_is_not_called_published():
             assert not claim.published, f"{claim.id}: {claim.source}"
 
 
-@pytest.mark.parametrize("words", [["evnas.steps.s1"], ["evnas.steps"], ["evnas.steps.s1", "--json"]])
+@pytest.mark.parametrize("words", [["evnas.steps.darts"], ["evnas.steps"], ["evnas.steps.darts", "--json"]])
 def test_one_claim_by_its_name(words, capsys):
     assert house(["claims", *words]) == 0
     said = capsys.readouterr().out
@@ -186,4 +186,4 @@ def test_one_claim_by_its_name(words, capsys):
 
 def test_an_unknown_claim_is_named(capsys):
     assert house(["claims", "evnas.stepz.s1"]) == 2
-    assert "did you mean 'evnas.steps.s1'" in capsys.readouterr().err
+    assert "did you mean 'evnas.steps.darts'" in capsys.readouterr().err

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 from common.cli.errors import UserError
-from common.spaces.darts.network import Genotype, NetworkCIFAR, NetworkImageNet, reductions
-from common.spaces.darts.operations import OPERATIONS, Identity, drop_path
-from common.spaces.sizes import is_imagenet
+from common.spaces.architecture import save_architecture
+from common.spaces.darts.genotype import Genotype, load_genotype
+from common.spaces.darts.network import NetworkCIFAR, NetworkImageNet, reductions
+from common.spaces.darts.operations import OPS, Identity, drop_path
 
 NORMAL = [["sep_conv_3x3", 0], ["skip_connect", 1], ["dil_conv_5x5", 2], ["max_pool_3x3", 0]] * 2
 REDUCE = [["skip_connect", 0], ["avg_pool_3x3", 1], ["sep_conv_5x5", 0], ["skip_connect", 2]] * 2
@@ -32,6 +35,25 @@ def test_what_is_no_genotype_is_refused_in_one_line(content) -> None:
     with pytest.raises(UserError, match="not a DARTS genotype") as caught:
         Genotype.from_dict(content)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"normal": NORMAL[:7]}, "normal cell has 7 pairs; it needs 8"),
+        ({"reduce": [["skip_connect", 2], *REDUCE[1:]]}, "reads state 2, which comes later; node 0 can read 0 to 1"),
+        ({"normal": [["sep_conv_9x9", 0], *NORMAL[1:]]}, "unknown operation 'sep_conv_9x9'"),
+        ({"reduce_concat": [2, 6]}, "concatenates [2, 6]; states are 0 to 5"),
+    ],
+)
+def test_a_file_is_told_what_is_wrong_with_its_cells(change, words, tmp_path) -> None:
+    path = tmp_path / "architecture.json"
+    save_architecture(path, "darts", {**CELLS, **change})
+    with pytest.raises(UserError, match=re.escape(words)) as caught:
+        load_genotype(str(path), {})
+    assert str(path) in str(caught.value)
+    with pytest.raises(UserError, match="unknown architecture 'EvNASa'; did you mean 'EvNASA'"):
+        load_genotype("EvNASa", {"EvNASA": Genotype.from_dict(CELLS)})
 
 
 def plain_cell(cell, before, last):
@@ -93,7 +115,7 @@ def test_reductions_of_the_published_depths() -> None:
 def test_bf16_gradients_of_dilated_convolutions_on_the_cpu(name) -> None:
     """torch's own are wrong there (1e30 and NaN)."""
     torch.manual_seed(0)
-    op = OPERATIONS[name](4, 1, False)
+    op = OPS[name](4, 1, False)
     x = torch.randn(64, 4, 32, 32).to(memory_format=torch.channels_last)
     gradients = []
     for enabled in (False, True):
@@ -103,14 +125,3 @@ def test_bf16_gradients_of_dilated_convolutions_on_the_cpu(name) -> None:
         out.float().pow(3).mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in op.parameters()]))
     assert (gradients[1] - gradients[0]).norm() < 0.1 * gradients[0].norm()
-
-
-@pytest.mark.parametrize(
-    ("name", "taken"),
-    [
-        ("imagenet", True), ("/data/ImageNet", True), ("imagenet-lmdb", True), ("x/imagenet2012", True),
-        ("imagenette", False), ("imagenet16-120", False), ("cifar10", False), ("imagenet/other", False),
-    ],
-)  # fmt: skip
-def test_which_sets_take_the_imagenet_form(name, taken) -> None:
-    assert is_imagenet(name) is taken

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from common.spaces.darts.network import EDGES, PRIMITIVES
+from common.spaces.darts.genotype import CELL_EDGES, PRIMITIVES
 from common.spaces.darts.supernet import Supernet
 from common.train.optim import zero_fill_grads
 
@@ -36,19 +36,19 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def tables() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(2)
-    table = torch.rand(2, len(EDGES), len(PRIMITIVES), generator=generator, dtype=torch.float64).softmax(-1)
+    table = torch.rand(2, len(CELL_EDGES), len(PRIMITIVES), generator=generator, dtype=torch.float64).softmax(-1)
     return table[0], table[1]
 
 
 def selection(seed: int) -> list[list[int]]:
     """Per edge none, one or several operations, some of them repeated."""
     generator = torch.Generator().manual_seed(seed)
-    counts = torch.randint(0, 4, (len(EDGES),), generator=generator).tolist()
+    counts = torch.randint(0, 4, (len(CELL_EDGES),), generator=generator).tolist()
     return [torch.randint(0, len(PRIMITIVES), (n,), generator=generator).tolist() for n in counts]
 
 
 def one_hot(chosen: list[list[int]]) -> torch.Tensor:
-    table = torch.zeros(len(EDGES), len(PRIMITIVES), dtype=torch.float64)
+    table = torch.zeros(len(CELL_EDGES), len(PRIMITIVES), dtype=torch.float64)
     for edge, operations in enumerate(chosen):
         table[edge, operations] = 1
     return table
@@ -132,7 +132,7 @@ def test_hard_path_equals_mixture_of_zeros_and_ones(model: Supernet, batch, seed
 def test_without_the_statistics_pass_only_unselected_norms_stand_still(model: Supernet, batch) -> None:
     dense = copy.deepcopy(model)
     before = copy.deepcopy(model.state_dict())
-    normal = [[4] if e % 2 else [] for e in range(len(EDGES))]
+    normal = [[4] if e % 2 else [] for e in range(len(CELL_EDGES))]
     ours = step(model, batch, lambda x: model.forward_path(x, normal, normal))
     theirs = step(dense, batch, lambda x: dense(x, (one_hot(normal), one_hot(normal))))
     torch.testing.assert_close(ours[0], theirs[0], **TOLERANCE)
@@ -147,7 +147,7 @@ def test_without_the_statistics_pass_only_unselected_norms_stand_still(model: Su
 
 
 def test_an_architecture_without_edges_gives_zeros(model: Supernet, batch) -> None:
-    empty: list[list[int]] = [[0] for _ in EDGES]
+    empty: list[list[int]] = [[0] for _ in CELL_EDGES]
     with torch.no_grad():
         logits = model.eval().forward_path(batch[0], empty, empty)
     torch.testing.assert_close(logits, model.classifier.bias.expand_as(logits))

@@ -1,56 +1,16 @@
-"""The DARTS space: primitives, genotypes, and the networks derived from a genotype (CIFAR and ImageNet stems)."""
+"""The networks derived from a genotype of the DARTS space, with the stem for CIFAR or for ImageNet."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.cli.errors import UserError
+from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.norm import sharpen
-from common.spaces.darts.operations import OPERATIONS, FactorizedReduce, Identity, ReLUConvBN, drop_path
-
-PRIMITIVES = (
-    "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect",
-    "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5",
-)  # fmt: skip
-NODES = 4
-EDGES = tuple((node, state) for node in range(NODES) for state in range(node + 2))  # 14 pairs, row by row
-Pair = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Genotype:
-    """Eight (operation, input state) pairs a cell, two a node in order; states 0 and 1 are the cell's inputs."""
-
-    normal: tuple[Pair, ...]
-    normal_concat: tuple[int, ...]
-    reduce: tuple[Pair, ...]
-    reduce_concat: tuple[int, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain lists, as an architecture file holds them."""
-        return {k: [list(p) if isinstance(p, tuple) else p for p in v] for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, content: Any) -> Genotype:
-        """From plain lists. Raises UserError for anything that is no genotype."""
-        try:
-            cells = {k: tuple((str(op), int(state)) for op, state in content[k]) for k in ("normal", "reduce")}
-            default = list(range(2, 2 + NODES))
-            concat = {k: tuple(int(i) for i in content.get(k, default)) for k in ("normal_concat", "reduce_concat")}
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise UserError("not a DARTS genotype: needs normal and reduce, lists of [operation, input]") from None
-        for pairs in cells.values():
-            if len(pairs) % 2 or not pairs:
-                raise UserError("not a DARTS genotype: every node needs two [operation, input] pairs")
-            for slot, (op, state) in enumerate(pairs):
-                if op not in OPERATIONS or not 0 <= state < slot // 2 + 2:
-                    raise UserError(f"not a DARTS genotype: node {slot // 2} cannot have ({op!r}, {state})")
-        return cls(cells["normal"], concat["normal_concat"], cells["reduce"], concat["reduce_concat"])
+from common.spaces.darts.operations import OPS, FactorizedReduce, Identity, ReLUConvBN, drop_path
 
 
 def reductions(layers: int) -> tuple[int, int]:
@@ -76,7 +36,7 @@ class Cell(nn.Module):
         self.concat = genotype.reduce_concat if reduction else genotype.normal_concat
         self.reduction = reduction
         self.states = [state for _, state in pairs]
-        self._ops = nn.ModuleList(OPERATIONS[op](c, 2 if reduction and state < 2 else 1, True) for op, state in pairs)
+        self._ops = nn.ModuleList(OPS[op](c, 2 if reduction and state < 2 else 1, True) for op, state in pairs)
         self.ops: list[Any] = list(self._ops)
 
     def forward(self, before: Tensor, last: Tensor, drop: float = 0.0, masks: Iterator[Tensor] | None = None) -> Tensor:
@@ -195,3 +155,11 @@ class NetworkImageNet(_Derived):
         """x [B, 3, 224, 224] -> logits [B, classes]; ``masks`` fixes the drop-path bits."""
         stem0 = self.stem0(x.contiguous(memory_format=torch.channels_last))
         return self._run(stem0, self.stem1(stem0), masks)
+
+
+def derived(
+    genotype: Genotype, imagenet: bool, classes: int, channels: int, layers: int, auxiliary: bool = False
+) -> NetworkCIFAR | NetworkImageNet:
+    """The network of a genotype in its CIFAR or its ImageNet form; it returns (logits, auxiliary logits or None)."""
+    form = NetworkImageNet if imagenet else NetworkCIFAR
+    return form(genotype, channels, classes, layers, auxiliary)

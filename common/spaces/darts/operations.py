@@ -174,7 +174,7 @@ def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> nn.Sequential:
     )
 
 
-OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
+OPS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "none": lambda c, stride, affine: Zero(stride),
     "max_pool_3x3": lambda c, stride, affine: nn.MaxPool2d(3, stride=stride, padding=1),
     "avg_pool_3x3": lambda c, stride, affine: nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False),

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.spaces.darts import norm
-from common.spaces.darts.network import EDGES, NODES, PRIMITIVES, preprocess, reductions
-from common.spaces.darts.operations import OPERATIONS
+from common.spaces.darts.genotype import CELL_EDGES, NODES, PRIMITIVES
+from common.spaces.darts.network import preprocess, reductions
+from common.spaces.darts.operations import OPS
 
 NONE, MAX_POOL, AVG_POOL, SKIP = range(4)
-Table = Tensor | Sequence[Sequence[float]]
+Mixture = Tensor | Sequence[Sequence[float]]
 Selection = Sequence[Collection[int]]  # per edge, the operations that run
 
 
@@ -30,7 +31,7 @@ class MixedOp(nn.Module):
         super().__init__()
         self._ops = nn.ModuleList()
         for name in PRIMITIVES:
-            op = OPERATIONS[name](c, stride, False)
+            op = OPS[name](c, stride, False)
             self._ops.append(nn.Sequential(op, nn.BatchNorm2d(c, affine=False)) if "pool" in name else op)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
@@ -45,19 +46,19 @@ class SearchCell(nn.Module):
         super().__init__()
         self.reduction = reduction
         self.preprocess0, self.preprocess1 = preprocess(c_before, c_last, c, after_reduction, affine=False)
-        self._ops = nn.ModuleList(MixedOp(c, 2 if reduction and state < 2 else 1) for _, state in EDGES)
+        self._ops = nn.ModuleList(MixedOp(c, 2 if reduction and state < 2 else 1) for _, state in CELL_EDGES)
         self.mixed: list[Any] = list(self._ops)
-        self.leaving = [[e for e, (_, s) in enumerate(EDGES) if s == state] for state in range(NODES + 1)]
+        self.leaving = [[e for e, (_, s) in enumerate(CELL_EDGES) if s == state] for state in range(NODES + 1)]
 
     def plain(self, before: Tensor, last: Tensor, weights: Tensor) -> Tensor:
         """The mixture with nothing shared (the reference for tests)."""
         states = [self.preprocess0(before), self.preprocess1(last)]
         for node in range(NODES):
-            edges = [e for e, (n, _) in enumerate(EDGES) if n == node]
-            states.append(sum(self.mixed[e](states[EDGES[e][1]], weights[e]) for e in edges))
+            edges = [e for e, (n, _) in enumerate(CELL_EDGES) if n == node]
+            states.append(sum(self.mixed[e](states[CELL_EDGES[e][1]], weights[e]) for e in edges))
         return torch.cat(states[2:], dim=1)
 
-    def forward(self, before: Tensor, last: Tensor, weights: Table) -> Tensor:
+    def forward(self, before: Tensor, last: Tensor, weights: Mixture) -> Tensor:
         """node_i = sum over states j < i + 2 and operations p of w[edge, p] op_p(state_j).
 
         Each state is handled once: what it sends to all later nodes is added to their sums as it is finished.
@@ -70,7 +71,7 @@ class SearchCell(nn.Module):
             edges = self.leaving[state]
             pooled = {p: self._pool(state, p, x) for p in (MAX_POOL, AVG_POOL)}
             for e in edges:
-                node, ops, row = EDGES[e][0], self.mixed[e]._ops, weights[e]
+                node, ops, row = CELL_EDGES[e][0], self.mixed[e]._ops, weights[e]
                 for p in range(1, len(PRIMITIVES)):
                     if p in pooled:
                         out = pooled[p][edges.index(e)]
@@ -101,7 +102,7 @@ class SearchCell(nn.Module):
         states = [self.preprocess0(before), self.preprocess1(last)]
         for node in range(NODES):
             total: Tensor | None = None
-            for e, (n, state) in enumerate(EDGES):
+            for e, (n, state) in enumerate(CELL_EDGES):
                 if n != node:
                     continue
                 ops = self.mixed[e]._ops
@@ -115,7 +116,7 @@ class SearchCell(nn.Module):
                     out = ops[p](states[state])
                     total = out if total is None else total + out
             if total is None:  # nothing leads here: zeros of the right size
-                total = OPERATIONS["none"](0, 2 if self.reduction else 1, False)(states[0])
+                total = OPS["none"](0, 2 if self.reduction else 1, False)(states[0])
             states.append(total)
         return torch.cat(states[2:], dim=1)
 
@@ -153,7 +154,7 @@ def add_weighted(total: Tensor | None, out: Tensor, weight: float | Tensor) -> T
     return total + out * weight if isinstance(weight, Tensor) else torch.add(total, out, alpha=weight)
 
 
-def plain_numbers(table: Table) -> Table:
+def plain_numbers(table: Mixture) -> Mixture:
     """A table that needs no gradient as Python numbers: no small tensors, no synchronisation per operation."""
     return table.tolist() if isinstance(table, Tensor) and not table.requires_grad else table
 
@@ -176,7 +177,7 @@ class Supernet(nn.Module):
         self.classifier = nn.Linear(last, classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor, weights: tuple[Table, Table]) -> Tensor:
+    def forward(self, x: Tensor, weights: tuple[Mixture, Mixture]) -> Tensor:
         """Mixture: x [B, 3, H, W], weights (normal [14, 8], reduce [14, 8]) -> logits [B, classes]."""
         normal, reduce = plain_numbers(weights[0]), plain_numbers(weights[1])
         return self._run(x, lambda cell, s0, s1: cell(s0, s1, reduce if cell.reduction else normal))

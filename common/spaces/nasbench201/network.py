@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.spaces.darts.operations import Zero
-from common.spaces.darts.supernet import Table, add_weighted, plain_numbers
+from common.spaces.darts.supernet import Mixture, add_weighted, plain_numbers
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
@@ -70,7 +70,7 @@ class SearchCell(nn.Module):
             nodes.append(sum(terms[1:], terms[0]))
         return nodes[3]
 
-    def mixture(self, x: Tensor, weights: Table) -> Tensor:
+    def mixture(self, x: Tensor, weights: Mixture) -> Tensor:
         """sum_k w[e, k] op_k on every edge; ReLU and pool of a node are shared by all edges that leave it."""
         nodes = [x]
         shared: list[tuple[Tensor, Tensor]] = []
@@ -197,12 +197,12 @@ class Supernet(_Macro):
             x = run(cell, x) if isinstance(cell, SearchCell) else cell(x)
         return self.head(x)
 
-    def forward(self, x: Tensor, weights: Table) -> Tensor:
+    def forward(self, x: Tensor, weights: Mixture) -> Tensor:
         """Logits [B, classes] of the mixture with weights [6, 5], used as they are (already a softmax, say)."""
         table = plain_numbers(weights)
         return self._through(x, lambda cell, value: cell.mixture(value, table))[1]
 
-    def features(self, x: Tensor, weights: Table) -> Tensor:
+    def features(self, x: Tensor, weights: Mixture) -> Tensor:
         """Pooled features [B, 4C] of the mixture."""
         table = plain_numbers(weights)
         return self._through(x, lambda cell, value: cell.mixture(value, table))[0]

@@ -1,4 +1,4 @@
-"""One evolution step (section 3): sort by fitness, keep the elite, fill up with mutated children of tournament winners.
+"""One evolution step (Method 5 of the README): keep the elite, fill up with mutated children of tournament winners.
 
 A population is a tensor [P, rows, operations]; fitness is a list of P numbers. Chance comes from a ``Draws`` object in
 the order of the released program, so that its stream can be replayed.
@@ -6,7 +6,6 @@ the order of the released program, so that its stream can be replayed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
 from common.run import seeds
 from papers.evnas.method.population import Space
 
@@ -74,21 +72,6 @@ class Rules:
     mutation: bool = True
 
 
-def check_rules(size: int, rules: Rules) -> None:
-    """Raises UserError for a population that cannot evolve."""
-    if size < 1:
-        raise UserError(f"--population {size}: at least one individual is needed")
-    if not 1 <= rules.tournament <= size:
-        raise UserError(
-            f"--tournament {rules.tournament} is not between 1 and the population of {size}; lower it or raise "
-            f"--population"
-        )
-    if not 0 <= rules.elites <= size:
-        raise UserError(f"--elites {rules.elites} is not between 0 and the population of {size}")
-    if not 0 <= rules.mutation_rate <= 1:
-        raise UserError(f"--mutation-rate {rules.mutation_rate} is no probability; give a number from 0 to 1")
-
-
 def ranking(fitness: list[float]) -> list[int]:
     """Positions in descending fitness; equals keep their order."""
     return sorted(range(len(fitness)), key=lambda i: -fitness[i])
@@ -130,13 +113,3 @@ def evolve(population: Tensor, fitness: list[float], rules: Rules, draws: Chance
     if rules.mutation:  # after all children exist
         mutate(children, rules.mutation_rate, draws)
     return torch.stack([*population[: rules.elites], *children])
-
-
-Successor = Callable[[Tensor, list[float], Draws], Tensor]
-
-
-def successor(strategy: str, rules: Rules) -> Successor:
-    """What makes the next population: evolution, or new individuals whatever the fitness."""
-    if strategy == "evolution":
-        return lambda population, fitness, draws: evolve(population, fitness, rules, draws)
-    return lambda population, fitness, draws: draws.population(len(population))

@@ -1,8 +1,9 @@
-"""Individuals and what they stand for: a population is a tensor A [P, rows, operations] of reals in [0, 1).
+"""Individuals and what they stand for (Method 1 and 2 of the README): a population A [P, rows, operations].
 
-S1 (DARTS cells): 28 rows (normal 0-13, reduction 14-27), 8 operations. S2 (NAS-Bench-201): 6 rows, 5 operations.
-Decoding D(A) marks the discrete architecture of A; the supernet mixes its operations by the row softmax of D(A), so
-that every operation stays active and decoding only tilts the mixture. All of it happens on the CPU, once a generation.
+Entries are in [0, 1). DARTS cells: 28 rows (normal 0-13, reduction 14-27), 8 operations. NAS-Bench-201: 6 rows, 5
+operations. Decoding D(A) marks the discrete architecture of A; the supernet mixes its operations by the row softmax of
+D(A), so that every operation stays active and decoding only tilts the mixture. All of it happens on the CPU, once a
+generation.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ import torch
 from torch import Tensor
 
 from common.data.nasbench201 import to_string
-from common.spaces.darts.network import EDGES, NODES, PRIMITIVES, Genotype
+from common.spaces.darts.genotype import CELL_EDGES, CONCAT, NODES, PRIMITIVES, Genotype
 from common.spaces.nasbench201 import network as nasbench201
 
-CELL_EDGES = len(EDGES)
-CONCAT = tuple(range(2, 2 + NODES))
-NODE_ROWS = tuple(tuple(e for e, (node, _) in enumerate(EDGES) if node == i) for i in range(NODES))
+ROWS = len(CELL_EDGES)  # of one cell
+NODE_ROWS = tuple(tuple(e for e, (node, _) in enumerate(CELL_EDGES) if node == i) for i in range(NODES))
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Space:
     name: str  # of the architecture file
     blocks: tuple[tuple[int, int], ...]  # shapes (rows, operations) an individual is drawn in, in order
     decode: Callable[[Tensor, float], Tensor]
-    tables: Callable[[Tensor], Any]  # softmax weights [rows, operations] -> the supernet's argument
+    mixture: Callable[[Tensor], Any]  # softmax weights [rows, operations] -> the supernet's argument
     architecture: Callable[[Tensor], Any]  # A [rows, operations] -> content of the architecture file
     text: Callable[[Tensor], str]  # the same in one line
 
@@ -51,30 +51,29 @@ def softmax_rows(alphas: Tensor) -> Tensor:
     return torch.softmax(alphas.double(), dim=-1)
 
 
-# -- S1 ----------------------------------------------------------------------------------------------------------------
+# -- DARTS cells (S1 of the paper) -------------------------------------------------------------------------------------
 
 
-def chosen_s1(alphas: Tensor) -> tuple[np.ndarray, list[tuple[int, ...]]]:
+def chosen(alphas: Tensor) -> tuple[np.ndarray, list[tuple[int, ...]]]:
     """The best operation but ``none`` of each row [28], and the two rows each node keeps, better one first.
 
     A row's score is p[o] with p = softmax(A[row]) (``none`` in the denominator) and o its best other operation; of
-    equal
-    scores the lower input comes first.
+    equal scores the lower input comes first.
     """
     p = torch.softmax(alphas, dim=-1).numpy()
     best = p[:, 1:].argmax(-1) + 1
     score = p[np.arange(len(p)), best]
     kept = []
-    for first in (0, CELL_EDGES):
+    for first in (0, ROWS):
         for rows in NODE_ROWS:
             order = np.argsort(-score[[first + r for r in rows]], kind="stable")
             kept.append(tuple(first + rows[i] for i in order[:2]))
     return best, kept
 
 
-def decode_s1(alphas: Tensor, beta: float = 1.0) -> Tensor:
+def decode_darts(alphas: Tensor, beta: float = 1.0) -> Tensor:
     """D(A) for A [28, 8]: beta at the chosen operation of the two chosen rows of each node, 0 elsewhere."""
-    best, kept = chosen_s1(alphas)
+    best, kept = chosen(alphas)
     decoded = torch.zeros_like(alphas)
     for row in (row for pair in kept for row in pair):
         decoded[row, int(best[row])] = beta
@@ -83,12 +82,12 @@ def decode_s1(alphas: Tensor, beta: float = 1.0) -> Tensor:
 
 def genotype(alphas: Tensor) -> Genotype:
     """The cells of an individual: per node its two (operation, input) pairs in descending score."""
-    best, kept = chosen_s1(alphas)
-    pairs = [(PRIMITIVES[best[row]], EDGES[row % CELL_EDGES][1]) for pair in kept for row in pair]
+    best, kept = chosen(alphas)
+    pairs = [(PRIMITIVES[best[row]], CELL_EDGES[row % ROWS][1]) for pair in kept for row in pair]
     return Genotype(tuple(pairs[: 2 * NODES]), CONCAT, tuple(pairs[2 * NODES :]), CONCAT)
 
 
-def _text_s1(alphas: Tensor) -> str:
+def _text_darts(alphas: Tensor) -> str:
     """``op~input|op~input+…`` per cell, nodes in order, the two cells separated by a slash."""
     cells = genotype(alphas)
     return " / ".join(
@@ -97,25 +96,25 @@ def _text_s1(alphas: Tensor) -> str:
     )
 
 
-def _tables_s1(weights: Tensor) -> tuple[list, list]:
+def _mixture_darts(weights: Tensor) -> tuple[list, list]:
     table = weights.tolist()  # Python numbers: the supernet needs neither small tensors nor synchronisation
-    return table[:CELL_EDGES], table[CELL_EDGES:]
+    return table[:ROWS], table[ROWS:]
 
 
-S1 = Space(
+DARTS = Space(
     "darts",
-    ((CELL_EDGES, len(PRIMITIVES)),) * 2,
-    decode_s1,
-    _tables_s1,
+    ((ROWS, len(PRIMITIVES)),) * 2,
+    decode_darts,
+    _mixture_darts,
     lambda alphas: genotype(alphas).as_dict(),
-    _text_s1,
+    _text_darts,
 )
 
 
-# -- S2 ----------------------------------------------------------------------------------------------------------------
+# -- NAS-Bench-201 (S2 of the paper) -----------------------------------------------------------------------------------
 
 
-def decode_s2(alphas: Tensor, beta: float = 1.0) -> Tensor:
+def decode_nb201(alphas: Tensor, beta: float = 1.0) -> Tensor:
     """D(A) for A [6, 5]: beta at the largest entry of each row (``none`` allowed), 0 elsewhere."""
     best = torch.from_numpy(alphas.numpy().argmax(-1))  # the first of equals
     return torch.zeros_like(alphas).scatter_(-1, best[:, None], beta)
@@ -126,18 +125,21 @@ def cell_string(alphas: Tensor) -> str:
     return to_string(alphas.numpy().argmax(-1).tolist())
 
 
-S2 = Space(
+NB201 = Space(
     "nasbench201",
     ((len(nasbench201.EDGES), len(nasbench201.OPERATIONS)),),
-    decode_s2,
+    decode_nb201,
     lambda weights: weights,
     cell_string,
     cell_string,
 )
 
 
+SPACES = {"darts": DARTS, "nb201": NB201}  # by --space
+
+
 def mixtures(space: Space, population: Tensor, decoded: bool, beta: float) -> list[Any]:
     """What the supernet takes for each individual: the row softmax of D(A) (or of A itself)."""
     if decoded:
         population = torch.stack([space.decode(alphas, beta) for alphas in population])
-    return [space.tables(weights) for weights in softmax_rows(population)]
+    return [space.mixture(weights) for weights in softmax_rows(population)]

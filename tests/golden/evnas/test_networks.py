@@ -12,8 +12,7 @@ from common.spaces.darts import network as darts
 from common.spaces.darts import operations
 from common.spaces.darts import supernet as darts_supernet
 from common.spaces.nasbench201 import network as nasbench201
-from papers.evnas.architectures import PUBLISHED
-from papers.evnas.networks import CLASSES, build, load_genotype
+from papers.evnas.network import CLASSES, PUBLISHED, build, load_genotype
 
 FILES = ("net_cifar_EvNASA.npz", "net_cifar_EvNASB.npz", "net_cifar_EvNASC.npz")
 
@@ -34,7 +33,7 @@ def module_for(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
     stride = int(rest[0][-1])
     if space == "s2":
         return nasbench201.operation(nasbench201.OPERATIONS.index(op), 4, affine=False), (2, 4, 5, 7)
-    return operations.OPERATIONS[op](4, stride, rest[1] == "affine"), (2, 4, 10, 6)
+    return operations.OPS[op](4, stride, rest[1] == "affine"), (2, 4, 10, 6)
 
 
 def test_every_operation(golden, fill, rule_input, close):
@@ -171,13 +170,13 @@ def test_full_size_supernets(golden, fill, rule_input, close):
     found = golden("full_supernets.npz")
     model = fill(darts_supernet.Supernet(), "evnas:fullsuper:s1")
     x = rule_input("fullsuper:s1", (4, 3, 32, 32))
-    from papers.evnas.method.population import decode_s1, decode_s2
+    from papers.evnas.method.population import decode_darts, decode_nb201
 
-    weights = torch.as_tensor(decode_s1(torch.from_numpy(found["s1_alphas"]).float())).float().softmax(-1)
+    weights = torch.as_tensor(decode_darts(torch.from_numpy(found["s1_alphas"]).float())).float().softmax(-1)
     with torch.no_grad():
         close(model.eval()(x, (weights[:14], weights[14:])), found["s1_logits_eval"])
         close(model.train()(x, (weights[:14], weights[14:])), found["s1_logits_train"])
-        weights = torch.as_tensor(decode_s2(torch.from_numpy(found["s2_alphas"]).float())).float().softmax(-1)
+        weights = torch.as_tensor(decode_nb201(torch.from_numpy(found["s2_alphas"]).float())).float().softmax(-1)
         for classes, size in ((10, 32), (120, 16)):
             s2 = fill(nasbench201.Supernet(16, 5, classes), f"evnas:fullsuper:s2:{classes}")
             x = rule_input(f"fullsuper:s2:{classes}", (3, 3, size, size))
@@ -232,7 +231,7 @@ def test_published_genotypes(golden):
     expected = golden("genotypes.json")
     assert set(expected) == set(PUBLISHED)
     for name, cells in expected.items():
-        assert {k: PUBLISHED[name][k] for k in ("normal", "reduce", "normal_concat", "reduce_concat")} == {
+        assert {k: PUBLISHED[name].as_dict()[k] for k in ("normal", "reduce", "normal_concat", "reduce_concat")} == {
             k: cells[k] for k in ("normal", "reduce", "normal_concat", "reduce_concat")
         }
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from common.data.augment import cutout_mask
 from common.data.nasbench201 import OPERATIONS, to_operations
-from common.spaces.darts.network import PRIMITIVES
-from common.spaces.darts.supernet import Supernet as SupernetS1
+from common.spaces.darts.genotype import PRIMITIVES
+from common.spaces.darts.supernet import Supernet as SupernetDARTS
 from common.spaces.nasbench201.graph import canonical, connected, incoming
 from common.spaces.nasbench201.network import EDGES
-from common.spaces.nasbench201.network import Supernet as SupernetS2
+from common.spaces.nasbench201.network import Supernet as SupernetNB201
 from common.train.losses import TopK
 from common.train.schedules import cosine
 from papers.evnas.method.evolution import Draws, Rules, evolve, ranking, tournament
-from papers.evnas.method.population import S1, S2, cell_string, decode_s1, decode_s2, genotype, mixtures, softmax_rows
-from papers.evnas.search import Progress, measure, scorer, train_weights
-from papers.evnas.settings import SearchS1, SearchS2
+from papers.evnas.method.population import (
+    DARTS,
+    NB201,
+    cell_string,
+    decode_darts,
+    decode_nb201,
+    genotype,
+    mixtures,
+    softmax_rows,
+)
+from papers.evnas.search import descend, for_fitness, measure, score
+from papers.evnas.settings import SearchDARTS, SearchNB201
 
-SPACES = {"s1": S1, "s2": S2}
+SPACES = {"s1": DARTS, "s2": NB201}  # the golden files call them so
 
 
 class Recorded:
@@ -56,7 +63,7 @@ def test_decoding_s1(golden, close):
     for alphas, decoded, weights, cells in zip(
         arrays["alphas"], arrays["decoded"], arrays["weights"], content["genotypes"]
     ):
-        found = decode_s1(torch.from_numpy(alphas))
+        found = decode_darts(torch.from_numpy(alphas))
         np.testing.assert_array_equal(found.numpy(), decoded.astype(np.float32))
         close(softmax_rows(found), weights, tolerance=1e-6)
         ours = genotype(torch.from_numpy(alphas)).as_dict()
@@ -79,7 +86,7 @@ def test_decoding_s2(golden, close):
     for alphas, decoded, weights, text in zip(
         arrays["alphas"], arrays["decoded"], arrays["weights"], content["arch_strings"]
     ):
-        found = decode_s2(torch.from_numpy(alphas))
+        found = decode_nb201(torch.from_numpy(alphas))
         np.testing.assert_array_equal(found.numpy(), decoded.astype(np.float32))
         close(softmax_rows(found), weights, tolerance=1e-6)
         assert cell_string(torch.from_numpy(alphas)) == text
@@ -160,27 +167,15 @@ def test_meter_and_cutout(golden):
         assert torch.equal(mask[0, 0], expected)
 
 
-def cut(x: torch.Tensor, y: torch.Tensor, orders: dict[int, np.ndarray], size: int) -> SimpleNamespace:
-    """Fixed batches by number of the pass, with the interface of ``Batches``."""
+def cut(x: torch.Tensor, y: torch.Tensor, orders: dict[int, np.ndarray], size: int):
+    """Fixed batches, each as a list of one share, by number of the pass."""
 
     def epoch(number: int, start: int = 0):
         order = torch.from_numpy(orders[number].astype(np.int64))
         for i in range(start * size, len(order), size):
             yield [(x[order[i : i + size]], y[order[i : i + size]])]
 
-    return SimpleNamespace(shares=epoch)
-
-
-class Watched(list):
-    """Remembers which entries were asked for."""
-
-    def __init__(self, entries: list) -> None:
-        super().__init__(entries)
-        self.used: list[int] = []
-
-    def __getitem__(self, index):
-        self.used.append(index)
-        return super().__getitem__(index)
+    return epoch
 
 
 @pytest.mark.parametrize(
@@ -192,10 +187,10 @@ def test_a_whole_search(name, trace, outcome, golden, fill):
     arrays, content = golden(trace), golden(outcome)
     config, space = content["config"], SPACES[name]
     if name == "s1":
-        settings, model = SearchS1(), SupernetS1(config["C"], config["num_classes"], config["L"])
+        settings, model = SearchDARTS(), SupernetDARTS(config["C"], config["num_classes"], config["L"])
     else:
-        settings = SearchS2()
-        model = SupernetS2(config["C"], config["N"], config["num_classes"], with_architecture=True)
+        settings = SearchNB201()
+        model = SupernetNB201(config["C"], config["N"], config["num_classes"], with_architecture=True)
     fill(model, config["salt"]).double()
     optimizer = torch.optim.SGD(
         [p for p in model.parameters() if p.requires_grad], 0.025, 0.9, weight_decay=3e-4, nesterov=name == "s2"
@@ -207,33 +202,40 @@ def test_a_whole_search(name, trace, outcome, golden, fill):
     first = min(int(order.min()) for order in orders.values())
     held = slice(n, None) if first < n else slice(None)  # indices count from the fitness part or from the whole
     valid = cut(x[held], y[held], orders, config["batch_valid"])
-    score_with, now = scorer(settings), Progress(torch.from_numpy(arrays["alphas_gen0"]))
+    population, counter = torch.from_numpy(arrays["alphas_gen0"]), TopK()
     rules = Rules(config["T"], config["elites"], config["mr"])
-    for expected in content["trace"]:
-        g = now.generation
+    for g, expected in enumerate(content["trace"]):
         lr = cosine(0.025, 0.001, g, generations)
         assert lr == pytest.approx(expected["lr"], rel=1e-12)
-        individuals = mixtures(space, now.population, True, 1.0)
-        watched = Watched(individuals)
-        train_weights(model, optimizer, train, watched, now, lr, 5.0, "fp32", lambda: None)
-        assert watched.used == expected["individual_of_step"]
+        individuals = mixtures(space, population, True, 1.0)
+        model.train()
+        optimizer.param_groups[0]["lr"] = lr
+        assert [t % size for t in range(len(list(train(g))))] == expected["individual_of_step"]
+        losses = [
+            descend(model, optimizer, shares, individuals[t % size], 5.0, "fp32", {"step": t})
+            for t, shares in enumerate(train(g))
+        ]
         weights = sum(float(p.detach().abs().sum()) for key, p in model.named_parameters() if "arch" not in key)
         assert weights == pytest.approx(expected["sum_abs_weights_and_biases"], rel=1e-6)
-        assert now.loss == pytest.approx(sum(expected["train_loss_per_step"]), abs=1e-5)
-        measure(score_with(model), valid, individuals, now, "cpu", "fp32", lambda: None)
-        np.testing.assert_allclose([s[0] for s in now.scores], expected["top1"], atol=1e-6)
-        np.testing.assert_allclose([s[1] for s in now.scores], expected["top5"], atol=1e-6)
-        np.testing.assert_allclose([s[2] for s in now.scores], expected["valid_loss"], atol=1e-4)
-        order = ranking([s[0] for s in now.scores])
+        assert losses == pytest.approx(expected["train_loss_per_step"], abs=1e-5)
+        forward, scores = for_fitness(model, settings, "fp32"), []
+        for k, individual in enumerate(individuals):
+            for shares in valid(g * size + k):
+                measure(forward, shares, individual, counter, "fp32")
+            scores.append(score(counter))
+        np.testing.assert_allclose([s[0] for s in scores], expected["top1"], atol=1e-6)
+        np.testing.assert_allclose([s[1] for s in scores], expected["top5"], atol=1e-6)
+        np.testing.assert_allclose([s[2] for s in scores], expected["valid_loss"], atol=1e-4)
+        order = ranking([s[0] for s in scores])
         assert order == expected["order_after_sort"]
-        population, fitness = now.population[order], [now.scores[k][0] for k in order]
+        ranked, fitness = population[order], [scores[k][0] for k in order]
         if name == "s1":
-            best = genotype(population[0]).as_dict()
+            best = genotype(ranked[0]).as_dict()
             assert {k: best[k] for k in ("normal", "reduce")} == expected["best"]
         else:
-            assert cell_string(population[0]) == expected["best"]
+            assert cell_string(ranked[0]) == expected["best"]
         np.testing.assert_allclose(model.stem[1].running_mean.numpy(), expected["stem_bn_running_mean"], atol=1e-5)
         draws = Recorded(arrays, f"_gen{g}")
-        now.next_generation(evolve(population, fitness, rules, draws))
+        population = evolve(ranked, fitness, rules, draws)
         assert draws.all_used()
-        np.testing.assert_array_equal(now.population.numpy(), arrays[f"alphas_gen{g + 1}"])
+        np.testing.assert_array_equal(population.numpy(), arrays[f"alphas_gen{g + 1}"])

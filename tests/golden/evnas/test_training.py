@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from common.spaces.darts.train import drop_path_probability
 from common.train.losses import TopK, label_smoothing_cross_entropy
-from papers.evnas.networks import build, load_genotype
-from papers.evnas.settings_train import TrainImageNetSettings, TrainSettings
-from papers.evnas.train import cifar_lr, drop_path_probability, imagenet_lr
+from papers.evnas.network import build, load_genotype
+from papers.evnas.settings import Train, TrainImageNet
+from papers.evnas.train import rate
 
 
 def test_losses(golden, close):
@@ -32,26 +33,26 @@ def test_losses(golden, close):
 
 def test_schedules(golden):
     found = golden("schedules.json")
-    cifar, imagenet = TrainSettings(), TrainImageNetSettings()
+    cifar, imagenet = Train(), TrainImageNet()
     values = found["cifar_train_lr"]["values"]
-    assert [cifar_lr(cifar, e) for e in range(len(values))] == pytest.approx(values, abs=1e-12)
+    assert [rate(cifar, e) for e in range(len(values))] == pytest.approx(values, abs=1e-12)
     entry = found["cifar_drop_path"]
     assert [
         drop_path_probability(entry["p"], e, entry["epochs"]) for e in range(len(entry["values"]))
     ] == pytest.approx(entry["values"], abs=1e-12)
     for name, settings in (
         ("imagenet_lr_batch256", imagenet),
-        ("imagenet_lr_batch1024_lr0.5", TrainImageNetSettings(batch_size=1024, lr=0.5)),
+        ("imagenet_lr_batch1024_lr0.5", TrainImageNet(batch_size=1024, lr=0.5)),
     ):
         values = found[name]["values"]
-        assert [imagenet_lr(settings, e) for e in range(len(values))] == pytest.approx(values, abs=1e-12), name
+        assert [rate(settings, e) for e in range(len(values))] == pytest.approx(values, abs=1e-12), name
 
 
 @pytest.mark.parametrize("batch", [256, 512])
 @pytest.mark.parametrize("epochs", [3, 9, 40])
 def test_the_cosine_of_imagenet_is_the_released_loop(epochs, batch):
     """The scheduler steps before the first epoch, and warm-up writes into the rate that it goes on from."""
-    settings = TrainImageNetSettings(schedule="cosine", epochs=epochs, batch_size=batch)
+    settings = TrainImageNet(schedule="cosine", epochs=epochs, batch_size=batch)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], settings.lr, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, float(epochs))
     rates = []
@@ -63,7 +64,7 @@ def test_the_cosine_of_imagenet_is_the_released_loop(epochs, batch):
         if epoch < 5 and batch > 256:
             optimizer.param_groups[0]["lr"] = current * (epoch + 1) / 5.0
         rates.append(optimizer.param_groups[0]["lr"])
-    assert [imagenet_lr(settings, e) for e in range(epochs)] == pytest.approx(rates, abs=1e-12)
+    assert [rate(settings, e) for e in range(epochs)] == pytest.approx(rates, abs=1e-12)
     assert rates[-1] == pytest.approx(0, abs=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""``--plan`` of derived cell networks: steps, rough time on one CPU core, memory.
+"""What ``describe`` and ``--plan`` say of a derived network: its counts; steps, rough time on one CPU core, memory.
 
 Seconds per image were measured on one core: they fall with the width C as multiply-adds / C, since depthwise and small
 convolutions are bound by memory. Another machine, threads and load make a factor of two.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
-from common.spaces.counting import macs, parameters
+from common.spaces.counting import conv_macs, macs, parameters
+from common.spaces.darts.genotype import Genotype
+from common.spaces.darts.network import derived
 from common.train import distributed
 
 # seconds of an image (step: forward and backward) and GB of its activations, times C / 10^9 multiply-adds
@@ -25,11 +28,28 @@ def estimate(seconds: float, memory: float) -> str:
     return f"about {text} on one CPU core, {BASE + memory:.1f} GB of memory (rough: a factor of two)"
 
 
-def plan_training(c: Any, network: nn.Module, pixels: int, batches: Any, tests: Any) -> list[str]:
-    """Lines for a training with settings ``c`` of ``network`` (on the meta device) on square images of ``pixels``."""
+def counts(
+    genotype: Genotype, imagenet: bool, classes: int, channels: int, layers: int, pixels: int, auxiliary: bool = True
+) -> dict[str, int]:
+    """Parameters without and with the auxiliary head; multiply-adds with the classifier, and of convolutions alone, for
+    one square image of ``pixels``.
+    """
+    with torch.device("meta"):  # only shapes are counted
+        network = derived(genotype, imagenet, classes, channels, layers, auxiliary)
+    return {
+        "parameters": parameters(network), "parameters_with_auxiliary": parameters(network, exclude=()),
+        "macs": macs(network, (3, pixels, pixels)), "conv_macs": conv_macs(network, (3, pixels, pixels)),
+    }  # fmt: skip
+
+
+def plan_training(settings: Any, network: nn.Module, pixels: int, batches: Any, tests: Any) -> list[str]:
+    """Lines for a training with ``settings`` (those of ``TrainDerived``) of ``network``, on the meta device, on square
+    images of ``pixels``; ``tests``: the batches of one test.
+    """
+    c = settings
     count = macs(network, (3, pixels, pixels))
     size, world = count / 1e9 / c.channels, distributed.world_size()
-    passes = len(range(c.evaluate_every, c.epochs, c.evaluate_every)) + 1
+    passes = len(range(c.eval_every, c.epochs, c.eval_every)) + 1
     images, held = c.epochs * len(batches) * c.batch_size, len(tests) * c.eval_batch_size
     memory = size * max(c.batch_size // world * MEMORY, c.eval_batch_size * FORWARD_MEMORY)
     return [

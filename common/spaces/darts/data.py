@@ -1,0 +1,134 @@
+"""The images that a derived network is trained and tested on: small ones in memory, or pictures of 224 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from common.cli.errors import UserError
+from common.data.augment import Augmentation
+from common.data.batches import Batches, share_limits
+from common.data.parts import take
+from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
+from common.data.pictures.sets import has_validation
+from common.data.sets import Images, open_images
+from common.spaces.darts.settings import TrainDerived
+from common.spaces.sizes import check_depth, check_last_batch, check_pixels
+from common.train import distributed
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
+PICTURE_PIXELS = 224
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training reads."""
+
+    train: Any  # batches of the training set
+    judged: dict[str, Any]  # batches of the parts it is judged on: "val" where the set has one, and "test"
+    classes: Sequence[str]
+    pixels: int  # side of an image
+    pins: dict[str, str]
+
+    @property
+    def judge(self) -> str:
+        """The part that judges the epochs: a set's own validation part, else the test set, as in the programs."""
+        return next(iter(self.judged))
+
+
+def open_small(
+    settings: TrainDerived, options: RunOptions, device: torch.device, augmentation: Callable[[Images], Augmentation]
+) -> TrainingData:
+    """Images in memory, for the CIFAR form. ``augmentation`` of the training images, whose constants tests use too.
+
+    Raises UserError for absent data, images the network cannot take, and batches that leave an image alone.
+    """
+    images = open_images(settings.dataset, "train", options)
+    held = {part: open_images(settings.dataset, part, options) for part in parts_judged(settings.dataset)}
+    check_pixels(settings.dataset, images.size, settings.auxiliary)
+    check_depth(settings.layers, settings.auxiliary)
+    images = take(images, settings.train_images, "--train-images")
+    augment = augmentation(images)
+    train = Batches(
+        images, settings.batch_size, augment, options.seed, device=device, parts=settings.parts, **of_this_process()
+    )
+    check_shares(len(images), settings.batch_size, train.parts, settings.auxiliary)
+    judged = {
+        part: Batches(
+            set_, settings.eval_batch_size, augment, options.seed, shuffle=False, device=device, stream="test",
+            **of_this_process(),
+        )
+        for part, set_ in held.items()
+    }  # fmt: skip
+    return TrainingData(train, judged, images.classes, images.size, pins_of(images, *held.values()))
+
+
+def open_large(settings: TrainDerived, options: RunOptions, device: torch.device, workers: int) -> TrainingData:
+    """Pictures in folders or LMDB, for the ImageNet form: random resized crop, flip, colour jitter 0.4/0.4/0.4/0.2;
+    in tests the centre of 256. ``workers`` load them. Raises UserError.
+    """
+    check_depth(settings.layers, settings.auxiliary)
+    pictures = open_pictures(settings.dataset, "train", options)
+    held = {part: open_pictures(settings.dataset, part, options) for part in parts_judged(settings.dataset)}
+    pictures = take(pictures, settings.train_images, "--train-images")
+    common: dict[str, Any] = {"device": device, "workers": workers, **of_this_process()}
+    train = FolderBatches(
+        pictures, settings.batch_size, TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed, parts=settings.parts,
+        **common,
+    )  # fmt: skip
+    judged = {
+        part: FolderBatches(
+            set_, settings.eval_batch_size, EvalPictures(), options.seed, shuffle=False, stream="test", **common
+        )
+        for part, set_ in held.items()
+    }
+    return TrainingData(train, judged, pictures.classes, PICTURE_PIXELS, pins_of(pictures, *held.values()))
+
+
+def open_test(
+    dataset: str, imagenet: bool, batch_size: int, options: RunOptions, device: torch.device,
+    constants: Callable[[str], tuple[tuple[float, ...], tuple[float, ...]]], workers: int,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(test set, its batches) in the ImageNet or the CIFAR form; ``constants``: a set's name -> mean and std of small
+    images. Raises UserError.
+    """
+    common: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test", **of_this_process()}
+    if imagenet:
+        test = open_pictures(dataset, "test", options)
+        return test, FolderBatches(test, batch_size, EvalPictures(), options.seed, workers=workers, **common)
+    images = open_images(dataset, "test", options)
+    check_pixels(dataset, images.size)
+    return images, Batches(images, batch_size, Augmentation(*constants(images.name)), options.seed, **common)
+
+
+def parts_judged(dataset: str) -> tuple[str, ...]:
+    """The parts that a training is judged on, the one for its epochs first: ``val`` where it has one, ``test``."""
+    return ("val", "test") if has_validation(dataset) else ("test",)
+
+
+def pins_of(*sets: Any) -> dict[str, str]:
+    """What identifies the images of all sets."""
+    return {name: digest for images in sets for name, digest in images.pins.items()}
+
+
+def of_this_process() -> dict[str, int]:
+    """Which share of every batch is this process's."""
+    return {"rank": distributed.rank(), "world": distributed.world_size()}
+
+
+def check_shares(images: int, batch_size: int, parts: int, auxiliary: bool) -> None:
+    """The CIFAR auxiliary classifier normalises single pixels, and one image has no variance. Raises UserError."""
+    check_last_batch(images, batch_size, auxiliary)
+    for size in {min(batch_size, images), images % batch_size or batch_size} if auxiliary and parts > 1 else ():
+        limits = share_limits(size, parts)
+        if 1 in (after - before for before, after in pairwise(limits)):
+            raise UserError(
+                f"a batch of {size} images in {parts} shares leaves a share of one, which the auxiliary classifier "
+                f"cannot normalise; change --batch-size or --train-images, or use --no-auxiliary"
+            )
