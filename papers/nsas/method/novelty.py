@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from papers.nsas.method.sampling import Architecture, Cell
 
 
-def distance(x: Cell, y: Cell) -> float:
+def distance(x: Sequence[Any], y: Sequence[Any]) -> float:
     """d(x, y) = (slots - matches) / slots; a pair of x matches when the same node of y holds it in either slot.
 
     Not symmetric when a cell repeats a pair. Works for any even number of slots (eight in the DARTS space).
@@ -26,30 +27,31 @@ def distance(x: Cell, y: Cell) -> float:
     return (len(x) - matches) / len(x)
 
 
-def distance_by_slot(x: Cell, y: Cell) -> float:
-    """Share of slots that differ; for the recurrent cell, where each node has one pair."""
+def distance_by_slot(x: Sequence[Any], y: Sequence[Any]) -> float:
+    """Share of slots that differ; for recurrent cells, where each node has one pair, and codes of NAS-Bench-201."""
     return sum(a != b for a, b in zip(x, y)) / len(x)
 
 
-Distance = Callable[[Cell, Cell], float]
+C = TypeVar("C")  # a cell, or a code of NAS-Bench-201
+Distance = Callable[[Any, Any], float]
 
 
-def novelty(cell: Cell, others: Sequence[Cell], neighbours: int = 10, measure: Distance = distance) -> float:
-    """score(x; S) = mean of the min(k, |S|) smallest d(x, s).  NaN for an empty S: it loses every comparison."""
+def novelty(cell: C, others: Sequence[C], neighbours: int = 10, measure: Distance = distance) -> float:
+    """score(x; S) = mean of the min(k, |S|) smallest d(x, s). NaN for an empty S: it loses every comparison."""
     if not others:
         return math.nan
     nearest = sorted(measure(cell, other) for other in others)[:neighbours]
     return sum(nearest) / len(nearest)
 
 
-def nearest(cell: Cell, others: Sequence[Cell], measure: Distance = distance) -> int:
+def nearest(cell: C, others: Sequence[C], measure: Distance = distance) -> int:
     """Index of the member with the smallest d(cell, member); ties go to the lowest index."""
     values = [measure(cell, other) for other in others]
     return values.index(min(values))
 
 
 @dataclass
-class Archive:
+class Archive(Generic[C]):
     """A (``members``, at most M cells) and the pool of recently trained cells Q (``recent``, the last C)."""
 
     size: int
@@ -57,14 +59,14 @@ class Archive:
     neighbours: int = 10
     candidates: int = 10
     measure: Distance = distance
-    members: list[Cell] = field(default_factory=list)
-    recent: list[Cell] = field(default_factory=list)
+    members: list[C] = field(default_factory=list)
+    recent: list[C] = field(default_factory=list)
 
-    def update(self, cell: Cell, draw: Callable[[], Cell]) -> int | None:
+    def update(self, cell: C, draw: Callable[[], C]) -> int | None:
         """Book-keeping of one training step with the sampled ``cell``; returns the slot that changed, if any.
 
         While the set fills, 1 + ``candidates`` random cells are drawn and the most novel is appended (a released
-        peculiarity: constraints start as fresh random cells, not earlier architectures).  Once full, the member nearest
+        peculiarity: constraints start as fresh random cells, not earlier architectures). Once full, the member nearest
         to ``cell`` is replaced by whichever recent cell is more novel with respect to the rest of the set.
         """
         if self.size == 0:
@@ -91,19 +93,15 @@ class Archive:
         self.members[slot] = incumbent
         return slot if changed else None
 
-    def state_dict(self) -> dict[str, list[Cell]]:
+    def state_dict(self) -> dict[str, list[C]]:
         """The cells of both lists."""
         return {"members": list(self.members), "recent": list(self.recent)}
 
-    def load_state_dict(self, state: dict[str, list[Cell]]) -> None:
+    def load_state_dict(self, state: dict[str, list[C]]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.members, self.recent = (_cells(state[name]) for name in ("members", "recent"))
+        self.members, self.recent = list(state["members"]), list(state["recent"])
 
-    state, restore = state_dict, load_state_dict  # the recurrent wing and the studies still call them so
-
-
-def _cells(stored: Sequence[Cell]) -> list[Cell]:
-    return [tuple((int(operation), int(state)) for operation, state in cell) for cell in stored]
+    state, restore = state_dict, load_state_dict
 
 
 class ConstraintSet:
