@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common.cli import verbs as cli
 from common.cli.errors import UserError
+from common.cli.parsing import parse, select
 from common.cli.settings import plain, result_bearing
 from common.run.files import read_json
 from reproductions.claims import ROOT, Claim
@@ -165,8 +165,7 @@ def varied(command: str) -> frozenset[str]:
     """The switches and choices between methods (texts and booleans) that a variant of the command's stage can set."""
     words = shlex.split(command)
     words = words[words.index("-m") + 1 :]
-    verb = importlib.import_module(f"{words[0]}.__main__").VERBS[words[1]]
-    stage, _ = cli._select(words[1], verb, words[2:])
+    stage, _ = select(importlib.import_module(f"{words[0]}.__main__").VERBS, words[1:])
     changed = [preset.items() for preset in stage.variants.values()]
     return frozenset(name for items in changed for name, value in items if isinstance(value, (str, bool)))
 
@@ -176,8 +175,7 @@ def resolve(command: str) -> tuple[Any, Any]:
     """(settings, options) that ``python -m papers.X VERB …`` runs with under the paper profile. Raises UserError."""
     words = shlex.split(command)
     words = words[words.index("-m") + 1 :]
-    paper, name, arguments = words[0].removeprefix("papers."), words[1], words[2:]
-    verb = importlib.import_module(f"papers.{paper}.__main__").VERBS[name]
-    stage, selected = cli._select(name, verb, arguments)
+    verbs = importlib.import_module(f"{words[0]}.__main__").VERBS
     # a later flag wins, so a command without --profile is read at the papers' own scale
-    return cli.parse(paper, name, verb, stage, selected, [*arguments, "--profile", "paper"])
+    _, settings, options = parse(words[0].removeprefix("papers."), verbs, [*words[1:], "--profile", "paper"])
+    return settings, options

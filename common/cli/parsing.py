@@ -1,17 +1,215 @@
-"""The words of a command line: looking ahead, unknown flags, and tyro's messages in one line."""
+"""From the words of a command line to a stage, its settings and options; tyro's messages in one line.
+
+A verb's flags are the fields of CommonFlags and of the stage's settings dataclass.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
+import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from common.cli.errors import UserError
-from common.cli.settings import suggestion
+from common.cli.settings import (
+    PROFILES,
+    Settings,
+    coerce,
+    field_types,
+    file_section,
+    profile_section,
+    settings_from,
+    suggestion,
+)
+from common.cli.stages import IGNORED_BECAUSE, CommonFlags, RunOptions, Stage, Verb
+from common.data.names import canonical
+from common.run.naming import distinctions
+from common.weights import published
+
+
+def select(verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Stage, dict[str, str]]:
+    """The stage that a command means, and what its selectors are. Raises UserError."""
+    name = words[0]
+    if name not in verbs:
+        what = "flag before the verb" if name.startswith("-") else "verb"
+        raise UserError(f"unknown {what} {name!r}{suggestion(name, verbs)} (--help lists the verbs)")
+    verb, selected = verbs[name], {}
+    for flag, choices in verb.selectors.items():
+        value = peek(words, flag.replace("_", "-"))
+        selected[flag] = choices[0] if value is None else value
+        if selected[flag] not in choices:
+            raise UserError(
+                f"--{flag} cannot be {value!r}{suggestion(str(value), choices)} (one of {', '.join(choices)})"
+            )
+    key = tuple(selected.values())
+    if key not in verb.stages:
+        known = "; ".join(_flags(verb, k) for k in verb.stages)
+        raise UserError(f"{name} has no combination {_flags(verb, key)}; there are: {known}")
+    return verb.stages[key], selected
+
+
+def _flags(verb: Verb, key: tuple[str, ...]) -> str:
+    return " ".join(f"--{flag} {value}" for flag, value in zip(verb.selectors, key))
+
+
+def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Stage, Any, RunOptions]:
+    """Stage, settings and options of ``VERB [flags]``. Raises UserError, or leaves after --help.
+
+    Precedence, lowest first: dataclass defaults (the published run), ``--variant`` preset, ``--profile`` section,
+    ``--settings`` file, flags.
+    """
+    stage, selected = select(verbs, words)
+    name, arguments = words[0], list(words[1:])
+    verb, layers = verbs[name], _layers(paper, verbs, stage, arguments)
+    parsed = _flags_over(
+        layers.settings, f"python -m papers.{paper} {name}", stage, _own_flags(verb, selected, layers), arguments
+    )
+    _check_common(stage, parsed.common)
+    settings = parsed.stage
+    for setting, kind in field_types(stage.settings).items():
+        coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
+    if isinstance(getattr(settings, "dataset", None), str):  # ImageNet16-120 and imagenet16-120 are one set
+        settings = dataclasses.replace(settings, dataset=canonical(settings.dataset))
+    published.check_set(settings, layers.profile)
+    if peek(arguments, "variant"):
+        layers.say_what_profile_sets(settings)
+    given = layers.in_file | _flags_of(arguments, {f.name for f in dataclasses.fields(stage.settings)})
+    if isinstance(settings, Settings):
+        settings.check(given)
+    selectors = {flag: (verb.selectors[flag][0], value) for flag, value in selected.items()}
+    return (
+        stage,
+        settings,
+        RunOptions(
+            **vars(parsed.common),
+            profile=layers.profile,
+            variant=layers.variant,
+            paper=paper,
+            section=stage.section,
+            given=given,
+            choices=distinctions(stage.section, selectors, layers.usual, settings, quantities=stage.cheap),
+            cheap=stage.cheap,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """What the flags stand on: variant, then profile (``usual``), then settings file (``settings``)."""
+
+    profile: str
+    variant: str
+    variants: tuple[str, ...]
+    preset: Any  # settings of the variant
+    section: dict[str, Any]  # what the profile says
+    usual: Any  # both
+    in_file: frozenset[str]  # names that a settings file sets
+    settings: Any  # all of it
+
+    def say_what_profile_sets(self, settings: Any) -> None:
+        """A profile is for scale, but some also choose between methods: who asks for a variant is told, on stderr."""
+        switched = [
+            f"--{name.replace('_', '-')} {getattr(settings, name)} (variant: {getattr(self.preset, name)})"
+            for name in (str(key).replace("-", "_") for key in self.section)
+            if name not in ("dataset", "text")
+            and isinstance(getattr(self.preset, name), str | bool)
+            and getattr(settings, name) != getattr(self.preset, name)
+        ]
+        if switched:
+            listed = ", ".join(switched)
+            print(f"note: profile {self.profile} departs from --variant {self.variant}: {listed}", file=sys.stderr)
+
+
+def _layers(paper: str, verbs: dict[str, Verb], stage: Stage, arguments: Sequence[str]) -> _Layers:
+    variants: dict[str, dict[str, Any]] = {"authors": {}, **stage.variants}
+    profile, variant = peek(arguments, "profile") or "smoke", peek(arguments, "variant") or "authors"
+    for kind, word, known in (("profile", profile, PROFILES), ("variant", variant, variants)):
+        if word not in known:
+            raise UserError(f"unknown {kind} {word!r}{suggestion(word, known)} (one of {', '.join(known)})")
+    sections = {s.section for verb in verbs.values() for s in verb.stages.values()}
+    preset = settings_from(stage.settings, variants[variant])
+    section = profile_section(profile, paper, stage.section, sections)
+    usual = settings = changed(preset, section, str(PROFILES[profile]))
+    in_file: dict[str, Any] = {}
+    if file := peek(arguments, "settings"):
+        in_file = file_section(Path(file), paper, stage.section, sections)
+        settings = changed(usual, in_file, file)
+    names = frozenset(str(key).replace("-", "_") for key in in_file)
+    return _Layers(profile, variant, tuple(variants), preset, section, usual, names, settings)
+
+
+def _own_flags(verb: Verb, selected: dict[str, str], layers: _Layers) -> list[tuple[str, Any, Any]]:
+    """(name, type, default) of the flags that are neither common nor settings."""
+    file = Annotated[Path | None, tyro.conf.arg(help="YAML file with settings", metavar="FILE.yaml")]
+    return [
+        *((flag, _choice(verb.selectors[flag], "kind of the stage"), value) for flag, value in selected.items()),
+        ("profile", _choice(PROFILES, "scale and data: a section of a file in common/profiles"), layers.profile),
+        ("variant", _choice(layers.variants, "preset: what the authors ran, or the method as written"), layers.variant),
+        ("settings", file, None),
+    ]
+
+
+def _flags_over(
+    defaults: Any, program: str, stage: Stage, own: list[tuple[str, Any, Any]], arguments: list[str]
+) -> Any:
+    """What tyro makes of the flags: an object with ``common`` and ``stage`` (the settings). Raises UserError."""
+    taken = [name for name, _, _ in own]
+    common = [f.name for f in dataclasses.fields(CommonFlags)]
+    settings = [f.name for f in dataclasses.fields(stage.settings)]
+    if clash := set(settings) & {*taken, *common}:
+        raise TypeError(f"{stage.settings.__name__} repeats flags of every verb: {sorted(clash)}")
+    top = dataclasses.make_dataclass(
+        "Flags",
+        [(n, t, dataclasses.field(default=d)) for n, t, d in own]
+        + [
+            ("common", tyro.conf.OmitArgPrefixes[CommonFlags], dataclasses.field(default=CommonFlags())),
+            ("stage", tyro.conf.OmitArgPrefixes[stage.settings], dataclasses.field(default=defaults)),  # type: ignore[misc,name-defined]
+        ],
+        frozen=True,
+    )
+    check_flags(program.rpartition(" ")[2], [*taken, *common, *settings], arguments)
+    types = {**field_types(CommonFlags), **field_types(stage.settings)}
+    return parsed_by_tyro(top, program, stage.about, arguments, types)
+
+
+def _check_common(stage: Stage, common: CommonFlags) -> None:
+    if not 0 <= common.seed < 2**32:
+        raise UserError(f"--seed must be 0 to {2**32 - 1}, not {common.seed}")
+    if common.precision != "fp32" and not stage.bf16:
+        raise UserError(f"--precision {common.precision}: this command computes in fp32 only; leave the flag out")
+    for flag in stage.ignores:
+        value, usual = getattr(common, flag), getattr(CommonFlags(), flag)
+        if value != usual and not (flag == "device" and value == "cpu"):
+            given_as = ("no-" if value is False else "") + flag.replace("_", "-")
+            raise UserError(f"--{given_as} does nothing here: {IGNORED_BECAUSE[flag]}; leave the flag out")
+
+
+def _flags_of(arguments: Sequence[str], settings: set[str]) -> frozenset[str]:
+    """The settings that flags set, ``--no-NAME`` among them."""
+    words = (word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--"))
+    return frozenset(word if word in settings else word.removeprefix("no_") for word in words) & settings
+
+
+def changed(settings: Any, overrides: dict[str, Any], source: str) -> Any:
+    """The settings with those of a file over them. Raises UserError, which names the file."""
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    made: Any = settings_from(type(settings), overrides, source=source)
+    names = [str(key).replace("-", "_") for key in overrides]
+    return settings_from(type(settings), values, {name: getattr(made, name) for name in names})
+
+
+def _choice(choices: Any, about: str) -> Any:
+    return Annotated[Literal[tuple(choices)], tyro.conf.arg(help=about)]  # type: ignore[valid-type]
+
+
+# -- words ----------------------------------------------------------------------------------------------------------
 
 
 def peek(arguments: Sequence[str], flag: str) -> str | None:

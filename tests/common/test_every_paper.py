@@ -9,40 +9,44 @@ import pytest
 
 from common.cli.errors import UserError
 from common.cli.settings import PROFILES, load_yaml
-from common.cli.verbs import _select, main, parse
+from common.cli.verbs import main, parse
 from common.papers import PAPERS
 
 
+def verbs_of(paper):
+    return importlib.import_module(f"papers.{paper}.__main__").VERBS
+
+
 def stages(paper):
-    verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
-    for name, verb in verbs.items():
+    """(words that choose it, stage) of every stage."""
+    for name, verb in verbs_of(paper).items():
         for key, stage in verb.stages.items():
-            yield name, verb, dict(zip(verb.selectors, key)), stage
+            selectors = zip(verb.selectors, key)
+            yield [name, *(word for flag, v in selectors for word in (f"--{flag.replace('_', '-')}", v))], stage
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_profile_and_variant_gives_settings(paper):
-    for name, verb, selected, stage in stages(paper):
+    for words, stage in stages(paper):
         for profile in PROFILES:
             for variant in ("authors", *stage.variants):
-                flags = ["--profile", profile, "--variant", variant]
-                flags += [word for flag, value in selected.items() for word in (f"--{flag.replace('_', '-')}", value)]
-                settings, options = parse(paper, name, verb, stage, selected, flags)
-                assert isinstance(settings, stage.settings) and options.section == stage.section
+                found, settings, options = parse(
+                    paper, verbs_of(paper), [*words, "--profile", profile, "--variant", variant]
+                )
+                assert found is stage and isinstance(settings, stage.settings) and options.section == stage.section
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_bf16_is_refused_where_it_would_be_ignored(paper):
     taken = set()
-    for name, verb, selected, stage in stages(paper):
-        flags = [word for flag, value in selected.items() for word in (f"--{flag.replace('_', '-')}", value)]
-        flags += ["--precision", "bf16"]
+    for words, stage in stages(paper):
+        words = [*words, "--precision", "bf16"]
         if stage.bf16:
-            taken.add(name)
-            assert parse(paper, name, verb, stage, selected, flags)[1].precision == "bf16"
+            taken.add(words[0])
+            assert parse(paper, verbs_of(paper), words)[2].precision == "bf16"
         else:
             with pytest.raises(UserError, match="--precision bf16: this command computes in fp32 only"):
-                parse(paper, name, verb, stage, selected, flags)
+                parse(paper, verbs_of(paper), words)
     assert {"train", "evaluate"} <= taken
 
 
@@ -51,22 +55,22 @@ QUICK = {"describe", "draw", "figures", "generate"}  # seconds; nothing to plan
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_long_verb_has_a_plan(paper):
-    for name, _, selected, stage in stages(paper):
-        if name not in QUICK and "unavailable" not in stage.run:
+    for words, stage in stages(paper):
+        if words[0] not in QUICK and "unavailable" not in stage.run:
             module, _, function = (stage.plan or stage.run.partition(":")[0] + ":plan").partition(":")
-            assert callable(getattr(importlib.import_module(module), function, None)), (name, selected)
+            assert callable(getattr(importlib.import_module(module), function, None)), words
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_target_exists(paper):
-    for _, _, _, stage in stages(paper):
+    for _, stage in stages(paper):
         module, _, function = stage.run.partition(":")
         assert callable(getattr(importlib.import_module(module), function)), stage.run
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_profiles_name_stages_that_exist(paper):
-    known = {stage.section for _, _, _, stage in stages(paper)}
+    known = {stage.section for _, stage in stages(paper)}
     for profile, path in PROFILES.items():
         sections = set((load_yaml(path).get(paper) or {}) if path.exists() else {})
         assert sections <= known, f"{profile}: {sorted(sections - known)}"
@@ -74,7 +78,7 @@ def test_profiles_name_stages_that_exist(paper):
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_help_of_every_verb(paper, capsys):
-    verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
+    verbs = verbs_of(paper)
     for name in verbs:
         with pytest.raises(SystemExit) as leaving:
             main(paper, verbs, [name, "--help"])
@@ -85,7 +89,7 @@ def test_help_of_every_verb(paper, capsys):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_a_picture_cannot_go_into_a_file(paper, tmp_path, capsys):
     (tmp_path / "taken").touch()
-    verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
+    verbs = verbs_of(paper)
     for name in {"draw", "figures"} & set(verbs):
         with pytest.raises(SystemExit) as left:
             main(paper, verbs, [name, "--out", str(tmp_path / "taken")])
@@ -98,12 +102,12 @@ def test_common_flags_that_do_nothing_are_refused(paper):
     """Whatever computes from the code alone has no chance, device, data or state to choose."""
     flags = {"seed": ["--seed", "7"], "device": ["--device", "cuda"], "data": ["--data", "x"],
              "allow_unpinned": ["--allow-unpinned"], "resume": ["--no-resume"]}  # fmt: skip
-    for name, verb, selected, stage in stages(paper):
-        if name in ("describe", "draw", "figures"):
-            assert set(stage.ignores) == set(flags) and stage.writes is (name != "describe")
+    for words, stage in stages(paper):
+        if words[0] in ("describe", "draw", "figures"):
+            assert set(stage.ignores) == set(flags) and stage.writes is (words[0] != "describe")
         for flag in stage.ignores:
             with pytest.raises(UserError, match=f"{flags[flag][0]} does nothing here"):
-                parse(paper, name, verb, stage, selected, flags[flag])
+                parse(paper, verbs_of(paper), [*words, *flags[flag]])
 
 
 def documented(paper):
@@ -118,12 +122,9 @@ def documented(paper):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_documented_commands_do_not_meet_in_one_folder(paper):
     """Any two of them can be run one after the other: the default folder tells them apart."""
-    verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
-    sections = frozenset(stage.section for verb in verbs.values() for stage in verb.stages.values())
     folders = {}
-    for name, *words in documented(paper):
-        stage, selected = _select(name, verbs[name], words)
-        settings, options = parse(paper, name, verbs[name], stage, selected, words, sections)
+    for words in documented(paper):
+        stage, settings, options = parse(paper, verbs_of(paper), words)
         if stage.writes and not options.plan:
             run = (settings, options.profile, options.variant, options.precision)
             assert folders.setdefault(options.folder, run) == run, (options.folder, words)

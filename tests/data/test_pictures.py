@@ -192,12 +192,10 @@ def test_names_in_any_case_and_folders_with_an_at(tmp_path, monkeypatch):
 
 
 def test_the_command_line_makes_names_canonical():
-    from common.cli import verbs as cli
+    from common.cli.parsing import parse
     from papers.evnas.__main__ import VERBS
 
-    verb, words = VERBS["evaluate"], ["--dataset", "CIFAR10"]
-    stage, selected = cli._select("evaluate", verb, words)
-    settings, _ = cli.parse("evnas", "evaluate", verb, stage, selected, words)
+    _, settings, _ = parse("evnas", VERBS, ["evaluate", "--dataset", "CIFAR10"])
     assert settings.dataset == "cifar10"
 
 

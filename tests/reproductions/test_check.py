@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli import verbs as cli
+from common.cli.parsing import parse
 from common.cli.settings import plain, result_bearing
 from reproductions import check
 from reproductions.compare.groups import without_seed
@@ -126,10 +126,8 @@ def test_expectations_of_one_paper_leave_the_others(tmp_path, capsys):
 def test_expectations_were_made_with_the_settings_of_the_pipeline(line):
     """Else the smoke pipeline would compare nothing: after a change of its settings write them anew."""
     words = shlex.split(line)[2:]
-    verb = importlib.import_module(f"{words[0]}.__main__").VERBS[words[1]]
     paper = words[0].removeprefix("papers.")
-    stage, selected = cli._select(words[1], verb, words[2:])
-    settings, options = cli.parse(paper, words[1], verb, stage, selected, words[2:])
+    _, settings, options = parse(paper, importlib.import_module(f"{words[0]}.__main__").VERBS, words[1:])
     now = {name: without_seed(value, 0) for name, value in plain(result_bearing(settings)).items()}
     made = check.read_expectations(check.EXPECTED)["stages"][f"{paper}/{options.section}"]["settings"]
     assert made

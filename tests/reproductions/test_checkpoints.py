@@ -342,14 +342,13 @@ def test_comparison():
 @pytest.mark.parametrize("paper", PAPERS)
 def test_flags_are_those_of_the_papers_verb(paper):
     """The evaluate command of every pinned checkpoint is one that its paper understands."""
-    from common.cli import verbs as cli
+    from common.cli.parsing import parse
 
     verbs = pytest.importorskip(f"papers.{paper}.__main__").VERBS
     for checkpoint in load_checkpoints().values():
         if checkpoint.paper != paper or checkpoint.evaluate is None:
             continue
         words = checkpoints.evaluate_command(checkpoint, Path("weights"), Path("out"), [])[4:]
-        stage, selected = cli._select("evaluate", verbs["evaluate"], words)
-        settings, options = cli.parse(paper, "evaluate", verbs["evaluate"], stage, selected, words)
+        _, settings, options = parse(paper, verbs, ["evaluate", *words])
         assert settings.arch == checkpoint.architecture and settings.checkpoint == "weights"
         assert options.profile == "paper" and str(options.out) == "out"

@@ -11,6 +11,7 @@ import pytest
 
 from common.cli import verbs as cli
 from common.cli.errors import UserError
+from common.cli.parsing import select
 from common.papers import PAPERS
 from common.weights import published
 from reproductions.checkpoints import commands as checkpoints
@@ -99,7 +100,7 @@ def test_another_set_than_the_checkpoints_is_refused(paper, words, of_cifar10, c
     path, checkpoint = of_cifar10(paper)
     verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
     asked = ["evaluate", "--checkpoint", str(path), "--arch", checkpoint.architecture, *words]
-    if not words and cli._select("evaluate", verbs["evaluate"], asked)[0].settings().dataset == "":
+    if not words and select(verbs, asked)[0].settings().dataset == "":
         asked += ["--dataset", "digits"]
     with pytest.raises(SystemExit) as stopped:
         cli.main(paper, verbs, asked)

@@ -66,12 +66,10 @@ def words_of(command: str, paper: str) -> list[str]:
 
 
 def parsed(command: str):
-    """(verb, settings, options); unknown verbs, flags and values are refused."""
+    """(stage, settings, options); unknown verbs, flags and values are refused."""
     paper = re.search(r"papers\.(\w+)", command)[1]
-    name, *rest = words_of(command, paper)
     verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
-    stage, selected = cli._select(name, verbs[name], rest)
-    return cli.parse(paper, name, verbs[name], stage, selected, rest)
+    return cli.parse(paper, verbs, words_of(command, paper))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)

@@ -1,0 +1,94 @@
+"""What a paper can run: its verbs, their stages, the flags that every verb has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from common.run.naming import default_folder
+
+DEVICES = Literal["auto", "cpu", "cuda"]
+PRECISIONS = Literal["fp32", "bf16"]
+COMPUTES = ("seed", "device", "data", "allow_unpinned", "resume")
+IGNORED_BECAUSE = {
+    "seed": "nothing in this command is random",
+    "device": "this command computes on the CPU",
+    "data": "this command reads no data",
+    "allow_unpinned": "this command reads no data",
+    "resume": "this command keeps no state",
+}
+
+
+@dataclass(frozen=True)
+class CommonFlags:
+    """Flags of every verb; none of them is part of a method."""
+
+    out: Path | None = None  # folder of the run; default results/<profile>/<paper>/<stage>[-<choices>]-seed<seed>
+    seed: int = 0  # seed of everything random
+    device: DEVICES = "auto"  # auto takes a GPU where there is one
+    precision: PRECISIONS = "fp32"  # bf16 is faster on GPUs and leaves golden tolerance; not every command has it
+    data: Path | None = None  # data root; default $NAS_DATA, else data/
+    allow_unpinned: bool = False  # read data that do not match their pins; results are marked
+    plan: bool = False  # print steps, estimated time and memory; run nothing
+    resume: bool = True  # --no-resume deletes what the folder holds and starts over
+    json: bool = False  # print the result as JSON
+
+
+@dataclass(frozen=True)
+class RunOptions(CommonFlags):
+    """The common flags, and which stage of which paper they are for.
+
+    given: names of the settings that flags or a ``--settings`` file set; None where no command line was read. choices:
+    words for what differs from the profile's and variant's run, for the default folder's name. cheap: see Stage.
+    """
+
+    profile: str = "smoke"
+    variant: str = "authors"
+    paper: str = ""
+    section: str = ""
+    given: frozenset[str] | None = field(default=None, compare=False)
+    choices: tuple[str, ...] = field(default=(), compare=False)
+    cheap: bool = field(default=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        if self.out is not None:
+            return self.out
+        return default_folder(self.profile, self.paper, self.section, self.variant, self.choices, self.seed)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing a paper can run.
+
+    settings: frozen dataclass; run: "module:function", imported when needed, called with (settings, options); section:
+    key in the params files; variants: name -> overrides ("authors", the defaults, is always there); bf16: whether
+    ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored); plan: what ``--plan``
+    calls, ``plan`` in the module of ``run`` unless said otherwise; ignores: names of common flags that do nothing here
+    and are refused (COMPUTES for what counts or draws from the code alone); writes: whether it writes files by itself
+    (elsewhere ``--out DIR`` keeps what it says as DIR/<section>.json); cheap: it answers soon and is called again with
+    other arguments: quantities stand in the default folder's name too, and in a folder given by ``--out`` a finished
+    call of it gives way to the next.
+    """
+
+    settings: type
+    run: str
+    section: str
+    about: str
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bf16: bool = False
+    plan: str = ""
+    ignores: tuple[str, ...] = ()
+    writes: bool = True
+    cheap: bool = False
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb and its stages, told apart by selector flags (first choice = default); () is the key without selectors."""
+
+    stages: dict[tuple[str, ...], Stage]
+    about: str
+    selectors: dict[str, tuple[str, ...]] = field(default_factory=dict)
