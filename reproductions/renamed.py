@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 LR = {"learning_rate": "lr"}
+EVNAS_SEARCH = {
+    **LR, "learning_rate_min": "lr_min", "fitness_size": "fitness_images", "fitness_images": "fitness_augment",
+}  # fmt: skip
 # paper -> stage, as it is called today -> old name of a setting -> its name today
 OLD_NAMES: dict[str, dict[str, dict[str, str]]] = {
     "cream": {
         "search": {"smoothing": "label_smoothing", "idle": "zero_grad"},
         "train": {"smoothing": "label_smoothing", "min_lr": "lr_min"},
         "rank_study": {"smoothing": "label_smoothing", "min_lr": "lr_min"},
+    },
+    "evnas": {
+        "search": EVNAS_SEARCH,
+        "search_nb201": EVNAS_SEARCH,
+        "train": {"evaluate_every": "eval_every"},
     },
     "nao_v2": {
         "search": {
@@ -40,10 +48,11 @@ OLD_NAMES: dict[str, dict[str, dict[str, str]]] = {
     },
 }  # fmt: skip
 # paper -> old name of a stage -> its name today
-OLD_STAGES: dict[str, dict[str, str]] = {}
+OLD_STAGES: dict[str, dict[str, str]] = {"evnas": {"search_s2": "search_nb201"}}
 # paper -> name of a setting today -> old value -> its value today
 OLD_VALUES: dict[str, dict[str, dict[Any, Any]]] = {
     "cream": {"zero_grad": {"move": "zeros", "freeze": "none"}},
+    "evnas": {"fitness_augment": {"augmented": True, "clean": False}},
 }
 
 

@@ -65,7 +65,7 @@ def recorded(name: str, paper: str = "") -> tuple[dict[str, Any], Record]:
             raise UserError(f"{name} holds weights of {said['paper']}; give a file of {paper}")
         if "architecture" not in said:
             raise UserError(f"{name} does not say its architecture; describe the architecture's name or file instead")
-        numbers = (int(said.get(key, 0)) for key in ("classes", "pixels", "width", "depth"))
+        classes, pixels, width, depth = (int(said.get(key, 0)) for key in ("classes", "pixels", "width", "depth"))
         imagenet = said.get("network") == "imagenet" or said.get("stage") == "train_imagenet"
-        return said, Record(str(said.get("dataset", "")), *numbers, imagenet)
+        return said, Record(str(said.get("dataset", "")), classes, pixels, width, depth, imagenet)
     return {}, Record()

@@ -8,8 +8,9 @@ import torch
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.nasbench201 import Table
-from common.data.pictures.batches import EvalPictures, FolderBatches, Pictures
-from common.data.sets import Images
+from common.data.pictures.batches import EvalPictures, FolderBatches
+from common.data.pictures.sets import blank_pictures
+from common.data.sets import blank
 from common.spaces.darts.train import drop_path_probability
 from common.train.schedules import cosine
 from papers.evnas.data import SearchData, batches
@@ -71,14 +72,12 @@ def mixture_weight(space: str, which: str) -> float:
 def steps(stage: str, images: int) -> int:
     """Batches in an epoch of so many images: darts, nb201 (search), cifar, imagenet (training)."""
     if stage == "imagenet":
-        nowhere = np.zeros(images, dtype=np.int64)
-        pictures = Pictures(None, nowhere, nowhere, (), "blank")  # type: ignore[arg-type]
+        pictures = blank_pictures("imagenet", images, CLASSES["imagenet"])
         return len(FolderBatches(pictures, TrainImageNet().batch_size, EvalPictures(), 0))
-    pixels = torch.zeros((), dtype=torch.uint8).expand(images, 3, 32, 32)
-    blank = Images(pixels, torch.zeros(images), (), "blank", True)
+    black = blank("cifar10", images)
     if stage == "cifar":
-        return len(Batches(blank, Train().batch_size, Augmentation(*constants("cifar10")), 0))
-    return len(batches(SEARCHES[stage](), SearchData(blank, blank, "", {}), 0, torch.device("cpu"))[0])
+        return len(Batches(black, Train().batch_size, Augmentation(*constants("cifar10")), 0))
+    return len(batches(SEARCHES[stage](), SearchData(black, black, "", {}), 0, torch.device("cpu"))[0])
 
 
 def final_lr(stage: str) -> str:

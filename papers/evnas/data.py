@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -103,10 +103,10 @@ def random_halves(images: Images, seed: int) -> tuple[Images, Images]:
 def batches(settings: Search, data: SearchData, seed: int, device: torch.device) -> tuple[Batches, Batches]:
     """Training batches and fitness batches (a new order in every pass); each shared out over processes and parts."""
     fitness_size = min(settings.fitness_batch_size, max(len(data.fitness), 1))
+    mine: Any = distributed.per_process(settings.parts)
     train, fitness = (
         Batches(
-            images, size, augmentation(settings, images), seed, device=device, stream=stream, augment=augment,
-            rank=distributed.rank(), world=distributed.world_size(), parts=settings.parts,
+            images, size, augmentation(settings, images), seed, device=device, stream=stream, augment=augment, **mine,
         )
         for images, size, stream, augment in (
             (data.train, settings.batch_size, "train", True),

@@ -158,7 +158,8 @@ def for_fitness(model: nn.Module, settings: Search, precision: str) -> Forward:
     if settings.fitness_bn == "batch":
         return model.train()
     model.eval()
-    if isinstance(settings, SearchNB201) and settings.track_running_stats and precision == "fp32":
+    tracked = isinstance(settings, SearchNB201) and settings.track_running_stats
+    if isinstance(model, nasbench201.Supernet) and tracked and precision == "fp32":
         folded = nasbench201.fold(model)
         return lambda images, mixture: folded(images, mixture.to(images))
     return model

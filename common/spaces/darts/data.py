@@ -55,17 +55,13 @@ def open_small(
     check_depth(settings.layers, settings.auxiliary)
     images = take(images, settings.train_images, "--train-images")
     augment = augmentation(images)
-    train = Batches(
-        images, settings.batch_size, augment, options.seed, device=device, parts=settings.parts, **of_this_process()
-    )
+    mine: Any = distributed.per_process(settings.parts)
+    train = Batches(images, settings.batch_size, augment, options.seed, device=device, **mine)
     check_shares(len(images), settings.batch_size, train.parts, settings.auxiliary)
+    testing: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test", **distributed.per_process()}
     judged = {
-        part: Batches(
-            set_, settings.eval_batch_size, augment, options.seed, shuffle=False, device=device, stream="test",
-            **of_this_process(),
-        )
-        for part, set_ in held.items()
-    }  # fmt: skip
+        part: Batches(set_, settings.eval_batch_size, augment, options.seed, **testing) for part, set_ in held.items()
+    }
     return TrainingData(train, judged, images.classes, images.size, pins_of(images, *held.values()))
 
 
@@ -77,15 +73,12 @@ def open_large(settings: TrainDerived, options: RunOptions, device: torch.device
     pictures = open_pictures(settings.dataset, "train", options)
     held = {part: open_pictures(settings.dataset, part, options) for part in parts_judged(settings.dataset)}
     pictures = take(pictures, settings.train_images, "--train-images")
-    common: dict[str, Any] = {"device": device, "workers": workers, **of_this_process()}
-    train = FolderBatches(
-        pictures, settings.batch_size, TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), options.seed, parts=settings.parts,
-        **common,
-    )  # fmt: skip
+    loading: dict[str, Any] = {"device": device, "workers": workers}
+    augment, mine = TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), distributed.per_process(settings.parts)
+    train = FolderBatches(pictures, settings.batch_size, augment, options.seed, **mine, **loading)  # type: ignore[arg-type]
+    testing: dict[str, Any] = {"shuffle": False, "stream": "test", **distributed.per_process(), **loading}
     judged = {
-        part: FolderBatches(
-            set_, settings.eval_batch_size, EvalPictures(), options.seed, shuffle=False, stream="test", **common
-        )
+        part: FolderBatches(set_, settings.eval_batch_size, EvalPictures(), options.seed, **testing)
         for part, set_ in held.items()
     }
     return TrainingData(train, judged, pictures.classes, PICTURE_PIXELS, pins_of(pictures, *held.values()))
@@ -98,13 +91,13 @@ def open_test(
     """(test set, its batches) in the ImageNet or the CIFAR form; ``constants``: a set's name -> mean and std of small
     images. Raises UserError.
     """
-    common: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test", **of_this_process()}
+    testing: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test", **distributed.per_process()}
     if imagenet:
         test = open_pictures(dataset, "test", options)
-        return test, FolderBatches(test, batch_size, EvalPictures(), options.seed, workers=workers, **common)
+        return test, FolderBatches(test, batch_size, EvalPictures(), options.seed, workers=workers, **testing)
     images = open_images(dataset, "test", options)
     check_pixels(dataset, images.size)
-    return images, Batches(images, batch_size, Augmentation(*constants(images.name)), options.seed, **common)
+    return images, Batches(images, batch_size, Augmentation(*constants(images.name)), options.seed, **testing)
 
 
 def parts_judged(dataset: str) -> tuple[str, ...]:
@@ -115,11 +108,6 @@ def parts_judged(dataset: str) -> tuple[str, ...]:
 def pins_of(*sets: Any) -> dict[str, str]:
     """What identifies the images of all sets."""
     return {name: digest for images in sets for name, digest in images.pins.items()}
-
-
-def of_this_process() -> dict[str, int]:
-    """Which share of every batch is this process's."""
-    return {"rank": distributed.rank(), "world": distributed.world_size()}
 
 
 def check_shares(images: int, batch_size: int, parts: int, auxiliary: bool) -> None:
