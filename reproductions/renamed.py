@@ -46,6 +46,15 @@ OLD_NAMES: dict[str, dict[str, dict[str, str]]] = {
         "evaluate_ptb": {"eval_batch_size": "batch_size"},
         "experiments": {**LR, "learning_rate_min": "lr_min"},
     },
+    "sgnas": {
+        "search": {
+            **LR, "gradients": "zero_grad", "low": "low_mflops", "high": "high_mflops",
+            "recalibrate": "recalibrate_batches",
+        },
+        "train": {**LR, "ema": "ema_decay"},
+        "evolve": {"recalibrate": "recalibrate_batches"},
+        "sweep": {"step": "step_mflops", "recalibrate": "recalibrate_batches"},
+    },
 }  # fmt: skip
 # paper -> old name of a stage -> its name today
 OLD_STAGES: dict[str, dict[str, str]] = {"evnas": {"search_s2": "search_nb201"}}
@@ -53,6 +62,7 @@ OLD_STAGES: dict[str, dict[str, str]] = {"evnas": {"search_s2": "search_nb201"}}
 OLD_VALUES: dict[str, dict[str, dict[Any, Any]]] = {
     "cream": {"zero_grad": {"move": "zeros", "freeze": "none"}},
     "evnas": {"fitness_augment": {"augmented": True, "clean": False}},
+    "sgnas": {"zero_grad": {"zero": "zeros"}},
 }
 
 

@@ -3,91 +3,69 @@
 from typing import Any
 
 from common.cli.verbs import COMPUTES, Stage, Verb, main
-from papers.sgnas import settings as s
-
-SEARCH = {"cifar": s.CIFAR_SEARCH, "paper": {"active": "prefix"}}
-TRAIN = {"cifar": s.CIFAR_TRAIN}
+from papers.sgnas import settings as stages
+from papers.sgnas.studies import settings as studies
 
 
-def _verb(settings: type, run: str, section: str, about: str, variants: dict | None = None, **more: Any) -> Verb:
-    module = run.partition(":")[0].rpartition(".")[2].replace("speedup", "cost")
-    plan = f"papers.sgnas.plan:plan_{module}"
-    stage = Stage(settings, f"papers.sgnas.{run}", section, about, variants or {}, plan=plan, **more)
+def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
+    plan = f"papers.sgnas.plan:plan_{section}"
+    stage = Stage(settings=settings, run=f"papers.sgnas.{run}", section=section, about=about, plan=plan, **more)
     return Verb({(): stage}, about=about)
 
 
+def _search(settings: type, run: str, section: str, about: str, cifar: dict[str, Any]) -> Verb:
+    variants = {"cifar": cifar, "paper": {"active": "prefix"}}
+    return _verb(settings, run, section, about, variants=variants, bf16=True)
+
+
 VERBS = {
-    "search": _verb(s.SearchSettings, "search:search", "search", "train supernet and generator", SEARCH, bf16=True),
-    "search-supernet": _verb(
-        s.SearchSettings, "search:search_supernet", "search_supernet", "train the supernet alone", SEARCH, bf16=True
+    "search": _search(
+        stages.Search, "search:search", "search", "train supernet and generator", stages.CIFAR_SEARCH
     ),
-    "search-generator": _verb(
-        s.SearchSettings,
-        "search:search_generator",
-        "search_generator",
-        "train the generator on a supernet",
-        SEARCH,
-        bf16=True,
+    "search-supernet": _search(
+        stages.SearchSupernet, "search:search_supernet", "search_supernet", "train the supernet alone",
+        stages.CIFAR_SUPERNET,
+    ),
+    "search-generator": _search(
+        stages.SearchGenerator, "search:search_generator", "search_generator", "train the generator on a supernet",
+        stages.CIFAR_GENERATOR,
     ),
     "generate": _verb(
-        s.GenerateSettings,
-        "generate:generate",
-        "generate",
-        "architectures for any number of targets",
-        ignores=("device",),
-        cheap=True,
+        stages.Generate, "generate:generate", "generate", "architectures for any number of targets",
+        ignores=("device",), cheap=True,
     ),
     "sweep": _verb(
-        s.SweepSettings,
-        "studies.sweep:sweep",
-        "sweep",
-        "target against obtained MACs and error, with a plot",
-        cheap=True,
+        studies.Sweep, "studies.sweep:sweep", "sweep", "target against obtained MACs and error, with a plot", cheap=True
     ),
-    "train": _verb(s.TrainSettings, "train:train", "train", "train an architecture from scratch", TRAIN, bf16=True),
+    "train": _verb(
+        stages.Train, "train:train", "train", "train an architecture from scratch",
+        variants={"cifar": stages.CIFAR_TRAIN}, bf16=True,
+    ),
     "evaluate": _verb(
-        s.EvaluateSettings, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True, cheap=True
+        stages.Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True, cheap=True
     ),
     "evolve": _verb(
-        s.EvolveSettings,
-        "studies.evolve:evolve",
-        "evolve",
-        "one evolutionary search per constraint (compared method)",
+        studies.Evolve, "studies.evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)",
         cheap=True,
     ),
     "cost": _verb(
-        s.CostSettings,
-        "studies.speedup:cost",
-        "cost",
-        "time for N constraints: generator against evolution",
+        studies.Cost, "studies.speedup:speedup", "cost", "time for N constraints: generator against evolution",
         cheap=True,
     ),
     "latency": _verb(
-        s.LatencySettings,
-        "studies.latency:latency",
-        "latency",
-        "measure a latency table on this device",
-        ignores=("seed", "data", "allow_unpinned", "resume"),
-        cheap=True,
+        studies.Latency, "studies.latency:latency", "latency", "measure a latency table on this device",
+        ignores=("seed", "data", "allow_unpinned", "resume"), cheap=True,
     ),
     "convert-lmdb": _verb(
-        s.ConvertSettings,
-        "data.convert:convert_lmdb",
-        "convert_lmdb",
-        "pack a folder of pictures",
-        writes=False,
-        ignores=COMPUTES,
+        stages.Convert, "data.convert:convert_lmdb", "convert_lmdb", "pack a folder of pictures",
+        writes=False, ignores=COMPUTES,
     ),
     "describe": _verb(
-        s.DescribeSettings,
-        "describe:run_describe",
-        "describe",
-        "counts and kernels of an architecture",
-        writes=False,
-        ignores=COMPUTES,
+        stages.Describe, "describe:describe", "describe", "counts and kernels of an architecture",
+        writes=False, ignores=COMPUTES,
     ),
-    "draw": _verb(s.DrawSettings, "describe:run_draw", "draw", "draw an architecture", ignores=COMPUTES),
-}
+    "draw": _verb(stages.Draw, "describe:draw", "draw", "draw an architecture", ignores=COMPUTES),
+}  # fmt: skip
 
 if __name__ == "__main__":
     main("sgnas", VERBS)

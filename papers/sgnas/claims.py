@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from papers.sgnas.describe import counts, describe
+from papers.sgnas.describe import counts, description
 from papers.sgnas.network.architectures import MACROS, OPS, PUBLISHED, SKIP, SUB_BLOCKS, kernels_of
 
 
 def millions(name: str, key: str) -> float:
     """A count of a published network in millions, for the rounded figures of the model zoo."""
-    return describe(name, "imagenet")[key] / 1e6
+    return description(name, "imagenet")[key] / 1e6
 
 
 def plain(name: str, structure: str, key: str) -> float:
@@ -44,7 +44,8 @@ def supernet_size(structure: str, classes: int, what: str) -> int:
     """parameters, or state entries, of the supernet as the authors store it: with one convolution per skip, which ours
     leaves out, and a counter per normalisation.
     """
-    from papers.sgnas.network.supernet import Supernet, supernet_to_published
+    from papers.sgnas.network.published_keys import supernet_to_published
+    from papers.sgnas.network.supernet import Supernet
 
     supernet = Supernet(MACROS[structure], classes)
     skips = [c * c for c in supernet.macro.in_channels for _ in range(SUB_BLOCKS)]
@@ -65,9 +66,9 @@ def generator_parameters() -> int:
 def target_count(low: float, high: float) -> int:
     """Targets that the generator is trained with."""
     from papers.sgnas.method.generator_training import target_pool
-    from papers.sgnas.settings import SearchSettings
+    from papers.sgnas.settings import SearchGenerator
 
-    return len(target_pool(low, high, SearchSettings().target_step))
+    return len(target_pool(low, high, SearchGenerator().target_step))
 
 
 def generator_steps(epochs: int) -> int:
@@ -75,14 +76,13 @@ def generator_steps(epochs: int) -> int:
     import torch
 
     from papers.sgnas.data import sets as datasets
-    from papers.sgnas.settings import SearchSettings
+    from papers.sgnas.data.split import Split
+    from papers.sgnas.settings import SearchGenerator
 
-    c = SearchSettings()
-    images = datasets.stand_in(c.dataset, "train")
-    _, images = datasets.Split(c.train_portion, c.train_images, c.search_images).parts(images)
-    return epochs * len(
-        datasets.loader(c.dataset, images, c.batch_size, 0, torch.device("cpu"), "validation", "generator")
-    )
+    c = SearchGenerator()
+    _, images = Split(c.train_portion, c.train_images, c.search_images).parts(datasets.stand_in(c.dataset, "train"))
+    batches = datasets.Loaders(c.dataset, 0, torch.device("cpu"))
+    return epochs * len(batches(images, c.batch_size, "validation", "generator"))
 
 
 def training_steps(dataset: str, epochs: int = 1) -> int:
@@ -98,60 +98,62 @@ def training_steps(dataset: str, epochs: int = 1) -> int:
 
 def training_rate(dataset: str, epoch: int) -> float:
     """Learning rate at an epoch's first step; a negative epoch counts from the end."""
-    from papers.sgnas.train import learning_rate
+    from papers.sgnas.train import rate
 
     c = _training(dataset)
-    return learning_rate(c, epoch if epoch >= 0 else c.epochs + epoch, 0, training_steps(dataset))
+    return rate(c, epoch if epoch >= 0 else c.epochs + epoch, 0, training_steps(dataset))
 
 
 def _training(dataset: str) -> Any:
-    from papers.sgnas.settings import CIFAR_TRAIN, TrainSettings
+    from papers.sgnas.settings import CIFAR_TRAIN, Train
 
     preset: dict[str, Any] = {} if dataset == "imagenet" else dict(CIFAR_TRAIN)
-    return TrainSettings(**preset)
+    return Train(**preset)
 
 
 def generated(target: float, key: str) -> float:
     """lookup (MFLOPs), parameters, macs_published of what the published generator gives; ``same``: 1 if the kernels are
     those of the published network with that target.
     """
-    from papers.sgnas.generate import load_generator
+    from papers.sgnas.method.trained_generator import load_generator
     from papers.sgnas.network.architectures import PUBLISHED_TARGETS
 
-    loaded = load_generator("published")
-    kernels, cost = loaded.kernels([float(target)])[0]
+    trained = load_generator("published")
+    kernels, cost = trained.kernels([float(target)])[0]
     if key == "lookup":
         return cost
     if key == "same":
         return float(any(PUBLISHED[n] == kernels for n, t in PUBLISHED_TARGETS.items() if t == float(target)))
-    return float(counts(kernels, loaded.macro, 1000, True)[key])
+    return float(counts(kernels, trained.macro, 1000, True)[key])
 
 
 def fit(key: str) -> float:
     """kendall_tau or total_hardware_loss of the published generator over 270, 280, … 440."""
-    from papers.sgnas.generate import load_generator
-    from papers.sgnas.studies.sweep import fit_of
+    from papers.sgnas.method.generator_training import fit_to_targets
+    from papers.sgnas.method.trained_generator import load_generator
 
-    return fit_of(load_generator("published"))[key]
+    trained = load_generator("published")
+    found = fit_to_targets(trained.network, trained.lookup, trained.pool, 10.0)
+    return {"kendall_tau": found.kendall, "total_hardware_loss": found.total}[key]
 
 
 def prior_is_first_draw() -> float:
     """1 if the published prior is what the sampler accepts first from NumPy's legacy generator with seed 42."""
     import numpy as np
 
-    from papers.sgnas.generate import load_generator
     from papers.sgnas.method.lookup import one_hot
-    from papers.sgnas.method.prior import draw_prior
+    from papers.sgnas.method.prior import find_prior
+    from papers.sgnas.method.trained_generator import load_generator
 
-    loaded: Any = load_generator("published")
-    drawn = draw_prior(loaded.lookup, 360.0, np.random.RandomState(42))
-    stored = loaded.pool.nearest(360.0).view(-1, 6, 4).argmax(-1)
+    trained: Any = load_generator("published")
+    drawn = find_prior(trained.lookup, 360.0, np.random.RandomState(42))
+    stored = trained.pool.nearest(360.0).view(-1, 6, 4).argmax(-1)
     return float(kernels_of(drawn) == kernels_of(stored.tolist()) and one_hot(stored).sum() == 19 * 6)
 
 
 def prior_cost() -> float:
     """MFLOPs of the published prior by the look-up table."""
-    from papers.sgnas.generate import load_generator
+    from papers.sgnas.method.trained_generator import load_generator
 
-    loaded: Any = load_generator("published")
-    return float(loaded.lookup.cost(loaded.pool.nearest(360.0).view(-1, SUB_BLOCKS, OPS)))
+    trained: Any = load_generator("published")
+    return float(trained.lookup.cost(trained.pool.nearest(360.0).view(-1, SUB_BLOCKS, OPS)))

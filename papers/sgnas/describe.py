@@ -1,4 +1,4 @@
-"""What an architecture is: kernels, parameters, multiply-adds. ``describe`` and ``draw`` verbs."""
+"""What an architecture is: kernels, parameters, multiply-adds, and its picture."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from common.cli.errors import UserError
 from common.run.files import make_folder, write_figure
 from common.run.folder import say
-from common.spaces.architecture import load_architecture, read_architecture
+from common.spaces.architecture import read_architecture
 from papers.sgnas.network.architectures import (
     FIRST_CHANNELS,
     LAST_CHANNELS,
-    MACROS,
     PUBLISHED,
     STEM_CHANNELS,
     Kernels,
     Macro,
-    check_kernels,
+    load_kernels,
     macro_for,
 )
+from papers.sgnas.settings import Describe, Draw
 
 DATASETS = {
     "imagenet": ("imagenet", 1000),
@@ -27,22 +27,6 @@ DATASETS = {
     "cifar100": ("cifar", 100),
     "digits": ("cifar", 10),
 }
-
-
-def load_kernels(name: str, macro: str | None = None) -> tuple[Kernels, str]:
-    """(kernel lists, name of their macro structure) of a published name or an architecture file. Raises UserError.
-
-    ``macro``: the structure wanted; a published architecture fits imagenet and cifar.
-    """
-    if name in PUBLISHED:
-        return PUBLISHED[name], macro or "imagenet"
-    if not Path(name).exists():
-        raise UserError(f"no architecture {name!r}; use {', '.join(PUBLISHED)} or an architecture file")
-    content = load_architecture(Path(name), "sgnas")
-    if not isinstance(content, dict) or content.get("macro") not in MACROS:
-        raise UserError(f"{name} holds no SGNAS architecture: kernels and the name of a macro structure are expected")
-    wanted = macro or content["macro"]
-    return check_kernels(content.get("kernels"), MACROS[wanted], name), wanted
 
 
 def counts(kernels: Kernels, macro: Macro, classes: int, se: bool) -> dict[str, int]:
@@ -79,7 +63,7 @@ def counts(kernels: Kernels, macro: Macro, classes: int, se: bool) -> dict[str, 
     return {"parameters": parameters, "macs": macs + LAST_CHANNELS * classes, "macs_published": macs}
 
 
-def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
+def description(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
     """Counts and kernels. A published architecture on ImageNet (the usual) with squeeze-excite, as published; on CIFAR
     without, as in the authors' recipe. A file is described for the set, classes and input size it was found on (of the
     published generator: ImageNet), on other sets without squeeze-excite, unless another set is named. Raises UserError.
@@ -113,16 +97,16 @@ def describe(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
     }
 
 
-def run_describe(settings: Any, options: Any) -> dict[str, Any]:
-    """The ``describe`` verb."""
-    found = describe(settings.arch, settings.dataset)
+def describe(settings: Describe, options: Any) -> dict[str, Any]:
+    """The ``describe`` verb: counts and kernels."""
+    found = description(settings.arch, settings.dataset)
     if options.json:
         return found
     kernels = " ".join("".join(map(str, row)) for row in found["architecture"]["kernels"])
     return {key: value for key, value in found.items() if key != "architecture"} | {"kernels": kernels}
 
 
-def run_draw(settings: Any, options: Any) -> dict[str, Any]:
+def draw(settings: Draw, options: Any) -> dict[str, Any]:
     """The ``draw`` verb: the kernels of every layer as a chart, <out>/architecture.{png,svg}."""
     import matplotlib
 

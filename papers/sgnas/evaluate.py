@@ -1,4 +1,4 @@
-"""Evaluating weights: our own, which say what network they are of, or the authors' SGNAS-A/B/C checkpoints."""
+"""Testing weights: our own, which say what network they are of, or the authors' SGNAS-A/B/C checkpoints."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common.cli.errors import UserError
 from common.data.names import IMAGE_SETS, PICTURE_SETS
 from common.run.folder import open_run, say
-from common.train.device import pick_device
-from common.train.loop import evaluate as evaluate_model
+from common.train.device import autocast, pick_device
+from common.train.loop import read
+from common.train.losses import TopK
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.describe import counts
 from papers.sgnas.network.architectures import MACROS, Kernels, Macro, check_kernels
-from papers.sgnas.network.derived import Network, fold, from_published
-from papers.sgnas.ranges import check_ranges
-from papers.sgnas.settings import EvaluateSettings
+from papers.sgnas.network.derived import Network, fold
+from papers.sgnas.network.published_keys import from_published
+from papers.sgnas.settings import Evaluate
 
 CLASSIFIER = "classifier.1.weight"
 
 
 def load_weights(network: Network, path: Path, weights: str = "auto") -> None:
     """Load a file into a network, strictly. Raises UserError naming what is missing, unexpected or mis-shaped."""
-    _load(network, read_checkpoint(path, weights))
+    load_into(network, read_checkpoint(path, weights))
 
 
-def _load(network: Network, found: Checkpoint) -> None:
+def load_into(network: Network, found: Checkpoint) -> None:
+    """Load weights that were read, ours or the authors'."""
     translated = from_published(found.tensors, network)
     for name, tensor in network.state_dict().items():  # counters are absent from some exports and without effect here
         if name.endswith("num_batches_tracked"):
@@ -48,7 +52,7 @@ class Subject:
     test: Any
 
 
-def subject(c: EvaluateSettings, found: Checkpoint, options: Any) -> Subject:
+def subject(c: Evaluate, found: Checkpoint, options: Any) -> Subject:
     """The network and the set. The file's own word comes first; raises UserError where a flag says something else, and
     where set or classes are not those of the weights.
     """
@@ -88,32 +92,47 @@ def subject(c: EvaluateSettings, found: Checkpoint, options: Any) -> Subject:
     return Subject(kernels, macro, classes, se, activation, dataset, test)
 
 
-def evaluate(settings: EvaluateSettings, options: Any) -> dict[str, Any]:
+def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
     """The ``evaluate`` verb: top-1 and top-5 error, plain cross-entropy."""
     c = settings
-    check_ranges(c)
     if not c.checkpoint:
         raise UserError(
             "evaluate needs weights: --checkpoint FILE (weights.safetensors of a training run, or the authors' file)"
         )
     device = pick_device(options)
-    checkpoint = read_checkpoint(Path(c.checkpoint), c.weights)
-    s = subject(c, checkpoint, options)
-    built = {"kernels": s.kernels, "macro": s.macro.name, "se": s.se, "activation": s.activation, "set": s.dataset}
-    with open_run(options, c, {"data": s.test.pins, "pinned": s.test.pinned, **built}) as run:
+    weights = read_checkpoint(Path(c.checkpoint), c.weights)
+    asked = subject(c, weights, options)
+    built = {"kernels": asked.kernels, "macro": asked.macro.name, "se": asked.se, "activation": asked.activation}
+    with open_run(options, c, data=asked.test, **built, set=asked.dataset) as run:
         if run.result is not None:
             return run.result
-        network = Network(s.macro, s.kernels, s.classes, s.se, s.activation).eval()
-        _load(network, checkpoint)
+        network = Network(asked.macro, asked.kernels, asked.classes, asked.se, asked.activation).eval()
+        load_into(network, weights)
         model = (fold(network) if c.fold_bn else network).to(device)
-        batches = datasets.loader(s.dataset, s.test, c.batch_size, options.seed, device, "test", "test", c.workers)
-        found = evaluate_model(model, run.progress(batches.epoch(0), "evaluate"), device, options.precision)
+        counter = TopK(device)
+        run.keeps(counter=counter)
+        batches = datasets.Loaders(asked.dataset, options.seed, device, c.workers)
+        for _, batch in run.steps(batches(asked.test, c.batch_size, "test", "test"), 0):
+            count_errors(counter, model, batch, options.precision)
+        found = read(counter)
         metrics = {
             "top1_error_percent": found.top1_error,
             "top5_error_percent": found.top5_error,
             "test_loss": found.loss,
             "images": found.images,
-            **counts(s.kernels, s.macro, s.classes, s.se),
+            **counts(asked.kernels, asked.macro, asked.classes, asked.se),
         }
-        say(f"{s.dataset}: top-1 error {found.top1_error:.2f} %, {found.images} images")
-        return run.finish({"metrics": metrics, "architecture": {"kernels": s.kernels, "macro": s.macro.name}})
+        say(f"{asked.dataset}: top-1 error {found.top1_error:.2f} %, {found.images} images")
+        return run.finish({
+            "metrics": metrics, "architecture": {"kernels": asked.kernels, "macro": asked.macro.name},
+        })  # fmt: skip
+
+
+@torch.inference_mode()
+def count_errors(counter: TopK, model: torch.nn.Module, batch: Any, precision: str) -> None:
+    """Add the errors and the plain cross-entropy of a batch (images, labels)."""
+    images, labels = batch
+    if len(labels):
+        with autocast(images.device, precision):
+            logits = model(images)
+        counter.add(logits.float(), labels, torch.nn.functional.cross_entropy(logits.float(), labels))

@@ -7,7 +7,6 @@ measured.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +20,17 @@ from common.weights.read import read_checkpoint
 from papers.sgnas import claims
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.convert import source_and_target
-from papers.sgnas.data.search_data import check_settings
-from papers.sgnas.data.split import provenance_of
+from papers.sgnas.data.split import Split, provenance_of
 from papers.sgnas.describe import counts
 from papers.sgnas.evaluate import subject
-from papers.sgnas.generate import load_generator
-from papers.sgnas.method.generator_training import target_pool
+from papers.sgnas.method.generator_training import target_pool, temperature
 from papers.sgnas.method.lookup import cost_range, macs_table, one_hot
-from papers.sgnas.method.losses import temperature
+from papers.sgnas.method.trained_generator import load_generator
 from papers.sgnas.network.architectures import Macro, macro_for
 from papers.sgnas.network.supernet import load_supernet
-from papers.sgnas.settings import (
-    ConvertSettings,
-    CostSettings,
-    EvaluateSettings,
-    EvolveSettings,
-    LatencySettings,
-    SearchSettings,
-    SweepSettings,
-    TrainSettings,
-)
-from papers.sgnas.train import check_train, learning_rate, training_batches
+from papers.sgnas.settings import Convert, Evaluate, SearchGenerator, Searching, SearchSupernet, Train
+from papers.sgnas.studies.settings import Cost, Evolve, Latency, Sweep
+from papers.sgnas.train import rate, training_batches
 
 # Seconds per 10^9 multiply-adds of one image: forward and backward of a path (or a derived network), forward and
 # backward of the soft supernet, forward with folded normalisation.
@@ -72,62 +61,75 @@ def _memory(macro: Macro, images: int, gmacs: float, pixels: int = 0) -> float:
     return BASE_MEMORY + images * gmacs * MEMORY + pixels / 1e9
 
 
-def plan_search(settings: SearchSettings, options: Any) -> list[str]:
-    """Both phases, or the one that the verb names."""
-
-    c, phases = settings, ("supernet", "generator")
-    if options.section.startswith("search_"):
-        phases = (options.section.removeprefix("search_"),)
-    checked = c if c.supernet or phases != ("generator",) else replace(c, supernet="FILE")
-    check_settings(checked, phases, options.given)
+def plan_search(settings: Searching, options: Any) -> list[str]:
+    """Both phases, or the one whose settings are given."""
+    c = settings
     images, note = datasets.open_or_count(c.dataset, "train", options)
-    opened = datasets.describe_set(c.dataset, images, c.macro)
-    split = datasets.Split(c.train_portion, c.train_images, c.search_images)
-    given = provenance_of(Path(c.supernet)) if c.supernet else None
-    train, held = map(len, given.split.parts(images, c.search_images) if given else split.parts(images))
-    macro, world = opened.macro, distributed.world_size()
-    cheapest, dearest = cost_range(macs_table(macro))
-    unit = "ms" if c.latency_table else "MFLOPs"
-    lines = [note] if note else []
+    macro, classes = datasets.macro_of(c.dataset, images, c.macro), len(images.classes)
+    split = provenance_of(Path(c.supernet)).split if c.supernet else None
+    split = split or Split(c.train_portion, c.train_images, c.search_images)
+    train, held = map(len, split.parts(images, c.search_images))
+    lines = [*([note] if note else [])]
     lines += [
-        f"{c.dataset}: {train:,} images for the supernet, {held:,} for the generator, {opened.classes} classes",
+        f"{c.dataset}: {train:,} images for the supernet, {held:,} for the generator, {classes} classes",
+        *_space(c, macro),
+    ]
+    path, soft = _typical(macro), _all(macro)
+    seconds, peak, world = 0.0, 0.0, distributed.world_size()
+    shares = world
+    if isinstance(c, SearchSupernet):
+        shares, peak = max(world, c.parts), path
+        lines += _supernet_phase(c, macro, classes, train)
+        seconds += c.supernet_epochs * (train * c.paths * path * STEP + held * path * FORWARD)
+    if isinstance(c, SearchGenerator):
+        peak = max(peak, 2 * soft)
+        lines += _generator_phase(c, held)
+        seconds += c.generator_epochs * held * (c.targets_per_step * soft * SOFT + path * FORWARD)
+    return [*lines, _time(seconds / world, _memory(macro, -(-c.batch_size // shares), peak))]
+
+
+plan_search_supernet = plan_search_generator = plan_search
+
+
+def _space(c: Searching, macro: Macro) -> list[str]:
+    cheapest, dearest = cost_range(macs_table(macro))
+    targets = ""
+    if isinstance(c, SearchGenerator):
+        unit = "ms" if c.latency_table else "MFLOPs"
+        targets = f"; targets {c.low_mflops:g} to {c.high_mflops:g} {unit}"
+    return [
         f"{macro.name} structure at {macro.input_size} pixels: {len(macro.layers)} layers, {cheapest:.1f} to "
-        f"{dearest:.1f} MFLOPs; targets {c.low:g} to {c.high:g} {unit}",
+        f"{dearest:.1f} MFLOPs{targets}",
         f"{claims.space_size('codes'):,} codes of a layer, {claims.space_size('layer')} networks up to channel order; "
         f"with {len(claims.MACROS['imagenet'].layers)} layers {claims.space_size('networks')}",
     ]
-    path, soft = _typical(macro), _all(macro)
-    seconds = 0.0
-    if "supernet" in phases:
-        size = [claims.supernet_size(macro.name, opened.classes, what) for what in ("parameters", "entries")]
-        lines.append(f"supernet as the authors store it: {size[0]:,} parameters, {size[1]:,} entries")
-        shares, steps = c.parts or world, -(-train // c.batch_size)
-        lines.append(
-            f"phase 1: {c.supernet_epochs} x {steps} steps of {c.batch_size} images, {c.paths} paths "
-            f"each, normalised in {shares} share(s) of {-(-c.batch_size // shares)}; the authors' epochs are unknown"
-        )
-        seconds += c.supernet_epochs * (train * c.paths * path * STEP + held * path * FORWARD)
-    if "generator" in phases:
-        steps, targets = -(-held // c.batch_size), len(target_pool(c.low, c.high, c.target_step))
-        tau = [temperature(epoch, c.tau, c.tau_decay) for epoch in (0, c.generator_epochs - 1)]
-        lines.append(
-            f"phase 2: {c.generator_epochs} x {steps} steps of {c.batch_size} images, {c.targets_per_step} target(s) "
-            f"each, of {targets} in turn; temperature {tau[0]:g} to {tau[1]:.3g}; then {len(c.targets)} architectures"
-        )
-        lines.append(
-            f"generator: {claims.generator_parameters():,} parameters as published, whose 32 epochs were "
-            f"{claims.generator_steps(32):,} steps, the last at temperature {temperature(31):.2f}"
-        )
-        seconds += c.generator_epochs * held * (c.targets_per_step * soft * SOFT + path * FORWARD)
-    share = -(-c.batch_size // max(world, c.parts if "supernet" in phases else 1))
-    peak = max(path if "supernet" in phases else 0.0, 2 * soft if "generator" in phases else 0.0)
-    return [*lines, _time(seconds / world, _memory(macro, share, peak))]
 
 
-def plan_train(settings: TrainSettings, options: Any) -> list[str]:
+def _supernet_phase(c: SearchSupernet, macro: Macro, classes: int, images: int) -> list[str]:
+    size = [claims.supernet_size(macro.name, classes, what) for what in ("parameters", "entries")]
+    shares = c.parts or distributed.world_size()
+    return [
+        f"supernet as the authors store it: {size[0]:,} parameters, {size[1]:,} entries",
+        f"phase 1: {c.supernet_epochs} x {-(-images // c.batch_size)} steps of {c.batch_size} images, {c.paths} paths "
+        f"each, normalised in {shares} share(s) of {-(-c.batch_size // shares)}; the authors' epochs are unknown",
+    ]
+
+
+def _generator_phase(c: SearchGenerator, images: int) -> list[str]:
+    targets = len(target_pool(c.low_mflops, c.high_mflops, c.target_step))
+    tau = [temperature(epoch, c.tau, c.tau_decay) for epoch in (0, c.generator_epochs - 1)]
+    return [
+        f"phase 2: {c.generator_epochs} x {-(-images // c.batch_size)} steps of {c.batch_size} images, "
+        f"{c.targets_per_step} target(s) each, of {targets} in turn; temperature {tau[0]:g} to {tau[1]:.3g}; then "
+        f"{len(c.targets)} architectures",
+        f"generator: {claims.generator_parameters():,} parameters as published, whose 32 epochs were "
+        f"{claims.generator_steps(32):,} steps, the last at temperature {temperature(31):.2f}",
+    ]
+
+
+def plan_train(settings: Train, options: Any) -> list[str]:
     """Training from scratch with a test after every epoch."""
     c = settings
-    check_train(c, options.given or frozenset())
     images, note = datasets.open_or_count(c.dataset, "train", options)
     test, _ = datasets.open_or_count(c.dataset, "test", options)
     images = take(images, c.train_images, "--train-images")
@@ -136,7 +138,7 @@ def plan_train(settings: TrainSettings, options: Any) -> list[str]:
     steps, shares = len(training_batches(c, images, 0, torch.device("cpu"))), c.parts or distributed.world_size()
     gmacs = found["macs"] / 1e9
     seconds = c.epochs * gmacs * (len(images) * STEP + len(test) * FORWARD)
-    rates = [learning_rate(c, epoch, 0, steps) for epoch in (0, c.epochs - 1, c.epochs)]
+    rates = [rate(c, epoch, 0, steps) for epoch in (0, c.epochs - 1, c.epochs)]
     return [
         *([note] if note else []),
         f"{c.arch}: {found['parameters']:,} parameters, {found['macs'] / 1e6:.1f} M multiply-adds",
@@ -148,7 +150,7 @@ def plan_train(settings: TrainSettings, options: Any) -> list[str]:
     ]
 
 
-def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
+def plan_evaluate(settings: Evaluate, options: Any) -> list[str]:
     """One pass over the test set."""
     c = settings
     if c.checkpoint and Path(c.checkpoint).is_file():
@@ -168,7 +170,7 @@ def plan_evaluate(settings: EvaluateSettings, options: Any) -> list[str]:
     ]
 
 
-def plan_evolve(settings: EvolveSettings, options: Any) -> list[str]:
+def plan_evolve(settings: Evolve, options: Any) -> list[str]:
     """One search per constraint; what is scored twice counts once, so this is the most it takes."""
     c = settings
     if not c.supernet:
@@ -183,22 +185,24 @@ def plan_evolve(settings: EvolveSettings, options: Any) -> list[str]:
     ]
 
 
-def plan_sweep(settings: SweepSettings, options: Any) -> list[str]:
+def plan_sweep(settings: Sweep, options: Any) -> list[str]:
     """One pass of the generator; a supernet makes it longer."""
 
     c = settings
     loaded = load_generator(c.generator, c.prior_pool, options)
-    count = int((loaded.pool.high - loaded.pool.low) / c.step + 1) if c.step > 0 else 0
+    count = int((loaded.pool.high - loaded.pool.low) / c.step_mflops + 1)
     lines = [f"about {count} targets in one pass of the generator"]
     if c.supernet:
         gmacs = _typical(loaded.macro)
-        seconds = count * c.search_images * gmacs * FORWARD + count * c.recalibrate * c.batch_size * gmacs * STEP / 3
+        seconds = (
+            count * c.search_images * gmacs * FORWARD + count * c.recalibrate_batches * c.batch_size * gmacs * STEP / 3
+        )
         lines.append(f"each scored on {c.search_images:,} images of {c.dataset}")
         return [*lines, _time(seconds, _memory(loaded.macro, c.batch_size, gmacs / 4))]
     return [*lines, "seconds"]
 
 
-def plan_cost(settings: CostSettings, options: Any) -> list[str]:
+def plan_cost(settings: Cost, options: Any) -> list[str]:
     """A few steps of both methods are timed."""
     macro, c = macro_for(settings.macro), settings
     seconds = 10 + c.batch_size * ((c.repeats + 1) * _all(macro) * SOFT + 4 * _typical(macro) * FORWARD)
@@ -209,7 +213,7 @@ def plan_cost(settings: CostSettings, options: Any) -> list[str]:
     ]
 
 
-def plan_latency(settings: LatencySettings, options: Any) -> list[str]:
+def plan_latency(settings: Latency, options: Any) -> list[str]:
     """Every operation of the table, a few times."""
     macro, c = macro_for(settings.macro), settings
     runs = (len(macro.layers) * 5 + 3) * (c.repeats + 2)
@@ -220,7 +224,7 @@ def plan_latency(settings: LatencySettings, options: Any) -> list[str]:
     ]
 
 
-def plan_convert(settings: ConvertSettings, options: Any) -> list[str]:
+def plan_convert_lmdb(settings: Convert, options: Any) -> list[str]:
     """Pictures and bytes to copy."""
 
     source, target = source_and_target(settings)

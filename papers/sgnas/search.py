@@ -1,11 +1,6 @@
 """The search: train the unified supernet, then train the generator against the fixed supernet.
 
-Algorithm of the paper (section 3):
-    phase 1  for each batch: 4 paths with different expansion rates, add up their gradients, one SGD step
-    phase 2  for each batch: target t; p = Gumbel-softmax(generator(t, prior));
-             CE(supernet(x; p)) + L_hc(F(p), t); one Adam step for the generator
-    then     any number of targets: arg-max of generator(t, prior)
-Each phase can be resumed at any batch, and run alone from the other's output.
+Each phase goes on at any batch after a kill, and runs alone from the other's output.
 """
 
 from __future__ import annotations
@@ -15,225 +10,223 @@ from typing import Any
 
 import torch
 
+from common.cli.errors import UserError
 from common.run import seeds
 from common.run.files import write_json
-from common.run.folder import check_finite, open_run, say
+from common.run.folder import Run, check_finite, open_run, say
+from common.run.keep import Values
 from common.train import distributed
 from common.train.device import autocast
 from common.train.schedules import cosine
-from papers.sgnas.data.search_data import Setting, check_settings, prepare, prior_pool
-from papers.sgnas.describe import counts
-from papers.sgnas.generate import LoadedGenerator, save_generator, table, table_to, write_architectures
-from papers.sgnas.method.generator import Generator, gumbel_noise
+from papers.sgnas.data.search_data import SearchData, open_search_data
+from papers.sgnas.generate import as_text, rows_of, write_architectures
+from papers.sgnas.method.generator import Generator, gumbel_noise, gumbel_softmax
 from papers.sgnas.method.generator_training import (
+    Best,
+    accuracy_loss,
     build_optimizer,
     fit_to_targets,
     generate_ops,
-    generator_loss,
-    path_error,
+    target_pool,
     targets_of_step,
+    temperature,
 )
-from papers.sgnas.method.lookup import Lookup, macs_table
-from papers.sgnas.method.losses import temperature
-from papers.sgnas.method.prior import PriorPool
-from papers.sgnas.method.sampling import sample_paths, trained_code
-from papers.sgnas.method.scoring import judge
-from papers.sgnas.method.supernet_training import PathSGD, path_errors, supernet_gradients
-from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.method.lookup import Lookup, hardware_loss, macs_table, read_latency_table
+from papers.sgnas.method.prior import PriorPool, prior_pool
+from papers.sgnas.method.sampling import sample_paths
+from papers.sgnas.method.scoring import Scorer, score
+from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
+from papers.sgnas.method.trained_generator import TrainedGenerator
+from papers.sgnas.network.architectures import OPS, SUB_BLOCKS
+from papers.sgnas.network.fixed_supernet import FixedSupernet
 from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet
-from papers.sgnas.settings import SearchSettings
-from papers.sgnas.studies.latency import read_table
+from papers.sgnas.settings import Search, SearchGenerator, Searching, SearchSupernet
+
+VALIDATION = ("validation_loss", "validation_top1_error_percent")
+COLUMNS = (
+    "phase", "epoch", "loss", "hardware_loss", *VALIDATION,
+    "total_hardware_loss", "kendall_tau", "tau",
+)  # fmt: skip
 
 
-def train_supernet(s: Setting, run: Any, state: dict[str, Any]) -> Supernet:
-    """Phase 1, from fresh weights or those of ``--supernet``. Writes supernet.safetensors after every epoch (the last
-    one counts, not the best).
+def search(settings: Search, options: Any) -> dict[str, Any]:
+    """The ``search`` verb: phase 1, phase 2, then an architecture for every target."""
+    data = open_search_data(settings, options)
+    with open_run(options, settings, data=data.images, phases=["supernet", "generator"]) as run:
+        if run.result is not None:
+            return run.result
+        lookup, pool = targets_of_search(settings, data, run)  # what can be wrong is found before an epoch is trained
+        supernet = train_supernet(settings, data, run)
+        generator = train_generator(settings, data, run, supernet, lookup, pool)
+        return run.finish(architectures_for_targets(settings, data, run, generator, lookup, pool))
+
+
+def search_supernet(settings: SearchSupernet, options: Any) -> dict[str, Any]:
+    """The ``search-supernet`` verb: phase 1 alone."""
+    data = open_search_data(settings, options)
+    with open_run(options, settings, data=data.images, phases=["supernet"]) as run:
+        if run.result is not None:
+            return run.result
+        supernet = train_supernet(settings, data, run)
+        return run.finish({"metrics": {"supernet_parameters": sum(p.numel() for p in supernet.parameters())}})
+
+
+def search_generator(settings: SearchGenerator, options: Any) -> dict[str, Any]:
+    """The ``search-generator`` verb: phase 2 alone, on the supernet of ``--supernet``. Raises UserError without one."""
+    if not settings.supernet:
+        raise UserError("a generator-only search needs a trained supernet: --supernet FOLDER/supernet.safetensors")
+    data = open_search_data(settings, options)
+    with open_run(options, settings, data=data.images, phases=["generator"]) as run:
+        if run.result is not None:
+            return run.result
+        lookup, pool = targets_of_search(settings, data, run)
+        generator = train_generator(settings, data, run, given_supernet(settings, data), lookup, pool)
+        return run.finish(architectures_for_targets(settings, data, run, generator, lookup, pool))
+
+
+def train_supernet(c: SearchSupernet, data: SearchData, run: Run) -> Supernet:
+    """Phase 1 (Method 4). The weights of the last epoch count, not the best.
+
+    for every batch x, y of the supernet's images:
+        draw 4 paths, whose expansion rates differ in every layer
+        g = sum over the paths of the gradient of CE(supernet(x; path), y)
+        one step of SGD with momentum and decay down g, at a rate on a cosine
+    after an epoch: the error of random paths on the generator's images
     """
-    c = s.settings
-    weights = seeds.generator(s.seed, "supernet weights")
-    supernet = Supernet(s.macro, s.classes, c.bn_momentum, weights, c.switchable_bn)
-    if c.supernet:
-        supernet.load_state_dict(given_supernet(s).state_dict())
-    supernet.to(s.device)
-    optimizer = PathSGD(supernet, c.momentum, c.weight_decay, c.gradients)
-    if state:
-        supernet.load_state_dict(state["supernet"])
-        optimizer.load_state_dict(state["sgd"])
-    first, begin = state.get("epoch", 0), state.get("step", 0)
-    total = state.get("loss", torch.zeros((), device=s.device)).to(s.device)
-    horizon, layers = len(s.train) * c.cosine_epochs, len(s.macro.layers)
-    for epoch in range(first, c.supernet_epochs):
+    seed, layers, steps = run.options.seed, len(data.macro.layers), len(data.train)
+    supernet = first_supernet(c, data, seed)
+    sgd = PathSGD(supernet, c.momentum, c.weight_decay, c.zero_grad)
+    sums = Values(loss=torch.zeros(()))
+    run.keeps(supernet=supernet)  # to the end of the second phase
+    run.keeps(sgd=sgd, supernet_sums=sums)
+    for epoch in run.epochs(c.supernet_epochs, name="supernet"):
         supernet.train()
-        batches = enumerate(s.train.epoch(epoch, begin), begin)
-        for step, (x, y) in run.progress(batches, f"supernet epoch {epoch}", initial=begin):
-            rng = seeds.numpy_rng(s.seed, "paths", epoch, step)
-            paths = sample_paths(rng, layers, c.paths, c.active)
-            with autocast(s.device, s.precision):
-                losses = supernet_gradients(supernet, x, y, paths, c.label_smoothing, s.train.share_sizes(step))
+        for step, (x, y) in run.steps(data.train, epoch):
+            paths = sample_paths(seeds.numpy_rng(seed, "paths", epoch, step), layers, c.paths, c.active)
+            with autocast(data.device, run.options.precision):
+                losses = supernet_gradients(supernet, x, y, paths, c.label_smoothing, data.train.share_sizes(step))
             loss = torch.stack(losses).mean()
             distributed.all_reduce_mean([loss], weight=len(y))
             check_finite(loss, step=step, architecture=paths)
             distributed.reduce_gradients(supernet.parameters(), len(y))
-            optimizer.step(cosine(c.learning_rate, 0.0, epoch * len(s.train) + step, horizon), paths)
-            total += loss
-            if run.due():
-                run.save(_supernet_state(epoch, step + 1, total, supernet, optimizer))
-        rng = seeds.numpy_rng(s.seed, "validation paths", epoch)
-        loss, error = path_errors(supernet, s.validation, rng, c.active, epoch)
-        run.log(**_row("supernet", epoch, float(total) / len(s.train), loss, error))
-        total.zero_()
-        begin = 0
-        if run.writes:
-            save_supernet(run.folder, supernet, c.dataset, s.provenance.to_json())
-        run.save(_supernet_state(epoch + 1, 0, total, supernet, optimizer))
-    if run.writes and not c.supernet_epochs:  # the given one, unchanged
-        save_supernet(run.folder, supernet, c.dataset, s.provenance.to_json())
+            sgd.step(cosine(c.lr, 0.0, epoch * steps + step, c.cosine_epochs * steps), paths)
+            sums.loss += loss.cpu()
+        rng = seeds.numpy_rng(seed, "validation paths", epoch)
+        paths = sample_paths(rng, layers, len(data.validation), c.active)
+        found = dict(zip(VALIDATION, score(FixedSupernet(supernet), paths, data.validation, epoch)))
+        log(run, phase="supernet", epoch=epoch, loss=float(sums.loss) / steps, **found)
+        sums.loss.zero_()
+        write_supernet(run, supernet, data)
+    run.drops("sgd", "supernet_sums")
+    if not c.supernet_epochs:  # the given one, unchanged
+        write_supernet(run, supernet, data)
     return supernet
 
 
-def given_supernet(s: Setting) -> Supernet:
-    """The supernet of ``--supernet``. Raises UserError where it is of another form."""
-    return load_supernet(Path(s.settings.supernet), s.macro, s.classes, s.settings.switchable_bn)
-
-
-def _supernet_state(epoch: int, step: int, loss: torch.Tensor, supernet: Supernet, sgd: PathSGD) -> dict[str, Any]:
-    state = {"supernet": supernet.state_dict(), "sgd": sgd.state_dict(), "loss": loss.clone()}
-    return {"phase": "supernet", "epoch": epoch, "step": step, **state}
-
-
 def train_generator(
-    s: Setting, run: Any, state: dict[str, Any], supernet: Supernet, pool: PriorPool, lookup: Lookup
+    c: SearchGenerator, data: SearchData, run: Run, supernet: Supernet, lookup: Lookup, pool: PriorPool
 ) -> Generator:
-    """Phase 2; returns the "best average" generator (else the one with the lowest hardware loss)."""
-    c = s.settings
-    frozen = FrozenSupernet(supernet.eval())
-    shape = (c.constraint_channels, c.width, c.generator_layers)
-    generator = Generator(*shape, seeds.generator(s.seed, "generator weights")).to(s.device)
+    """Phase 2 (Methods 5 to 7). Returns the "best average" generator, else that of the lowest total hardware loss.
+
+    for every batch x, y of the generator's images:
+        t = the next of the targets, plus noise
+        p = Gumbel-softmax of generator(t, prior) at temperature tau
+        L = CE(supernet(x; p), y) + hardware loss of F(p) against t
+        one step of Adam for the generator
+    after an epoch: the error of the arg-max network in the middle of the range, the hardware loss over all of it
+    """
+    seed, device, steps = run.options.seed, data.device, len(data.search)
+    weights = seeds.generator(seed, "generator weights")
+    generator = Generator(c.constraint_channels, c.width, c.generator_layers, weights).to(device)
     adam = build_optimizer(generator, c.generator_lr)
-    best: dict[str, Any] = {"total": float("inf"), "error": float("inf"), "epoch": -1}
-    best |= {"generator": None, "average": None}
-    if state:
-        generator.load_state_dict(state["generator"])
-        adam.load_state_dict(state["adam"])
-        best = state["best"]
-    first, begin = state.get("epoch", 0), state.get("step", 0)
-    sums = state.get("sums", torch.zeros(2, device=s.device)).to(s.device)
-    noise_shape = (c.targets_per_step, len(s.macro.layers), 6, 4)
-    for epoch in range(first, c.generator_epochs):
+    sums, best = Values(losses=torch.zeros(2)), Best()
+    run.keeps(generator=generator, adam=adam, generator_sums=sums, best=best)
+    scorer = Scorer(supernet.eval(), c.active, data.train, c.recalibrate_batches)
+    all_targets = target_pool(c.low_mflops, c.high_mflops, c.target_step)
+    shape, margin = (c.targets_per_step, len(data.macro.layers), SUB_BLOCKS, OPS), pool.margin(lookup)
+    for epoch in run.epochs(c.generator_epochs, name="generator"):
         tau = temperature(epoch, c.tau, c.tau_decay)
-        batches = enumerate(s.search.epoch(epoch, begin), begin)
-        for step, (x, y) in run.progress(batches, f"generator epoch {epoch}", initial=begin):
-            number = epoch * len(s.search) + step
-            targets = targets_of_step(c.low, c.high, c.target_step, c.target_noise, c.targets_per_step, s.seed, number)
-            noise = gumbel_noise(noise_shape, seeds.generator(s.seed, "gumbel", number))
+        for step, (x, y) in run.steps(data.search, epoch):
+            number = epoch * steps + step
+            targets = targets_of_step(all_targets, c.target_noise, c.targets_per_step, seed, number)
+            noise = gumbel_noise(shape, seeds.generator(seed, "gumbel", number)).to(device)
             adam.zero_grad()
-            both = torch.zeros(2, device=s.device)
-            if len(y):
-                with autocast(s.device, s.precision):
-                    constants = (c.alpha, c.loss_penalty, c.label_smoothing, c.active)
-                    losses = generator_loss(frozen, generator, lookup, pool, x, y, targets, tau, noise, *constants)
-                losses.total.backward()
-                both = torch.stack([losses.cross_entropy, losses.hardware]).detach()
-            distributed.all_reduce_mean([both], weight=len(y))
-            check_finite(both.sum(), step=step, architecture=targets)
+            losses = torch.zeros(2, device=device)
+            if len(y):  # a process may have no image of the last batch
+                with autocast(device, run.options.precision):
+                    p = gumbel_softmax(generator(*pool.inputs(targets, device)), tau, noise)
+                    t = torch.tensor(targets, device=device)
+                    hardware = hardware_loss(lookup.cost(p), t, c.alpha, c.loss_penalty, margin).mean()
+                    cross_entropy = accuracy_loss(scorer.fixed, x, y, p, c.label_smoothing, c.active)
+                (cross_entropy + hardware).backward()
+                losses = torch.stack([cross_entropy, hardware]).detach()
+            distributed.all_reduce_mean([losses], weight=len(y))
+            check_finite(losses.sum(), step=step, architecture=targets)
             distributed.reduce_gradients(generator.parameters(), len(y))
             adam.step()
-            sums += both
-            if run.due():
-                run.save(_generator_state(epoch, step + 1, sums, generator, adam, best))
-        middle = (c.low + c.high) / 2
-        ops = trained_code(generate_ops(generator, pool, [middle], s.device)[0].tolist(), c.active)
-        scored = judge(supernet, frozen, ops, s.train, c.recalibrate)
-        loss, error = path_error(scored, ops, s.validation, epoch)
+            sums.losses += losses.cpu()
+        middle = generate_ops(generator, pool, [(c.low_mflops + c.high_mflops) / 2], device)[0].tolist()
+        found = dict(zip(VALIDATION, scorer(middle, data.validation, epoch)))
         fit = fit_to_targets(generator, lookup, pool, c.validation_step, c.alpha, c.loss_penalty)
-        weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-        if fit.total < best["total"]:
-            best.update(total=fit.total, generator=weights)
-            if run.writes:
-                write_json(
-                    run.folder / "best_fit.json", {"targets": fit.targets, "costs": fit.costs, "total": fit.total}
-                )
-        if error < best["error"] and fit.total < c.accept_loss:
-            best.update(error=error, average=weights, epoch=epoch)
-        means = (sums / len(s.search)).tolist()
-        run.log(**_row("generator", epoch, means[0], loss, error, means[1], fit.total, fit.kendall, tau))
-        sums.zero_()
-        begin = 0
-        run.save(_generator_state(epoch + 1, 0, sums, generator, adam, best))
-    chosen = best["average"] or best["generator"]
-    if best["average"] is None:
-        say(f"note: no epoch had a total hardware loss below {c.accept_loss:g}; the one with the lowest is used")
-    generator.load_state_dict(chosen)
-    return generator
+        if best.look(generator, epoch, fit, found[VALIDATION[1]], c.accept_loss) and run.writes:
+            write_json(run.folder / "best_fit.json", fit.to_json())
+        loss, hardware_mean = (sums.losses / steps).tolist()
+        log(run, phase="generator", epoch=epoch, loss=loss, hardware_loss=hardware_mean, **found,
+            total_hardware_loss=fit.total, kendall_tau=fit.kendall, tau=tau)  # fmt: skip
+        sums.losses.zero_()
+    return best.chosen(generator, c.accept_loss)
 
 
-def _generator_state(
-    epoch: int, step: int, sums: torch.Tensor, generator: Generator, adam: torch.optim.Adam, best: dict[str, Any]
+# -- before and after -------------------------------------------------------------------------------------------------
+
+
+def targets_of_search(c: SearchGenerator, data: SearchData, run: Run) -> tuple[Lookup, PriorPool]:
+    """The look-up table that costs are taken from, and the priors. Raises UserError where targets do not fit them."""
+    lookup = read_latency_table(Path(c.latency_table), data.macro) if c.latency_table else macs_table(data.macro)
+    lookup = lookup.to(data.device)
+    return lookup, prior_pool(run.folder, c, lookup)
+
+
+def first_supernet(c: SearchSupernet, data: SearchData, seed: int) -> Supernet:
+    """Fresh weights, or those of ``--supernet``."""
+    weights = seeds.generator(seed, "supernet weights")
+    supernet = Supernet(data.macro, data.classes, c.bn_momentum, weights, c.switchable_bn)
+    if c.supernet:
+        supernet.load_state_dict(given_supernet(c, data).state_dict())
+    return supernet.to(data.device)
+
+
+def given_supernet(c: Searching, data: SearchData) -> Supernet:
+    """The supernet of ``--supernet``. Raises UserError where it is of another form."""
+    return load_supernet(Path(c.supernet), data.macro, data.classes, c.switchable_bn).to(data.device)
+
+
+def write_supernet(run: Run, supernet: Supernet, data: SearchData) -> None:
+    """supernet.safetensors and its record."""
+    if run.writes:
+        save_supernet(run.folder, supernet, data.provenance.dataset, data.provenance.to_json())
+
+
+def log(run: Run, **values: Any) -> None:
+    """One row of history.csv; columns that do not apply to the phase stay empty."""
+    run.log(**{column: values.get(column) for column in COLUMNS})
+
+
+def architectures_for_targets(
+    c: SearchGenerator, data: SearchData, run: Run, generator: Generator, lookup: Lookup, pool: PriorPool
 ) -> dict[str, Any]:
-    state = {"generator": generator.state_dict(), "adam": adam.state_dict(), "sums": sums.clone(), "best": dict(best)}
-    return {"phase": "generator", "epoch": epoch, "step": step, **state}
-
-
-def search(settings: SearchSettings, options: Any) -> dict[str, Any]:
-    """Both phases."""
-    return _search(settings, options, ("supernet", "generator"))
-
-
-def search_supernet(settings: SearchSettings, options: Any) -> dict[str, Any]:
-    """Phase 1 alone: supernet.safetensors."""
-    return _search(settings, options, ("supernet",))
-
-
-def search_generator(settings: SearchSettings, options: Any) -> dict[str, Any]:
-    """Phase 2 alone, from ``--supernet FILE``."""
-    return _search(settings, options, ("generator",))
-
-
-def _search(settings: SearchSettings, options: Any, phases: tuple[str, ...]) -> dict[str, Any]:
-    check_settings(settings, phases, options.given)
-    s = prepare(settings, options)
-    with open_run(options, settings, {"phases": list(phases), "data": s.pins, "pinned": s.pinned}) as run:
-        if run.result is not None:
-            return run.result
-        lookup = (
-            read_table(Path(settings.latency_table), s.macro) if settings.latency_table else macs_table(s.macro)
-        ).to(s.device)
-        pool = None
-        if "generator" in phases:  # what can be wrong with the settings is found before an epoch is trained
-            pool = prior_pool(run.folder, settings, lookup)
-        state = run.load() or {}
-        in_generator = state.get("phase") == "generator"
-        if "supernet" in phases and not in_generator:
-            supernet = train_supernet(s, run, state)
-        else:
-            own = run.folder / "supernet.safetensors"
-            supernet = load_supernet(own, s.macro, s.classes) if "supernet" in phases else given_supernet(s)
-            supernet.to(s.device)
-        if pool is None:
-            return run.finish({"metrics": {"supernet_parameters": sum(p.numel() for p in supernet.parameters())}})
-        generator = train_generator(s, run, state if in_generator else {}, supernet, pool, lookup)
-        return run.finish(conclude(s, run, generator, pool, lookup))
-
-
-def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup: Lookup) -> dict[str, Any]:
-    """Write the generator and an architecture for every target; the metrics of the search."""
-    c = s.settings
-    generator, lookup = generator.cpu().eval(), lookup.to("cpu")
-    shape = {"constraint_channels": c.constraint_channels, "width": c.width, "layers": c.generator_layers}
-    if distributed.rank() == 0:
-        own_table = table_to(lookup) if c.latency_table else None
-        save_generator(run.folder, generator, pool, s.macro, shape, own_table)
-    fit = fit_to_targets(generator, lookup, pool, c.validation_step, c.alpha, c.loss_penalty)
-    loaded = LoadedGenerator(generator, pool, s.macro, lookup, "search")
-    targets = sorted(float(t) for t in c.targets)
-    found = [(t, kernels, cost) for t, (kernels, cost) in zip(targets, loaded.kernels(targets))]
-    if distributed.rank() == 0:
-        origin = {"paper": "sgnas", "stage": "search", "seed": s.seed, "dataset": c.dataset, "classes": s.classes}
-        write_architectures(run.folder, s.macro, lookup.unit, found, origin)
-    rows = [
-        {"target": t, "lookup_cost": cost, **counts(k, s.macro, s.classes, False), "kernels": k} for t, k, cost in found
-    ]
-    say(table(rows, lookup.unit))
+    """Write the generator, and an architecture for every target (Method 8); the search's result."""
+    trained = TrainedGenerator(generator.cpu().eval(), pool, data.macro, lookup.to("cpu"), "search")
+    targets = sorted(float(target) for target in c.targets)
+    found = [(target, kernels, cost) for target, (kernels, cost) in zip(targets, trained.kernels(targets))]
+    if run.writes:
+        trained.save(run.folder)
+        origin = {"paper": "sgnas", "stage": "search", "seed": run.options.seed, "dataset": c.dataset}
+        origin |= {"classes": data.classes}
+        write_architectures(run.folder, data.macro, lookup.unit, found, origin)
+    rows = rows_of(found, data.macro, data.classes, se=False)
+    say(as_text(rows, lookup.unit))
+    fit = fit_to_targets(trained.network, trained.lookup, pool, c.validation_step, c.alpha, c.loss_penalty)
     middle = rows[len(rows) // 2]
     metrics = {
         "total_hardware_loss": fit.total,
@@ -242,30 +235,5 @@ def conclude(s: Setting, run: Any, generator: Generator, pool: PriorPool, lookup
         "macs": middle["macs"],
         "largest_miss": max(abs(row["lookup_cost"] - row["target"]) for row in rows),
     }
-    architecture = {"kernels": middle["kernels"], "macro": s.macro.name}
+    architecture = {"kernels": middle["kernels"], "macro": data.macro.name}
     return {"metrics": metrics, "architecture": architecture, "architectures": rows}
-
-
-def _row(
-    phase: str,
-    epoch: int,
-    loss: float,
-    validation_loss: float,
-    validation_error: float,
-    hardware_loss: float | None = None,
-    total_hardware_loss: float | None = None,
-    kendall_tau: float | None = None,
-    tau: float | None = None,
-) -> dict[str, Any]:
-    """One row of history.csv; columns that do not apply to the supernet phase stay empty."""
-    return {
-        "phase": phase,
-        "epoch": epoch,
-        "loss": loss,
-        "hardware_loss": hardware_loss,
-        "validation_loss": validation_loss,
-        "validation_top1_error_percent": validation_error,
-        "total_hardware_loss": total_hardware_loss,
-        "kendall_tau": kendall_tau,
-        "tau": tau,
-    }

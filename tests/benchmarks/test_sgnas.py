@@ -21,13 +21,12 @@ from torch.nn import functional
 from common.train.losses import label_smoothing_cross_entropy
 from papers.sgnas.method.generator import Generator, arg_max_ops, normalise
 from papers.sgnas.method.generator_training import build_optimizer
-from papers.sgnas.method.lookup import macs_table, one_hot
-from papers.sgnas.method.losses import hardware_loss
+from papers.sgnas.method.lookup import hardware_loss, macs_table, one_hot
 from papers.sgnas.method.sampling import sample_paths
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
 from papers.sgnas.network.architectures import MACROS, PUBLISHED, SKIP
 from papers.sgnas.network.derived import Network, fold
-from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.fixed_supernet import FixedSupernet
 from papers.sgnas.network.supernet import Supernet
 
 BATCH = 16
@@ -182,7 +181,7 @@ def test_w2(benchmark, way):
     layers, generator, table = len(macro.layers), Generator(), macs_table(macro)
     adam = build_optimizer(generator)
     prior = one_hot(torch.zeros(layers, 6, dtype=torch.long)).view(layers, 24)
-    net = PlainSupernet(macro, 100).eval() if way == "plain" else FrozenSupernet(Supernet(macro, 100).eval())
+    net = PlainSupernet(macro, 100).eval() if way == "plain" else FixedSupernet(Supernet(macro, 100).eval())
 
     def step():
         p = uniform_p(layers, generator(normalise(100.0, 80, 120), prior)[0])

@@ -102,7 +102,7 @@ def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
         net = network(checkpoint)
         state = net.state_dict()
         if checkpoint.paper == "sgnas":
-            from papers.sgnas.network.derived import to_published
+            from papers.sgnas.network.published_keys import to_published
 
             state = to_published(state, net)
         keys = [(name, list(value.shape)) for name, value in state.items()]

@@ -23,14 +23,14 @@ from papers.sgnas.network.supernet import Supernet
 SEED, IMAGES = 5, 44  # batches of 29 and 15 images, of which one process has 15 and 8, the other 14 and 7
 SEARCH = (
     f"--dataset digits --macro tiny --train-images {IMAGES} --search-images {IMAGES} --batch-size 29 "
-    "--supernet-epochs 1 --cosine-epochs 1 --generator-epochs 1 --learning-rate 0.01 --low 2.5 --high 5 "
+    "--supernet-epochs 1 --cosine-epochs 1 --generator-epochs 1 --lr 0.01 --low-mflops 2.5 --high-mflops 5 "
     "--target-step 0.25 --target-noise 0.1 --validation-step 0.5 --alpha 0.3 --accept-loss 99 --prior-tolerance 0.2 "
     "--targets 3 4 --width 8"
 )
 KERNELS = [[3, 5], [7, 3, 3], [5], [3, 3], [5, 7]]
 TRAIN = (
     f"--dataset digits --macro tiny --train-images {IMAGES} --no-se --activation relu --bn-momentum 0.1 --epochs 2 "
-    "--batch-size 29 --optimizer sgd --learning-rate 0.05 --weight-decay 4e-4 --schedule cosine --ema 0.5 "
+    "--batch-size 29 --optimizer sgd --lr 0.05 --weight-decay 4e-4 --schedule cosine --ema-decay 0.5 "
     "--warmup-epochs 0"
 )
 
@@ -124,9 +124,9 @@ def test_killed_and_resumed_with_dropout(architecture, tmp_path, launch, two_pro
     launch(["train", *flags, "--out", str(tmp_path / "whole")])
     broken = [
         "-c",
-        "import os, sys\nfrom common.run.folder import Run\nsave, count = Run.save, []\n"
+        "import os, sys\nfrom common.run.folder import Run\nsave, count = Run.write_state, []\n"
         "def stop(self, state):\n    save(self, state); count.append(1)\n    if len(count) == 4: os._exit(9)\n"
-        "Run.save = stop\nfrom common.cli.verbs import main\nfrom papers.sgnas.__main__ import VERBS\n"
+        "Run.write_state = stop\nfrom common.cli.verbs import main\nfrom papers.sgnas.__main__ import VERBS\n"
         "main('sgnas', VERBS, sys.argv[1:])",
     ]
     command = ["train", *flags, "--out", str(tmp_path / "run"), "--device", "cpu", "--seed", str(SEED)]

@@ -23,15 +23,9 @@ from papers.sgnas.method import scoring
 from papers.sgnas.method.lookup import macs_table
 from papers.sgnas.network.architectures import macro_for
 from papers.sgnas.search import search_generator, search_supernet
-from papers.sgnas.settings import (
-    EvaluateSettings,
-    EvolveSettings,
-    GenerateSettings,
-    SearchSettings,
-    SweepSettings,
-    TrainSettings,
-)
+from papers.sgnas.settings import Evaluate, Generate, SearchGenerator, SearchSupernet, Train
 from papers.sgnas.studies.evolve import evolve
+from papers.sgnas.studies.settings import Evolve, Sweep
 from papers.sgnas.studies.sweep import sweep
 from papers.sgnas.train import train
 from tests.settings_walk import walk
@@ -71,7 +65,7 @@ def digest_of(stage, base, root: Path, section: str):
         options = RunOptions(out=out, device="cpu", paper="sgnas", section=section, given=frozenset(changed))
         said = io.StringIO()
         spy = mock.patch.object(scoring, "recalibrated", wraps=scoring.recalibrated)
-        unsaved = mock.patch.object(Run, "save")  # nothing here goes on
+        unsaved = mock.patch.object(Run, "write_state")  # nothing here goes on
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said), spy as calls, unsaved:
             result = stage(settings, options)
         counts = [call.args[3] for call in calls.call_args_list]  # errors of six images do not tell
@@ -88,38 +82,42 @@ def digest_of(stage, base, root: Path, section: str):
     return digest
 
 
-def base_of(root: Path) -> SearchSettings:
-    return SearchSettings(
-        dataset=f"{root / 'set'}@16", macro="tiny", train_portion=0.6, search_images=9, train_images=12, batch_size=6,
-        parts=0, paths=2, supernet_epochs=1, generator_epochs=2, cosine_epochs=2, learning_rate=0.05, low=0.8,
-        high=1.4, tau=1.0, target_step=0.1, target_noise=0.02, validation_step=0.1, alpha=5.0, accept_loss=99.0,
-        prior_tolerance=0.05,
+def data_of(root: Path) -> dict:
+    return {"dataset": f"{root / 'set'}@16", "macro": "tiny", "train_portion": 0.6, "search_images": 9,
+            "train_images": 12, "batch_size": 6}  # fmt: skip
+
+
+def supernet_of(root: Path) -> SearchSupernet:
+    return SearchSupernet(**data_of(root), parts=0, paths=2, supernet_epochs=1, cosine_epochs=2, lr=0.05)
+
+
+def generator_of(root: Path, supernet: str) -> SearchGenerator:
+    return SearchGenerator(
+        **data_of(root), supernet=supernet, generator_epochs=2, low_mflops=0.8, high_mflops=1.4, tau=1.0,
+        target_step=0.1, target_noise=0.02, validation_step=0.1, alpha=5.0, accept_loss=99.0, prior_tolerance=0.05,
         targets=(1.0, 1.2), width=8,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def searched(root):
-    base = base_of(root)
+    base = supernet_of(root)
     digest_of(search_supernet, base, root, "supernet")(base)
     supernet = str(root / "runs" / "supernet-0")
-    ready = dataclasses.replace(base, supernet=supernet)
+    ready = generator_of(root, supernet)
     digest_of(search_generator, ready, root, "generator")(ready)
     digest_of(search_generator, ready, root, "again")(dataclasses.replace(ready, prior_seed=7))
     return supernet, str(root / "runs" / "generator-0")
 
 
-@pytest.mark.slow
 def test_supernet(root, searched):
-    base = base_of(root)
-    given = {"dataset": f"{root / 'other'}@16", "macro": "cifar", "supernet": searched[0], "latency_table": "x",
-             "prior_pool": "x", "parts": 2}  # fmt: skip
+    base = supernet_of(root)
+    given = {"dataset": f"{root / 'other'}@16", "macro": "cifar", "supernet": searched[0], "parts": 2}
     walk(digest_of(search_supernet, base, root, "s"), base, given)
 
 
-@pytest.mark.slow
 def test_generator(root, searched):
-    base = dataclasses.replace(base_of(root), supernet=searched[0])
+    base = generator_of(root, searched[0])
     table = macs_table(macro_for("tiny", 16))
     plain = {"macro": "tiny", "input_size": 16, "unit": "ms", "base": table.base, "expand": table.expand.tolist()}
     tables = {"depthwise": (2 * table.depthwise).tolist(), "project": table.project.tolist()}
@@ -130,49 +128,52 @@ def test_generator(root, searched):
     walk(digest_of(search_generator, base, root, "g"), base, given, skip)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["step", "cosine"])
 def test_train(root, schedule):
-    base = TrainSettings(
+    first = schedule == "step"
+    base = Train(
         arch=str(root / "a.json"), dataset=f"{root / 'set'}@16", train_images=15, bn_momentum=0.1, epochs=2,
-        batch_size=5, parts=0, learning_rate=0.01, schedule=schedule, decay_epochs=1.0,
-        warmup_epochs=1 if schedule == "step" else 0, ema=0.5, optimizer="rmsproptf" if schedule == "step" else "sgd",
+        batch_size=5, parts=0, lr=0.01, schedule=schedule, decay_epochs=1.0, warmup_epochs=1 if first else 0,
+        ema_decay=0.5, optimizer="rmsproptf" if first else "sgd",
     )  # fmt: skip
     given = {"arch": str(root / "b.json"), "dataset": f"{root / 'other'}@16", "parts": 2}
     whole = {"macro": "the architecture's, which says so"}
-    seen = whole if schedule == "step" else dict.fromkeys(
+    seen = whole if first else dict.fromkeys(
         ("arch", "dataset", "macro", "train_images", "se", "activation", "bn_momentum", "dropout", "epochs",
-         "batch_size", "parts", "ema", "label_smoothing", "smoothed_test_loss"), "walked before")  # fmt: skip
-    walk(digest_of(train, base, root, f"t-{schedule}"), base, given if seen is whole else {}, seen)
+         "batch_size", "parts", "ema_decay", "label_smoothing", "smoothed_test_loss"), "walked before")  # fmt: skip
+    walk(digest_of(train, base, root, f"t-{schedule}"), base, given if first else {}, seen)
 
 
-@pytest.mark.slow
-def test_quick_verbs(root, searched):
-    supernet, generator = searched
-    weights = TrainSettings(
+def test_evaluate(root):
+    weights = Train(
         arch=str(root / "a.json"), dataset=f"{root / 'set'}@16", epochs=1, batch_size=6, parts=0, bn_momentum=0.1,
-        warmup_epochs=0, ema=0.0,
+        warmup_epochs=0, ema_decay=0.0,
     )  # fmt: skip
     digest_of(train, weights, root, "w")(weights)
-    digest_of(train, weights, root, "w2")(dataclasses.replace(weights, learning_rate=0.001))
+    digest_of(train, weights, root, "w2")(dataclasses.replace(weights, lr=0.001))
     file = str(root / "runs" / "w-0" / "weights.safetensors")
-    base = EvaluateSettings(checkpoint=file, dataset=f"{root / 'set'}@16")
+    base = Evaluate(checkpoint=file, dataset=f"{root / 'set'}@16")
     given = {"arch": str(root / "b.json"), "checkpoint": file.replace("w-0", "w2-0"), "dataset": f"{root / 'other'}@16"}
     same = dict.fromkeys(("batch_size", "fold_bn"), "how it is computed: the outputs are the same")
     walk(digest_of(evaluate, base, root, "e"), base, given, same)
-    made = GenerateSettings(target_mflops=(1.0,), generator=generator)
+
+
+def test_generate_and_sweep(root, searched):
+    supernet, generator = searched
+    made = Generate(target_mflops=(1.0,), generator=generator)
     given = {"generator": str(root / "runs" / "again-0"), "prior_pool": "x"}
     walk(digest_of(generate, made, root, "n"), made, given)
-    swept = SweepSettings(generator=generator, step=0.1)
+    swept = Sweep(generator=generator, step_mflops=0.1)
     walk(digest_of(sweep, swept, root, "p"), swept, {**given, "supernet": supernet, "dataset": "digits"})
     scored = dataclasses.replace(swept, supernet=supernet, search_images=6, batch_size=3)
-    walk(digest_of(sweep, scored, root, "q"), scored, {"dataset": f"{root / 'other'}@16"},
-         dict.fromkeys(("generator", "prior_pool", "step", "supernet", "batch_size"), "walked above"))  # fmt: skip
-    evolved = EvolveSettings(supernet=supernet, search_images=6, batch_size=3, targets=(1.0,), tolerance=0.05,
-                             population=4, generations=2, parents=2)  # fmt: skip
-    walk(
-        digest_of(evolve, evolved, root, "v"),
-        evolved,
-        {"dataset": f"{root / 'other'}@16"},
-        {"supernet": "the input", "batch_size": "errors of six images do not tell"},
-    )
+    seen = dict.fromkeys(("generator", "prior_pool", "step_mflops", "supernet", "batch_size"), "walked above")
+    walk(digest_of(sweep, scored, root, "q"), scored, {"dataset": f"{root / 'other'}@16"}, seen)
+
+
+def test_evolve(root, searched):
+    evolved = Evolve(
+        supernet=searched[0], search_images=6, batch_size=3, targets=(1.0,), tolerance=0.05, population=4,
+        generations=2, parents=2,
+    )  # fmt: skip
+    skip = {"supernet": "the input", "batch_size": "errors of six images do not tell"}
+    walk(digest_of(evolve, evolved, root, "v"), evolved, {"dataset": f"{root / 'other'}@16"}, skip)

@@ -15,10 +15,10 @@ from common.data.pictures.sets import FolderStore, has_validation
 from common.run.files import make_folder
 from common.run.folder import say
 from papers.sgnas.data.sets import one_process
-from papers.sgnas.settings import ConvertSettings
+from papers.sgnas.settings import Convert
 
 
-def source_and_target(settings: ConvertSettings) -> tuple[Path, Path]:
+def source_and_target(settings: Convert) -> tuple[Path, Path]:
     """Raises UserError where one of the two is missing."""
     if not settings.source or not settings.target:
         raise UserError("give a source folder and a target folder: convert-lmdb SOURCE TARGET")
@@ -28,7 +28,7 @@ def source_and_target(settings: ConvertSettings) -> tuple[Path, Path]:
     return source, target
 
 
-def convert_lmdb(settings: ConvertSettings, options: Any) -> dict[str, Any]:
+def convert_lmdb(settings: Convert, options: Any) -> dict[str, Any]:
     """Writes <target>/train.lmdb and <target>/val.lmdb (and test.lmdb where there is a test part beside it) from
     <source>/{train,val,test}/CLASS/*, then reads every record back.
     """

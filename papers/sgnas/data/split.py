@@ -1,4 +1,6 @@
-"""What a supernet was trained on and how, stored beside its weights, so that nothing is scored on its training images.
+"""Which images the supernet sees and which the generator: the split, and its record beside a supernet's weights.
+
+With the record nothing is scored on images that a supernet was trained on.
 
 Whatever uses a trained supernet follows this record: images come from the set and the split of its training, and
 architectures are scored under the codes that its sampling has trained.
@@ -11,12 +13,47 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common.cli.errors import UserError
+from common.data import parts
 from common.data.pictures.batches import Pictures
 from common.data.sets import Images
 from common.run.files import read_json
-from papers.sgnas.data import sets as datasets
+from papers.sgnas.data.sets import pixel_statistics
 from papers.sgnas.method.sampling import ACTIVE
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a set is shared out between supernet and generator; everything that decides which image goes where.
+
+    portion: the supernet's share of all images, 1: all but ``search_images``. train_images, search_images: at most so
+    many of the supernet's share, and exactly so many for the generator (0: all).
+    """
+
+    portion: float
+    train_images: int
+    search_images: int
+
+    def parts(self, images: Images | Pictures, search_images: int | None = None) -> tuple[Any, Any]:
+        """(supernet's, generator's) images, every class in both: CIFAR and digits in file order, the supernet's first;
+        of other sets the classes in turn. Raises UserError.
+
+        search_images: another number of images that the supernet has not seen (0: all of them).
+        """
+        count, what = len(images), "--train-portion and --search-images"
+        cut = int(np.floor(self.portion * count)) if self.portion < 1 else count - self.search_images
+        if not 0 < cut < count or cut + self.search_images > count:
+            share = f"a share of {self.portion:g}" if self.portion < 1 else "the rest"
+            wanted = f"{self.search_images:,}" if self.search_images else "the rest"
+            raise UserError(
+                f"{images.name}: {count:,} images do not give the supernet {share} and the generator {wanted} of them; "
+                f"change --train-portion or --search-images"
+            )
+        train, rest = parts.split(images, cut, what)
+        held = self.search_images if search_images is None else search_images
+        return parts.take(train, self.train_images, "--train-images"), parts.take(rest, held, "--search-images")
 
 
 @dataclass(frozen=True)
@@ -29,7 +66,7 @@ class Provenance:
     dataset: str
     data: Mapping[str, str]
     images: int
-    split: datasets.Split
+    split: Split
     active: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -40,7 +77,7 @@ class Provenance:
     def check_set(self, name: str, images: Images | Pictures) -> None:
         """Raises UserError where the set is not the one of the training."""
         same = dict(images.pins) == dict(self.data) and len(images) == self.images
-        if not same or datasets.constants(name, images) != (self.mean, self.std):
+        if not same or pixel_statistics(name, images) != (self.mean, self.std):
             raise UserError(
                 f"the supernet was trained on {self.dataset} ({self.images:,} images) and {name} is not that set "
                 f"({len(images):,} images, or other content): which of them it was trained on is then not known; leave "
@@ -80,7 +117,7 @@ def provenance_of(file: Path) -> Provenance:
             dataset=_of(str, stored["dataset"]),
             data=dict(_of(dict, stored["data"])),
             images=_of(int, stored["images"]),
-            split=datasets.Split(
+            split=Split(
                 float(_of((int, float), split["portion"])), _of(int, split["train_images"]),
                 _of(int, split["search_images"]),
             ),

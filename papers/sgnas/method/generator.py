@@ -1,4 +1,4 @@
-"""The architecture generator (section 3.3 of the paper): target and prior in, architecture parameters out.
+"""The architecture generator (Method 5): target and prior in, architecture parameters out.
 
 Everything is batched: N targets give N architectures in one forward pass.
 """
@@ -40,7 +40,7 @@ class Generator(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.constraint_channels = constraint_channels
+        self.shape = {"constraint_channels": constraint_channels, "width": width, "layers": layers}
         self.hc_head = nn.Sequential(_Conv(constraint_channels, width), _Conv(width, width), _Conv(width, width))
         self.bb_head = nn.Sequential(_Conv(1, width), _Conv(width, width))
         self.head = _Conv(width, width)
@@ -53,7 +53,7 @@ class Generator(nn.Module):
     def forward(self, target: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
         target = target.reshape(-1)
         layers, columns = prior.shape[-2:]
-        image = target.view(-1, 1, 1, 1).expand(-1, self.constraint_channels, layers, columns)
+        image = target.view(-1, 1, 1, 1).expand(-1, self.shape["constraint_channels"], layers, columns)
         known = self.bb_head(prior.reshape(-1, 1, layers, columns))
         s = self.hc_head(image) + known
         out = self.tail(self.body(self.head(s)) + s)

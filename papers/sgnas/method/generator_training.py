@@ -1,22 +1,24 @@
-"""Generator training and validation (sections 3.3 and 3.5 of the paper). The supernet is a fixed function here."""
+"""What the generator is trained with and judged by (Methods 6 and 7). The supernet is a fixed function here."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import kendalltau
 
 from common.run import seeds
-from common.train.loop import read
-from common.train.losses import TopK, label_smoothing_cross_entropy
-from papers.sgnas.method.generator import Generator, arg_max_ops, gumbel_softmax, normalise
-from papers.sgnas.method.lookup import Lookup, one_hot
-from papers.sgnas.method.losses import hardware_loss, margin_of
+from common.run.folder import say
+from common.run.keep import Values
+from common.train.losses import label_smoothing_cross_entropy
+from common.train.metrics import kendall_tau
+from papers.sgnas.method.generator import Generator, arg_max_ops
+from papers.sgnas.method.lookup import Lookup, hardware_loss, one_hot
 from papers.sgnas.method.prior import PriorPool
 from papers.sgnas.method.sampling import trained_parameters
-from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.fixed_supernet import FixedSupernet
 
 
 def build_optimizer(generator: Generator, lr: float = 0.001) -> torch.optim.Adam:
@@ -24,18 +26,20 @@ def build_optimizer(generator: Generator, lr: float = 0.001) -> torch.optim.Adam
     return torch.optim.Adam(generator.parameters(), lr, betas=(0.5, 0.999))
 
 
+def temperature(epoch: int, start: float = 5.0, decay: float = 0.95) -> float:
+    """tau of a generator epoch: start decay^epoch."""
+    return start * decay**epoch
+
+
 def target_pool(low: float, high: float, step: float) -> list[float]:
     """low, low + step, … below high."""
     return [low + i * step for i in range(int(np.ceil((high - low) / step)))]
 
 
-def targets_of_step(
-    low: float, high: float, step_size: float, noise: float, count: int, seed: int, step: int
-) -> list[float]:
-    """The targets of optimiser step number ``step``: the next of a pool that is reshuffled when used up, plus
-    U(-0.5, 0.5).
+def targets_of_step(pool: Sequence[float], noise: float, count: int, seed: int, step: int) -> list[float]:
+    """The ``count`` targets of optimiser step number ``step``: the next of a pool that is reshuffled when used up, plus
+    U(-noise, noise).
     """
-    pool = target_pool(low, high, step_size)
     targets = []
     for number in range(step * count, (step + 1) * count):
         order = seeds.numpy_rng(seed, "target pool", number // len(pool)).permutation(len(pool))
@@ -44,44 +48,18 @@ def targets_of_step(
     return targets
 
 
-@dataclass(frozen=True)
-class StepLosses:
-    """Means over a step's targets, on the device."""
+def accuracy_loss(
+    fixed: FixedSupernet, x: torch.Tensor, y: torch.Tensor, p: torch.Tensor, smoothing: float, active: str
+) -> torch.Tensor:
+    """Smoothed cross-entropy of supernet(x; p), the mean over the architecture parameters p [T, L, 6, 4] of T targets.
 
-    cross_entropy: torch.Tensor
-    hardware: torch.Tensor
-    total: torch.Tensor
-
-
-def generator_loss(
-    frozen: FrozenSupernet,
-    generator: Generator,
-    lookup: Lookup,
-    pool: PriorPool,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    targets: list[float],
-    tau: float,
-    noise: torch.Tensor,
-    alpha: float,
-    penalty: float,
-    eta: float = 0.1,
-    active: str = "random",
-) -> StepLosses:
-    """L = CE(supernet(x; p), y) + L_hc(F(p), t) with p = Gumbel-softmax(generator(t, prior)), noise [T, L, 6, 4].
-
-    All targets go through the generator in one pass; their losses are averaged. active: how the supernet's paths were
-    sampled, which decides the code it knows an architecture under (see ``trained_parameters``).
+    x [N, 3, H, W], y int64 [N]. active: how the supernet's paths were sampled, which decides the code it knows an
+    architecture under (``trained_parameters``).
     """
-    device = x.device
-    prior = torch.stack([pool.nearest(t) for t in targets]).to(device)
-    logits = generator(normalise(torch.tensor(targets), pool.low, pool.high).to(device), prior)
-    p = gumbel_softmax(logits, tau, noise.to(device))
-    margin = margin_of(lookup.unit, pool.low, pool.high)
-    hardware = hardware_loss(lookup.cost(p), torch.tensor(targets, device=device), alpha, penalty, margin).mean()
-    losses = [label_smoothing_cross_entropy(frozen.soft(x, trained_parameters(each, active)), y, eta) for each in p]
-    cross_entropy = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-    return StepLosses(cross_entropy, hardware, cross_entropy + hardware)
+    losses = [
+        label_smoothing_cross_entropy(fixed.soft(x, trained_parameters(each, active)), y, smoothing) for each in p
+    ]
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
 
 @torch.no_grad()
@@ -89,8 +67,7 @@ def generate_ops(
     generator: Generator, pool: PriorPool, targets: list[float], device: torch.device | str = "cpu"
 ) -> torch.Tensor:
     """Operation indices int64 [T, L, 6] for all targets in one pass."""
-    prior = torch.stack([pool.nearest(t) for t in targets]).to(device)
-    return arg_max_ops(generator(normalise(torch.tensor(targets), pool.low, pool.high).to(device), prior))
+    return arg_max_ops(generator(*pool.inputs(targets, device)))
 
 
 @dataclass(frozen=True)
@@ -102,36 +79,44 @@ class Fit:
     targets: list[float]
     costs: list[float]
 
-
-def kendall(targets: list[float], costs: list[float]) -> float:
-    """Kendall's tau; 0 where it is not defined, as all targets give one cost."""
-    return float(kendalltau(targets, costs).statistic) if len(set(costs)) > 1 else 0.0
+    def to_json(self) -> dict[str, Any]:
+        """What best_fit.json holds."""
+        return {"targets": self.targets, "costs": self.costs, "total": self.total}
 
 
 def fit_to_targets(
-    generator: Generator, lookup: Lookup, pool: PriorPool, step: float, alpha: float, penalty: float
+    generator: Generator, lookup: Lookup, pool: PriorPool, step: float, alpha: float = 0.0003, penalty: float = 1.2
 ) -> Fit:
     """Total hardware loss of the arg-max networks over low, low + step, …, and Kendall's tau of target and cost."""
     targets = target_pool(pool.low, pool.high, step)
     device = next(generator.parameters()).device
     costs = lookup.cost(one_hot(generate_ops(generator, pool, targets, device)))
-    margin = margin_of(lookup.unit, pool.low, pool.high)
-    total = hardware_loss(costs, torch.tensor(targets, device=device), alpha, penalty, margin).double().sum()
+    wanted = torch.tensor(targets, device=device)
+    total = hardware_loss(costs, wanted, alpha, penalty, pool.margin(lookup)).double().sum()
     values = costs.tolist()
-    return Fit(float(total), kendall(targets, values), targets, values)
+    return Fit(float(total), kendall_tau(targets, values), targets, values)
 
 
-@torch.no_grad()
-def path_error(
-    frozen: FrozenSupernet, ops: list[list[int]], batches: list | object, epoch: int = 0
-) -> tuple[float, float]:
-    """(mean smoothed loss, top-1 error in percent) of one path over all batches of an epoch and all processes."""
-    counter: TopK | None = None
-    for x, y in batches.epoch(epoch):  # type: ignore[attr-defined]
-        counter = counter or TopK(x.device)
-        if len(y):
-            logits = frozen.path(x, ops)
-            counter.add(logits, y, label_smoothing_cross_entropy(logits, y))
-    assert counter is not None
-    found = read(counter)
-    return found.loss, found.top1_error
+class Best(Values):
+    """The generators that may be chosen: that of the lowest total hardware loss, and the "best average": that of the
+    lowest error among those whose total is below a bound.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(total=float("inf"), error=float("inf"), epoch=-1, generator=None, average=None)
+
+    def look(self, generator: Generator, epoch: int, fit: Fit, error: float, accept_loss: float) -> bool:
+        """Take the generator of an epoch where it is better; whether its total hardware loss is the lowest so far."""
+        weights = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+        if error < self.error and fit.total < accept_loss:
+            self.error, self.average, self.epoch = error, weights, epoch
+        if lowest := fit.total < self.total:
+            self.total, self.generator = fit.total, weights
+        return lowest
+
+    def chosen(self, generator: Generator, accept_loss: float) -> Generator:
+        """``generator`` with the weights of the best average, else of the lowest total hardware loss."""
+        if self.average is None:
+            say(f"note: no epoch had a total hardware loss below {accept_loss:g}; the one with the lowest is used")
+        generator.load_state_dict(self.average or self.generator)
+        return generator

@@ -1,7 +1,8 @@
-"""Look-up tables of multiply-adds (or of latency) and the cost F(p) of architecture parameters p.
+"""Look-up tables of multiply-adds (or of latency), the cost F(p) of architecture parameters p, and the hardware loss
+(Method 6).
 
-Section 3.3 of the paper ("FLOPs loss"). F is differentiable in p, and for one-hot p it is exactly the number of
-convolution multiply-adds of the derived network without squeeze-excite, in millions.
+F is differentiable in p, and for one-hot p it is exactly the number of convolution multiply-adds of the derived network
+without squeeze-excite, in millions.
 
 Shapes: p is float32 [..., L, 6, 4] (layer, sub-block, operation; operation 3 is skip).
 """
@@ -10,9 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from common.cli.errors import UserError
+from common.run.files import read_json
 from papers.sgnas.network.architectures import (
     FIRST_CHANNELS,
     KERNEL_SIZES,
@@ -20,24 +25,28 @@ from papers.sgnas.network.architectures import (
     SKIP,
     STEM_CHANNELS,
     SUB_BLOCKS,
+    THRESHOLD,
     Macro,
+    Ops,
 )
 
-THRESHOLD = 0.01  # operations whose parameter is not above this are neither run nor counted
+TABLES = ("depthwise", "expand", "project")
+MFLOPS = "MFLOPs"  # the paper's word for millions of multiply-adds
+MARGIN = 0.1  # MFLOPs within which a target counts as met
 
 
 @dataclass(frozen=True)
 class Lookup:
     """base: fixed cost. depthwise: [L, 3] cost of one sub-block. expand, project: [L] of all six sub-blocks.
 
-    unit: MFLOPs (millions of multiply-adds, the paper's word) or ms.
+    unit: MFLOPs (millions of multiply-adds) or ms.
     """
 
     base: float
     depthwise: torch.Tensor
     expand: torch.Tensor
     project: torch.Tensor
-    unit: str = "MFLOPs"
+    unit: str = MFLOPS
 
     def fingerprint(self) -> str:
         """Short hash of all entries: a prior pool belongs to one table."""
@@ -47,10 +56,14 @@ class Lookup:
             digest.update(repr([round(value, 6) for value in table.flatten().tolist()]).encode())
         return digest.hexdigest()[:16]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as ``lookup_from`` reads them."""
+        tables = {name: getattr(self, name).tolist() for name in TABLES}
+        return {"unit": self.unit, "base": self.base, **tables}
+
     def to(self, device: torch.device | str) -> Lookup:
         """The same tables on a device."""
-        tables = [table.to(device) for table in (self.depthwise, self.expand, self.project)]
-        return Lookup(self.base, *tables, self.unit)
+        return Lookup(self.base, *(getattr(self, name).to(device) for name in TABLES), self.unit)
 
     def cost(self, p: torch.Tensor) -> torch.Tensor:
         """F(p) [...] for p [..., L, 6, 4].
@@ -89,12 +102,34 @@ def macs_table(macro: Macro) -> Lookup:
     return Lookup(fixed / 1e6, torch.tensor(depthwise), torch.tensor(expand), torch.tensor(project))
 
 
+def lookup_from(content: dict[str, Any]) -> Lookup:
+    """A look-up table from its plain values. Raises KeyError, TypeError, ValueError for others."""
+    tables = [torch.tensor(content[name], dtype=torch.float32) for name in TABLES]
+    return Lookup(float(content["base"]), *tables, content["unit"])
+
+
+def read_latency_table(path: Path, macro: Macro) -> Lookup:
+    """A table written by the ``latency`` verb. Raises UserError when it is for another structure."""
+    content = read_json(path)
+    try:
+        made_for = (content["macro"], content["input_size"])
+        lookup = lookup_from(content)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is no latency table; measure one with: python -m papers.sgnas latency") from None
+    if made_for != (macro.name, macro.input_size) or len(lookup.expand) != len(macro.layers):
+        raise UserError(
+            f"{path} was measured for the {made_for[0]} structure at {made_for[1]} pixels; needed: {macro.name} at "
+            f"{macro.input_size}"
+        )
+    return lookup
+
+
 def one_hot(ops: torch.Tensor) -> torch.Tensor:
     """Operation indices int64 [..., L, 6] -> p float32 [..., L, 6, 4]."""
     return torch.nn.functional.one_hot(ops, 4).float()
 
 
-def cost_of_ops(lookup: Lookup, ops: list[list[int]] | torch.Tensor) -> float:
+def cost_of_ops(lookup: Lookup, ops: Ops | torch.Tensor) -> float:
     """Cost of one architecture given by operation indices [L][6]."""
     return float(lookup.cost(one_hot(torch.as_tensor(ops)).to(lookup.depthwise.device)))
 
@@ -104,3 +139,17 @@ def cost_range(lookup: Lookup) -> tuple[float, float]:
     layers = len(lookup.expand)
     cheapest = [[0] + [SKIP] * (SUB_BLOCKS - 1)] * layers
     return cost_of_ops(lookup, cheapest), cost_of_ops(lookup, [[2] * SUB_BLOCKS] * layers)
+
+
+def hardware_loss(
+    generated: torch.Tensor,
+    target: torch.Tensor | float,
+    alpha: float = 0.0003,
+    penalty: float = 1.2,
+    margin: float = MARGIN,
+) -> torch.Tensor:
+    """L_hc with d = F(p) - t: alpha penalty d^2 if F > t + 0.1; alpha d^2 if F < t - 0.1; else 0. Any shape."""
+    target = torch.as_tensor(target, device=generated.device, dtype=generated.dtype)
+    over, under = generated > target + margin, generated < target - margin  # compared so: t + 0.1 itself counts as met
+    weight = torch.where(over, alpha * penalty, torch.where(under, alpha, 0.0))
+    return weight * (generated - target) ** 2

@@ -1,4 +1,4 @@
-"""Priors: random architectures of known cost that the generator starts from (section 3.3 of the paper)."""
+"""Priors: random architectures of known cost that the generator starts from (Method 5)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import numpy as np
 import torch
 
 from common.cli.errors import UserError
-from papers.sgnas.method.lookup import Lookup, cost_of_ops, one_hot
+from common.run.files import write_json
+from common.train import distributed
+from papers.sgnas.method.generator import normalise
+from papers.sgnas.method.lookup import MARGIN, MFLOPS, Lookup, cost_of_ops, cost_range, one_hot
 from papers.sgnas.network.architectures import KERNEL_SIZES, MIN_EXPANSION, OPS, SKIP, SUB_BLOCKS, Ops
+from papers.sgnas.settings import SearchGenerator
 
 SCHEMA = 1
 TOLERANCE = 1.0  # MFLOPs
+PUBLISHED_RANGE = 180.0  # MFLOPs from the lowest to the highest target of the published run
 MAX_DRAWS = 20_000
 
 
@@ -37,7 +42,7 @@ def prior_keys(low: float, high: float, pool_size: int) -> list[float]:
     return keys or [(low + high) / 2]
 
 
-def draw_candidate(rng: np.random.RandomState, layers: int) -> Ops:
+def random_candidate(rng: np.random.RandomState, layers: int) -> Ops:
     """Expansions uniform in 2..6 in one call, then kernels one by one for the first e sub-blocks of each layer."""
     expansions = rng.randint(MIN_EXPANSION, SUB_BLOCKS + 1, size=layers)
     ops = []
@@ -47,15 +52,15 @@ def draw_candidate(rng: np.random.RandomState, layers: int) -> Ops:
     return ops
 
 
-def draw_prior(lookup: Lookup, key: float, rng: np.random.RandomState, tolerance: float = TOLERANCE) -> Ops:
+def find_prior(lookup: Lookup, key: float, rng: np.random.RandomState, tolerance: float = TOLERANCE) -> Ops:
     """The first candidate within ``tolerance`` of ``key``. Raises UserError when there is none in 20,000 draws."""
     for _ in range(MAX_DRAWS):
-        ops = draw_candidate(rng, len(lookup.expand))
+        ops = random_candidate(rng, len(lookup.expand))
         if abs(cost_of_ops(lookup, ops) - key) <= tolerance:
             return ops
     raise UserError(
-        f"no random architecture within {tolerance:g} of {key:g} {lookup.unit}; put --low and --high where random "
-        f"architectures are, or raise --prior-tolerance"
+        f"no random architecture within {tolerance:g} of {key:g} {lookup.unit}; put --low-mflops and --high-mflops "
+        f"where random architectures are, or raise --prior-tolerance"
     )
 
 
@@ -72,6 +77,17 @@ class PriorPool:
         """The prior whose key is nearest to the target; the first one on a tie."""
         return self.priors[nearest_key(target, list(self.priors))]
 
+    def inputs(self, targets: list[float], device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+        """What a generator takes for targets: (t - low) / (high - low) [T], and the nearest priors [T, L, 24]."""
+        priors = torch.stack([self.nearest(target) for target in targets])
+        return normalise(torch.tensor(targets), self.low, self.high).to(device), priors.to(device)
+
+    def margin(self, lookup: Lookup) -> float:
+        """Within what a target counts as met: 0.1 MFLOPs as published; in another unit (milliseconds) the same share of
+        the range of targets.
+        """
+        return MARGIN if lookup.unit == MFLOPS else MARGIN * (self.high - self.low) / PUBLISHED_RANGE
+
     def check(self, low: float, high: float, lookup: Lookup) -> None:
         """Refuse a pool that was made for another range, table or number of layers. Raises UserError."""
         layers = next(iter(self.priors.values())).shape[0]
@@ -82,7 +98,7 @@ class PriorPool:
         if (self.low, self.high) != (low, high):
             raise UserError(
                 f"the prior pool was made for {self.low:g} to {self.high:g}, the settings say {low:g} to {high:g}; "
-                f"remove it or use the same --low and --high"
+                f"remove it or use the same --low-mflops and --high-mflops"
             )
         if self.table and self.table != lookup.fingerprint():
             raise UserError(
@@ -104,7 +120,7 @@ def make_pool(
 ) -> PriorPool:
     """Draw a pool of priors."""
     priors = {
-        float(key): one_hot(torch.tensor(draw_prior(lookup, key, rng, tolerance))).view(-1, SUB_BLOCKS * OPS)
+        float(key): one_hot(torch.tensor(find_prior(lookup, key, rng, tolerance))).view(-1, SUB_BLOCKS * OPS)
         for key in prior_keys(low, high, size)
     }
     return PriorPool(priors, float(low), float(high), lookup.fingerprint())
@@ -133,3 +149,24 @@ def pool_from(content: Any, where: str, low: float | None = None, high: float | 
     if not fits or low is None or high is None:
         raise UserError(f"{where} is no prior pool: expected keys with matrices of {SUB_BLOCKS * OPS} columns")
     return PriorPool(dict(sorted(priors.items())), float(low), float(high), table)
+
+
+def prior_pool(folder: Path, c: SearchGenerator, lookup: Lookup) -> PriorPool:
+    """The pool named in the settings, the run's own (<folder>/prior_pool.json), or a fresh one that is written there;
+    checked against range and table. Raises UserError.
+    """
+    low, high = c.low_mflops, c.high_mflops
+    cheapest, dearest = cost_range(lookup)
+    if high < cheapest or low > dearest:
+        raise UserError(
+            f"targets {low:g} to {high:g} lie outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})"
+        )
+    own = folder / "prior_pool.json"
+    if c.prior_pool or own.exists():
+        pool = read_pool(Path(c.prior_pool) if c.prior_pool else own, low, high)
+        pool.check(low, high, lookup)
+        return pool
+    pool = make_pool(lookup, low, high, c.pool_size, np.random.RandomState(c.prior_seed), c.prior_tolerance)
+    if distributed.rank() == 0:
+        write_json(own, pool.to_json())
+    return pool_from(pool.to_json(), str(own))

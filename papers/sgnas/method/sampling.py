@@ -1,7 +1,7 @@
-"""Paths for supernet training, and the code under which a supernet so trained knows an architecture.
+"""Paths for supernet training (Method 4), and the code under which a supernet so trained knows an architecture.
 
-Everything random comes in as ``draw(what, number, n)``, a permutation of range(n), so that stored draws can be
-replayed.
+Everything random comes in as ``permute(what, number, n)``, a permutation of range(n), so that stored permutations can
+be replayed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from papers.sgnas.network.architectures import KERNEL_SIZES, MIN_EXPANSION, SKIP, SUB_BLOCKS, Ops
 
 ACTIVE = ("random", "prefix", "sorted")
-Draw = Callable[[str, int, int], list[int]]
+Permute = Callable[[str, int, int], list[int]]
 
 
 @dataclass
@@ -31,33 +31,33 @@ class LayerOrder:
     )
     kernel_index: list[int] = field(default_factory=lambda: [0] * SUB_BLOCKS)
 
-    def _shuffle(self, draw: Draw) -> None:
-        order = draw("expansion", 0, len(self.expansions))
+    def _shuffle(self, permute: Permute) -> None:
+        order = permute("expansion", 0, len(self.expansions))
         self.expansions = [MIN_EXPANSION + i for i in order]
 
-    def next(self, reset: bool, draw: Draw, active: str = "random") -> list[int]:
+    def next(self, reset: bool, permute: Permute, active: str = "random") -> list[int]:
         """The layer's operations for the next path.
 
         reset: start anew with the first expansion and fresh kernel orders; else take the next of each. active: which e
         sub-blocks are on: ``random`` ones (released code) or the first e (``prefix``).
         """
         if reset:
-            self._shuffle(draw)
+            self._shuffle(permute)
             expansion, self.expansion_index = self.expansions[0], 1
-            self.kernels = [draw("kernel", i, len(KERNEL_SIZES)) for i in range(SUB_BLOCKS)]
+            self.kernels = [permute("kernel", i, len(KERNEL_SIZES)) for i in range(SUB_BLOCKS)]
             self.kernel_index = [0] * SUB_BLOCKS
         else:
             expansion = self.expansions[self.expansion_index]
             self.expansion_index += 1
             if self.expansion_index == len(self.expansions):
-                self._shuffle(draw)
+                self._shuffle(permute)
                 self.expansion_index = 0
-        order = draw("active", 0, SUB_BLOCKS) if active == "random" else list(range(SUB_BLOCKS))
+        order = permute("active", 0, SUB_BLOCKS) if active == "random" else list(range(SUB_BLOCKS))
         ops = [SKIP] * SUB_BLOCKS
         for i in sorted(order[:expansion]):
             self.kernel_index[i] += 1
             if self.kernel_index[i] == len(KERNEL_SIZES):
-                self.kernels[i], self.kernel_index[i] = draw("kernel", i, len(KERNEL_SIZES)), 0
+                self.kernels[i], self.kernel_index[i] = permute("kernel", i, len(KERNEL_SIZES)), 0
             ops[i] = self.kernels[i][self.kernel_index[i]]
         return ops
 
@@ -75,10 +75,10 @@ def sample_paths(rng: np.random.RandomState, layers: int, count: int, active: st
         return [[_sorted_ops(rng) for _ in range(layers)] for _ in range(count)]
     orders = [LayerOrder() for _ in range(layers)]
 
-    def draw(what: str, number: int, n: int) -> list[int]:
+    def permute(what: str, number: int, n: int) -> list[int]:
         return rng.permutation(n).tolist()
 
-    return [[order.next(number == 0, draw, active) for order in orders] for number in range(count)]
+    return [[order.next(number == 0, permute, active) for order in orders] for number in range(count)]
 
 
 def trained_code(ops: Ops, active: str) -> Ops:

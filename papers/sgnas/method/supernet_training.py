@@ -1,23 +1,16 @@
-"""Supernet training (section 3.4 of the paper): four paths per batch, gradients added up, one SGD step."""
+"""Supernet training (Method 4): four paths per batch, gradients added up, one SGD step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from common.train.batchnorm import PartStatistics, average
-from common.train.loop import read
-from common.train.losses import TopK
 from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
-from papers.sgnas.method.sampling import sample_paths
-from papers.sgnas.network.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS
-from papers.sgnas.network.fixed_supernet import FrozenSupernet
-from papers.sgnas.network.supernet import Path, Supernet
-
-GRADIENTS = ("zero", "none")
+from papers.sgnas.network.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS, Ops
+from papers.sgnas.network.supernet import Supernet
 
 
 def zero_gradients(supernet: Supernet) -> None:
@@ -32,8 +25,8 @@ def supernet_gradients(
     supernet: Supernet,
     x: torch.Tensor,
     y: torch.Tensor,
-    paths: Sequence[Path],
-    eta: float = 0.1,
+    paths: Sequence[Ops],
+    smoothing: float = 0.1,
     sizes: Sequence[int] = (),
 ) -> list[torch.Tensor]:
     """Fresh gradients, summed over the paths (no division by their number); returns the detached losses.
@@ -48,7 +41,7 @@ def supernet_gradients(
     together = PartStatistics(supernet) if len(sizes) > 1 else None
     for images, labels in zip(x.split(list(sizes)), y.split(list(sizes)), strict=True):
         for number, path in enumerate(paths if len(labels) else ()):
-            loss = smoothed_cross_entropy(supernet(images, path), labels, eta) * (len(labels) / len(y))
+            loss = smoothed_cross_entropy(supernet(images, path), labels, smoothing) * (len(labels) / len(y))
             loss.backward()
             losses[number] += loss.detach()
         if together is not None:
@@ -63,14 +56,14 @@ def supernet_gradients(
 class PathSGD:
     """SGD with momentum and weight decay that knows which operations the step's paths used.
 
-    The original holds each sub-block's operations as parameters of their own. ``zero`` (what made the published
+    The original holds each sub-block's operations as parameters of their own. ``zeros`` (what made the published
     result: PyTorch before 2.0 filled gradients with zeros): an operation used at least once is moved by decay and
     momentum in every later step; before its first use it stays as it is. ``none``: an operation is moved only in
     steps that use it.
     """
 
-    def __init__(self, supernet: Supernet, momentum: float, weight_decay: float, gradients: str = "zero") -> None:
-        self.supernet, self.momentum, self.weight_decay, self.gradients = supernet, momentum, weight_decay, gradients
+    def __init__(self, supernet: Supernet, momentum: float, weight_decay: float, zero_grad: str = "zeros") -> None:
+        self.supernet, self.momentum, self.weight_decay, self.zero_grad = supernet, momentum, weight_decay, zero_grad
         self.parameters = list(supernet.parameters())
         self.buffers = [torch.zeros_like(p) for p in self.parameters]
         layers = len(supernet.stages)
@@ -85,7 +78,7 @@ class PathSGD:
             bn = stage.switchable_bn
             self.parts += [(position[id(p)], layer, -1) for p in (bn.weight, bn.bias)]
 
-    def _mark(self, paths: Sequence[Path]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _mark(self, paths: Sequence[Ops]) -> tuple[torch.Tensor, torch.Tensor]:
         used, switched = torch.zeros_like(self.used), torch.zeros_like(self.switched)
         ops = torch.as_tensor(paths)  # [paths, L, 6]
         for k in range(len(KERNEL_SIZES)):
@@ -96,12 +89,12 @@ class PathSGD:
         return used, switched
 
     @torch.no_grad()
-    def step(self, lr: float, paths: Sequence[Path]) -> None:
+    def step(self, lr: float, paths: Sequence[Ops]) -> None:
         """g += wd w; m = momentum m + g; w -= lr m, for the operations that move in this step."""
         used, switched = self._mark(paths)
         self.used |= used
         self.switched |= switched
-        zero = self.gradients == "zero"
+        zero = self.zero_grad == "zeros"
         if zero:
             used, switched = self.used, self.switched
         gradients = [p.grad for p in self.parameters]
@@ -133,20 +126,3 @@ class PathSGD:
         for mine, stored in zip(self.buffers, state["buffers"], strict=True):
             mine.copy_(stored)
         self.used, self.switched = state["used"].clone(), state["switched"].clone()
-
-
-@torch.no_grad()
-def path_errors(
-    supernet: Supernet, batches: Any, rng: np.random.RandomState, active: str = "random", epoch: int = 0
-) -> tuple[float, float]:
-    """(mean smoothed loss, top-1 error in percent) over an epoch of batches, a different random path for each batch."""
-    frozen = FrozenSupernet(supernet)
-    counter = TopK(next(supernet.parameters()).device)
-    count = len(batches)
-    paths = sample_paths(rng, len(supernet.stages), count, active)
-    for path, (x, y) in zip(paths, batches.epoch(epoch), strict=True):
-        if len(y):
-            logits = frozen.path(x, path)
-            counter.add(logits, y, smoothed_cross_entropy(logits, y))
-    found = read(counter)  # over all processes
-    return found.loss, found.top1_error

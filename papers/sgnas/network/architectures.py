@@ -1,4 +1,4 @@
-"""The space as data: macro structures, code words, and the three published architectures. Imports no torch.
+"""The space as data (Method 1): macro structures, code words, the three published architectures. Imports no torch.
 
 A layer has six sub-blocks, each with one of four operations; an architecture is the list of kernel sizes of the active
 sub-blocks, layer by layer (its length is the layer's expansion rate).
@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
+from common.spaces.architecture import load_architecture
 
+SPACE = "sgnas"  # the word for it in architecture files
 PRIMITIVES = ("dw_conv_3x3", "dw_conv_5x5", "dw_conv_7x7", "skip")
 KERNEL_SIZES = (3, 5, 7)
 SKIP = 3
 SUB_BLOCKS = 6
 OPS = 4
 MIN_EXPANSION = 2
+THRESHOLD = 0.01  # operations whose architecture parameter is not above this are neither run nor counted
 STEM_CHANNELS, FIRST_CHANNELS, LAST_CHANNELS = 32, 16, 1280
 
 Kernels = list[list[int]]
@@ -102,7 +106,7 @@ def _parse(text: str) -> Kernels:
     return [[int(k) for k in row] for row in text.split()]
 
 
-# Section 12 of the authors' sweep and the README's model zoo: what the published generator gives for 365, 320 and 275.
+# What the published generator gives for 365, 320 and 275.
 SGNAS_A = _parse(
     "573733 7333 353 77375 7533 75557 73377 73333 75573 7553 5735 7737 7353 7735 3733 33373 7337 777 33737"
 )
@@ -111,3 +115,19 @@ SGNAS_C = _parse("5535 553 553 553 5553 355 3557 553 555 5553 55 555 535 555 333
 
 PUBLISHED = {"SGNAS-A": SGNAS_A, "SGNAS-B": SGNAS_B, "SGNAS-C": SGNAS_C}
 PUBLISHED_TARGETS = {"SGNAS-A": 365.0, "SGNAS-B": 320.0, "SGNAS-C": 275.0}
+
+
+def load_kernels(name: str, macro: str | None = None) -> tuple[Kernels, str]:
+    """(kernel lists, name of their macro structure) of a published name or an architecture file. Raises UserError.
+
+    ``macro``: the structure wanted; a published architecture fits imagenet and cifar.
+    """
+    if name in PUBLISHED:
+        return PUBLISHED[name], macro or "imagenet"
+    if not Path(name).exists():
+        raise UserError(f"no architecture {name!r}; use {', '.join(PUBLISHED)} or an architecture file")
+    content = load_architecture(Path(name), "sgnas")
+    if not isinstance(content, dict) or content.get("macro") not in MACROS:
+        raise UserError(f"{name} holds no SGNAS architecture: kernels and the name of a macro structure are expected")
+    wanted = macro or content["macro"]
+    return check_kernels(content.get("kernels"), MACROS[wanted], name), wanted

@@ -1,8 +1,7 @@
-"""The derived network: built from kernel lists, trained from scratch.
+"""The derived network: built from kernel lists, trained from scratch (Method 2).
 
 Sub-blocks with equal kernels are merged into one depthwise convolution: the hidden channels of a block are kept in the
-order of kernel sizes. ``to_published`` and ``from_published`` translate names and channel order from and to the
-authors' checkpoints, where each sub-block has its own convolution, in sub-block order.
+order of kernel sizes. The authors keep them in sub-block order, each with its own convolution (``published_keys``).
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from common.train.batchnorm import fold as fold_bn
+from common.train.batchnorm import scale_and_shift
 from papers.sgnas.network.architectures import (
     FIRST_CHANNELS,
     KERNEL_SIZES,
@@ -21,7 +22,7 @@ from papers.sgnas.network.architectures import (
     Kernels,
     Macro,
 )
-from papers.sgnas.network.layers import BN_EPS, ConvBN, SqueezeExcite, activate, fold_bn, init_conv, init_module
+from papers.sgnas.network.layers import BN_EPS, ConvBN, SqueezeExcite, activate, init_conv, init_module
 
 DROPOUT = 0.2
 
@@ -144,103 +145,25 @@ class Network(nn.Module):
         return self.classifier(functional.dropout(x, self.dropout, self.training))
 
 
-def _orders(network: Network) -> list[tuple[str, list[int], torch.Tensor]]:
-    """(prefix, kernels in sub-block order, hidden channels of the authors' order at each of our positions)."""
-    orders = []
-    for number, (channels, row) in enumerate(zip(network.macro.in_channels, network.kernels)):
-        blocks = sorted(range(len(row)), key=lambda i, row=row: row[i])  # stable: equal kernels keep their order
-        index = torch.cat([torch.arange(channels) + i * channels for i in blocks])
-        orders.append((f"stages.{number}.", row, index))
-    orders.append(("first_mb.", [3], torch.arange(STEM_CHANNELS)))
-    return orders
-
-
-# Which axis of which tensor runs over a block's hidden channels.
-_ROWS = ("point_wise.conv.", "point_wise.bn.", "depthwise.bn.", "se.excite_conv.")
-_COLUMNS = ("se.squeeze_conv.weight", "point_wise_1.conv.weight")
-
-
-def _permute(name: str, tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    if name.startswith(_COLUMNS):
-        return tensor[:, index]
-    return tensor[index] if name.startswith(_ROWS) and tensor.dim() else tensor
-
-
-def _outer(name: str, ours: bool) -> str:
-    """Names outside the blocks that differ: the last stage and the classifier are sequences in the authors' code."""
-    pairs = (
-        ("last_stage.0.", "last_stage.conv."),
-        ("last_stage.1.", "last_stage.bn."),
-        ("classifier.1.", "classifier."),
-    )
-    for theirs, mine in pairs:
-        old, new = (theirs, mine) if ours else (mine, theirs)
-        if name.startswith(old):
-            return new + name[len(old) :]
-    return name
-
-
-def from_published(tensors: dict[str, torch.Tensor], network: Network) -> dict[str, torch.Tensor]:
-    """Tensors (weights, gradients …) under the authors' names and order -> ours. Unknown names are passed through."""
-    result = {}
-    done = set()
-    for prefix, row, index in _orders(network):
-        for k in sorted(set(row)):
-            names = [f"{prefix}depthwise.blocks.{i}.weight" for i, kernel in enumerate(row) if kernel == k]
-            # kernels of another size stay under their names, for the strict loading to refuse
-            if all(name in tensors and tensors[name].shape[-1] == k for name in names):
-                result[f"{prefix}depthwise.convs.k{k}.weight"] = torch.cat([tensors[name] for name in names])
-                done.update(names)
-        for name in [name for name in tensors if name.startswith(prefix) and name not in done]:
-            local, width = name.removeprefix(prefix), tensors[name]
-            fits = width.dim() == 0 or len(index) in width.shape[:2]
-            result[name] = _permute(local, width, index) if fits else width
-            done.add(name)
-    result.update({_outer(name, True): tensor for name, tensor in tensors.items() if name not in done})
-    return result
-
-
-def to_published(tensors: dict[str, torch.Tensor], network: Network) -> dict[str, torch.Tensor]:
-    """Inverse of ``from_published``."""
-    result = {}
-    done = set()
-    for prefix, row, index in _orders(network):
-        inverse = torch.argsort(index)
-        for k in sorted(set(row)):
-            name = f"{prefix}depthwise.convs.k{k}.weight"
-            if name in tensors:
-                blocks = [i for i, kernel in enumerate(row) if kernel == k]
-                for i, part in zip(blocks, tensors[name].chunk(len(blocks))):
-                    result[f"{prefix}depthwise.blocks.{i}.weight"] = part
-                done.add(name)
-        for name in [name for name in tensors if name.startswith(prefix) and name not in done]:
-            result[name] = _permute(name.removeprefix(prefix), tensors[name], inverse)
-            done.add(name)
-    result.update({_outer(name, False): tensor for name, tensor in tensors.items() if name not in done})
-    return result
-
-
-def fold(network: Network) -> nn.Module:
+@torch.no_grad()
+def fold(network: nn.Module) -> nn.Module:
     """An evaluation-only copy with every normalisation folded into the convolution in front of it (same outputs)."""
     folded = copy.deepcopy(network).eval().requires_grad_(False)
-
-    def merge(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> None:
-        weight, bias = fold_bn(conv.weight, bn)
-        conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
-
     for module in folded.modules():
         if isinstance(module, ConvBN):
-            merge(module.conv, module.bn)
+            _replace(module.conv, *fold_bn(module.conv.weight, module.bn))
             module.bn = nn.Identity()
         elif isinstance(module, Depthwise):
-            start, bn = 0, module.bn
-            for conv, width in zip(module.convs.values(), module.widths):
-                scale = (bn.weight * torch.rsqrt(bn.running_var + bn.eps))[start : start + width]
-                shift = (bn.bias - bn.running_mean * bn.weight * torch.rsqrt(bn.running_var + bn.eps))[
-                    start : start + width
-                ]
-                conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), False)
-                conv.bias = nn.Parameter(shift, False)
-                start += width
+            scale, _ = scale_and_shift(module.bn)
+            # not its second: another order of the product, in whose last bit recorded searches would differ
+            shift = module.bn.bias - module.bn.running_mean * module.bn.weight * torch.rsqrt(
+                module.bn.running_var + module.bn.eps
+            )
+            for conv, s, b in zip(module.convs.values(), scale.split(module.widths), shift.split(module.widths)):
+                _replace(conv, conv.weight * s.view(-1, 1, 1, 1), b)
             module.bn = nn.Identity()
     return folded.to(memory_format=torch.channels_last)
+
+
+def _replace(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)

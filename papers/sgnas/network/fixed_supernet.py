@@ -1,47 +1,40 @@
 """The supernet as a fixed function, for everything after its training: generator training, validation, evolution.
 
 Nothing here needs a gradient with respect to weights, so every evaluation-mode normalisation is folded into the
-convolution in front of it once. Gradients flow to the architecture parameters only. Sections 3.2 and 3.3 of the
-paper.
+convolution in front of it once. Gradients flow to the architecture parameters only (Method 5).
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
 
-from papers.sgnas.method.lookup import THRESHOLD
-from papers.sgnas.network.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS
+from common.train.batchnorm import fold as fold_bn
+from common.train.batchnorm import scale_and_shift
+from papers.sgnas.network.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS, THRESHOLD, Ops
 from papers.sgnas.network.derived import fold
-from papers.sgnas.network.layers import BN_EPS, relu6_
-from papers.sgnas.network.supernet import Path, RowBatchNorm, Supernet, UnifiedBlock
+from papers.sgnas.network.layers import relu6_
+from papers.sgnas.network.supernet import Supernet, UnifiedBlock
 
 
-def _scale_shift(bn: RowBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
-    scale = bn.weight * torch.rsqrt(bn.running_var + BN_EPS)
-    return scale.detach(), (bn.bias - bn.running_mean * scale).detach()
-
-
-class FrozenBlock:
+class FixedBlock:
     """One searched layer with folded weights."""
 
+    @torch.no_grad()
     def __init__(self, block: UnifiedBlock) -> None:
         self.channels, self.stride, self.residual = block.channels, block.stride, block.residual
         self.rows = block.rows
-
-        def folded(weight: torch.Tensor, bn: RowBatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
-            scale, shift = _scale_shift(bn)
-            return weight.detach() * scale.view(-1, 1, 1, 1), shift
-
-        self.expand = folded(block.expand, block.expand_bn)
-        self.depthwise = [folded(weight, bn) for weight, bn in zip(block.depthwise, block.depthwise_bn)]
-        scale, shift = _scale_shift(block.switchable_bn)  # [6 or 1, out]
-        weight = block.project.detach()
-        norms = [(weight * scale[n].view(-1, 1, 1, 1), shift[n]) for n in range(block.norms)]
+        self.expand = fold_bn(block.expand, block.expand_bn)
+        self.depthwise = [fold_bn(weight, bn) for weight, bn in zip(block.depthwise, block.depthwise_bn)]
+        plain = block.project.detach()
+        norms = [
+            (plain * scale.view(-1, 1, 1, 1), shift) for scale, shift in zip(*scale_and_shift(block.switchable_bn))
+        ]
         self.project = [norms[block.norm(skipped)] for skipped in range(SUB_BLOCKS)]
-        self.project.append((weight, torch.zeros_like(shift[0])))  # all six skipped: no normalisation
+        self.project.append((plain, plain.new_zeros(len(plain))))  # all six skipped: no normalisation
 
     def _depthwise(self, y: torch.Tensor, k: int, rows: torch.Tensor | None) -> torch.Tensor:
         weight, bias = self.depthwise[k]
@@ -50,7 +43,7 @@ class FrozenBlock:
         size = KERNEL_SIZES[k]
         return relu6_(functional.conv2d(y, weight, bias, self.stride, size // 2, groups=len(weight)))
 
-    def path(self, x: torch.Tensor, ops: list[int]) -> torch.Tensor:
+    def path(self, x: torch.Tensor, ops: Sequence[int]) -> torch.Tensor:
         """Single path, evaluation mode."""
         hidden, columns = [], []
         for k in range(len(KERNEL_SIZES)):
@@ -89,23 +82,23 @@ class FrozenBlock:
         return x + y if self.residual else y
 
 
-class FrozenSupernet:
+class FixedSupernet:
     """A supernet's evaluation-mode function, with its weights as they are now."""
 
     def __init__(self, supernet: Supernet) -> None:
         self.macro, self.classes = supernet.macro, supernet.classes
         with torch.no_grad():
-            self.blocks = [FrozenBlock(stage) for stage in supernet.stages]
+            self.blocks = [FixedBlock(stage) for stage in supernet.stages]
             shell = copy.copy(supernet)
             shell._modules = {name: part for name, part in supernet._modules.items() if name != "stages"}
             self.shell = fold(shell)  # type: ignore[arg-type]
             self.shell.eval().requires_grad_(False)
 
-    def path(self, x: torch.Tensor, path: Path) -> torch.Tensor:
+    def path(self, x: torch.Tensor, path: Ops) -> torch.Tensor:
         """Logits of a single path (or of one-hot architecture parameters)."""
         x = self.shell.stem(x)
         for block, ops in zip(self.blocks, path):
-            x = block.path(x, list(ops))
+            x = block.path(x, ops)
         return self.shell.head(x)
 
     def soft(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,5 @@
 """What supernet and derived network have in common: initialisation, activations, and convolutions for channels-last
-memory. Section 3.1 of the paper and the authors' code.
+memory (Method 2).
 """
 
 from __future__ import annotations
@@ -74,9 +74,3 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled = x.mean((2, 3), keepdim=True)
         return x * functional.hardsigmoid(self.excite_conv(functional.relu(self.squeeze_conv(pooled))))
-
-
-def fold_bn(weight: torch.Tensor, bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """(weight, bias) of a convolution with the evaluation-mode normalisation behind it folded in."""
-    scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-    return weight * scale.view(-1, 1, 1, 1), bn.bias - bn.running_mean * scale

@@ -1,4 +1,4 @@
-"""The unified supernet (section 3.2 of the paper): one block holds all expansion rates, kernel sizes and positions.
+"""The unified supernet (Method 3): one block holds all expansion rates, kernel sizes and positions.
 
 Block: 1x1 expansion c -> 6c, BN, ReLU6; six sub-blocks on consecutive groups of c channels, each with three depthwise
 convolutions of its own (3x3, 5x5, 7x7) or skip (zero); 1x1 projection 6c -> c'; one of six "switchable" normalisations,
@@ -12,8 +12,8 @@ convolution. The authors' dense convolution behind skip, multiplied by zero, is 
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,16 +31,19 @@ from papers.sgnas.network.architectures import (
     STEM_CHANNELS,
     SUB_BLOCKS,
     Macro,
+    Ops,
     macro_for,
 )
 from papers.sgnas.network.derived import Block
 from papers.sgnas.network.layers import BN_EPS, ConvBN, init_conv, init_module, relu6_
 
-Path = Sequence[Sequence[int]]  # operation index per layer and sub-block
-
 
 class RowBatchNorm(nn.Module):
     """Batch normalisations side by side: tensors [rows], of which a call uses (and updates) a part."""
+
+    eps = BN_EPS
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(self, *shape: int, momentum: float = 0.1) -> None:
         super().__init__()
@@ -54,12 +57,12 @@ class RowBatchNorm(nn.Module):
         if isinstance(rows, int):
             return functional.batch_norm(
                 x, self.running_mean[rows], self.running_var[rows], self.weight[rows], self.bias[rows], self.training,
-                self.momentum, BN_EPS,
+                self.momentum, self.eps,
             )  # fmt: skip
         # index_select and index_copy_ where t[rows] reads shorter: on a GPU the gradient of t[rows] sorts the indices
         mean, var = self.running_mean.index_select(0, rows), self.running_var.index_select(0, rows)
         weight, bias = self.weight.index_select(0, rows), self.bias.index_select(0, rows)
-        out = functional.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, BN_EPS)
+        out = functional.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
         if self.training:
             self.running_mean.index_copy_(0, rows, mean)
             self.running_var.index_copy_(0, rows, var)
@@ -169,7 +172,7 @@ class Supernet(nn.Module):
     def head(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(relu6_(self.last_stage(x)).mean((2, 3)))
 
-    def forward(self, x: torch.Tensor, path: Path) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, path: Ops) -> torch.Tensor:
         x = self.stem(x)
         for stage, ops in zip(self.stages, path):
             x = stage(x, ops)
@@ -179,9 +182,7 @@ class Supernet(nn.Module):
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def save_supernet(
-    folder: pathlib.Path, supernet: Supernet, dataset: str, provenance: dict[str, Any] | None = None
-) -> None:
+def save_supernet(folder: Path, supernet: Supernet, dataset: str, provenance: dict[str, Any] | None = None) -> None:
     """supernet.safetensors, and supernet.json that says which network it is and (``Provenance.to_json``) what it was
     trained on.
     """
@@ -193,7 +194,7 @@ def save_supernet(
 
 
 def load_supernet(
-    path: pathlib.Path, macro: Macro | None = None, classes: int = 0, switchable_bn: bool | None = None
+    path: Path, macro: Macro | None = None, classes: int = 0, switchable_bn: bool | None = None
 ) -> Supernet:
     """A supernet written by ``save_supernet`` (file or its folder), of the form that the file says (without a word on
     it: six normalisations). Raises UserError when it belongs to another space or data set, or is of the other form
@@ -221,68 +222,3 @@ def load_supernet(
     supernet = Supernet(own, about["classes"], switchable_bn=switchable)
     load_strict(supernet, load_tensors(path))
     return supernet
-
-
-# -- the authors' names ----------------------------------------------------------------------------------------------
-
-_BN = ("weight", "bias", "running_mean", "running_var")
-
-
-def _places(supernet: Supernet) -> dict[str, tuple[str, tuple[slice | int, ...]]]:
-    """The authors' name -> our name and the part of our tensor, for everything inside the searched layers. Raises
-    UserError for a supernet with one normalisation per block, which the authors' code has not.
-    """
-    if not supernet.switchable_bn:
-        raise UserError("the authors' code knows no supernet with one normalisation for all expansion rates")
-    places: dict[str, tuple[str, tuple[slice | int, ...]]] = {}
-    for number, stage in enumerate(supernet.stages):
-        s = f"stages.{number}."
-        places[s + "point_wise.conv.weight"] = (s + "expand", ())
-        places[s + "point_wise_1.conv.weight"] = (s + "project", ())
-        for part in _BN:
-            places[f"{s}point_wise.bn.{part}"] = (f"{s}expand_bn.{part}", ())
-            for n in range(SUB_BLOCKS):
-                places[f"{s}sbn.{n}.{part}"] = (f"{s}switchable_bn.{part}", (n,))
-        for i in range(SUB_BLOCKS):
-            rows = (slice(i * stage.channels, (i + 1) * stage.channels),)
-            for j in range(len(KERNEL_SIZES)):
-                theirs = f"{s}depthwise.blocks.{i}.blocks.{j}."
-                places[theirs + "conv.weight"] = (f"{s}depthwise.{j}", rows)
-                for part in _BN:
-                    places[f"{theirs}bn.{part}"] = (f"{s}depthwise_bn.{j}.{part}", rows)
-    return places
-
-
-_OUTER = (
-    ("first_mb.depthwise.blocks.0.weight", "first_mb.depthwise.convs.k3.weight"),
-    ("last_stage.0.", "last_stage.conv."),
-    ("last_stage.1.", "last_stage.bn."),
-)
-
-
-def supernet_from_published(tensors: dict[str, torch.Tensor], supernet: Supernet) -> dict[str, torch.Tensor]:
-    """The authors' supernet state dict -> ours. Dead skip convolutions and counters of merged norms are dropped."""
-    places = _places(supernet)
-    result = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
-    for name, tensor in tensors.items():
-        if name in places:
-            mine, part = places[name]
-            result[mine][part] = tensor
-        elif not name.startswith("stages."):
-            for theirs, mine in _OUTER:
-                if name.startswith(theirs):
-                    name = mine + name[len(theirs) :]
-            result[name] = tensor
-    return result
-
-
-def supernet_to_published(tensors: dict[str, torch.Tensor], supernet: Supernet) -> dict[str, torch.Tensor]:
-    """Our tensors (weights, gradients …) under the authors' names, without skip convolutions and merged counters."""
-    result = {name: tensors[mine][part] for name, (mine, part) in _places(supernet).items() if mine in tensors}
-    for name, tensor in tensors.items():
-        if not name.startswith("stages."):
-            for theirs, mine in _OUTER:
-                if name.startswith(mine):
-                    name = theirs + name[len(mine) :]
-            result[name] = tensor
-    return result

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from common.cli.errors import UserError
-from common.run.files import read_json, write_json
+from common.run.files import write_json
 from common.run.folder import say
 from common.train.device import pick_device
 from papers.sgnas.data.sets import one_process
@@ -22,8 +20,7 @@ from papers.sgnas.method.lookup import Lookup
 from papers.sgnas.network.architectures import FIRST_CHANNELS, KERNEL_SIZES, LAST_CHANNELS, SUB_BLOCKS, Macro, macro_for
 from papers.sgnas.network.derived import Block
 from papers.sgnas.network.layers import ConvBN
-from papers.sgnas.ranges import check_ranges
-from papers.sgnas.settings import LatencySettings
+from papers.sgnas.studies.settings import Latency
 
 
 @torch.no_grad()
@@ -68,27 +65,9 @@ def measure_table(macro: Macro, batch: int, device: torch.device, repeats: int) 
     return Lookup(base, torch.tensor(depthwise), torch.tensor(expand), torch.tensor(project), "ms")
 
 
-def read_table(path: Path, macro: Macro) -> Lookup:
-    """A table written by the ``latency`` verb. Raises UserError when it is for another structure."""
-    content = read_json(path)
-    try:
-        tables = [torch.tensor(content[name], dtype=torch.float32) for name in ("depthwise", "expand", "project")]
-        made_for = (content["macro"], content["input_size"])
-        lookup = Lookup(float(content["base"]), *tables, content["unit"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path} is no latency table; measure one with: python -m papers.sgnas latency") from None
-    if made_for != (macro.name, macro.input_size) or len(lookup.expand) != len(macro.layers):
-        raise UserError(
-            f"{path} was measured for the {made_for[0]} structure at {made_for[1]} pixels; needed: {macro.name} at "
-            f"{macro.input_size}"
-        )
-    return lookup
-
-
-def latency(settings: LatencySettings, options: Any) -> dict[str, Any]:
+def latency(settings: Latency, options: Any) -> dict[str, Any]:
     """The ``latency`` verb: measure a table and write it to <out>/latency.json. Raises UserError."""
     one_process("latency")
-    check_ranges(settings)
     device, macro = pick_device(options), macro_for(settings.macro)
     lookup = measure_table(macro, settings.batch_size, device, settings.repeats)
     folder = options.folder
@@ -98,11 +77,7 @@ def latency(settings: LatencySettings, options: Any) -> dict[str, Any]:
         "input_size": macro.input_size,
         "batch_size": settings.batch_size,
         "device": str(device),
-        "unit": lookup.unit,
-        "base": lookup.base,
-        "depthwise": lookup.depthwise.tolist(),
-        "expand": lookup.expand.tolist(),
-        "project": lookup.project.tolist(),
+        **lookup.to_json(),
     }
     write_json(folder / "latency.json", content)
     total = lookup.base + float(

@@ -16,25 +16,23 @@ import numpy as np
 import torch
 
 from common.cli.errors import UserError
-from common.cli.ranges import refuse_idle
 from common.run.files import read_json, write_figure, write_json
 from common.run.folder import say
 from common.train.device import pick_device
 from papers.sgnas.data.sets import one_process
-from papers.sgnas.method.generator import Generator, gumbel_noise
-from papers.sgnas.method.generator_training import build_optimizer, generate_ops, generator_loss
-from papers.sgnas.method.lookup import cost_range, macs_table, one_hot
-from papers.sgnas.method.prior import PriorPool, draw_candidate
+from papers.sgnas.method.generator import Generator, gumbel_noise, gumbel_softmax
+from papers.sgnas.method.generator_training import accuracy_loss, build_optimizer, generate_ops
+from papers.sgnas.method.lookup import cost_range, hardware_loss, macs_table, one_hot
+from papers.sgnas.method.prior import PriorPool, random_candidate
 from papers.sgnas.network.architectures import macro_for
-from papers.sgnas.network.fixed_supernet import FrozenSupernet
+from papers.sgnas.network.fixed_supernet import FixedSupernet
 from papers.sgnas.network.supernet import Supernet
-from papers.sgnas.ranges import check_ranges
-from papers.sgnas.settings import CostSettings
+from papers.sgnas.studies.settings import Cost
 
 
 def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repeats: int) -> tuple[float, float]:
     """Wall seconds of (one generator step, one generation of an architecture)."""
-    frozen, macro = FrozenSupernet(supernet.eval()), supernet.macro
+    fixed, macro = FixedSupernet(supernet.eval()), supernet.macro
     lookup = macs_table(macro).to(device)
     low, high = cost_range(lookup)
     layers = len(macro.layers)
@@ -49,9 +47,10 @@ def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repea
     for number in range(repeats + 1):
         noise = gumbel_noise((1, layers, 6, 4), torch.Generator().manual_seed(number))
         begin = time.perf_counter()
-        losses = generator_loss(frozen, generator, lookup, pool, x, y, [(low + high) / 2], 5.0, noise, 0.0003, 1.2)
+        p = gumbel_softmax(generator(*pool.inputs([(low + high) / 2], device)), 5.0, noise.to(device))
+        loss = hardware_loss(lookup.cost(p), (low + high) / 2).mean() + accuracy_loss(fixed, x, y, p, 0.1, "random")
         adam.zero_grad()
-        losses.total.backward()
+        loss.backward()
         adam.step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -63,17 +62,17 @@ def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repea
 
 @torch.no_grad()
 def seconds_per_candidate(
-    frozen: FrozenSupernet, batch: int, size: int, device: torch.device, rng: np.random.RandomState
+    fixed: FixedSupernet, batch: int, size: int, device: torch.device, rng: np.random.RandomState
 ) -> float:
     """Wall seconds of one batch of one random candidate (median of three)."""
     x = torch.randn(batch, 3, size, size, device=device)
     times = []
     for _ in range(4):
-        ops = draw_candidate(rng, len(frozen.blocks))
+        ops = random_candidate(rng, len(fixed.blocks))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         begin = time.perf_counter()
-        frozen.path(x, ops)
+        fixed.path(x, ops)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - begin)
@@ -96,22 +95,16 @@ def evolution_seconds(folder: Path) -> float:
     return float(timing["seconds"]) / len(result["architectures"])
 
 
-def cost(settings: CostSettings, options: Any) -> dict[str, Any]:
+def speedup(settings: Cost, options: Any) -> dict[str, Any]:
     """The ``cost`` verb: hours for each N, a plot, and the ratio. Raises UserError."""
     c = settings
     one_process("cost")
-    check_ranges(c)
-    idle = {"generator_steps": "a generator timed here (no --search)"} if c.search else {}
-    if c.evolved:
-        idle |= dict.fromkeys(("candidates", "candidate_batches"), "candidates timed here (no --evolved)")
-    refuse_idle(c, idle, options.given or frozenset())
-    if not c.counts or min(c.counts) < 1:
-        raise UserError("--counts needs numbers of constraints of 1 or more, such as 1 3 10")
+    c.check(options.given)
     device, macro = pick_device(options), macro_for(c.macro)
     supernet = Supernet(macro, 100).to(device)
     step, generation = seconds_per_step(supernet, c.batch_size, device, c.repeats)
     scored = seconds_per_candidate(
-        FrozenSupernet(supernet.eval()), c.batch_size, macro.input_size, device, np.random.RandomState(0)
+        FixedSupernet(supernet.eval()), c.batch_size, macro.input_size, device, np.random.RandomState(0)
     )
     once = c.generator_steps * step
     if c.search:

@@ -13,17 +13,17 @@ from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_
 from common.train.optim import RMSpropTF
 from common.train.schedules import cosine
 from papers.sgnas.method.generator import Generator, arg_max_ops, gumbel_softmax, normalise
-from papers.sgnas.method.generator_training import build_optimizer, target_pool
-from papers.sgnas.method.lookup import cost_of_ops, cost_range, macs_table, one_hot
-from papers.sgnas.method.losses import hardware_loss, temperature
-from papers.sgnas.method.prior import draw_candidate, nearest_key, prior_keys
+from papers.sgnas.method.generator_training import build_optimizer, target_pool, temperature
+from papers.sgnas.method.lookup import cost_of_ops, cost_range, hardware_loss, macs_table, one_hot
+from papers.sgnas.method.prior import nearest_key, prior_keys, random_candidate
 from papers.sgnas.method.sampling import LayerOrder
 from papers.sgnas.network.architectures import MACROS, Macro, kernels_of, ops_of
 from papers.sgnas.network.derived import Network
-from papers.sgnas.network.fixed_supernet import FrozenSupernet
-from papers.sgnas.network.supernet import Supernet, supernet_from_published
-from papers.sgnas.settings import TrainSettings
-from papers.sgnas.train import learning_rate
+from papers.sgnas.network.fixed_supernet import FixedSupernet
+from papers.sgnas.network.published_keys import supernet_from_published
+from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.settings import Train
+from papers.sgnas.train import rate
 
 
 def macro_of(config) -> Macro:
@@ -108,7 +108,7 @@ def test_two_generator_steps(golden):
     macro = Macro("golden", tuple(map(tuple, small["layers"].tolist())), 1, 12, 4)
     supernet = Supernet(macro, 5)
     supernet.load_state_dict(supernet_from_published(golden.part(small, "sd/"), supernet))
-    frozen, table = FrozenSupernet(supernet.eval()), macs_table(macro)
+    frozen, table = FixedSupernet(supernet.eval()), macs_table(macro)
     generator = Generator(10, 8, 5)
     generator.load_state_dict(golden.part(stored, "gen/"))
     optimizer = build_optimizer(generator)
@@ -157,14 +157,14 @@ def test_losses_and_schedules(golden):
         assert cosine(entry["base"], 0.0, int(step), total) == pytest.approx(lr, rel=1e-9)
     entry = schedules["imagenet_scratch"]
     for epoch, lr in entry["lr_in_epoch"].items():
-        settings = TrainSettings(
-            learning_rate=entry["base"],
+        settings = Train(
+            lr=entry["base"],
             decay_epochs=entry["decay_epochs"],
             decay_rate=entry["decay_rate"],
             warmup_lr=entry["warmup_lr"],
             warmup_epochs=entry["warmup_epochs"],
         )
-        assert learning_rate(settings, int(epoch), 0, 1) == pytest.approx(lr, rel=1e-9)
+        assert rate(settings, int(epoch), 0, 1) == pytest.approx(lr, rel=1e-9)
     entry = schedules["tau"]
     for epoch, tau in entry["tau_in_generator_epoch"].items():
         assert temperature(int(epoch), entry["start"], entry["decay"]) == pytest.approx(tau, rel=1e-9)
@@ -203,7 +203,7 @@ def test_priors(golden):
         rng = np.random.RandomState(entry["numpy_seed"])
         rows = {row["draw"]: row for row in entry["rows"]}
         for draw in range(max(rows) + 1):
-            ops = draw_candidate(rng, 19)
+            ops = random_candidate(rng, 19)
             if draw in rows:
                 assert ops == rows[draw]["ops"]
                 cost = cost_of_ops(table, ops)
@@ -233,7 +233,7 @@ def published():
     root = Path(os.environ.get("NAS_DATA", "data")) / "sgnas"
     if not (root / "generator_imagenet.npz").exists():
         pytest.skip("the published generator is not under the data root (NAS_DATA)")
-    from papers.sgnas.generate import load_generator
+    from papers.sgnas.method.trained_generator import load_generator
 
     return load_generator("published", data=root.parent)
 

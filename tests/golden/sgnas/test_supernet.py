@@ -10,8 +10,9 @@ import torch
 from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients, zero_gradients
 from papers.sgnas.network.architectures import MACROS, SUB_BLOCKS, Macro
-from papers.sgnas.network.fixed_supernet import FrozenSupernet
-from papers.sgnas.network.supernet import Supernet, supernet_from_published, supernet_to_published
+from papers.sgnas.network.fixed_supernet import FixedSupernet
+from papers.sgnas.network.published_keys import supernet_from_published, supernet_to_published
+from papers.sgnas.network.supernet import Supernet
 
 
 def small(golden):
@@ -54,7 +55,7 @@ def test_single_paths(golden):
     supernet, stored = small(golden)
     x = torch.from_numpy(stored["x"])
     supernet.eval()
-    frozen = FrozenSupernet(supernet)
+    frozen = FixedSupernet(supernet)
     with torch.no_grad():
         for path, logits in zip(stored["paths"].tolist(), stored["eval_logits"]):
             golden.close(supernet(x, path), logits, 1e-5)
@@ -84,7 +85,7 @@ def test_train_mode(golden):
 
 def test_soft(golden):
     supernet, stored = small(golden)
-    frozen = FrozenSupernet(supernet.eval())
+    frozen = FixedSupernet(supernet.eval())
     for j in range(2):
         part = golden.part(stored, f"soft{j}/")
         p = part["p"].view(3, 6, 4).requires_grad_()
@@ -98,11 +99,11 @@ def test_soft(golden):
         golden.close(p.grad.view(3, 24), part["dloss_dp"], 5e-4)
 
 
-@pytest.mark.parametrize("mode", ["zero", "none"])
-def test_two_optimiser_steps(golden, mode):
+@pytest.mark.parametrize(("mode", "zero_grad"), [("zero", "zeros"), ("none", "none")])
+def test_two_optimiser_steps(golden, mode, zero_grad):
     supernet, _ = small(golden)
     stored = golden.npz("supernet_train_step.npz")
-    optimizer = PathSGD(supernet, float(stored["momentum"]), float(stored["weight_decay"]), mode)
+    optimizer = PathSGD(supernet, float(stored["momentum"]), float(stored["weight_decay"]), zero_grad)
     losses = []
     for step in range(2):
         x, y = torch.from_numpy(stored["x"][step]), torch.from_numpy(stored["y"][step])
@@ -130,7 +131,7 @@ def test_full_size(golden):
     filled = golden.fill({name: tuple(tensor.shape) for name, tensor in published.items()})
     supernet.load_state_dict(supernet_from_published(filled, supernet))
     x = np.random.RandomState(stored["input_seed"]).standard_normal(stored["input_shape"]).astype(np.float32)
-    frozen = FrozenSupernet(supernet)
+    frozen = FixedSupernet(supernet)
     with torch.no_grad():
         for case in stored["cases"]:
             if case["kind"] == "single_path":

@@ -1,34 +1,47 @@
-"""The ablation of the switchable normalisation: one for all numbers of skipped sub-blocks in place of six."""
+"""The unified supernet: initialisation, files, and the ablation of its switchable normalisation."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
 from common.cli.errors import UserError
-from common.cli.verbs import RunOptions
 from papers.sgnas.method.lookup import one_hot
-from papers.sgnas.method.scoring import recalibrated
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
-from papers.sgnas.network.architectures import MACROS, SKIP
-from papers.sgnas.network.fixed_supernet import FrozenSupernet
-from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet, supernet_to_published
-from papers.sgnas.search import search, search_generator, search_supernet
-from papers.sgnas.settings import EvolveSettings
-from papers.sgnas.studies.evolve import evolve
-from tests.sgnas.test_search import SMALL
+from papers.sgnas.network.architectures import MACROS, PUBLISHED, SKIP
+from papers.sgnas.network.derived import Network
+from papers.sgnas.network.fixed_supernet import FixedSupernet
+from papers.sgnas.network.published_keys import supernet_to_published, to_published
+from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet
 
 TINY = MACROS["tiny"]
-ONE = replace(SMALL, switchable_bn=False, generator_epochs=1)
 FIVE = [[0, 1, 2, 0, 1, SKIP]] * 5
 SIX = [[0, 1, 2, 0, 1, 2]] * 5
 
 
-def options(out, section: str = "search") -> RunOptions:
-    return RunOptions(out=out, device="cpu", paper="sgnas", section=section)
+def test_initialisation():
+    """Every convolution of the authors: normal, std = sqrt(2 / (k k outputs)), the groups not divided out."""
+    macro = MACROS["cifar"]
+    generator = torch.Generator().manual_seed(3)
+    network = Network(macro, PUBLISHED["SGNAS-A"], 100, se=True, generator=generator)
+    supernet = Supernet(macro, 100, generator=generator)
+    tensors = {**to_published(network.state_dict(), network)}
+    tensors |= {f"supernet.{k}": v for k, v in supernet_to_published(supernet.state_dict(), supernet).items()}
+    counted = 0
+    for name, weight in tensors.items():
+        if weight.dim() == 4:
+            k, expected = weight.shape[-1], (2 / (weight.shape[-1] ** 2 * weight.shape[0])) ** 0.5
+            slack = 5 / (2 * weight.numel()) ** 0.5  # five standard errors of a standard deviation
+            assert float(weight.std()) == pytest.approx(expected, rel=slack), (name, k)
+            assert abs(float(weight.mean())) < 5 * expected / weight.numel() ** 0.5, name
+            counted += 1
+        elif name.endswith("classifier.1.weight") or name == "supernet.classifier.weight":
+            assert float(weight.std()) == pytest.approx(0.01, rel=0.02)
+        elif name.endswith(".bias"):
+            assert not weight.any(), name
+    assert counted > 450
 
 
 def supernet_of(switchable: bool) -> Supernet:
@@ -67,7 +80,7 @@ def test_parameters_and_weights():
 def test_number_of_skipped_sub_blocks_chooses_nothing_else(switchable, frozen):
     supernet, x = supernet_of(switchable).eval(), images()
     silence(supernet)
-    run = FrozenSupernet(supernet).path if frozen else supernet
+    run = FixedSupernet(supernet).path if frozen else supernet
     with torch.no_grad():
         equal = torch.allclose(run(x, FIVE), run(x, SIX), rtol=1e-4, atol=1e-6)
     assert equal != switchable
@@ -75,7 +88,7 @@ def test_number_of_skipped_sub_blocks_chooses_nothing_else(switchable, frozen):
 
 def test_frozen_equals_plain():
     supernet, x = supernet_of(False).eval(), images()
-    frozen = FrozenSupernet(supernet)
+    frozen = FixedSupernet(supernet)
     for path in (FIVE, SIX, [[2, SKIP, SKIP, SKIP, SKIP, SKIP]] * 5):
         with torch.no_grad():
             torch.testing.assert_close(frozen.path(x, path), supernet(x, path), rtol=1e-4, atol=1e-5)
@@ -83,7 +96,7 @@ def test_frozen_equals_plain():
             torch.testing.assert_close(soft, supernet(x, path), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("gradients", ["zero", "none"])
+@pytest.mark.parametrize("gradients", ["zeros", "none"])
 def test_every_path_trains_the_one_normalisation(gradients):
     """Each number of skipped sub-blocks moves it and its statistics, as plain SGD with decay says."""
     supernet, y = supernet_of(False).train(), torch.tensor([0, 1, 2, 3])
@@ -97,60 +110,6 @@ def test_every_path_trains_the_one_normalisation(gradients):
         sgd.step(0.1, [path])
         torch.testing.assert_close(bn.weight.detach(), expected)
         assert not torch.equal(bn.running_mean, mean)
-
-
-def test_recalibration():
-    class Batches:
-        def epoch(self, number):
-            return iter([(images(), None), (images() + 1, None)])
-
-    supernet = supernet_of(False)
-    bn = recalibrated(supernet, FIVE, Batches(), 2).stages[0].switchable_bn
-    seen = []
-    supernet.stages[0].switchable_bn.register_forward_pre_hook(lambda _, given: seen.append(given[0].mean((0, 2, 3))))
-    with torch.no_grad():
-        for x, _ in Batches().epoch(0):
-            supernet.train()(x, FIVE)
-    torch.testing.assert_close(bn.running_mean[0], torch.stack(seen).mean(0), rtol=1e-4, atol=1e-5)
-
-
-def test_search_evolve_and_other_form_refused(tmp_path):
-    result = search(ONE, options(tmp_path / "one"))
-    assert load_supernet(tmp_path / "one").stages[0].switchable_bn.weight.shape == (1, TINY.layers[0][0])
-    assert result["fingerprint"] != search(replace(ONE, switchable_bn=True), options(tmp_path / "six"))["fingerprint"]
-    with pytest.raises(UserError, match="switchable_bn"):  # the folder holds a run of the other form
-        search(replace(ONE, switchable_bn=True), options(tmp_path / "one"))
-    small = EvolveSettings(
-        supernet=str(tmp_path / "one"), dataset="digits", search_images=32, targets=(3.0,), population=2, generations=1
-    )
-    evolve(replace(small, recalibrate=1, parents=1, tolerance=0.2), options(tmp_path / "evolve", "evolve"))
-    for name, switchable, word in (("one", True, "one normalisation"), ("six", False, "six switchable")):
-        other = replace(ONE, switchable_bn=switchable, supernet=str(tmp_path / name))
-        with pytest.raises(UserError, match=f"is a supernet with {word}") as caught:
-            search_generator(other, options(tmp_path / f"from-{name}"))
-        assert "\n" not in str(caught.value)
-
-
-def test_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    from papers.sgnas import search as module
-
-    monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
-    search_supernet(ONE, options(tmp_path / "whole"))
-    original, calls = module.supernet_gradients, []
-
-    def interrupted(*given):
-        calls.append(1)
-        if len(calls) == 2:
-            raise InterruptedError
-        return original(*given)
-
-    monkeypatch.setattr(module, "supernet_gradients", interrupted)
-    with pytest.raises(InterruptedError):
-        search_supernet(ONE, options(tmp_path / "run"))
-    monkeypatch.setattr(module, "supernet_gradients", original)
-    search_supernet(ONE, options(tmp_path / "run"))
-    name = "supernet.safetensors"
-    assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_files(tmp_path):
