@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from common.cli.errors import UserError
+from common.data.digests import hash_file
 from common.data.pins import (
     EMBEDDED_SHA256,
     allow_unpinned,
@@ -20,7 +21,6 @@ from common.data.pins import (
     data_root,
     embedded_file,
     fetch_command,
-    hash_file,
     pins_of,
 )
 

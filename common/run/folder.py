@@ -324,38 +324,13 @@ def open_run(
     with contextlib.ExitStack() as stack:
         stack.callback(outputs.leave, run.folder)
         if run.writes:
-            stack.enter_context(lock(run.folder))
+            stack.enter_context(records.lock(run.folder))
             run.begin()
             distributed.barrier()
         else:
             distributed.barrier()
             run.begin()
         yield run
-
-
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second writer until the process ends. Raises UserError when it is held."""
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"cannot use {folder}: {error.strerror}; choose another --out") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(handle, 32).decode(errors="replace").strip()
-            raise UserError(
-                f"{folder} is in use by process {holder or 'unknown'}; wait for it, stop it, or choose another --out"
-            ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
 
 
 def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
-from common.data.pins import hash_file
+from common.data.digests import hash_file
 
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 AGENT = "nas-replications (python)"

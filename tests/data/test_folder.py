@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from common.cli.errors import UserError
-from common.data import pins
+from common.data import digests
 from common.data.pictures import batches as folder_module
 from common.data.pictures import sets as pictures_module
 from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
@@ -238,7 +238,7 @@ def test_the_tiny_imagenet_subset_reports_its_pins(root, tmp_path, monkeypatch):
     for path in (root / "train").rglob("*.jpg"):
         os.utime(path, (1e9, 1e9))
     settled = time.time() + 10  # an age at which digests may be kept
-    monkeypatch.setattr(pins.time, "time", lambda: settled)
+    monkeypatch.setattr(digests.time, "time", lambda: settled)
     assert open_pictures("tiny-imagenet-20", "train", options).pinned
     with monkeypatch.context() as patch:  # unchanged files are not read again
         patch.setattr(pictures_module, "content_digest", lambda listed: pytest.fail("hashed again"))

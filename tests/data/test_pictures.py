@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from common.cli.errors import UserError
-from common.data import pins
+from common.data import digests
 from common.data.names import canonical, in_memory, other_set, parse
 from common.data.pictures import sets as pictures_module
 from common.data.pictures.decoding import decode
@@ -28,7 +28,7 @@ def cache(tmp_path, monkeypatch):
     """The user's cache folder, and a clock by which every file is old enough for its digest to be kept."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     later = time.time() + 10
-    monkeypatch.setattr(pins.time, "time", lambda: later)
+    monkeypatch.setattr(digests.time, "time", lambda: later)
     return tmp_path / "cache"
 
 
@@ -267,7 +267,9 @@ def test_an_lmdb_is_what_it_holds(tmp_path):
 def test_digests_are_kept_and_nothing_is_written_among_the_pictures(tmp_path, monkeypatch, cache):
     folder = fill(tmp_path / "own" / "train").parent
     first = open_pictures(str(folder), "train").pins
-    assert (cache / "nas-replication" / pins.CACHE_NAME).is_file() and [p.name for p in folder.iterdir()] == ["train"]
+    assert (cache / "nas-replication" / digests.CACHE_NAME).is_file() and [p.name for p in folder.iterdir()] == [
+        "train"
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(pictures_module, "content_digest", lambda opened: pytest.fail("hashed again"))
         assert open_pictures(str(folder), "train").pins == first
@@ -278,12 +280,12 @@ def test_digests_that_cannot_be_kept_are_no_fault(tmp_path, monkeypatch, cache):
     folder = fill(tmp_path / "own" / "train").parent
     assert open_pictures(str(folder), "train").pins == open_pictures(str(folder), "train").pins
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(pins.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.setattr(digests.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     open_pictures(str(folder), "train")
 
 
 def test_a_word_before_a_long_hashing_and_on_the_way(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pins, "LARGE", 10)
+    monkeypatch.setattr(digests, "LARGE", 10)
     monkeypatch.setattr(pictures_module, "SAID_EVERY_S", 0.0)
     open_pictures(str(fill(tmp_path / "own" / "train").parent), "train")
     said = capsys.readouterr().err
@@ -294,7 +296,7 @@ def test_a_word_before_a_long_hashing_and_on_the_way(tmp_path, monkeypatch, caps
 
 
 def test_of_a_large_set_one_process_makes_the_digest_and_the_others_wait(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pins, "LARGE", 10)
+    monkeypatch.setattr(digests, "LARGE", 10)
     folder = fill(tmp_path / "own" / "train").parent
     begun, go_on = threading.Event(), threading.Event()
     real, calls, found = pictures_module.content_digest, [], []
@@ -324,7 +326,7 @@ def test_of_a_large_set_one_process_makes_the_digest_and_the_others_wait(tmp_pat
 
 
 def test_a_large_set_without_a_place_for_its_digest(tmp_path, monkeypatch, cache, capsys):
-    monkeypatch.setattr(pins, "LARGE", 10)
+    monkeypatch.setattr(digests, "LARGE", 10)
     cache.write_text("a file where the cache folder would be")
     open_pictures(str(fill(tmp_path / "own" / "train").parent), "train")
     assert "let XDG_CACHE_HOME name one" in capsys.readouterr().err

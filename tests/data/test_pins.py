@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from common.cli.errors import UserError
-from common.data import pins
-from common.data.contents import content_sha256
+from common.data import digests, pins
+from common.data.digests import content_sha256
 from common.data.sets import open_images
 
 
@@ -26,14 +26,14 @@ def age(path, seconds=10):
 @pytest.fixture
 def count_hashing(monkeypatch):
     calls = []
-    real = pins.hash_file
-    monkeypatch.setattr(pins, "hash_file", lambda path, algorithm: calls.append(path.name) or real(path, algorithm))
+    real = digests.hash_file
+    monkeypatch.setattr(digests, "hash_file", lambda path, algorithm: calls.append(path.name) or real(path, algorithm))
     return calls
 
 
 def test_a_flipped_byte_is_refused_with_file_hashes_and_remedy(small_root):
     path = small_root.root / "cifar-10-batches-py" / "test_batch"
-    expected = pins.hash_file(path, "md5")
+    expected = digests.hash_file(path, "md5")
     assert open_images("cifar10", "test", small_root.options).pinned
     content = bytearray(path.read_bytes())
     content[-200] ^= 1
@@ -42,7 +42,7 @@ def test_a_flipped_byte_is_refused_with_file_hashes_and_remedy(small_root):
         open_images("cifar10", "test", small_root.options)
     message = str(caught.value)
     assert "\n" not in message
-    for part in (str(path), expected, pins.hash_file(path, "md5"), "python -m reproductions data fetch cifar10"):
+    for part in (str(path), expected, digests.hash_file(path, "md5"), "python -m reproductions data fetch cifar10"):
         assert part in message
 
 
@@ -54,53 +54,53 @@ def test_allow_unpinned_lets_it_through_and_marks_it(small_root):
     options = SimpleNamespace(data=small_root.root, allow_unpinned=True)
     images = open_images("cifar10", "test", options)
     assert not images.pinned
-    assert images.pins == {"cifar-10-batches-py/test_batch": "md5:" + pins.hash_file(path, "md5")}
+    assert images.pins == {"cifar-10-batches-py/test_batch": "md5:" + digests.hash_file(path, "md5")}
 
 
 def test_hashes_are_cached_only_for_settled_files(small_root, count_hashing, monkeypatch):
     path = small_root.root / "penn" / "train.txt"
-    pins.cached_hash(path, "sha256", small_root.root)
-    pins.cached_hash(path, "sha256", small_root.root)
+    digests.cached_hash(path, "sha256", small_root.root)
+    digests.cached_hash(path, "sha256", small_root.root)
     assert count_hashing == ["train.txt"] * 2  # written a moment ago: not cached
-    monkeypatch.setattr(pins, "RACY_SECONDS", -1.0)
-    pins.cached_hash(path, "sha256", small_root.root)
-    pins.cached_hash(path, "sha256", small_root.root)
+    monkeypatch.setattr(digests, "RACY_SECONDS", -1.0)
+    digests.cached_hash(path, "sha256", small_root.root)
+    digests.cached_hash(path, "sha256", small_root.root)
     assert len(count_hashing) == 3
-    assert (small_root.root / pins.CACHE_NAME).is_file()
+    assert (small_root.root / digests.CACHE_NAME).is_file()
 
 
 @pytest.mark.parametrize("keep_times", [False, True])
 def test_a_change_of_the_same_size_is_seen_even_with_the_old_time(small_root, monkeypatch, keep_times):
-    monkeypatch.setattr(pins, "RACY_SECONDS", -1.0)
+    monkeypatch.setattr(digests, "RACY_SECONDS", -1.0)
     path = small_root.root / "penn" / "train.txt"
     before = path.stat()
-    first = pins.cached_hash(path, "sha256", small_root.root)
+    first = digests.cached_hash(path, "sha256", small_root.root)
     time.sleep(0.02)
     path.write_bytes(path.read_bytes().replace(b"a", b"z"))
     if keep_times:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
-    assert pins.cached_hash(path, "sha256", small_root.root) != first
+    assert digests.cached_hash(path, "sha256", small_root.root) != first
 
 
 def test_a_damaged_or_unwritable_cache_is_no_obstacle(small_root, monkeypatch):
-    monkeypatch.setattr(pins, "RACY_SECONDS", -1.0)
+    monkeypatch.setattr(digests, "RACY_SECONDS", -1.0)
     path = small_root.root / "penn" / "train.txt"
-    (small_root.root / pins.CACHE_NAME).write_text("{ not json")
-    first = pins.cached_hash(path, "sha256", small_root.root)
-    (small_root.root / pins.CACHE_NAME).write_text("[1]")
-    assert pins.cached_hash(path, "sha256", small_root.root) == first
+    (small_root.root / digests.CACHE_NAME).write_text("{ not json")
+    first = digests.cached_hash(path, "sha256", small_root.root)
+    (small_root.root / digests.CACHE_NAME).write_text("[1]")
+    assert digests.cached_hash(path, "sha256", small_root.root) == first
     blocked = small_root.root / "blocked"
     blocked.write_text("a file, so no folder can be made below it")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    assert pins.cached_hash(path, "sha256", blocked) == first
+    assert digests.cached_hash(path, "sha256", blocked) == first
 
 
 def test_a_file_prepared_here_must_keep_its_recorded_digest(small_root):
     path = small_root.root / "penn" / "own.npz"
     path.write_bytes(b"made here")
     record = path.with_name(path.name + pins.PREPARED_SUFFIX)
-    record.write_text('{"sha256": "' + pins.hash_file(path, "sha256") + '"}')
+    record.write_text('{"sha256": "' + digests.hash_file(path, "sha256") + '"}')
     checked = pins.check_file(path, {"sha256": "0" * 64}, root=small_root.root, remedy="x")
     assert not checked.pinned
     path.write_bytes(b"made elsewhere")
@@ -142,7 +142,7 @@ def test_the_remedy_names_the_root_it_is_for(small_root, monkeypatch):
 def test_git_blob_digest(tmp_path):
     path = tmp_path / "hello"
     path.write_bytes(b"hello\n")
-    assert pins.hash_file(path, "git_blob") == "ce013625030ba8dba906f756967f9e9ca394464a"
+    assert digests.hash_file(path, "git_blob") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
 
 def test_embedded_files_are_checked(monkeypatch, tmp_path):
@@ -166,7 +166,7 @@ def test_another_packing_of_the_pinned_content_passes_and_other_content_does_not
     np.savez(tables, **arrays)
     text.write_bytes(gzip.compress(b"a,b\n" * 500, 1))
     pin = {
-        path.name: {"sha256": pins.hash_file(path, "sha256"), "content_sha256": content_sha256(path)}
+        path.name: {"sha256": digests.hash_file(path, "sha256"), "content_sha256": content_sha256(path)}
         for path in (tables, text)
     }
     assert all(check(path).digest == f"sha256:{pin[path.name]['sha256']}" for path in (tables, text))

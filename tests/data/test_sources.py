@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from common.cli.errors import UserError
-from common.data import names, pickles, pins
+from common.data import digests, names, pickles, pins
 from common.data import sets as sources
 from common.data.pictures import decoding
 from common.data.sets import open_images
@@ -191,7 +191,7 @@ def test_real_cifar10(real_root):
 def test_real_cifar100_is_refused_unless_allowed(real_root):
     """The CIFAR-100 laid out for tests has lossy pixels, so its md5 is not the official one."""
     path = real_root / "cifar-100-python" / "test"
-    if pins.hash_file(path, "md5") == pins.pins_of("cifar100")["files"]["test"]["md5"]:
+    if digests.hash_file(path, "md5") == pins.pins_of("cifar100")["files"]["test"]["md5"]:
         pytest.skip("the official CIFAR-100 is here")
     with pytest.raises(UserError, match="not the pinned file"):
         open_images("cifar100", "test", SimpleNamespace(data=real_root, allow_unpinned=False))

@@ -22,7 +22,7 @@ def test_only_vision_imports_torchvision():
 
 def test_a_fresh_process_can_import_it_and_use_it():
     code = (
-        "from common.data import vision\n"
+        "from common.data.pictures import vision\n"
         "crop = vision.transforms().RandomCrop(4, padding=1)\n"
         "import torch\n"
         "print(crop(torch.zeros(3, 4, 4)).shape)\n"

@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 from common.cli.errors import UserError
-from common.data import nasbench201, pins
+from common.data import digests, nasbench201, pins
 from common.data.nasbench201 import Table
 from common.data.pictures.batches import open_pictures
 from common.data.sets import open_images
@@ -86,7 +86,7 @@ def run(*words):
 def test_fetch_unpacks_only_what_is_pinned(sets, capsys):
     _, root = sets
     assert run("fetch", "cifar10", "--data", root) == 0
-    assert sorted(path.name for path in root.rglob("*") if path.is_file() and path.name != pins.CACHE_NAME) == [
+    assert sorted(path.name for path in root.rglob("*") if path.is_file() and path.name != digests.CACHE_NAME) == [
         *(f"data_batch_{i}" for i in range(1, 6)), "test_batch",
     ]  # fmt: skip
     assert not (root.parent / "escape").exists()

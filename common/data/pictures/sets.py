@@ -21,12 +21,13 @@ import torch
 from PIL import Image
 
 from common.cli.errors import UserError
-from common.data import pins
+from common.data import digests
+from common.data.digests import cached_tree_hash
 from common.data.names import IMAGE_SETS, PICTURE_SETS, canonical, parse
 from common.data.pictures.decoding import decode, resize_square
 from common.data.pictures.folders import FOLDERS, TEST_EVERY, PictureList, divided, list_base, list_pictures, split_of
 from common.data.pictures.lmdb import LmdbStore
-from common.data.pins import allow_unpinned, cached_tree_hash, data_root, fetch_command, pins_of
+from common.data.pins import allow_unpinned, data_root, fetch_command, pins_of
 
 IMAGENET_COUNTS = {"train": (1000, 1_281_167), "test": (1000, 50_000), "val": (1000, 50_000)}
 READERS, READ_AHEAD = 8, 64
@@ -275,7 +276,7 @@ def content_digest(pictures: Pictures, progress: Callable[[int], None] | None = 
 
 def _hashed(pictures: Pictures, total: int) -> str:
     """``content_digest``; of a set of ``total`` bytes that takes a while it says so, and how far it is."""
-    if total < pins.LARGE:
+    if total < digests.LARGE:
         return content_digest(pictures)
     started = said = time.monotonic()
     done = 0
