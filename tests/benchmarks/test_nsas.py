@@ -24,6 +24,7 @@ from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.network.architectures import CNN, RECURRENT
 from papers.nsas.network.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
 from papers.nsas.network.paths import logits_function
+from papers.nsas.recurrent.loss import Chunk
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent.rules import evaluate
 from papers.nsas.recurrent.settings import TrainRecurrent
@@ -120,7 +121,8 @@ def test_e_recurrent_step(benchmark):
     optimizer, settings = torch.optim.SGD(model.parameters(), 1.0), TrainRecurrent()
     words, generator = torch.randint(0, WORDS, (BPTT + 1, BATCH)), torch.Generator()
     loss, _ = benchmark(
-        train_step, model, optimizer, words[:-1], words[1:], model.start(BATCH), generator, settings
+        train_step, model, optimizer, Chunk(words[:-1], words[1:], generator), model.start(BATCH), settings.alpha,
+        settings.beta, settings.clip,
     )  # fmt: skip
     assert np.isfinite(loss)
 

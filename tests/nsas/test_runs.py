@@ -286,12 +286,12 @@ def test_released_recurrent_archive_restarts_every_epoch(tmp_path, monkeypatch):
     module, run = module_of("recurrent.search:search")
     starts: list[list] = []
 
-    class Watched(module.Archive):
+    class Watched(module.ReleasedArchive):
         def update(self, cell, draw):
             starts.append((list(self.recent), cell))
             return super().update(cell, draw)
 
-    monkeypatch.setattr(module, "Archive", Watched)
+    monkeypatch.setattr(module, "ReleasedArchive", Watched)
     run(replace(RECURRENT, path="fixed", epochs=3), options(tmp_path, "search_ptb"))
     steps = len(starts) // 3
     assert steps > 1 and len(starts) == 3 * steps
@@ -389,6 +389,6 @@ def test_a_roll_back_ends_its_epoch(averaging, tmp_path, monkeypatch):
 
 def test_a_roll_back_without_a_model_ends_the_run(tmp_path, monkeypatch):
     module, run = module_of("recurrent.train:train")
-    monkeypatch.setattr(module, "train_step", lambda *args: (float("nan"), args[4]))
+    monkeypatch.setattr(module, "train_step", lambda *args: (float("nan"), args[3]))
     with pytest.raises(UserError, match="no model was saved yet"):
         run(TRAIN_TEXT, options(tmp_path, "train_ptb"))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from papers.nsas.recurrent.products import deferred, linear_nll
+from papers.nsas.recurrent.settings import Training
 
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 STEPS = 8
@@ -39,6 +40,13 @@ class Dropouts:
     x: float = 0.75
     inputs: float = 0.2
     embedding: float = 0.1
+
+
+def drops_of(settings: Training) -> Dropouts:
+    """The drop probabilities of a stage."""
+    return Dropouts(
+        settings.drop_output, settings.drop_hidden, settings.drop_x, settings.drop_input, settings.drop_embedding
+    )
 
 
 @dataclass
@@ -168,6 +176,10 @@ class LanguageModel(nn.Module):
     def start(self, batch: int) -> Tensor:
         """Zero hidden state [1, B, H]."""
         return self.encoder.weight.new_zeros(1, batch, self.width)
+
+    def starts(self, batch: int, count: int) -> list[Tensor]:
+        """``count`` of them."""
+        return [self.start(batch) for _ in range(count)]
 
 
 def nll(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Rules of recurrent training: chunk lengths, learning rate per chunk, SGD to ASGD, evaluation (sections 5.3, 5.4)."""
+"""Chunks of text: their lengths, their learning rate, the loss of an epoch and of an evaluation (Method 13)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -49,44 +49,6 @@ def scaled(lr: float, length: int, base: int) -> float:
     return lr * length / base
 
 
-def switches_to_averaging(earlier: Sequence[float], loss: float, nonmono: int = 5) -> bool:
-    """More than ``nonmono`` earlier validation losses,
-    and this one exceeds the minimum of all but the last ``nonmono``.
-    """
-    return len(earlier) > nonmono and loss > min(earlier[:-nonmono])
-
-
-def make_sgd(model: torch.nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Plain SGD."""
-    return torch.optim.SGD(model.parameters(), lr=lr, weight_decay=weight_decay)
-
-
-def make_asgd(model: torch.nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """ASGD with t0 = 0, lambd = 0: SGD plus a running mean of the weights from its first step."""
-    return torch.optim.ASGD(model.parameters(), lr=lr, t0=0, lambd=0.0, weight_decay=weight_decay)
-
-
-class averaged:
-    """``with averaged(model, optimizer):`` the model holds the averaged weights (ASGD phase),
-    afterwards its own again.
-    """
-
-    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer):
-        self.model, self.optimizer, self.kept = model, optimizer, []
-
-    def __enter__(self) -> None:
-        if isinstance(self.optimizer, torch.optim.ASGD):
-            for p in self.model.parameters():
-                if "ax" in self.optimizer.state.get(p, {}):
-                    self.kept.append((p, p.data))
-                    p.data = self.optimizer.state[p]["ax"].clone()
-
-    def __exit__(self, *_) -> None:
-        for p, value in self.kept:
-            p.data = value
-        self.kept = []
-
-
 @torch.no_grad()
 def evaluate(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
     """loss = sum(mean NLL of a chunk * its length) / number of rows (one more than the predictions: as released)."""
@@ -102,3 +64,28 @@ def evaluate(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
 def perplexity(loss: float) -> float:
     """exp(loss); infinite instead of an overflow."""
     return math.exp(loss) if loss < 700 else math.inf
+
+
+class Mean:
+    """The mean loss of an epoch, weighted by rows; emptied when read, so that a run may keep it."""
+
+    def __init__(self) -> None:
+        self.total, self.rows = 0.0, 0
+
+    def add(self, loss: float, rows: int) -> None:
+        """A chunk of ``rows`` time steps."""
+        self.total, self.rows = self.total + loss * rows, self.rows + rows
+
+    def read(self) -> float:
+        """The mean so far; 0 where nothing was added."""
+        mean = self.total / max(1, self.rows)
+        self.total, self.rows = 0.0, 0
+        return mean
+
+    def state_dict(self) -> dict[str, float]:
+        """The sums so far."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from saved sums."""
+        vars(self).update(state)

@@ -55,7 +55,8 @@ class SearchCell(nn.Module):
             nn.Parameter(torch.empty(width, 2 * width).uniform_(-INIT_RANGE, INIT_RANGE)) for _ in range(STEPS)
         )
         self.bn = nn.BatchNorm1d(width, affine=False)
-        self.table: Tensor | None = None
+        self.table: Tensor | None
+        self.register_buffer("table", None, persistent=False)  # it moves with the weights, but is none of them
         self.code: RecurrentCode | None = None
 
     def set_table(self, table: Tensor) -> None:

@@ -1,10 +1,11 @@
-"""Training a recurrent cell from scratch: SGD, then averaged SGD once validation stalls, back to the best on NaN."""
+"""Training of a derived recurrent cell: SGD, averaged SGD once validation stalls, back to the best on NaN."""
 
 from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,23 +14,16 @@ from common.cli.errors import UserError
 from common.data.text import Corpus, batchify
 from common.run import seeds
 from common.run.folder import open_run
+from common.run.keep import Values
 from common.spaces.architecture import load_architecture
 from common.train.device import pick_device
 from common.weights.read import save_weights
 from papers.nsas.network.architectures import RECURRENT, Recurrent
 from papers.nsas.processes import one_process
-from papers.nsas.recurrent.model import ACTIVATIONS, Cell, Dropouts, LanguageModel, activation_penalty
-from papers.nsas.recurrent.rules import (
-    averaged,
-    epoch_chunks,
-    evaluate,
-    get_batch,
-    make_asgd,
-    make_sgd,
-    perplexity,
-    scaled,
-    switches_to_averaging,
-)
+from papers.nsas.recurrent.averaging import Descent, averaged, switches_to_averaging
+from papers.nsas.recurrent.loss import Chunk
+from papers.nsas.recurrent.model import ACTIVATIONS, Cell, LanguageModel, activation_penalty, drops_of
+from papers.nsas.recurrent.rules import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled
 from papers.nsas.recurrent.settings import TrainRecurrent
 
 if TYPE_CHECKING:
@@ -71,135 +65,144 @@ def check_cell(name: str, nodes: tuple[tuple[str, int], ...], concat: tuple[int,
         raise UserError(f"{name}: concat must name states between 1 and {len(nodes)}")
 
 
+def as_names(cell: Recurrent) -> dict[str, list]:
+    """Plain lists for files."""
+    return {"recurrent": [list(pair) for pair in cell.recurrent], "concat": list(cell.concat)}
+
+
 def build(words: int, cell: Recurrent, settings: TrainRecurrent) -> LanguageModel:
     """The derived network: 22,960,000 parameters with 850 units on PTB."""
-    drops = Dropouts(
-        settings.drop_output, settings.drop_hidden, settings.drop_x, settings.drop_input, settings.drop_embedding
-    )
-    return LanguageModel(words, settings.width, Cell(settings.width, cell.recurrent, cell.concat), drops)
+    derived = Cell(settings.width, cell.recurrent, cell.concat)
+    return LanguageModel(words, settings.width, derived, drops_of(settings))
 
 
 def train(settings: TrainRecurrent, options: RunOptions) -> dict:
-    """Train, keep the best validation model, test it at the end."""
+    """Train a derived cell on the text and test the model of the best validation loss (Method 13).
+
+    for each chunk of text: step on NLL + alpha and beta penalties; lr in proportion to the chunk's length
+    after each epoch: keep the model if its validation loss is the best; once it stalls, SGD becomes averaged SGD
+    a loss that is not a number ends the epoch and brings back the best model
+    """
     one_process("recurrent training")
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     cell, device = load_cell(settings.arch), pick_device(options)
     stream = batchify(corpus.train, settings.batch_size).to(device)
     valid = batchify(corpus.valid, settings.eval_batch_size).to(device)
     test = batchify(corpus.test, 1).to(device)
-    with open_run(options, settings, {"data": corpus.pins}) as run:
+    with open_run(options, settings, data=corpus.pins) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)
         model = build(corpus.types, cell, settings).to(device)
-        optimizer, averaging = make_sgd(model, settings.lr, settings.weight_decay), False
-        hidden, losses, rollbacks, epoch, position, total, count = model.start(settings.batch_size), [], 0, 0, 0, 0.0, 0
-        best: dict = {"loss": math.inf}  # nothing saved yet
-        if state := run.load():
-            model.load_state_dict(state["model"])
-            averaging = state["averaging"]
-            if averaging:
-                optimizer = make_asgd(model, settings.lr, settings.weight_decay)
-            optimizer.load_state_dict(state["optimizer"])
-            hidden, losses, rollbacks = state["hidden"], state["losses"], state["rollbacks"]
-            epoch, position, best = state["epoch"], state["position"], state["best"]
-            total, count = state["total"], state["count"]
-
-        def snapshot(epoch: int, position: int) -> dict:
-            return {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "averaging": averaging,
-                "hidden": hidden, "losses": losses, "rollbacks": rollbacks, "epoch": epoch, "position": position,
-                "best": best, "total": total, "count": count,
-            }  # fmt: skip
-
-        while epoch < settings.epochs:
+        descent = Descent(model, settings.lr, settings.weight_decay)
+        best, mean, now = Best(model, descent), Mean(), Values(hidden=model.start(settings.batch_size))
+        losses: list[float] = []  # of validation, while SGD is not averaged
+        run.keeps(model=model, descent=descent, best=best, now=now, mean=mean, losses=losses)
+        for epoch in run.epochs(settings.epochs):
             model.train()
-            if position == 0:
-                hidden, total, count = model.start(settings.batch_size), 0.0, 0
-            chunks = epoch_chunks(len(stream), settings.bptt, seeds.numpy_rng(options.seed, "chunks", epoch))
             broken = False
-            for step in range(position, len(chunks)):
-                start, length = chunks[step]
-                optimizer.param_groups[0]["lr"] = scaled(settings.lr, length, settings.bptt)
-                words, targets = get_batch(stream, start, length)
+            chunks = epoch_chunks(len(stream), settings.bptt, seeds.numpy_rng(options.seed, "chunks", epoch))
+            for step, (start, length) in run.each(chunks, "chunk"):
                 generator = seeds.generator(options.seed, "dropout", epoch, step, device=device)
-                loss, hidden = train_step(model, optimizer, words, targets, hidden, generator, settings)
-                if math.isnan(loss):  # looked for after the step, as released; infinity goes on
-                    broken = True
+                chunk = Chunk(*get_batch(stream, start, length), generator)
+                descent.optimizer.param_groups[0]["lr"] = scaled(settings.lr, length, settings.bptt)
+                nll, now.hidden = train_step(
+                    model, descent.optimizer, chunk, now.hidden, settings.alpha, settings.beta, settings.clip
+                )
+                if broken := math.isnan(nll):  # looked for after the step, as released; infinity goes on
                     break
-                total, count = total + loss * len(words), count + len(words)
-                if run.due():
-                    run.save(snapshot(epoch, step + 1))
-            position = 0
-            if broken:  # back to the best model; the epoch then ends like any other
-                rollbacks += 1
-                if rollbacks > settings.rollbacks or "weights" not in best:
-                    back = "and no model was saved yet to go back to" if "weights" not in best else ""
-                    raise UserError(f"the loss was not a number {rollbacks} times {back}; lower --lr {settings.lr}")
-                model.load_state_dict(best["weights"])
-                averaging = best["averaging"]
-                make = make_asgd if averaging else make_sgd
-                optimizer = make(model, settings.lr, settings.weight_decay)
-                optimizer.load_state_dict(copy.deepcopy(best["optimizer"]))
-            with averaged(model, optimizer):
+                mean.add(nll, len(chunk.words))
+            if broken:
+                best.bring_back(settings.rollbacks)  # the epoch then ends like any other
+            with averaged(model, descent.optimizer):
                 valid_loss = evaluate(model, valid, settings.bptt)
-                if valid_loss < best["loss"]:
-                    weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-                    best = {
-                        "loss": valid_loss, "weights": weights, "averaging": averaging,
-                        "optimizer": copy.deepcopy(optimizer.state_dict()),
-                    }  # fmt: skip
-            if not averaging:
+                best.take(valid_loss)
+            if not descent.averaging:
                 if switches_to_averaging(losses, valid_loss, settings.nonmono):
-                    optimizer, averaging = make_asgd(model, settings.lr, settings.weight_decay), True
+                    descent.average()
                 losses.append(valid_loss)
-            epoch += 1
+            now.hidden = model.start(settings.batch_size)
             run.log(
-                epoch=epoch,
-                train_loss=total / max(1, count),
-                valid_perplexity=perplexity(valid_loss),
-                averaging=averaging,
-                rolled_back=broken,
-            )
-            run.save(snapshot(epoch, 0))
-        if "weights" not in best:
-            raise UserError("the validation loss was never finite; lower --lr or --clip")
-        model.load_state_dict(best["weights"])
-        architecture = {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)}
-        record = {
-            "architecture": architecture, "space": "darts-rnn", "dataset": settings.text, "classes": corpus.types,
-            "width": settings.width, "depth": 1, "stage": "train_ptb", "paper": "nsas",
-            "max_tokens": settings.max_tokens, "max_types": settings.max_types,
-        }  # fmt: skip
-        save_weights(model, run.folder / "weights.safetensors", metadata=record)
+                epoch=epoch, train_loss=mean.read(), valid_perplexity=perplexity(valid_loss),
+                averaging=descent.averaging, rolled_back=broken,
+            )  # fmt: skip
+        best.load()
+        save_trained(run.folder / "weights.safetensors", model, cell, settings, corpus.types)
         metrics = {
             "test_perplexity": perplexity(evaluate(model, test, settings.bptt)),
-            "valid_perplexity": perplexity(best["loss"]),
+            "valid_perplexity": perplexity(best.loss),
             "unigram_perplexity": unigram_perplexity(corpus),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
-        return run.finish({"metrics": metrics, "architecture": architecture})
+        return run.finish({"metrics": metrics, "architecture": as_names(cell)})
 
 
 def train_step(
-    model: LanguageModel,
-    optimizer: torch.optim.Optimizer,
-    words: Tensor,
-    targets: Tensor,
-    hidden: Tensor,
-    generator: torch.Generator,
-    settings: TrainRecurrent,
-) -> tuple[float, Tensor]:
-    """One chunk: NLL + alpha and beta penalties, clip, step. Returns the NLL, NaN where it or a penalty is that."""
-    masks = model.masks(words.shape[1], generator)
-    hidden, raw, dropped = model.outputs(words, hidden, masks)
-    value = model.loss(dropped, targets)
-    loss = value + activation_penalty(raw, dropped, settings.alpha, settings.beta)
+    model: LanguageModel, optimizer: torch.optim.Optimizer, chunk: Chunk, hidden: Tensor, alpha: float, beta: float,
+    clip: float,
+) -> tuple[float, Tensor]:  # fmt: skip
+    """One chunk from ``hidden`` [1, B, H]: NLL + alpha and beta penalties, clip, step.
+
+    Returns the NLL, NaN where it or a penalty is that, and the hidden state after the chunk.
+    """
+    masks = model.masks(chunk.words.shape[1], chunk.generator)
+    hidden, raw, dropped = model.outputs(chunk.words, hidden, masks)
+    nll = model.loss(dropped, chunk.targets)
+    loss = nll + activation_penalty(raw, dropped, alpha, beta)
     optimizer.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
-    return math.nan if math.isnan(loss.item()) else value.item(), hidden.detach()
+    return math.nan if math.isnan(loss.item()) else nll.item(), hidden.detach()
+
+
+class Best:
+    """The model of the lowest validation loss so far, with its optimiser, to go back to and to test."""
+
+    def __init__(self, model: LanguageModel, descent: Descent) -> None:
+        self.model, self.descent = model, descent
+        self.loss, self.returns = math.inf, 0
+        self.saved: dict[str, Any] | None = None
+
+    def take(self, loss: float) -> None:
+        """Keep copies of the weights (those that the model holds now) if ``loss`` is the lowest."""
+        if loss < self.loss:
+            self.loss = loss
+            weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.saved = {"weights": weights, "descent": copy.deepcopy(self.descent.state_dict())}
+
+    def load(self) -> None:
+        """Its weights into the model. Raises UserError where there are none."""
+        if self.saved is None:
+            raise UserError("the validation loss was never finite; lower --lr or --clip")
+        self.model.load_state_dict(self.saved["weights"])
+
+    def bring_back(self, at_most: int) -> None:
+        """Model and optimiser as they were. Raises UserError after ``at_most`` returns, or where nothing was kept."""
+        self.returns += 1
+        if self.returns > at_most or self.saved is None:
+            back = "and no model was saved yet to go back to" if self.saved is None else ""
+            raise UserError(f"the loss was not a number {self.returns} times {back}; lower --lr {self.descent.lr}")
+        self.load()
+        self.descent.load_state_dict(copy.deepcopy(self.saved["descent"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was kept, and how often it was needed."""
+        return {"loss": self.loss, "returns": self.returns, "saved": self.saved}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.loss, self.returns, self.saved = state["loss"], state["returns"], state["saved"]
+
+
+def save_trained(path: Path, model: LanguageModel, cell: Recurrent, settings: TrainRecurrent, types: int) -> None:
+    """The weights with what they are of; the vocabulary is that of the text and its limits."""
+    record = {
+        "architecture": as_names(cell), "space": "darts-rnn", "dataset": settings.text, "classes": types,
+        "width": settings.width, "depth": 1, "stage": "train_ptb", "paper": "nsas",
+        "max_tokens": settings.max_tokens, "max_types": settings.max_types,
+    }  # fmt: skip
+    save_weights(model, path, metadata=record)
 
 
 def unigram_perplexity(corpus: Corpus) -> float:

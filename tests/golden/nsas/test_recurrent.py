@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.data.text import Corpus, batchify
-from papers.nsas.recurrent import rules
+from papers.nsas.recurrent import averaging, rules
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, Masks, activation_penalty, nll
 from papers.nsas.recurrent.supernet import SearchCell, encode
 
@@ -104,7 +104,7 @@ def test_optimisers(golden):
     for kind in ("asgd", "sgd"):
         parameter = torch.nn.Parameter(torch.tensor(asgd["p0"]))
         holder = torch.nn.ParameterList([parameter])
-        make = rules.make_asgd if kind == "asgd" else rules.make_sgd
+        make = averaging.make_asgd if kind == "asgd" else averaging.make_sgd
         optimizer = make(holder, asgd["lr"], asgd["wdecay"])
         for gradient, length, want in zip(asgd["grads"], asgd["seq_len"], case[kind]["trace"]):
             optimizer.param_groups[0]["lr"] = rules.scaled(asgd["lr"], length, asgd["bptt"])
@@ -124,7 +124,7 @@ def test_switch_rule(golden):
     for case in golden.json("rnn_rules.json")["asgd_trigger"]:
         earlier, switched = [], None
         for epoch, loss in enumerate(case["valid_losses"], start=1):
-            if rules.switches_to_averaging(earlier, loss, case["nonmono"]):
+            if averaging.switches_to_averaging(earlier, loss, case["nonmono"]):
                 switched = epoch
                 break
             earlier.append(loss)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from papers.nsas.method.novelty import Archive
+from papers.nsas.recurrent import averaging
+from papers.nsas.recurrent import loss as losses
 from papers.nsas.recurrent import search as search_recurrent
 from papers.nsas.recurrent import train as train_recurrent
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
@@ -68,7 +69,7 @@ def search(golden, monkeypatch, tmp_path, settings, arrays, chunks, prefixes, pr
             "bn_batches": int(bn.num_batches_tracked), "passes": len(recorder.notes["nll"]),
         }  # fmt: skip
 
-    make_sgd, one_pass = search_recurrent.make_sgd, search_recurrent.pass_loss
+    make_sgd, one_pass = search_recurrent.make_sgd, losses.pass_loss
     monkeypatch.setattr(search_recurrent, "build", build)
     monkeypatch.setattr(search_recurrent, "epoch_chunks", lambda *_, **__: chunks)
     monkeypatch.setattr(search_recurrent, "evaluate", lambda *_: 1.0)
@@ -76,12 +77,12 @@ def search(golden, monkeypatch, tmp_path, settings, arrays, chunks, prefixes, pr
         search_recurrent, "make_sgd", lambda model, *a: recorder.steps(make_sgd(model, *a), model, statistics)
     )
 
-    def pass_loss(work, slot):
-        value, penalty = one_pass(work, slot)
-        recorder.notes["nll"].append(float(value.detach()))
-        recorder.notes["terms"].append(float((value + penalty).detach()))
-        recorder.notes["hidden"].append(work.hidden[slot].detach().clone())
-        return value, penalty
+    def pass_loss(model, chunk, hidden, slot, beta):
+        nll, loss = one_pass(model, chunk, hidden, slot, beta)
+        recorder.notes["nll"].append(float(nll.detach()))
+        recorder.notes["terms"].append(float(loss.detach()))
+        recorder.notes["hidden"].append(hidden[slot].clone())
+        return nll, loss
 
     def noted(function):
         def loss(*args):
@@ -91,7 +92,7 @@ def search(golden, monkeypatch, tmp_path, settings, arrays, chunks, prefixes, pr
 
         return loss
 
-    monkeypatch.setattr(search_recurrent, "pass_loss", pass_loss)
+    monkeypatch.setattr(losses, "pass_loss", pass_loss)
     for name in ("released_loss", "paper_loss"):
         monkeypatch.setattr(search_recurrent, name, noted(getattr(search_recurrent, name)))
     search_recurrent.search(settings, loops.options(tmp_path, "search_ptb"))
@@ -153,15 +154,15 @@ def test_paper_search(golden, monkeypatch, tmp_path, precision):
     chunks = list(zip(np.cumsum([0, *lengths[:-1]]).tolist(), lengths))
     prefixes = [f"paper_chunk{c}_pass{p}" for c in range(len(codes)) for p in range(len(codes[c]))]
 
-    class Given(Archive):
-        def update(self, cell, draw):
-            chunk = next(n for n, given in enumerate(codes) if given[0] == cell)
-            self.members = codes[chunk][1:]
+    class Given(search_recurrent.PaperArchive):
+        def after(self, code, rng):
+            self.members = next(given for given in codes if given[0] == code)[1:]
+            return self.members
 
-    monkeypatch.setattr(search_recurrent, "Archive", Given)
-    current = iter([codes[0][0], codes[0][0], *(given[0] for given in codes)])  # two before the first chunk
+    monkeypatch.setattr(search_recurrent, "PaperArchive", Given)
+    current = iter([codes[0][0], *(given[0] for given in codes)])  # one before the first chunk, never trained
     monkeypatch.setattr(search_recurrent, "sample", lambda *_: next(current))
-    monkeypatch.setattr(search_recurrent, "select", lambda model, *_: (codes[-1][0], 1.0))
+    monkeypatch.setattr(search_recurrent, "random_cells", lambda *_: [codes[-1][0]])
     settings = SearchRecurrent(path="sampled", constraints=len(codes[0]) - 1, recalibrate_chunks=0)
     notes = search(golden, monkeypatch, tmp_path, settings, a, chunks, prefixes, precision)
     tolerance, first = 1e-9 if precision == "f64" else 1e-2, 0
@@ -251,12 +252,13 @@ def test_training(golden, monkeypatch, tmp_path, precision):
 
     monkeypatch.setattr(train_recurrent, "epoch_chunks", drawn)
     for name, function in (
-        ("build", build), ("make_sgd", watched(train_recurrent.make_sgd)),
-        ("make_asgd", watched(train_recurrent.make_asgd)), ("train_step", train_step), ("evaluate", evaluated),
+        ("build", build), ("train_step", train_step), ("evaluate", evaluated),
         ("activation_penalty", penalised), ("switches_to_averaging", lambda *_: True),
         ("unigram_perplexity", lambda *_: 1.0),
     ):  # fmt: skip
         monkeypatch.setattr(train_recurrent, name, function)
+    for name in ("make_sgd", "make_asgd"):
+        monkeypatch.setattr(averaging, name, watched(getattr(averaging, name)))
     settings = TrainRecurrent(width=width, batch_size=batch, bptt=bptt, epochs=2)
     train_recurrent.train(settings, loops.options(tmp_path, "train_ptb"))
     tolerance, notes = 1e-9 if precision == "f64" else 1e-4, recorder.notes

@@ -1,0 +1,92 @@
+"""The NSAS loss on a chunk of text, as the paper means it and as it was released (Method 7).
+
+L(w) = (1 - eps) L(w; a_t) + (eps / M) sum_i L(w; a_i),   L = NLL + beta * temporal activation penalty
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from papers.nsas.recurrent.model import LanguageModel, activation_penalty
+from papers.nsas.recurrent.supernet import RecurrentCode
+
+
+class Chunk(NamedTuple):
+    """words and targets [T, B]; what its dropout masks are drawn from, pass by pass."""
+
+    words: Tensor
+    targets: Tensor
+    generator: torch.Generator
+
+
+# (supernet, chunk, current cell, constraints, hidden states, eps, beta) -> (loss, NLL of the current cell), without
+# graph: the gradient is left in the parameters, the hidden states are advanced in place
+Loss = Callable[
+    [LanguageModel, Chunk, RecurrentCode, Sequence[RecurrentCode], list[Tensor], float, float], tuple[Tensor, float]
+]
+
+
+def pass_loss(
+    model: LanguageModel, chunk: Chunk, hidden: list[Tensor], slot: int, beta: float
+) -> tuple[Tensor, Tensor]:
+    """(NLL, L) of the supernet's present cell on the chunk; advances hidden state ``slot`` [1, B, H].
+
+    No gradient crosses a pass: neither from chunk to chunk, nor between the constraints of one chunk.
+    """
+    masks = model.masks(chunk.words.shape[1], chunk.generator)
+    after, raw, dropped = model.outputs(chunk.words, hidden[slot], masks)
+    hidden[slot] = after.detach()
+    nll = model.loss(dropped, chunk.targets)
+    return nll, nll + activation_penalty(raw, dropped, 0.0, beta)
+
+
+def paper_loss(
+    model: LanguageModel, chunk: Chunk, code: RecurrentCode, constraints: Sequence[RecurrentCode],
+    hidden: list[Tensor], mix: float, beta: float,
+) -> tuple[Tensor, float]:  # fmt: skip
+    """A hidden state for the current cell and one for each constraint, a gradient through every term.
+
+    Each term is differentiated at once, so that one graph lives at a time.
+    """
+    cell = model.rnns[0]
+    cell.set_path(code)
+    nll, loss = pass_loss(model, chunk, hidden, 0, beta)
+    total = (1 - mix if constraints else 1.0) * loss
+    total.backward()
+    total = total.detach()
+    for number, member in enumerate(constraints):
+        cell.set_path(member)
+        _, loss = pass_loss(model, chunk, hidden, number + 1, beta)
+        term = mix / len(constraints) * loss
+        term.backward()
+        total = total + term.detach()
+    return total, nll.item()
+
+
+def released_loss(
+    model: LanguageModel, chunk: Chunk, code: RecurrentCode, constraints: Sequence[RecurrentCode],
+    hidden: list[Tensor], mix: float, beta: float,
+) -> tuple[Tensor, float]:  # fmt: skip
+    """(1 - eps) L + eps * 2 L_last / M: one mixture throughout, one hidden state, which every pass advances.
+
+    ``code`` never reaches the cell. The passes between the first and the last move only the hidden state and the
+    batch-norm values.
+    """
+    nll, loss = pass_loss(model, chunk, hidden, 0, beta)
+    total = (1 - mix) * loss
+    total.backward()
+    total = total.detach()
+    members = len(constraints)
+    for number in range(members):
+        last = number == members - 1
+        with torch.set_grad_enabled(last):
+            _, loss = pass_loss(model, chunk, hidden, 0, beta)
+        if last:
+            term = mix * 2 * loss / members
+            term.backward()
+            total = total + term.detach()
+    return total, nll.item()
