@@ -152,7 +152,7 @@ VERBS = {
         {
             (): Stage(
                 Experiment,
-                "papers.nsas.studies.forgetting:run",
+                "papers.nsas.studies.forgetting:experiment",
                 "experiments",
                 "Does the constraint matter?",
                 {"paper": {"loss": "paper"}, "modern": {"loss": "paper"}},

@@ -19,7 +19,8 @@ from common.spaces.counting import macs
 from common.spaces.darts.plan import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
 from papers.nsas import search_gdas, search_random
 from papers.nsas.evaluate import check_classes, open_test
-from papers.nsas.nasbench201.parts import open_halves
+from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
+from papers.nsas.nasbench201 import search_random as search_nb201_random
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.network.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
 from papers.nsas.network.weights import read_cnn, read_recurrent
@@ -32,7 +33,7 @@ from papers.nsas.settings import (
     SearchRandom,
     Train,
 )
-from papers.nsas.studies.forgetting import open_batches
+from papers.nsas.studies import forgetting
 from papers.nsas.studies.settings import Experiment
 from papers.nsas.studies.summary import collect
 from papers.nsas.train import form_of, network_of, open_data
@@ -101,7 +102,8 @@ def plan_gdas(settings: SearchGdas, options: RunOptions) -> list[str]:
 def plan_201(settings: SearchNb201Random | SearchNb201Gdas, options: RunOptions) -> list[str]:
     """Both searches on NAS-Bench-201."""
     c, gdas = settings, isinstance(settings, SearchNb201Gdas)
-    train, valid, _, note = open_halves(c, options, CPU, "train" if gdas else "test")
+    open_batches = search_nb201_gdas.open_batches if gdas else search_nb201_random.open_batches
+    train, valid, note = open_batches(settings, options, CPU)
     constraints = {"none": 0, "low": 1, "nsas": c.constraints}.get(c.constraint, 2)
     image, memory = _nb201(c.channels, c.cells, train)
     seconds = STEP_201 * (2 if gdas else 1) + constraints * (STEP_201 if c.constraint_gradient else FORWARD_201)
@@ -129,7 +131,7 @@ def plan_experiment(settings: Experiment, options: RunOptions) -> list[str]:
     c = settings
     if c.summarise:
         return [f"joins {len(collect(Path(c.summarise)))} finished runs below {c.summarise}; seconds"]
-    train, valid, _, note = open_batches(c, options, CPU)
+    train, valid, note = forgetting.open_batches(c, options, CPU)
     image, memory = _nb201(c.channels, c.cells, train)
     steps = c.epochs * len(train)
     seconds = c.epochs * len(train.images)

@@ -18,9 +18,9 @@ from papers.nsas.method.loss import released_loss
 from papers.nsas.method.novelty import Archive
 from papers.nsas.method.relaxation import gumbel, straight_through
 from papers.nsas.method.sampling import sample_free
-from papers.nsas.nasbench201.parts import Touched, live_loss, make_sgd, term_weights
-from papers.nsas.nasbench201.search_gdas import gdas_step_loss, gdas_weights
+from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights, live_loss, term_weights
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
+from papers.nsas.nasbench201.supernet import Touched, make_sgd
 from papers.nsas.network.architectures import CNN, RECURRENT
 from papers.nsas.network.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
 from papers.nsas.network.paths import logits_function
@@ -156,14 +156,13 @@ def test_g_recurrent_evaluation(benchmark):
 def test_h_nb201_step(benchmark):
     """Three forwards, 0.2/0.4/0.4, clip, SGD; C=16 N=2, batch 32."""
     model, (x, y) = build_nb201_supernet(16, 2, 10).train(), images(32)
-    optimizer, touched = make_sgd(model.parameters(), SearchNb201Gdas()), Touched(model)
+    optimizer, touched = make_sgd(model, 0.025, 0.9, 5e-4), Touched(model)
     codes = [(3, 3, 1, 3, 3, 2), (3, 1, 0, 4, 4, 0), (0, 2, 4, 4, 1, 3)]
 
     def step():
         optimizer.zero_grad()
         loss, _ = live_loss(model, x, y, codes, term_weights("nsas", 2))
-        touched.note(*codes)
-        touched.fill()
+        touched.fill(*codes)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimizer.step()
         return loss
@@ -176,7 +175,7 @@ def test_i_nb201_gdas_step(benchmark):
     settings = SearchNb201Gdas()
     model = build_nb201_supernet(16, 2, 10).train()
     alphas = (1e-3 * torch.randn(6, 5)).requires_grad_()
-    optimizer, touched = make_sgd(model.parameters(), settings), Touched(model)
+    optimizer, touched = make_sgd(model, settings.lr, settings.momentum, settings.weight_decay), Touched(model)
     arch_optimizer = torch.optim.Adam([alphas], 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
     (x, y), (held_x, held_y), generator = images(32), images(32), torch.Generator().manual_seed(0)
     codes = [(3, 1, 0, 4, 4, 0), (0, 2, 4, 4, 1, 3)]
@@ -185,10 +184,9 @@ def test_i_nb201_gdas_step(benchmark):
         mixture, index, _ = straight_through(alphas, gumbel(alphas.shape, generator), 10.0)
         current = tuple(int(i) for i in index)
         optimizer.zero_grad()
-        weights, scale = gdas_weights(settings)
-        loss, _ = gdas_step_loss(model, x, y, mixture, current, codes, weights, False, scale)
-        touched.note(current)
-        touched.fill()
+        weights, scale = gdas_weights("nsas", 2, settings.penalty, gradient=False)
+        loss, _ = gdas_loss(model, x, y, Drawn(mixture, current), codes, weights, scale, gradient=False)
+        touched.fill(current)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimizer.step()
         mixture, index, _ = straight_through(alphas, gumbel(alphas.shape, generator), 10.0)

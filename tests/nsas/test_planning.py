@@ -116,5 +116,5 @@ def test_a_plan_finds_mistakes_and_counts_finished_runs(tmp_path, capsys):
         main("nsas", VERBS, ["search", *TINY, "--inputs", "published", "--plan"])
     assert "has no inputs 'published'" in capsys.readouterr().err
     fake_experiments(tmp_path, [("paper", 2, 0, 1.0), ("paper", 2, 1, 1.0)], **{"epochs": EXPERIMENT.epochs})
-    lines = plan_of("studies.forgetting:run")(Experiment(summarise=str(tmp_path)), options(tmp_path / "x"))
+    lines = plan_of("studies.forgetting:experiment")(Experiment(summarise=str(tmp_path)), options(tmp_path / "x"))
     assert "joins 2 finished runs" in lines[0]

@@ -54,7 +54,7 @@ STAGES = {
     "search_ptb_fixed": ("recurrent.search:search", replace(RECURRENT, path="fixed"), "check_finite"),
     "train": ("train:train", TRAIN_CNN, "train_step"),
     "train_ptb": ("recurrent.train:train", TRAIN_TEXT, "train_step"),
-    "experiments": ("studies.forgetting:run", EXPERIMENT, "check_finite"),
+    "experiments": ("studies.forgetting:experiment", EXPERIMENT, "check_finite"),
 }
 
 
@@ -182,7 +182,7 @@ def test_one_process_verbs_say_so(target, tmp_path, monkeypatch):
 @pytest.mark.parametrize("loss, constraints", [("paper", 2), ("authors", 2), ("paper", 0)])
 def test_experiment(loss, constraints, tmp_path):
     settings = replace(EXPERIMENT, loss=loss, constraints=constraints)
-    result = module_of("studies.forgetting:run")[1](settings, options(tmp_path, "experiments"))
+    result = module_of("studies.forgetting:experiment")[1](settings, options(tmp_path, "experiments"))
     assert {"forgetting_points", "chosen_supernet_accuracy_percent"} <= set(result["metrics"])
     assert json.loads((tmp_path / "result.json").read_text())["metrics"] == result["metrics"]
     for name in ("figure.svg", "paragraph.txt", "forgetting.csv", "cells.csv", "cost.csv"):
@@ -191,7 +191,7 @@ def test_experiment(loss, constraints, tmp_path):
 
 def test_one_command_shows_the_difference_of_the_losses(tmp_path):
     """Both forms side by side equal the two single runs; another summary does not count the pair twice."""
-    run = module_of("studies.forgetting:run")[1]
+    run = module_of("studies.forgetting:experiment")[1]
     pair = run(replace(EXPERIMENT, loss="both"), options(tmp_path / "pair", "experiments"))["metrics"]
     for loss in ("authors", "paper"):
         alone = run(replace(EXPERIMENT, loss=loss), options(tmp_path / loss, "experiments"))["metrics"]
@@ -218,7 +218,7 @@ def fake_experiments(folder, runs, **more):
 
 def test_summary_of_experiments(tmp_path):
     """Seeds 0 and 1 differ a lot, the paired differences (4.0 and 4.2) hardly: the interval is that of the pairs."""
-    run = module_of("studies.forgetting:run")[1]
+    run = module_of("studies.forgetting:experiment")[1]
     runs = [("authors", 0, 0, 1.0), ("authors", 0, 1, 31.0), ("paper", 4, 0, 5.0), ("paper", 4, 1, 35.2)]
     runs += [("authors", constraints, seed, value) for constraints in (4, 8) for seed, value in ((0, 7.0), (1, 30.0))]
     fake_experiments(tmp_path / "runs", runs, epochs=3)
@@ -244,7 +244,7 @@ def test_a_summary_refuses_two_scales(tmp_path):
     fake_experiments(tmp_path / "runs" / "a", [("paper", 2, 0, 1.0)], epochs=3)
     fake_experiments(tmp_path / "runs" / "b", [("paper", 4, 0, 1.0)], epochs=4)
     with pytest.raises(UserError, match="other settings"):
-        module_of("studies.forgetting:run")[1](
+        module_of("studies.forgetting:experiment")[1](
             Experiment(summarise=str(tmp_path / "runs")), options(tmp_path / "x", "experiments")
         )
 
@@ -260,15 +260,15 @@ def test_forms_of_the_experiment_are_paired(tmp_path):
             batch_size=30, probe_every=1, probe_images=8, rank_cells=3, rank_images=50, recalibrate_batches=1,
         )  # fmt: skip
         folder = tmp_path / str(constraints)
-        module_of("studies.forgetting:run")[1](settings, options(folder, "experiments"))
+        module_of("studies.forgetting:experiment")[1](settings, options(folder, "experiments"))
         found[constraints] = [(folder / f"{name}.csv").read_text() for name in ("forgetting", "cells")]
     assert found[2] == found[3]
 
 
 def test_tau_of_equal_scores_is_undefined_and_no_failure(tmp_path, monkeypatch):
-    module, run = module_of("studies.forgetting:run")
-    codes = [(0, 1, 2, 3, 4, 0), (1, 1, 2, 3, 4, 0), (2, 1, 2, 3, 4, 0)]
-    monkeypatch.setattr(module, "ranking", lambda *args: (codes, [10.0] * 3, [90.0, 91.0, 92.0]))
+    module, run = module_of("studies.forgetting:experiment")
+    monkeypatch.setattr(module, "score", lambda *_: 10.0)
+    monkeypatch.setattr(module, "table_accuracies", lambda *_: [90.0, 91.0, 92.0])
     result = run(EXPERIMENT, options(tmp_path, "experiments"))
     assert "tau" not in result["metrics"] and "tau is undefined" in result["paragraph"]
     assert result["metrics"]["chosen_test_accuracy_percent"] == 90.0

@@ -52,7 +52,7 @@ def plain(value, content) -> None:
     if isinstance(value, torch.Tensor):
         content.update(value.detach().cpu().numpy().tobytes())
     elif isinstance(value, dict):
-        for key in (k for k in value if k != "spent"):  # seconds
+        for key in (k for k in value if k != "clock"):  # seconds
             content.update(repr(key).encode())
             plain(value[key], content)
     elif isinstance(value, list | tuple):
@@ -232,6 +232,6 @@ def test_experiments(pictures, digest, monkeypatch):
         **halves(pictures), loss="paper", constraints=3, neighbours=1, recent=2, probe_every=1, probe_images=8,
         rank_cells=2, rank_images=10, recalibrate_batches=1,
     )  # fmt: skip
-    one = digest("studies.forgetting:run", "experiments")
+    one = digest("studies.forgetting:experiment", "experiments")
     skip = {"summarise": "another act: joins finished runs", "neighbours": "the archive of so few steps: stored cases"}
     walk(one, base, {**sets(pictures), "loss": "authors", "probe_every": 2, "probe_images": 6}, skip)

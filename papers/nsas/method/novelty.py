@@ -101,8 +101,6 @@ class Archive(Generic[C]):
         """Inverse of :meth:`state_dict`."""
         self.members, self.recent = list(state["members"]), list(state["recent"])
 
-    state, restore = state_dict, load_state_dict
-
 
 class ConstraintSet:
     """One archive for the normal cells and one for the reduction cells, updated together (Method 3).

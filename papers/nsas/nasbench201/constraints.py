@@ -14,29 +14,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from common.spaces.nasbench201.network import EDGES, NODE_EDGES, OPERATIONS, SOURCES
+
 Code = tuple[int, ...]
-OPERATIONS = 5
-EDGES = 6
 ABSENT = -1
-INPUTS = (0, 0, 1, 0, 1, 2)
-NODE_STARTS = (0, 1, 3)
 
 Draw = Callable[[], int]
 # (draw, current cell, previous cell) -> constraint cells in the order of their forwards
 Maker = Callable[[Draw, Code, Code], list[Code]]
 
 
+def drawer(rng: np.random.RandomState) -> Draw:
+    """Uniform operation numbers."""
+    return lambda: int(rng.randint(len(OPERATIONS)))
+
+
 def random_code(draw: Draw) -> Code:
     """A uniformly random cell."""
-    return tuple(draw() for _ in range(EDGES))
+    return tuple(draw() for _ in EDGES)
 
 
 def diverse(draw: Draw, *previous: Code) -> Code:
     """A cell whose operation differs from every cell of ``previous`` on every edge (drawn until it fits)."""
-    if len(previous) >= OPERATIONS:
+    if len(previous) >= len(OPERATIONS):
         raise ValueError("at most four cells can be avoided: there are five operations")
     code = []
-    for edge in range(EDGES):
+    for edge in range(len(EDGES)):
         operation = draw()
         while any(operation == other[edge] for other in previous):
             operation = draw()
@@ -56,14 +61,8 @@ def compensation(draw: Draw, previous: Code, current: Code) -> Code:
 
 
 def entries_as_released(code: Sequence[int]) -> list[list[tuple[int, int]]]:
-    """The released structure of diverse and compensation cells:
-    one entry an edge (six) instead of one a node (three).
-    """
-    entries = []
-    for start, node in zip(NODE_STARTS, (1, 2, 3)):
-        for edge in range(start, start + node):
-            entries.append([(int(code[e]), INPUTS[e]) for e in range(start, edge + 1)])
-    return entries
+    """The released structure of diverse and compensation cells: an entry an edge (six), not one a node (three)."""
+    return [[(int(code[e]), SOURCES[e]) for e in edges if e <= edge] for edges in NODE_EDGES for edge in edges]
 
 
 def effective_as_released(code: Sequence[int]) -> Code:
@@ -86,16 +85,27 @@ def read_edges(code: Sequence[int]) -> set[int]:
     nothing.
     """
     read, seen = set(), {3}
-    for node, edges in ((3, (3, 4, 5)), (2, (1, 2)), (1, (0,))):
+    for node in (3, 2, 1):
         if node in seen:
-            present = {edge for edge in edges if code[edge] != ABSENT}
+            present = {edge for edge in NODE_EDGES[node - 1] if code[edge] != ABSENT}
             read |= present
-            seen |= {INPUTS[edge] for edge in present}
+            seen |= {SOURCES[edge] for edge in present}
     return read
 
 
+# constraint -> its maker, where both methods have the same
+SIMPLE: dict[str, Maker] = {
+    "r": lambda draw, current, previous: [random_code(draw), random_code(draw)],
+    "low": lambda draw, current, previous: [previous],
+    "none": lambda draw, current, previous: [],
+}
+
+
 def makers_of_random(number: int, structure_bug: bool, argument_bug: bool) -> dict[str, Maker]:
-    """RandomNAS. structure_bug: :func:`effective_as_released`; argument_bug: every diverse cell avoids r only."""
+    """Constraint -> its maker, RandomNAS; ``number`` = M of NSAS.
+
+    structure_bug: :func:`effective_as_released`; argument_bug: every diverse cell avoids r only.
+    """
     shape = effective_as_released if structure_bug else as_is
 
     def nsas(draw: Draw, current: Code, previous: Code) -> list[Code]:
@@ -104,9 +114,6 @@ def makers_of_random(number: int, structure_bug: bool, argument_bug: bool) -> di
             cells.append(diverse(draw, *(cells[:1] if argument_bug else cells)))
         return [cells[0], *(shape(cell) for cell in cells[1:])]
 
-    def independent(draw: Draw, current: Code, previous: Code) -> list[Code]:
-        return [random_code(draw), random_code(draw)]
-
     def compensated(draw: Draw, current: Code, previous: Code) -> list[Code]:
         chance = random_code(draw)
         return [chance, shape(compensation(draw, chance, current))]
@@ -114,16 +121,15 @@ def makers_of_random(number: int, structure_bug: bool, argument_bug: bool) -> di
     def before(draw: Draw, current: Code, previous: Code) -> list[Code]:
         return [shape(compensation(draw, previous, current)), previous]
 
-    return {
-        "nsas": nsas, "r": independent, "g": compensated, "compensation": before,
-        "low": lambda draw, current, previous: [previous], "none": lambda draw, current, previous: [],
-    }  # fmt: skip
+    return {"nsas": nsas, "g": compensated, "compensation": before, **SIMPLE}
 
 
 def makers_of_gdas(number: int, shared_cells: bool) -> dict[str, Maker]:
-    """GDAS. shared_cells: as released, h, r and the diverse cells are one object, so each avoids the one before it
-    only, and G compares r with itself (it differs from r everywhere). ``current`` is the draw h as released (not the
-    trained cell), else the trained cell.
+    """Constraint -> its maker, GDAS; ``number`` = M of NSAS.
+
+    shared_cells: as released, h, r and the diverse cells are one object, so each avoids the one before it only, and G
+    compares r with itself (it differs from r everywhere). ``current`` is the draw h as released (not the trained cell),
+    else the trained cell.
     """
 
     def nsas(draw: Draw, current: Code, previous: Code) -> list[Code]:
@@ -132,9 +138,6 @@ def makers_of_gdas(number: int, shared_cells: bool) -> dict[str, Maker]:
             cells.append(diverse(draw, *(cells[-1:] if shared_cells else cells)))
         return cells
 
-    def independent(draw: Draw, current: Code, previous: Code) -> list[Code]:
-        return [random_code(draw), random_code(draw)]
-
     def compensated(draw: Draw, current: Code, previous: Code) -> list[Code]:
         chance = random_code(draw)
         return [chance, compensation(draw, chance, chance if shared_cells else current)]
@@ -142,7 +145,4 @@ def makers_of_gdas(number: int, shared_cells: bool) -> dict[str, Maker]:
     def before(draw: Draw, current: Code, previous: Code) -> list[Code]:
         return [previous, compensation(draw, previous, current)]
 
-    return {
-        "nsas": nsas, "r": independent, "g": compensated, "compensation": before,
-        "low": lambda draw, current, previous: [previous], "none": lambda draw, current, previous: [],
-    }  # fmt: skip
+    return {"nsas": nsas, "g": compensated, "compensation": before, **SIMPLE}

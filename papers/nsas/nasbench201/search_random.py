@@ -1,138 +1,135 @@
-"""RandomNAS with NSAS on NAS-Bench-201: constraints are generated anew at every step, no archive.
-
-All terms with gradient, on the same batch, live network, in the order of their forwards:
-    NSAS (M = 2), R, G:  0.2 cur + 0.4 random + 0.4 second          NSAS M >= 3:  0.8 cur + (0.2 / M) sum constraints
-    LoW: 0.8 cur + 0.2 previous                    compensation: 0.2 cur + 0.4 compensation + 0.4 previous
-"""
+"""RandomNAS with NSAS on NAS-Bench-201: the constraints are made anew at every step, there is no archive."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from common.data.batches import Batches
+from common.data.parts import take
 from common.run import seeds
 from common.run.folder import check_finite, open_run
+from common.run.keep import Values
+from common.spaces.nasbench201.network import Supernet
 from common.train.device import pick_device
-from papers.nsas.method.schedules import cosine
-from papers.nsas.nasbench201 import constraints as c201
-from papers.nsas.nasbench201.parts import (
-    Code,
-    Touched,
-    constant_loss,
-    drawer,
-    finish,
-    live_loss,
-    make_sgd,
-    open_halves,
-    term_weights,
-)
+from common.train.schedules import cosine
+from papers.nsas.method.loss import LossSums
+from papers.nsas.nasbench201.constraints import Code, Draw, drawer, makers_of_random, random_code
+from papers.nsas.nasbench201.loss import constant_loss, live_loss, term_weights
+from papers.nsas.nasbench201.result import finish, short
 from papers.nsas.nasbench201.settings import SearchNb201Random
-from papers.nsas.network.networks import build_nb201_supernet, code_logits, renew_statistics
+from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_supernet, scoring_batches
+from papers.nsas.network.networks import code_logits, renew_statistics
 from papers.nsas.processes import one_process
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
 
+Scored = tuple[Code, float, float]  # a cell, its loss and its accuracy in percent with shared weights
+
+
 def search(settings: SearchNb201Random, options: RunOptions) -> dict:
-    """RandomNAS with constraints; the final cell is the best of N random ones by the chosen selection rule."""
+    """Train the supernet on random cells and their constraints, then choose a cell (Method 14 and 15).
+
+    for each batch: sample a cell a_t; make the constraint cells a_i, some of them from a_t or from the cell before it;
+        step on L(w) = v_0 CE(w; a_t) + sum_i v_i CE(w; a_i), same batch, gradient through every term
+    afterwards: score random cells on the other half; the best is it
+
+    As released, diverse cells lose edges (``structure_bug``) and a score mixes a new random cell for every batch
+    (``selection``), so that the choice is by chance.
+    """
     one_process("this search")
-    make = c201.makers_of_random(settings.constraints, settings.structure_bug, settings.argument_bug)[
-        settings.constraint
-    ]
     device = pick_device(options)
+    make = makers_of_random(settings.constraints, settings.structure_bug, settings.argument_bug)[settings.constraint]
     weights = term_weights(settings.constraint, settings.constraints)
-    train, valid, pins, note = open_halves(settings, options, device, "test")
-    step_loss = live_loss if settings.constraint_gradient else constant_loss
-    with open_run(options, settings, {"data": pins}) as run:
+    loss_of = live_loss if settings.constraint_gradient else constant_loss
+    train, valid, note = open_batches(settings, options, device)
+    with open_run(options, settings, data=train.images.pins) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)
-        model = build_nb201_supernet(settings.channels, settings.cells, len(train.images.classes)).to(device)
-        optimizer, touched = make_sgd(model.parameters(), settings), Touched(model)
-        epoch, position, total, right = 0, 0, 0.0, 0
-        previous: Code = ()
-        if state := run.load():
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            touched.restore(state["touched"])
-            epoch, position, total, right = state["epoch"], state["position"], state["total"], state["right"]
-            previous = tuple(state["previous"])
-
-        def snapshot(epoch: int, position: int) -> dict:
-            return {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "touched": touched.state(),
-                "epoch": epoch, "position": position, "previous": list(previous), "total": total, "right": right,
-            }  # fmt: skip
-
-        while epoch < settings.epochs:
-            model.train()
-            lr = cosine(epoch, settings.lr, settings.lr_min, settings.epochs)
+        supernet, optimizer, touched = open_supernet(settings, len(train.images.classes), device)
+        score = partial(
+            score_random_cell, supernet, train, valid, settings.selection == "proper", settings.recalibrate_batches
+        )
+        sums, now, scores = LossSums(), Values(previous=()), list[Scored]()
+        chance = seeds.numpy_rng(options.seed, "select")
+        run.keeps(
+            supernet=supernet, optimizer=optimizer, touched=touched, sums=sums, now=now, scores=scores, chance=chance
+        )
+        for epoch in run.epochs(settings.epochs):
+            supernet.train()
+            lr = cosine(settings.lr, settings.lr_min, epoch, settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
-            if position == 0:  # each epoch begins with a random cell as the previous one
-                previous = c201.random_code(drawer(seeds.numpy_rng(options.seed, "epoch start", epoch)))
-            for step, (x, y) in enumerate(train.epoch(epoch, position), start=position):
+            for step, (x, y) in run.steps(train, epoch):
                 draw = drawer(seeds.numpy_rng(options.seed, "architecture", epoch, step))
-                current = c201.random_code(draw)
-                codes = [current, *make(draw, current, previous)]
+                if step == 0:  # each epoch begins with a random cell as the one before
+                    now.previous = random_code(drawer(seeds.numpy_rng(options.seed, "epoch start", epoch)))
+                current = random_code(draw)
+                cells = [current, *make(draw, current, now.previous)]
                 optimizer.zero_grad()
-                loss, logits = step_loss(model, x, y, codes, weights)
-                check_finite(loss, step=step, architecture=current)
-                touched.note(*(codes if settings.constraint_gradient else codes[:1]))
-                touched.fill()
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+                loss, logits = loss_of(supernet, x, y, cells, weights)
+                sums.add(check_finite(loss, step=step, architecture=current), logits, y)
+                touched.fill(*(cells if settings.constraint_gradient else cells[:1]))
+                nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()
-                previous, total = current, total + float(loss)
-                right += int((logits.argmax(1) == y).sum())  # of the last forward, as the notebooks print it
-                if run.due():
-                    run.save(snapshot(epoch, step + 1))
-            epoch, position = epoch + 1, 0
-            row = {"epoch": epoch, "lr": lr, "loss": total / len(train)}
-            row["train_top1_percent"] = 100.0 * right / len(train.images)
-            if settings.epoch_candidates:
-                rng = seeds.numpy_rng(options.seed, "epoch", epoch)
-                _, row["valid_loss"], row["valid_top1_percent"] = score(model, train, valid, settings, drawer(rng))
-                code, accuracy = select(model, train, valid, settings, rng, settings.epoch_candidates)
-                row |= {"cell": "c" + "".join(map(str, code)), "supernet_accuracy_percent": accuracy}
-            run.log(**row)
-            total, right = 0.0, 0
-            run.save(snapshot(epoch, 0))
-        rng = seeds.numpy_rng(options.seed, "select")
-        code, accuracy = select(model, train, valid, settings, rng, settings.select_candidates)
+                now.previous = current
+            draw = drawer(seeds.numpy_rng(options.seed, "epoch", epoch + 1))
+            run.log(epoch=epoch, lr=lr, **sums.read(), **looked_at(score, draw, settings.epoch_candidates))
+        for _ in run.each(settings.select_candidates, "candidate"):
+            scores.append(score(drawer(chance)))
+        code, _, accuracy = best(scores)
         return finish(run, code, {"supernet_accuracy_percent": accuracy}, options, note, train.images.name)
 
 
-def select(
-    model, train: Batches, valid: Batches, settings: SearchNb201Random, rng, candidates: int
-) -> tuple[Code, float]:
-    """The best of N random cells by accuracy (percent) in a pass of :func:`score`."""
-    draw = drawer(rng)
-    scored = [score(model, train, valid, settings, draw) for _ in range(candidates)]
-    code, _, accuracy = max(scored, key=lambda one: one[2])  # the first of equals
-    return code, accuracy
+def open_batches(
+    settings: SearchNb201Random, options: RunOptions, device: torch.device
+) -> tuple[Batches, Batches, str]:
+    """(batches for the weights, batches that cells are scored on, where the halves are from)."""
+    first, second, note = open_halves(settings.dataset, settings.train_images, options)
+    second = take(second, settings.select_images, "--select-images")
+    train = batches_of(first, settings.batch_size, options, device)
+    return train, scoring_batches(second, settings.select_batch_size, options, device), note
 
 
 @torch.no_grad()
-def score(
-    model, train: Batches, valid: Batches, settings: SearchNb201Random, draw: c201.Draw
-) -> tuple[Code, float, float]:
-    """(a random cell, loss, accuracy in percent) of one pass over the other half in eval mode.
+def score_random_cell(
+    supernet: Supernet, train: Batches, valid: Batches, proper: bool, recalibrate: int, draw: Draw
+) -> Scored:
+    """One pass over the other half in eval mode, with a random cell whose batch-norm values are renewed first.
 
-    selection "released": another random cell is drawn for every batch, so the numbers belong to no cell.
+    proper: the pass is this cell's. As released another random cell is drawn for every batch, so the numbers belong to
+    no cell. recalibrate: training batches that renew the values, 0: they stay.
     """
-    code = c201.random_code(draw)
-    if settings.recalibrate_batches:
-        renew_statistics(model, partial(code_logits, model, code=code), train, settings.recalibrate_batches)
-    model.eval()
+    code = random_code(draw)
+    if recalibrate:
+        renew_statistics(supernet, partial(code_logits, supernet, code=code), train, recalibrate)
+    supernet.eval()
     right, loss, count = 0, 0.0, 0
     for x, y in valid.epoch(0):
-        used = c201.random_code(draw) if settings.selection == "released" else code
-        logits = code_logits(model, x, used)
+        logits = code_logits(supernet, x, code if proper else random_code(draw))
         right += int((logits.argmax(1) == y).sum())
         loss += float(nn.functional.cross_entropy(logits, y, reduction="sum"))
         count += len(y)
     return code, loss / count, 100.0 * right / count
+
+
+def best(scored: Sequence[Scored]) -> Scored:
+    """The highest accuracy, the first of equals."""
+    return max(scored, key=lambda one: one[2])
+
+
+def looked_at(score: Callable[[Draw], Scored], draw: Draw, candidates: int) -> dict[str, Any]:
+    """What the notebooks print after an epoch: a validation pass, then the best of a few random cells (0: neither)."""
+    if not candidates:
+        return {}
+    _, loss, top1 = score(draw)
+    code, _, accuracy = best([score(draw) for _ in range(candidates)])
+    return {
+        "valid_loss": loss, "valid_top1_percent": top1, "cell": short(code), "supernet_accuracy_percent": accuracy,
+    }  # fmt: skip

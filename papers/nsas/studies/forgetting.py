@@ -3,7 +3,7 @@
 Measured: forgetting (accuracy of earlier architectures on a fixed probe set before and after the updates between two
 probes), Kendall's tau of the supernet's ranking against the tables, accuracy of the chosen cell, seconds.
 The constraint set is the paper's archive (novelty search with the per-edge distance); loss "authors" keeps constraint
-losses as numbers, loss "paper" differentiates them.  M = 0 is RandomNAS.
+losses as numbers, loss "paper" differentiates them. M = 0 is RandomNAS.
 
 For one seed every form of the loss starts from the same weights and sees the same batches and the same sampled
 architectures (all are functions of seed, epoch and step), so forms are compared seed by seed.
@@ -14,7 +14,8 @@ below a folder into study.csv, contrasts.csv, costs.csv, figure.svg, figure.png 
 
 from __future__ import annotations
 
-import time
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,196 +23,186 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.stats import kendalltau
 from torch import nn
 
-from common.cli.errors import UserError
-from common.data.nasbench201 import DATASETS, Table
+from common.data.batches import Batches
+from common.data.parts import take
 from common.run import seeds
 from common.run.files import write_text
 from common.run.folder import check_finite, open_run
+from common.run.keep import Values
+from common.spaces.nasbench201.network import Supernet
 from common.train.device import pick_device
+from common.train.metrics import kendall_tau
+from common.train.schedules import cosine
 from papers.nsas.method.novelty import Archive, distance_by_slot
-from papers.nsas.method.schedules import cosine
-from papers.nsas.nasbench201 import constraints as c201
-from papers.nsas.nasbench201.parts import Touched, constant_loss, drawer, live_loss, make_sgd, open_halves
-from papers.nsas.nasbench201.settings import SearchNb201Random
-from papers.nsas.network.networks import build_nb201_supernet, code_logits, renew_statistics
-from papers.nsas.network.paths import frozen_statistics
+from papers.nsas.nasbench201.constraints import Code, drawer, random_code
+from papers.nsas.nasbench201.loss import constant_loss, live_loss
+from papers.nsas.nasbench201.result import short, table_accuracies
+from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_supernet, scoring_batches
+from papers.nsas.network.networks import code_logits, renew_statistics
 from papers.nsas.processes import one_process
 from papers.nsas.studies import summary as study
+from papers.nsas.studies.probe import Clock, Probe
 from papers.nsas.studies.settings import Experiment
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
-
-Code = tuple[int, ...]
-WATCHED = 4  # architectures whose accuracy is followed from one probe to the next
+    from common.run.folder import Run
 
 
-def run(settings: Experiment, options: RunOptions) -> dict:
-    """One cell of the study: one loss, one M, one seed; or the summary of those that are done."""
+def experiment(settings: Experiment, options: RunOptions) -> dict:
+    """One run of the study: one loss, one M, one seed; both losses; or the summary of the runs that are done."""
     if settings.summarise:
         return summary(settings, options)
     one_process("the experiment")
-    if settings.loss == "both":
-        return both(settings, options)
+    return both_losses(settings, options) if settings.loss == "both" else forgetting(settings, options)
+
+
+def forgetting(settings: Experiment, options: RunOptions) -> dict:
+    """Train a supernet under one form of the loss, measuring forgetting on the way; then rank random cells (Method 17).
+
+    for each batch: sample a cell a_t; update the archive with it;
+        step on L(w) = (1 - eps) CE(w; a_t) + (eps / M) sum_i CE(w; a_i), a_i the archive's cells, same batch
+        every so many steps: what the cells trained before the last probe have lost since; note those trained now
+    afterwards: score random cells with shared weights, compare the order with the tables'
+    """
     device = pick_device(options)
-    train, valid, pins, note = open_batches(settings, options, device)
-    step_loss = live_loss if settings.loss == "paper" else constant_loss
-    shares = [1.0 - settings.mix] if settings.constraints else [1.0]
-    with open_run(options, settings, {"data": pins}) as work:
-        if work.result is not None:
-            return work.result
+    train, valid, note = open_batches(settings, options, device)
+    gradient = settings.loss == "paper"
+    loss_of = live_loss if gradient else constant_loss
+    cells = ranked_cells(settings.rank_cells)
+    with open_run(options, settings, data=train.images.pins) as run:
+        if run.result is not None:
+            return run.result
         seeds.seed_everything(options.seed)
-        started = time.process_time()
-        model = build_nb201_supernet(settings.channels, settings.cells, len(train.images.classes)).to(device)
-        optimizer, touched = make_sgd(model.parameters(), settings), Touched(model)
+        supernet, optimizer, touched = open_supernet(settings, len(train.images.classes), device)
         archive = Archive(settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot)
-        probe = next(iter(valid.epoch(0)))
-        trained: list[Code] = []  # the last architectures that were sampled
-        watched: list[tuple[Code, float]] = []
-        drops: list[tuple[int, float]] = []
-        first, spent = 0, 0.0
-        if state := work.load():
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            touched.restore(state["touched"])
-            archive.members, archive.recent, trained = (
-                [tuple(c) for c in state[n]] for n in ("members", "recent", "trained")
-            )
-            watched = [(tuple(c), before) for c, before in state["watched"]]
-            drops = [(at, points) for at, points in state["drops"]]
-            first, spent = state["epoch"], state["spent"]
-        for epoch in range(first, settings.epochs):
-            lr = cosine(epoch, settings.lr, settings.lr_min, settings.epochs)
+        probe, clock, now = Probe(supernet, *next(iter(valid.epoch(0)))), Clock(), Values(loss=0.0)
+        scores: list[float] = []
+        run.keeps(
+            supernet=supernet, optimizer=optimizer, touched=touched, archive=archive, probe=probe, clock=clock, now=now,
+            scores=scores,
+        )  # fmt: skip
+        for epoch in run.epochs(settings.epochs):
+            lr = cosine(settings.lr, settings.lr_min, epoch, settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
-            for step, (x, y) in enumerate(train.epoch(epoch)):
-                model.train()
+            for step, (x, y) in run.steps(train, epoch):
+                supernet.train()
                 draw = drawer(seeds.numpy_rng(options.seed, "architecture", epoch, step))
-                current = c201.random_code(draw)
-                archive.update(current, lambda: c201.random_code(draw))  # noqa: B023
-                members = list(archive.members)
-                weights = [shares[0] if members else 1.0] + [settings.mix / max(1, len(members))] * len(members)
+                current = random_code(draw)
+                archive.update(current, partial(random_code, draw))
+                constraints = archive.members
                 optimizer.zero_grad()
-                loss, _ = step_loss(model, x, y, [current, *members], weights)
-                check_finite(loss, step=step, architecture=current)
-                touched.note(current, *(members if settings.loss == "paper" else []))
-                touched.fill()
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+                weights = shares(settings.mix, len(constraints))
+                loss, _ = loss_of(supernet, x, y, [current, *constraints], weights)
+                now.loss = check_finite(loss, step=step, architecture=current)
+                touched.fill(current, *(constraints if gradient else []))
+                nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()
-                trained = [*trained, current][-WATCHED:]
+                probe.trained(current)
                 at = epoch * len(train) + step + 1
                 if at % settings.probe_every == 0:
-                    # how the architectures noted at the last probe fare after the updates since
-                    drops += [(at, before - accuracy(model, code, *probe)) for code, before in watched]
-                    watched = [(code, accuracy(model, code, *probe)) for code in trained]
-            forgetting = mean_drop(drops)
-            work.log(epoch=epoch + 1, lr=lr, loss=float(loss), forgetting_points=forgetting)
-            work.save({
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1,
-                "members": [list(c) for c in archive.members], "recent": [list(c) for c in archive.recent],
-                "trained": [list(c) for c in trained], "watched": [[list(c), before] for c, before in watched],
-                "touched": touched.state(), "drops": [list(d) for d in drops],
-                "spent": spent + time.process_time() - started,
-            })  # fmt: skip
-        metrics = {"forgetting_points": mean_drop(drops)}
-        codes, scores, truth = ranking(model, train, valid, settings, options)
-        metrics["chosen_supernet_accuracy_percent"] = max(scores)
-        metrics["mean_supernet_accuracy_percent"] = float(np.mean(scores))
-        if truth is not None:
-            metrics["chosen_test_accuracy_percent"] = truth[int(np.argmax(scores))]
-            if len(set(scores)) > 1:  # tau has no value where all scores are alike
-                metrics["tau"] = float(kendalltau(scores, truth).statistic)
-        for at, points in drops:
-            work.log("forgetting", step=at, points=points)
-        for number, code in enumerate(codes):
-            alone = float("nan") if truth is None else truth[number]
-            work.log("cells", cell="c" + "".join(map(str, code)), supernet_percent=scores[number], test_percent=alone)
-        title = study.label(settings.loss, settings.constraints)
-        study.figure_of_run(work.folder / "figure.svg", title, drops, scores, truth)
+                    probe.measure(at)
+            run.log(epoch=epoch, lr=lr, loss=now.loss, forgetting_points=probe.mean())
+        for _, code in run.each(cells, "cell"):
+            scores.append(score(supernet, code, train, valid, settings.recalibrate_batches))
+        truth = table_accuracies(cells, train.images.name, options)
+        metrics = {"forgetting_points": probe.mean(), **ranking(scores, truth)}
         text = study.sentence_of_run(settings.loss, settings.constraints, metrics)
-        write_text(work.folder / "paragraph.txt", text)
-        work.log("cost", process_seconds=spent + time.process_time() - started)
-        return work.finish({"metrics": metrics, "note": note, "paragraph": text})
+        write(run, probe.drops, cells, scores, truth)
+        title = study.label(settings.loss, settings.constraints)
+        study.figure_of_run(run.folder / "figure.svg", title, probe.drops, scores, truth)
+        write_text(run.folder / "paragraph.txt", text)
+        run.log("cost", process_seconds=clock.seconds())
+        return run.finish({"metrics": metrics, "note": note, "paragraph": text})
 
 
-def open_batches(settings: Experiment, options: RunOptions, device: torch.device):
-    """(training batches, batches that rank, pins, origin of the halves)."""
-    fill = SearchNb201Random(
-        dataset=settings.dataset, train_images=settings.train_images, select_images=settings.rank_images,
-        batch_size=settings.batch_size, select_batch_size=settings.probe_images,
-    )  # fmt: skip
-    return open_halves(fill, options, device, "test")
+def open_batches(settings: Experiment, options: RunOptions, device: torch.device) -> tuple[Batches, Batches, str]:
+    """(training batches, batches that rank and probe, where the halves are from)."""
+    first, second, note = open_halves(settings.dataset, settings.train_images, options)
+    second = take(second, settings.rank_images, "--rank-images")
+    train = batches_of(first, settings.batch_size, options, device)
+    return train, scoring_batches(second, settings.probe_images, options, device), note
 
 
-def both(settings: Experiment, options: RunOptions) -> dict:
+def shares(mix: float, constraints: int) -> list[float]:
+    """Weights of the current cell and of each constraint: 1 - eps, then eps / M each; 1 without any."""
+    return [1.0 - mix if constraints else 1.0] + [mix / max(1, constraints)] * constraints
+
+
+def ranked_cells(count: int) -> list[Code]:
+    """Random cells, the same for every run of the study."""
+    draw = drawer(seeds.numpy_rng(12345, "ranked cells"))
+    return [random_code(draw) for _ in range(count)]
+
+
+@torch.no_grad()
+def score(supernet: Supernet, code: Code, train: Batches, valid: Batches, recalibrate: int) -> float:
+    """Accuracy in percent of a cell with shared weights, batch-norm values renewed on ``recalibrate`` batches."""
+    renew_statistics(supernet, partial(code_logits, supernet, code=code), train, recalibrate)
+    supernet.eval()
+    right = count = 0
+    for x, y in valid.epoch(0):
+        right += int((code_logits(supernet, x, code).argmax(1) == y).sum())
+        count += len(y)
+    return 100.0 * right / count
+
+
+def ranking(scores: Sequence[float], truth: Sequence[float] | None) -> dict[str, float]:
+    """The chosen cell's and the mean accuracy with shared weights; where the tables are, its accuracy there and tau."""
+    metrics = {
+        "chosen_supernet_accuracy_percent": max(scores),
+        "mean_supernet_accuracy_percent": float(np.mean(scores)),
+    }
+    if truth is not None:
+        metrics["chosen_test_accuracy_percent"] = truth[int(np.argmax(scores))]
+        if len(set(scores)) > 1:  # tau has no value where all scores are alike
+            metrics["tau"] = kendall_tau(scores, truth)
+    return metrics
+
+
+def write(
+    run: Run, drops: Sequence[tuple[int, float]], cells: Sequence[Code], scores: Sequence[float],
+    truth: Sequence[float] | None,
+) -> None:  # fmt: skip
+    """forgetting.csv and cells.csv."""
+    for step, points in drops:
+        run.log("forgetting", step=step, points=points)
+    for number, code in enumerate(cells):
+        alone = math.nan if truth is None else truth[number]
+        run.log("cells", cell=short(code), supernet_percent=scores[number], test_percent=alone)
+
+
+def both_losses(settings: Experiment, options: RunOptions) -> dict:
     """The authors' and the paper's loss one after the other, from the same weights on the same batches: what the
     gradient through the constraints changes. Each is a run in a folder of its own; the result has both side by side.
     """
-    pins = open_batches(settings, options, torch.device("cpu"))[2]
-    with open_run(options, settings, {"data": pins}) as work:
-        if work.result is not None:
-            return work.result
+    pins = open_batches(settings, options, torch.device("cpu"))[0].images.pins
+    with open_run(options, settings, data=pins) as run:
+        if run.result is not None:
+            return run.result
         found = {}
         for loss in ("authors", "paper"):
-            one = replace(options, out=work.folder / loss)
-            found[loss] = run(replace(settings, loss=loss), one)["metrics"]
+            one = replace(options, out=run.folder / loss)
+            found[loss] = forgetting(replace(settings, loss=loss), one)["metrics"]
         metrics = {f"{key}_{loss}": value for loss in found for key, value in found[loss].items()}
         shared = [key for key in found["paper"] if key in found["authors"]]  # tau may be undefined in one of them
         metrics |= {f"{key}_difference": found["paper"][key] - found["authors"][key] for key in shared}
-        return work.finish({"metrics": metrics})
+        return run.finish({"metrics": metrics})
 
 
 def summary(settings: Experiment, options: RunOptions) -> dict:
-    """All finished runs below ``settings.summarise``: study.csv, figure.svg, paragraph.txt."""
+    """All finished runs below ``settings.summarise``: study.csv, contrasts.csv, costs.csv, figures, paragraph.txt."""
     rows = study.collect(Path(settings.summarise))
     keys = {f"{r['loss']}-{r['constraints']}-{r['seed']}": str(r["forgetting_points"]) for r in rows}
-    with open_run(options, settings, {"runs": keys}) as work:
-        if work.result is not None:
-            return work.result
+    with open_run(options, settings, runs=keys) as run:
+        if run.result is not None:
+            return run.result
         text = study.paragraph(rows)
-        write_text(work.folder / "study.csv", study.table(rows, study.COLUMNS))
-        write_text(work.folder / "contrasts.csv", study.table(study.contrasts(rows), study.CONTRAST))
-        write_text(work.folder / "costs.csv", study.table(rows, study.COSTS))
-        write_text(work.folder / "paragraph.txt", text)
-        study.figure([work.folder / "figure.svg", work.folder / "figure.png"], rows)
-        return work.finish({"metrics": {"runs": len(rows)}, "paragraph": text})
-
-
-def mean_drop(drops: list[tuple[int, float]]) -> float:
-    """Mean of the measured losses of accuracy, points."""
-    return float(np.mean([d for _, d in drops])) if drops else 0.0
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, code: Code, x: torch.Tensor, y: torch.Tensor) -> float:
-    """Percent on a fixed batch, batch statistics, running values left alone."""
-    model.train()
-    with frozen_statistics(model):
-        return 100.0 * float((code_logits(model, x, code).argmax(1) == y).float().mean())
-
-
-@torch.no_grad()
-def ranking(
-    model, train, valid, settings: Experiment, options: RunOptions
-) -> tuple[list[Code], list[float], list[float] | None]:
-    """Random cells, their supernet accuracies (statistics renewed for each) and those of the tables, where at hand."""
-    draw = drawer(seeds.numpy_rng(12345, "ranked cells"))  # the same cells for every run of the study
-    codes = [c201.random_code(draw) for _ in range(settings.rank_cells)]
-    scores = []
-    for code in codes:
-        renew_statistics(model, partial(code_logits, model, code=code), train, settings.recalibrate_batches)
-        model.eval()
-        right = count = 0
-        for x, y in valid.epoch(0):
-            right += int((code_logits(model, x, code).argmax(1) == y).sum())
-            count += len(y)
-        scores.append(100.0 * right / count)
-    if train.images.name not in DATASETS:
-        return codes, scores, None  # the tables have no accuracies of networks trained on this set
-    try:
-        table = Table.open(options)
-    except UserError:
-        return codes, scores, None
-    return codes, scores, [table.lookup(code, train.images.name, "test") for code in codes]
+        write_text(run.folder / "study.csv", study.as_csv(rows, study.COLUMNS))
+        write_text(run.folder / "contrasts.csv", study.as_csv(study.contrasts(rows), study.CONTRAST))
+        write_text(run.folder / "costs.csv", study.as_csv(rows, study.COSTS))
+        write_text(run.folder / "paragraph.txt", text)
+        study.figure([run.folder / "figure.svg", run.folder / "figure.png"], rows)
+        return run.finish({"metrics": {"runs": len(rows)}, "paragraph": text})

@@ -100,7 +100,7 @@ def _wall_seconds(result: Path) -> float | str:
     return records.read_json(path)["seconds"] if path.exists() else ""
 
 
-def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+def as_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     """Some columns of the rows as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")

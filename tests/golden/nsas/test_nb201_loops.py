@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from common.spaces.nasbench201.network import SOURCES
-from papers.nsas.nasbench201 import parts as nb201
+from papers.nsas.nasbench201 import loss as step_losses
 from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
 from papers.nsas.nasbench201 import search_random as search_nb201_random
+from papers.nsas.nasbench201 import supernet as opening
 from papers.nsas.nasbench201.constraints import ABSENT
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.network.networks import build_nb201_supernet
@@ -50,7 +51,7 @@ class Set:
     """Ten classes and a number of images."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.classes, self.name = count, tuple("0123456789"), "given"
+        self.count, self.classes, self.name, self.pins = count, tuple("0123456789"), "given", {}
 
     def __len__(self) -> int:
         return self.count
@@ -70,7 +71,7 @@ def prepare(golden, monkeypatch, module, arrays, precision, stream):
     second = (
         first if not held else Given(torch.from_numpy(arrays["x_arch"]).to(dtype), torch.from_numpy(arrays["y_arch"]))
     )
-    monkeypatch.setattr(module, "open_halves", lambda *_: (first, second, {}, ""))
+    monkeypatch.setattr(module, "open_batches", lambda *_: (first, second, ""))
 
     def build(*sizes):
         assert sizes == (channels, cells, classes)
@@ -85,14 +86,14 @@ def prepare(golden, monkeypatch, module, arrays, precision, stream):
         state = recorder.notes["model"].state_dict()
         return {"bn": {k: v.clone() for k, v in state.items() if k.rpartition(".")[0] in norms}}
 
-    make = module.make_sgd
-    monkeypatch.setattr(module, "build_nb201_supernet", build)
+    make = opening.make_sgd
+    monkeypatch.setattr(opening, "build_nb201_supernet", build)
 
-    def made(parameters, settings):
-        assert (settings.momentum, settings.weight_decay, settings.clip) == (0.9, 5e-4, 5.0)
-        return recorder.steps(make(parameters, settings), recorder.notes["model"], statistics)
+    def made(model, lr, momentum, weight_decay):
+        assert (lr, momentum, weight_decay) == (0.025, 0.9, 5e-4)
+        return recorder.steps(make(model, lr, momentum, weight_decay), model, statistics)
 
-    monkeypatch.setattr(module, "make_sgd", made)
+    monkeypatch.setattr(opening, "make_sgd", made)
     monkeypatch.setattr(module, "drawer", lambda rng: lambda: next(stream))
     monkeypatch.setattr(module, "finish", lambda run, code, *_: {"metrics": {}, "architecture": list(code)})
 
@@ -106,7 +107,7 @@ def prepare(golden, monkeypatch, module, arrays, precision, stream):
 
         return noted
 
-    for owner, name in ((module, "code_logits"), (nb201, "code_logits"), (module, "weighted_logits")):
+    for owner, name in ((step_losses, "code_logits"), (step_losses, "weighted_logits"), (module, "weighted_logits")):
         if hasattr(owner, name):
             monkeypatch.setattr(owner, name, forwards(getattr(owner, name)))
     return recorder
@@ -147,7 +148,7 @@ def test_random(golden, monkeypatch, tmp_path, notebook, precision):
     settings = SearchNb201Random(
         constraint=kind, constraints=int(number or 2), channels=4, cells=1, epochs=1, epoch_candidates=0
     )
-    monkeypatch.setattr(search_nb201_random, "select", lambda *_: ((0,) * 6, 0.0))
+    monkeypatch.setattr(search_nb201_random, "score_random_cell", lambda *_: ((0,) * 6, 0.0, 0.0))
     search_nb201_random.search(settings, loops.options(tmp_path, "search_nb201_random"))
     assert next(stream, None) is None  # the same draws, the rejected ones included
     notes, prefix, bound = recorder.notes, f"{notebook}_{precision}", BOUNDS[precision]
@@ -155,7 +156,7 @@ def test_random(golden, monkeypatch, tmp_path, notebook, precision):
     golden.close(np.reshape(notes["losses"], a[f"{prefix}/losses"].shape), a[f"{prefix}/losses"], bound)
     for step in range(len(steps)):
         compare(golden, notes, a, prefix, step, a["parameter_names"].tolist(), bound)
-    weights = np.array(nb201.term_weights(kind, settings.constraints))
+    weights = np.array(step_losses.term_weights(kind, settings.constraints))
     totals = np.reshape(notes["losses"], (len(steps), -1)) @ weights
     golden.close(totals, a[f"{prefix}/total"], bound)
     reported = float(a[f"{prefix}/reported_loss_average"])
@@ -198,7 +199,7 @@ def test_gdas(golden, monkeypatch, tmp_path, notebook, precision):
     settings = SearchNb201Gdas(
         constraint=kind, constraints=int(number or 2), channels=4, cells=1, epochs=1, tau_max=float(a["tau"])
     )
-    build = search_nb201_gdas.build_nb201_supernet
+    build = opening.build_nb201_supernet
 
     def built(*sizes):
         model = build(*sizes)  # this puts the recording clip in place
@@ -206,7 +207,7 @@ def test_gdas(golden, monkeypatch, tmp_path, notebook, precision):
         monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", stale)
         return model
 
-    monkeypatch.setattr(search_nb201_gdas, "build_nb201_supernet", built)
+    monkeypatch.setattr(opening, "build_nb201_supernet", built)
     found = search_nb201_gdas.search(settings, loops.options(tmp_path, "search_nb201"))
     assert clip is not torch.nn.utils.clip_grad_norm_ and next(stream, None) is None and next(noise, None) is None
     notes, prefix, bound = recorder.notes, f"{notebook}_{precision}", BOUNDS[precision]
@@ -214,7 +215,9 @@ def test_gdas(golden, monkeypatch, tmp_path, notebook, precision):
     assert notes["cells"] == wanted
     losses = np.reshape(notes["losses"], (len(steps), -1))
     golden.close(losses, a[f"{prefix}/losses"], bound)
-    weights = np.array(search_nb201_gdas.gdas_weights(settings)[0])
+    given = (settings.constraint, settings.constraints, settings.penalty, settings.constraint_gradient)
+    weights = np.array(step_losses.gdas_weights(*given)[0])
+    assert settings.clip == 5.0
     totals = losses[:, :-2] @ weights[1:] + losses[:, -2] * weights[0]
     golden.close(totals, a[f"{prefix}/total"], bound)
     for step in range(len(steps)):

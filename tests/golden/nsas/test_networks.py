@@ -15,9 +15,10 @@ from papers.nsas.method import architect
 from papers.nsas.method.loss import paper_loss, released_loss, similarity_weights
 from papers.nsas.method.relaxation import straight_through
 from papers.nsas.nasbench201 import constraints as constraints201
-from papers.nsas.nasbench201.parts import Touched, live_loss, make_sgd, term_weights
-from papers.nsas.nasbench201.search_gdas import decode, gdas_step_loss, gdas_weights
+from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights, live_loss, term_weights
+from papers.nsas.nasbench201.search_gdas import decode
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
+from papers.nsas.nasbench201.supernet import Touched, make_sgd
 from papers.nsas.network import paths
 from papers.nsas.network.architectures import CNN
 from papers.nsas.network.networks import (
@@ -275,16 +276,15 @@ def test_nb201_gdas_cell(golden):
     ],
 )
 def test_nb201_gdas_loss_and_gradient(golden, constraint, number, gradient, values, scale):
-    """What each notebook reports and what it differentiates (sheet section 6.4)."""
+    """What each notebook reports and what it differentiates."""
     a = golden.npz("nb201_supernet.npz")
-    settings = SearchNb201Gdas(constraint=constraint, constraints=number, constraint_gradient=gradient)
-    weights, factor = gdas_weights(settings)
+    weights, factor = gdas_weights(constraint, number, SearchNb201Gdas().penalty, gradient)
     assert weights == pytest.approx(values) and factor == scale
     x, y, alphas = T(a["x"]), T(a["y"]), T(a["gdas_alphas"].copy()).requires_grad_()
     mixture, index, _ = straight_through(alphas, T(a["gdas0_gumbel"]), float(a["gdas0_tau"]))
     current, codes = tuple(int(i) for i in index), [digits(c) for c in a["codes"][: len(weights) - 1]]
     model = nb201(golden, a).train()
-    loss, _ = gdas_step_loss(model, x, y, mixture, current, codes, weights, gradient, factor)
+    loss, _ = gdas_loss(model, x, y, Drawn(mixture, current), codes, weights, factor, gradient)
     plain = nb201(golden, a).train()
     terms = [F.cross_entropy(weighted_logits(plain, x, mixture.detach(), current), y)]
     terms += [F.cross_entropy(code_logits(plain, x, code), y) for code in codes]
@@ -301,8 +301,7 @@ def test_nb201_gdas_loss_and_gradient(golden, constraint, number, gradient, valu
 
 def test_nb201_gdas_reported_value(golden):
     for case in golden.json("nb201.json")["gdas_base_loss"]:
-        settings = SearchNb201Gdas(constraints=len(case["extra"]), penalty=case["lbd"])
-        weights, scale = gdas_weights(settings)
+        weights, scale = gdas_weights("nsas", len(case["extra"]), case["lbd"], gradient=False)
         assert sum(w * v for w, v in zip(weights, [case["cur"], *case["extra"]])) == pytest.approx(case["value"])
         assert scale == case["grad_scale"]
 
@@ -381,11 +380,9 @@ def test_drawings(golden):
 @pytest.mark.parametrize("clearing", ["zero", "none"])
 def test_clearing_of_gradients(golden, clearing):
     """Two steps with different cells: under zero-fill the first cell's operations still move by momentum and decay."""
-    from papers.nsas.nasbench201.settings import SearchNb201Random
-
     a = golden.npz("nb201_supernet.npz")
     model = nb201(golden, a).train()
-    optimizer, touched = make_sgd(model.parameters(), SearchNb201Random()), Touched(model)
+    optimizer, touched = make_sgd(model, 0.025, 0.9, 5e-4), Touched(model)
     for code in a["codes"][:2]:
         optimizer.zero_grad()
         F.cross_entropy(code_logits(model, T(a["x"]), digits(code)), T(a["y"])).backward()

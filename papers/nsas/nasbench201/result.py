@@ -1,0 +1,57 @@
+"""The end of a search on NAS-Bench-201: the cell, and what the benchmark's tables say of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from common.cli.errors import UserError
+from common.data.nasbench201 import DATASETS, Table, release_1_0, to_string
+from common.spaces.architecture import save_architecture
+from common.spaces.nasbench201.graph import connected
+from papers.nsas.nasbench201.constraints import Code
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+    from common.run.folder import Run
+
+
+def finish(run: Run, code: Code, metrics: dict[str, Any], options: RunOptions, note: str, dataset: str) -> dict:
+    """Write the cell and, for a set of the tables where they are at hand, its accuracy there after 200 epochs.
+
+    A cell found on another set is looked up nowhere: CIFAR-10's value would not be this run's result.
+    """
+    text = to_string(code)
+    if dataset in DATASETS:
+        try:
+            table = Table.open(options)
+            metrics["test_accuracy_percent"] = table.lookup(code, dataset, "test")
+            metrics["rank_among_15625"] = table.rank(code, dataset, "test")
+        except UserError:
+            note += "; NAS-Bench-201 tables absent, no accuracy looked up"
+        if dataset == "cifar10":  # the published results are looked up in release 1.0, the tables hold 1.1
+            with contextlib.suppress(UserError):
+                metrics["test_accuracy_v1_0_percent"] = release_1_0(options)["".join(map(str, code))]
+    else:
+        note += f"; NAS-Bench-201 has no accuracies on {dataset}"
+    save_architecture(run.folder / "architecture.json", "nasbench201", text, {**run.origin, "dataset": dataset})
+    if not connected(code):
+        note += "; no path leads from the cell's input to its output"
+    return run.finish({"metrics": metrics, "architecture": text, "note": note})
+
+
+def table_accuracies(codes: Sequence[Code], dataset: str, options: RunOptions) -> list[float] | None:
+    """Test accuracies in percent after 200 epochs; None where the tables are absent or have none on this set."""
+    if dataset not in DATASETS:
+        return None
+    try:
+        table = Table.open(options)
+    except UserError:
+        return None
+    return [table.lookup(code, dataset, "test") for code in codes]
+
+
+def short(code: Code) -> str:
+    """A cell in a column of a table: "c" and its six operation numbers."""
+    return "c" + "".join(map(str, code))

@@ -1,0 +1,102 @@
+"""What the searches on NAS-Bench-201 and the experiment open: two halves, a supernet, the operations that move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from common.data.augment import Augmentation
+from common.data.batches import Batches
+from common.data.parts import benchmark_halves, take
+from common.data.sets import Images, open_images
+from common.spaces.nasbench201.network import EDGES, OPERATIONS, SearchCell, Supernet
+from common.spaces.sizes import check_pixels
+from common.train.optim import zero_fill_grads
+from papers.nsas.nasbench201.constraints import read_edges
+from papers.nsas.nasbench201.settings import Supernet as Settings
+from papers.nsas.network.networks import NB201_MEAN, NB201_STD, build_nb201_supernet
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
+
+def open_halves(dataset: str, train_images: int, options: RunOptions) -> tuple[Images, Images, str]:
+    """(images for the weights, images of the other half, where the halves are from): the benchmark's on CIFAR-10.
+
+    Raises UserError for pictures that the network does not take, or halves that lack a class.
+    """
+    images = open_images(dataset, "train", options)
+    check_pixels(dataset, images.size)
+    first, second, origin = benchmark_halves(take(images, train_images, "--train-images"), options.seed)
+    return first, second, f"halves: {origin}"
+
+
+def batches_of(images: Images, size: int, options: RunOptions, device: torch.device, **more: Any) -> Batches:
+    """Batches with this space's constants, flip before crop. more: arguments of ``Batches``."""
+    augmentation = Augmentation(NB201_MEAN, NB201_STD, pad=4, flip=True, order="flip_crop").on(images.name)
+    return Batches(images, size, augmentation, options.seed, device=device, **more)
+
+
+def scoring_batches(images: Images, size: int, options: RunOptions, device: torch.device) -> Batches:
+    """Batches of the other half that cells are scored on: in order, as they are."""
+    size = min(size, len(images))
+    return batches_of(images, size, options, device, shuffle=False, augment=False, stream="valid")
+
+
+def open_supernet(
+    settings: Settings, classes: int, device: torch.device
+) -> tuple[Supernet, torch.optim.Optimizer, Touched]:
+    """(the supernet, Nesterov SGD on its weights, the record of the operations that move)."""
+    supernet = build_nb201_supernet(settings.channels, settings.cells, classes).to(device)
+    optimizer = make_sgd(supernet, settings.lr, settings.momentum, settings.weight_decay)
+    return supernet, optimizer, Touched(supernet)
+
+
+def make_sgd(model: nn.Module, lr: float, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Nesterov SGD."""
+    return torch.optim.SGD(model.parameters(), lr, momentum=momentum, weight_decay=weight_decay, nesterov=True)
+
+
+class Touched:
+    """The operations that have ever been in a backward pass; old ``zero_grad`` kept their gradients, as zeros.
+
+    So they go on moving by momentum and decay in every step, also those that only a ``none`` edge read (their gradient
+    is zero) and those that only an architecture step has used.
+    """
+
+    def __init__(self, model: Supernet) -> None:
+        self.operations: dict[tuple[int, int], list[nn.Parameter]] = {}
+        cells = [cell for cell in model.cells if isinstance(cell, SearchCell)]
+        inside: set[int] = set()
+        for edge in range(len(EDGES)):
+            for operation in range(len(OPERATIONS)):
+                found = [p for cell in cells for p in cell._edges[edge][operation].parameters()]
+                self.operations[edge, operation] = found
+                inside |= {id(p) for p in found}
+        self.always = [p for p in model.parameters() if id(p) not in inside]
+        self.seen: set[tuple[int, int]] = set()
+
+    def fill(self, *codes: Sequence[int]) -> None:
+        """Notes the cells whose loss was differentiated, and puts zeros where a touched operation has no gradient:
+        between the backward pass and the clip.
+        """
+        self.note(*codes)
+        zero_fill_grads(self.always)
+        for key in self.seen:
+            zero_fill_grads(self.operations[key])
+
+    def note(self, *codes: Sequence[int]) -> None:
+        """Cells whose loss was differentiated."""
+        for code in codes:
+            self.seen |= {(edge, int(code[edge])) for edge in read_edges(code)}
+
+    def state_dict(self) -> dict[str, list[tuple[int, int]]]:
+        """(edge, operation) of the touched ones."""
+        return {"seen": sorted(self.seen)}
+
+    def load_state_dict(self, state: dict[str, list[tuple[int, int]]]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.seen = set(state["seen"])
