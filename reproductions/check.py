@@ -19,6 +19,7 @@ from common.run.files import read_json, write_json
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import of_pipeline, settings_of
+from reproductions.renamed import settings_today, stage_today
 from reproductions.results import RESULTS, Result, load, same_path
 from reproductions.verdicts import as_expected, decide_all
 
@@ -69,14 +70,19 @@ def main(argv: list[str]) -> int:
 
 
 def read_expectations(path: Path) -> dict[str, Any]:
-    """What ``--regen`` wrote. Raises UserError for any other file."""
+    """What ``--regen`` wrote, under today's names of stages and settings. Raises UserError for any other file."""
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
         raise UserError(f"{path} holds no expectations; write it with: python -m reproductions check --regen")
     for name, stage in content["stages"].items():
         if not isinstance(stage, dict) or not all(isinstance(m, dict) for m in (stage.get("metrics") or {}).values()):
             raise UserError(f"{path}: stage {name!r} is damaged; write it with: python -m reproductions check --regen")
-    return content
+    stages = {}
+    for name, stage in content["stages"].items():
+        paper, _, was = name.partition("/")
+        settings = settings_today(paper, was, stage.get("settings", {}))
+        stages[f"{paper}/{stage_today(paper, was)}"] = {**stage, "settings": settings} if settings else stage
+    return {**content, "stages": stages}
 
 
 def stage_name(result: Result) -> str:
