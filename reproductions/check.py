@@ -108,7 +108,7 @@ def set_apart(results: list[Result], expected: dict[str, Any]) -> dict[Path, str
             apart[result.path] = f"{result.name}: {listed}{', …' if len(other) > 3 else ''}"
         elif (result.variant or "authors") != expected["stages"].get(stage_name(result), {}).get("variant", "authors"):
             apart[result.path] = f"{result.name}: variant {result.variant}"
-    made_by = {(r.paper, r.path.parent.name): r.path for r in results}
+    made_by: dict[tuple[str, ...], Path] = {(r.paper, r.path.parent.name): r.path for r in results}
     changed = True
     while changed:  # what a training set apart made, an evaluation reads
         changed = False

@@ -54,7 +54,7 @@ class Claim:
     id: str
     quantity: str
     unit: str
-    value: float | int | str | list
+    value: Any  # a number, a text or a list
     source: str
     paper_or_code: str
     needs: list
@@ -267,15 +267,11 @@ def paper_verbs(paper: str) -> tuple[str, ...]:
     path = ROOT / "papers" / paper / "__main__.py"
     if path.exists():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            targets = (
-                node.targets
-                if isinstance(node, ast.Assign)
-                else [node.target]
-                if isinstance(node, ast.AnnAssign)
-                else []
-            )
-            if any(isinstance(t, ast.Name) and t.id == "VERBS" for t in targets) and isinstance(node.value, ast.Dict):
-                return tuple(k.value for k in node.value.keys if isinstance(k, ast.Constant))
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Dict):
+                continue
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(t, ast.Name) and t.id == "VERBS" for t in targets):
+                return tuple(str(k.value) for k in node.value.keys if isinstance(k, ast.Constant))
     return STANDARD_VERBS
 
 

@@ -134,7 +134,7 @@ def _layers(paper: str, verbs: dict[str, Verb], stage: Stage, arguments: Sequenc
         if word not in known:
             raise UserError(f"unknown {kind} {word!r}{suggestion(word, known)} (one of {', '.join(known)})")
     sections = {s.section for verb in verbs.values() for s in verb.stages.values()}
-    preset = settings_from(stage.settings, variants[variant])
+    preset: Any = settings_from(stage.settings, variants[variant])
     section = profile_section(profile, paper, stage.section, sections)
     usual = settings = changed(preset, section, str(PROFILES[profile]))
     in_file: dict[str, Any] = {}

@@ -24,7 +24,7 @@ SERIES = ("#1d4e89", "#c2571a", "#2a7f62", "#8a3ffc", "#b3261e")  # dark enough 
 STEP_COLUMNS = ("generation", "epoch", "iteration", "round", "step", "update")
 WORTH = ("error", "perplexity", "accuracy", "fitness", "loss", "reward", "tau", "score")
 RANKS = (("cells.csv", "supernet_percent", "test_percent"), ("rank.csv", "score", "accuracy"))  # supernet and table
-STYLE = {
+STYLE: Any = {
     "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
     "ytick.color": MUTED, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
     "svg.fonttype": "path", "figure.dpi": 100, "legend.frameon": False,
@@ -69,7 +69,7 @@ def curves(group: list[Result], title: str) -> list[str]:
     columns = [c for c in first[0] if c not in STEP_COLUMNS and _numeric(first, c) and any(w in c for w in WORTH)]
     columns = [c for c in columns if sum(_float(row.get(c)) is not None for row in first) > 1]  # a dot is no curve
     columns.sort(key=lambda c: next(i for i, w in enumerate(WORTH) if w in c))
-    pictures = []
+    pictures: list[str] = []
     for column in columns[:3]:
         with _figure(3.4, 2.5) as (figure, axes):
             axis = axes[0]
