@@ -129,7 +129,7 @@ def supernet_of(settings: Search, classes: int) -> nn.Module:
 
 
 def sgd(model: nn.Module, settings: Search) -> torch.optim.Optimizer:
-    """SGD over all weights; Nesterov in NAS-Bench-201 only. Alphas get no gradient."""
+    """SGD over all weights (Method 3). Alphas get no gradient."""
     return torch.optim.SGD(
         [p for p in model.parameters() if p.requires_grad], settings.lr, settings.momentum,
         weight_decay=settings.weight_decay, nesterov=settings.nesterov,
@@ -140,7 +140,10 @@ def descend(
     model: nn.Module, optimizer: torch.optim.Optimizer, shares: list[tuple[Tensor, Tensor]], individual: Any,
     clip_norm: float, precision: str, where: dict[str, int],
 ) -> float:  # fmt: skip
-    """One SGD step of the supernet with one individual; the mean loss. Raises UserError where it is not finite."""
+    """One SGD step of the supernet with one individual (Method 3); returns the mean loss.
+
+    Raises UserError, which says ``where``, for a loss that is not finite.
+    """
 
     def loss_of(images: Tensor, labels: Tensor) -> Tensor:
         with autocast(images.device, precision):
@@ -154,7 +157,10 @@ def descend(
 
 
 def for_fitness(model: nn.Module, settings: Search, precision: str) -> Forward:
-    """How a trained supernet is run for fitness: with batch statistics, or folded or plain with the running ones."""
+    """How a trained supernet is run for fitness (Method 4): with the batch's statistics, or with the running ones.
+
+    These are folded into the convolutions where that is exact enough.
+    """
     if settings.fitness_bn == "batch":
         return model.train()
     model.eval()
@@ -169,7 +175,7 @@ def for_fitness(model: nn.Module, settings: Search, precision: str) -> Forward:
 def measure(
     forward: Forward, shares: list[tuple[Tensor, Tensor]], individual: Any, counter: TopK, precision: str
 ) -> None:
-    """Count the hits of an individual on one batch.
+    """Count the hits of an individual on one batch (Method 4).
 
     A supernet in train mode normalises by its share of the batch and moves its running statistics.
     """

@@ -61,7 +61,7 @@ def test_the_optimizer_is_built_from_them(settings):
 
 
 def test_augmentations_of_both_spaces():
-    """S1: crop, then flip, cutout of 16; S2: flip, then crop, constants in 255ths, nothing cut out."""
+    """DARTS: crop, then flip, cutout of 16; NAS-Bench-201: flip, then crop, constants in 255ths, nothing cut out."""
     images = Images(
         torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, dtype=torch.long), ("a",), "cifar10", True
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.norm import sharpen
-from common.spaces.darts.operations import OPS, FactorizedReduce, Identity, ReLUConvBN, drop_path
+from common.spaces.darts.operations import OPS, FactorizedReduce, Identity, ReLUConvBN, StartsWithReLU, drop_path
 
 
 def reductions(layers: int) -> tuple[int, int]:
@@ -47,7 +47,7 @@ class Cell(nn.Module):
             outputs = []
             for k in (slot, slot + 1):
                 op, source = self.ops[k], self.states[k]
-                if hasattr(op, "after_relu"):
+                if isinstance(op, StartsWithReLU):
                     if source not in rectified:
                         rectified[source] = torch.relu(states[source])
                     out = op.after_relu(rectified[source])

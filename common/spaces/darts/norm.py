@@ -3,7 +3,7 @@
 PyTorch's CPU kernel sums a channels-last image's statistics one float32 after the other (relative error about 1e-5 at
 4,096 values, which 20 layers turn into 3e-3 of the logits: more than two implementations in the usual layout differ
 by). A cascaded sum is 50 times sharper and costs the same. Few values need it less and would pay for the calls, so
-small images keep the plain norm, and so do the supernets that are not told otherwise (``sharpen``): EvNAS's S1 is told,
+small images keep the plain norm, and so do the supernets that are not told otherwise (``sharpen``): EvNAS's is told,
 whose fitness takes batches of 1,024 images, of which the plain sum gets the variance wrong by 5e-4. Everything else is
 PyTorch's own kernel.
 """

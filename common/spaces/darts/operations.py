@@ -19,7 +19,15 @@ def drop_path(x: Tensor, probability: float, mask: Tensor | None = None) -> Tens
     return x * (mask.to(x.dtype) / (1 - probability)).view(-1, 1, 1, 1)
 
 
-class ReLUConvBN(nn.Module):
+class StartsWithReLU(nn.Module):
+    """An operation whose first layer is a ReLU: all that read one state can share it."""
+
+    def after_relu(self, x: Tensor) -> Tensor:
+        """The operation on an input that went through the ReLU already."""
+        raise NotImplementedError
+
+
+class ReLUConvBN(StartsWithReLU):
     """ReLU, convolution, batch norm. Shapes [B, c_in, H, W] -> [B, c_out, H / stride, W / stride]."""
 
     def __init__(
@@ -47,7 +55,7 @@ def _planes(weight: Tensor) -> Tensor:
     return weight.reshape(-1).view(weight.shape)
 
 
-class FactorizedReduce(nn.Module):
+class FactorizedReduce(StartsWithReLU):
     """ReLU; two 1x1 convolutions of stride 2, the second on the input shifted by one pixel; concatenated; batch norm.
 
     Raises ValueError for odd sizes, on which the two halves differ.
@@ -68,14 +76,13 @@ class FactorizedReduce(nn.Module):
         if x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(f"a factorised reduction needs even sizes, not {x.shape[2]} x {x.shape[3]}")
         # Planes first, weights too: strided 1x1 convolutions of few channels with channels-last strides corrupt the
-        # heap in
-        # their backward pass on the CPU (seen with torch 2.13).
+        # heap in their backward pass on the CPU (seen with torch 2.13).
         even = functional.conv2d(x.contiguous(), _planes(self.conv_1.weight), stride=2)
         odd = functional.conv2d(x[:, :, 1:, 1:].contiguous(), _planes(self.conv_2.weight), stride=2)
         return self.bn(torch.cat([even, odd], dim=1).contiguous(memory_format=torch.channels_last))
 
 
-class SepConv(nn.Module):
+class SepConv(StartsWithReLU):
     """Twice ReLU, depthwise, pointwise, batch norm; the stride is in the first depthwise convolution."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool = True) -> None:
@@ -121,7 +128,7 @@ class DilatedConv2d(nn.Conv2d):
         return super().forward(x)
 
 
-class DilConv(nn.Module):
+class DilConv(StartsWithReLU):
     """ReLU, depthwise with dilation 2, pointwise, batch norm."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool = True) -> None:

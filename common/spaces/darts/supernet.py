@@ -17,7 +17,7 @@ from torch.nn import functional
 from common.spaces.darts import norm
 from common.spaces.darts.genotype import CELL_EDGES, NODES, PRIMITIVES
 from common.spaces.darts.network import preprocess, reductions
-from common.spaces.darts.operations import OPS
+from common.spaces.darts.operations import OPS, StartsWithReLU
 
 NONE, MAX_POOL, AVG_POOL, SKIP = range(4)
 Mixture = Tensor | Sequence[Sequence[float]]
@@ -76,7 +76,7 @@ class SearchCell(nn.Module):
                     if p in pooled:
                         out = pooled[p][edges.index(e)]
                     elif p == SKIP:
-                        out = ops[p].after_relu(rest) if hasattr(ops[p], "after_relu") else x
+                        out = ops[p].after_relu(rest) if isinstance(ops[p], StartsWithReLU) else x
                     else:
                         out = ops[p].after_relu(rest)
                     sums[node] = add_weighted(sums[node], out, row[p])

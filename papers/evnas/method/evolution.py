@@ -73,18 +73,24 @@ class Rules:
 
 
 def ranking(fitness: list[float]) -> list[int]:
-    """Positions in descending fitness; equals keep their order."""
+    """Positions in descending fitness (Method 5); equals keep their order."""
     return sorted(range(len(fitness)), key=lambda i: -fitness[i])
 
 
 def tournament(fitness: np.ndarray, size: int, draws: Chance) -> int:
-    """The fittest of ``size`` positions drawn at random, the first drawn among equals."""
+    """The fittest of ``size`` distinct positions drawn at random (Method 5), the first drawn among equals.
+
+    fitness: [P], of the population as it is numbered.
+    """
     drawn = draws.positions(size, len(fitness))
     return int(drawn[np.argmax(fitness[drawn])])
 
 
 def crossed(population: Tensor, fitness: np.ndarray, rules: Rules, draws: Chance) -> Tensor:
-    """A child of two tournament winners: each row from the first with u >= 1/2, else from the second."""
+    """A child [rows, operations] of two tournament winners (Method 5).
+
+    Each row is the first's where u >= 1/2, else the second's.
+    """
     first = tournament(fitness, rules.tournament, draws)
     second = tournament(fitness, rules.tournament, draws)
     draws.individual()  # a child is born with alphas of its own, which crossover overwrites
@@ -93,7 +99,7 @@ def crossed(population: Tensor, fitness: np.ndarray, rules: Rules, draws: Chance
 
 
 def copied(population: Tensor, fitness: np.ndarray, rules: Rules, draws: Chance) -> Tensor:
-    """A copy of one tournament winner (no crossover)."""
+    """A copy of one tournament winner, for searches without crossover."""
     return population[tournament(fitness, rules.tournament, draws)].clone()
 
 
@@ -106,7 +112,10 @@ def mutate(children: list[Tensor], rate: float, draws: Chance) -> None:
 
 
 def evolve(population: Tensor, fitness: list[float], rules: Rules, draws: Chance) -> Tensor:
-    """The next population from one sorted by descending fitness: the elites, unchanged and first, then children."""
+    """The next population [P, rows, operations] from one sorted by descending fitness (Method 5).
+
+    The elites stand first, unchanged, then the children.
+    """
     scores = np.asarray(fitness, dtype=np.float64)
     birth = crossed if rules.crossover else copied
     children = [birth(population, scores, rules, draws) for _ in range(len(population) - rules.elites)]

@@ -47,7 +47,7 @@ class Space:
 
 
 def softmax_rows(alphas: Tensor) -> Tensor:
-    """p = softmax over the operations of every row, in float64: [..., operations]."""
+    """p = softmax over the operations of every row, in float64: [..., operations] (Method 2)."""
     return torch.softmax(alphas.double(), dim=-1)
 
 
@@ -72,7 +72,7 @@ def chosen(alphas: Tensor) -> tuple[np.ndarray, list[tuple[int, ...]]]:
 
 
 def decode_darts(alphas: Tensor, beta: float = 1.0) -> Tensor:
-    """D(A) for A [28, 8]: beta at the chosen operation of the two chosen rows of each node, 0 elsewhere."""
+    """D(A) for A [28, 8]: beta at the chosen operation of the two chosen rows of each node, 0 elsewhere (Method 2)."""
     best, kept = chosen(alphas)
     decoded = torch.zeros_like(alphas)
     for row in (row for pair in kept for row in pair):
@@ -81,7 +81,7 @@ def decode_darts(alphas: Tensor, beta: float = 1.0) -> Tensor:
 
 
 def genotype(alphas: Tensor) -> Genotype:
-    """The cells of an individual: per node its two (operation, input) pairs in descending score."""
+    """The cells of an individual: per node its two (operation, input) pairs in descending score (Method 2)."""
     best, kept = chosen(alphas)
     pairs = [(PRIMITIVES[best[row]], CELL_EDGES[row % ROWS][1]) for pair in kept for row in pair]
     return Genotype(tuple(pairs[: 2 * NODES]), CONCAT, tuple(pairs[2 * NODES :]), CONCAT)
@@ -115,7 +115,7 @@ DARTS = Space(
 
 
 def decode_nb201(alphas: Tensor, beta: float = 1.0) -> Tensor:
-    """D(A) for A [6, 5]: beta at the largest entry of each row (``none`` allowed), 0 elsewhere."""
+    """D(A) for A [6, 5]: beta at the largest entry of each row (``none`` allowed), 0 elsewhere (Method 2)."""
     best = torch.from_numpy(alphas.numpy().argmax(-1))  # the first of equals
     return torch.zeros_like(alphas).scatter_(-1, best[:, None], beta)
 
@@ -139,7 +139,10 @@ SPACES = {"darts": DARTS, "nb201": NB201}  # by --space
 
 
 def mixtures(space: Space, population: Tensor, decoded: bool, beta: float) -> list[Any]:
-    """What the supernet takes for each individual: the row softmax of D(A) (or of A itself)."""
+    """What the supernet takes for each individual: the row softmax of D(A), or of A itself (Method 2).
+
+    population: [P, rows, operations]; beta: value of the chosen operations in D.
+    """
     if decoded:
         population = torch.stack([space.decode(alphas, beta) for alphas in population])
     return [space.mixture(weights) for weights in softmax_rows(population)]

@@ -158,7 +158,9 @@ def test_meter_and_cutout(golden):
         rng = np.random.RandomState(case["np_seed"])
         y, x = rng.randint(case["height"]), rng.randint(case["width"])
         assert (y, x) == (case["y"], case["x"])
-        length = case["length"] if isinstance(case["length"], int) else int(True)  # S2: the flag itself, cuts nothing
+        length = (
+            case["length"] if isinstance(case["length"], int) else int(True)
+        )  # NAS-Bench-201: the flag itself, cuts nothing
         mask = cutout_mask(torch.tensor([y]), torch.tensor([x]), case["height"], case["width"], length)
         expected = torch.ones(case["height"], case["width"])
         if case["zeroed_box_y0y1x0x1"] is not None:
