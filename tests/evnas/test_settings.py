@@ -1,12 +1,14 @@
-"""Every setting of every stage acts, or is refused by name: the real stages run, on recorders instead of networks.
+"""Settings: the defaults are the published runs, typed here a second time; each setting acts or is refused by name.
 
-A run leaves a trace: what is built, what every epoch is given, what is tested. Changing a setting changes it.
+For the latter the real stages run, on recorders instead of networks. A run leaves a trace: what is built, what every
+epoch is given, what is tested. Changing a setting changes it.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
@@ -27,10 +29,56 @@ from papers.evnas import data as search_data
 from papers.evnas import evaluate as evaluate_module
 from papers.evnas import search as search_module
 from papers.evnas.describe import describe, draw
-from papers.evnas.network import PUBLISHED, build, load_genotype
+from papers.evnas.network import PUBLISHED as CELLS
+from papers.evnas.network import build, load_genotype
+from papers.evnas.search import sgd
 from papers.evnas.settings import Describe, Draw, Evaluate, SearchDARTS, SearchNB201, Train, TrainImageNet
 from papers.evnas.train import train
 from tests.settings_walk import walk
+
+SHARED = {
+    "dataset": "cifar10", "channels": 16, "generations": 50, "batch_size": 64, "fitness_batch_size": 1024,
+    "lr": 0.025, "lr_min": 0.001, "momentum": 0.9, "weight_decay": 3e-4, "clip": 5.0,
+    "flip": True, "population": 50, "tournament": 10, "elites": 1, "mutation_rate": 0.1, "decode_train": True,
+    "decode_fitness": True, "beta": 1.0, "crossover": True, "mutation": True, "strategy": "evolution",
+    "train_images": 0, "fitness_images": 0, "parts": 0,
+    "pad": -1,
+}  # fmt: skip
+PUBLISHED = {
+    SearchDARTS: {
+        **SHARED, "layers": 8, "split": "index", "nesterov": False, "cutout": 16, "fitness_bn": "batch",
+        "fitness_augment": True,
+    },
+    SearchNB201: {
+        **SHARED, "cells_per_stage": 5, "split": "official", "nesterov": True, "cutout": 0, "fitness_bn": "running",
+        "fitness_augment": False, "track_running_stats": True,
+    },
+    Train: {
+        "arch": "EvNASA", "dataset": "cifar10", "train_images": 0, "channels": 36, "layers": 20, "parts": 0,
+        "auxiliary": True, "auxiliary_weight": 0.4, "epochs": 600, "batch_size": 96, "eval_batch_size": 96,
+        "lr": 0.025, "momentum": 0.9,
+        "weight_decay": 3e-4, "clip": 5.0, "drop_path": 0.2, "pad": 4, "flip": True, "cutout": 16, "eval_every": 1,
+    },
+    TrainImageNet: {
+        "arch": "EvNASA", "dataset": "imagenet", "train_images": 0, "channels": 48, "layers": 14, "parts": 0,
+        "auxiliary": True, "auxiliary_weight": 0.4, "epochs": 250, "batch_size": 256, "eval_batch_size": 256,
+        "schedule": "linear", "lr": 0.1, "warmup_epochs": 5, "momentum": 0.9, "weight_decay": 3e-5, "clip": 5.0,
+        "label_smoothing": 0.1, "drop_path": 0.0, "eval_every": 1, "workers": 8,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", PUBLISHED)
+def test_defaults(settings):
+    assert asdict(settings()) == PUBLISHED[settings]
+
+
+@pytest.mark.parametrize("settings", [SearchDARTS(), SearchNB201()])
+def test_the_optimizer_is_built_from_them(settings):
+    found = sgd(torch.nn.Linear(2, 2), settings).defaults
+    want = {"lr": 0.025, "momentum": 0.9, "weight_decay": 3e-4, "nesterov": isinstance(settings, SearchNB201)}
+    assert {name: found[name] for name in want} == want
+
 
 SEARCH = {
     "dataset": "digits", "channels": 2, "generations": 2, "train_images": 60, "fitness_images": 60, "batch_size": 20,
@@ -109,7 +157,7 @@ def pictures(tmp_path):
     [SearchDARTS(**SEARCH, layers=3), SearchNB201(**SEARCH, cells_per_stage=1, split="index", fitness_bn="batch")],
     ids=["darts", "nb201"],
 )
-def test_search(settings, fresh, monkeypatch):
+def test_walk_of_search(settings, fresh, monkeypatch):
     trace, measured = Trace(), []
 
     def descend(model, optimizer, shares, individual, clip_norm, precision, where):
@@ -153,7 +201,7 @@ def trained(monkeypatch, trace):
     monkeypatch.setattr(train_module, "evaluate", evaluate)
 
 
-def test_train(fresh, monkeypatch):
+def test_walk_of_train(fresh, monkeypatch):
     trace = Trace()
     trained(monkeypatch, trace)
     settings = Train(
@@ -174,7 +222,7 @@ def test_train(fresh, monkeypatch):
     )
 
 
-def test_train_imagenet(fresh, pictures, monkeypatch):
+def test_walk_of_train_imagenet(fresh, pictures, monkeypatch):
     trace = Trace()
     trained(monkeypatch, trace)
     settings = TrainImageNet(
@@ -190,13 +238,13 @@ def test_train_imagenet(fresh, pictures, monkeypatch):
     walk(digest, settings, {"arch": "EvNASB", "dataset": pictures[1], "parts": 2})
 
 
-def test_evaluate_describe_draw(fresh, tmp_path, monkeypatch):
+def test_walk_of_evaluate_describe_draw(fresh, tmp_path, monkeypatch):
     trace = Trace()
     names = []
     for name in ("EvNASA", "EvNASC"):
         torch.manual_seed(len(names))
         names.append(str(tmp_path / f"{name}.safetensors"))
-        about = {"architecture": PUBLISHED[name].as_dict(), "dataset": "digits"}
+        about = {"architecture": CELLS[name].as_dict(), "dataset": "digits"}
         save_weights(build(load_genotype(name), False, 10, 4, 3), Path(names[-1]), about)
 
     def tested(model, batches, *_):
@@ -216,7 +264,7 @@ def test_evaluate_describe_draw(fresh, tmp_path, monkeypatch):
          {**skipped, **weights, "dataset": "another than the file's is refused: test_train.py"})  # fmt: skip
     walk(lambda s: str(describe(s, fresh())), Describe(), {"arch": "EvNASB", "dataset": "cifar100"})
     path = tmp_path / "architecture.json"
-    save_architecture(path, "darts", PUBLISHED["EvNASC"].as_dict())
+    save_architecture(path, "darts", CELLS["EvNASC"].as_dict())
 
     def drawn(changed):
         files = draw(changed, fresh())["files"]
