@@ -115,7 +115,7 @@ EVALUATE = {
     ),
     ("ptb",): Stage(
         EvaluateRecurrent,
-        "papers.nsas.evaluate:evaluate_recurrent",
+        "papers.nsas.recurrent.evaluate:evaluate",
         "evaluate_ptb",
         "Perplexities of a trained recurrent network",
         {"paper": {}, "modern": {}},

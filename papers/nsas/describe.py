@@ -14,7 +14,7 @@ from common.spaces.architecture import read_architecture
 from common.spaces.counting import macs, parameters
 from common.spaces.nasbench201.graph import canonical, connected
 from common.weights.read import read_metadata
-from papers.nsas.network.architectures import NB201, RECURRENT, Recurrent
+from papers.nsas.network.architectures import NB201
 from papers.nsas.network.networks import (
     CLASSES,
     IMAGE_SIZE,
@@ -24,8 +24,8 @@ from papers.nsas.network.networks import (
     load_cnn,
     size_of,
 )
+from papers.nsas.recurrent.architecture import RECURRENT, Recurrent, load_cell, recurrent_of
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
-from papers.nsas.recurrent.train import load_cell, recurrent_of
 
 NB201_INPUT = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet16-120": (120, 16)}  # classes, pixels
 

@@ -10,7 +10,7 @@ from common.run.files import make_folder
 from common.spaces.architecture import read_architecture
 from papers.nsas.network.architectures import PRIMITIVES
 from papers.nsas.network.networks import load_cnn
-from papers.nsas.recurrent.train import load_cell
+from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.settings import Draw
 
 if TYPE_CHECKING:

@@ -9,18 +9,12 @@ from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.pictures.batches import EvalPictures, FolderBatches, open_pictures
 from common.data.sets import open_images
-from common.data.text import Corpus, batchify
 from common.run.folder import open_run, say
 from common.spaces.sizes import check_pixels
 from common.train.device import pick_device
 from common.weights.read import load_strict
 from papers.nsas.network.networks import CIFAR_MEAN, CIFAR_STD, build_derived
-from papers.nsas.network.weights import read_cnn, read_recurrent
-from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
-from papers.nsas.recurrent.rules import evaluate as text_loss
-from papers.nsas.recurrent.rules import perplexity
-from papers.nsas.recurrent.settings import EvaluateRecurrent
-from papers.nsas.recurrent.train import unigram_perplexity
+from papers.nsas.network.weights import read_cnn
 from papers.nsas.settings import Evaluate
 from papers.nsas.train import test_errors
 
@@ -69,32 +63,3 @@ def open_test(settings: Evaluate, network: str, options: RunOptions, device: tor
     check_pixels(settings.dataset, images.size)
     size, constants = min(settings.batch_size, len(images)), Augmentation(CIFAR_MEAN, CIFAR_STD)
     return images, Batches(images, size, constants, options.seed, shuffle=False, device=device, stream="test")
-
-
-def evaluate_recurrent(settings: EvaluateRecurrent, options: RunOptions) -> dict:
-    """Validation (batch 10) and test (batch 1) perplexity of a recurrent network."""
-    asked = settings
-    settings, found, cell, words = read_recurrent(settings, options)
-    corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
-    if words != corpus.types:
-        raise UserError(
-            f"{found.source} knows {words} words, {settings.text} has {corpus.types} with --max-tokens "
-            f"{settings.max_tokens} and --max-types {settings.max_types}; use the text it was trained on"
-        )
-    device = pick_device(options)
-    with open_run(options, asked, {"data": corpus.pins}) as run:
-        if run.result is not None:
-            return run.result
-        model = LanguageModel(words, settings.width, Cell(settings.width, cell.recurrent, cell.concat), Dropouts())
-        load_strict(model, found.tensors, source=found.source)
-        model.to(device)
-        valid = batchify(corpus.valid, settings.batch_size).to(device)
-        test = batchify(corpus.test, 1).to(device)
-        metrics = {
-            "test_perplexity": perplexity(text_loss(model, test, settings.bptt)),
-            "valid_perplexity": perplexity(text_loss(model, valid, settings.bptt)),
-            "unigram_perplexity": unigram_perplexity(corpus),
-            "parameters": sum(p.numel() for p in model.parameters()),
-        }
-        architecture = {"recurrent": [list(p) for p in cell.recurrent], "concat": list(cell.concat)}
-        return run.finish({"metrics": metrics, "architecture": architecture, "width": settings.width})

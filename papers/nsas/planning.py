@@ -23,10 +23,12 @@ from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
 from papers.nsas.nasbench201 import search_random as search_nb201_random
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.network.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
-from papers.nsas.network.weights import read_cnn, read_recurrent
-from papers.nsas.recurrent.rules import epoch_chunks
+from papers.nsas.network.weights import read_cnn
+from papers.nsas.recurrent.architecture import load_cell
+from papers.nsas.recurrent.chunks import epoch_chunks
+from papers.nsas.recurrent.evaluate import read_recurrent
 from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
-from papers.nsas.recurrent.train import build, load_cell
+from papers.nsas.recurrent.train import build
 from papers.nsas.settings import (
     Evaluate,
     SearchGdas,

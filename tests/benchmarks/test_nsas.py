@@ -21,12 +21,13 @@ from papers.nsas.method.sampling import sample_free
 from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights, live_loss, term_weights
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.nasbench201.supernet import Touched, make_sgd
-from papers.nsas.network.architectures import CNN, RECURRENT
+from papers.nsas.network.architectures import CNN
 from papers.nsas.network.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
 from papers.nsas.network.paths import logits_function
+from papers.nsas.recurrent.architecture import RECURRENT
+from papers.nsas.recurrent.chunks import evaluate
 from papers.nsas.recurrent.loss import Chunk
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, activation_penalty
-from papers.nsas.recurrent.rules import evaluate
 from papers.nsas.recurrent.settings import TrainRecurrent
 from papers.nsas.recurrent.supernet import EDGES, SearchCell
 from papers.nsas.recurrent.train import train_step

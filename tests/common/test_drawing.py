@@ -12,7 +12,7 @@ from common.spaces.darts.genotype import drawn_pairs
 from papers.evnas.describe import graphs
 from papers.evnas.network import PUBLISHED
 from papers.nsas.draw import recurrent_graph
-from papers.nsas.recurrent.train import load_cell
+from papers.nsas.recurrent.architecture import load_cell
 
 CELLS = [drawn_pairs(pairs) for cells in PUBLISHED.values() for pairs in (cells.normal, cells.reduce)]
 CELLS += [recurrent_graph(load_cell("Random_NSAS").recurrent)[1]]

@@ -15,10 +15,10 @@ from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.method.sampling import sample_depth_published, sample_free
 from papers.nsas.network import paths
 from papers.nsas.network.networks import build_supernet, table_logits
-from papers.nsas.network.weights import PICKLED_CLASSES
+from papers.nsas.recurrent.architecture import load_cell
+from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
 from papers.nsas.recurrent.products import deferred, linear_nll
-from papers.nsas.recurrent.train import load_cell
 
 
 def load(model, path: str) -> None:

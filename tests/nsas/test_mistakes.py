@@ -15,9 +15,10 @@ from papers.nsas.describe import describe
 from papers.nsas.nasbench201.settings import SearchNb201Random
 from papers.nsas.network.architectures import CNN
 from papers.nsas.network.networks import load_cnn, names_of
-from papers.nsas.network.weights import PICKLED_CLASSES, need_checkpoint
+from papers.nsas.network.weights import need_checkpoint
+from papers.nsas.recurrent.architecture import load_cell
+from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
-from papers.nsas.recurrent.train import load_cell
 from papers.nsas.unavailable import recurrent_gdas
 
 GOOD = [["tanh", 0]] * 8

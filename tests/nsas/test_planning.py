@@ -10,7 +10,7 @@ import pytest
 from common.cli.verbs import main
 from papers.nsas import planning
 from papers.nsas.__main__ import VERBS
-from papers.nsas.recurrent import rules as recurrent_training
+from papers.nsas.recurrent import chunks as recurrent_training
 from papers.nsas.studies.settings import Experiment
 from tests.nsas.test_runs import EXPERIMENT, STAGES, fake_experiments, module_of, options
 

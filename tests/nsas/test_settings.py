@@ -217,7 +217,7 @@ def test_evaluate(pictures, texts, digest, tmp_path):
     )  # fmt: skip
     skip = {"arch": "one published cell", "checkpoint": "as above", "width": "does not fit"}
     walk(
-        digest("evaluate:evaluate_recurrent", "evaluate_ptb"),
+        digest("recurrent.evaluate:evaluate", "evaluate_ptb"),
         base,
         {"text": str(texts / "two"), "weights": "ema"},
         skip,

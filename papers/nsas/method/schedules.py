@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
 from common.train.schedules import linear_then_slow, warm_up_factor
-
-
-def cosine(epoch: int, base: float, minimum: float, epochs: int) -> float:
-    """minimum + (base - minimum) (1 + cos(pi e / E)) / 2, constant within an epoch."""
-    return minimum + (base - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
 def imagenet_linear(epoch: int, base: float = 0.2, epochs: int = 250, batch_size: int = 256) -> float:

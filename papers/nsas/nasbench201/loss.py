@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from common.spaces.nasbench201.network import Supernet
 from papers.nsas.nasbench201.constraints import Code
 from papers.nsas.network.networks import code_logits, weighted_logits
 
@@ -34,7 +35,7 @@ def term_weights(constraint: str, number: int) -> list[float]:
 
 
 def live_loss(
-    model: nn.Module, x: Tensor, y: Tensor, codes: Sequence[Code], weights: Sequence[float]
+    model: Supernet, x: Tensor, y: Tensor, codes: Sequence[Code], weights: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """(sum_i w_i CE(a_i), logits of the last), current first; gradient through every term, each moves statistics."""
     total, logits = x.new_zeros(()), x
@@ -47,7 +48,7 @@ def live_loss(
 
 
 def constant_loss(
-    model: nn.Module, x: Tensor, y: Tensor, codes: Sequence[Code], weights: Sequence[float]
+    model: Supernet, x: Tensor, y: Tensor, codes: Sequence[Code], weights: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """The same value with gradient through the current cell only (what the DARTS-space loop does)."""
     total, logits = x.new_zeros(()), x
@@ -76,7 +77,7 @@ def gdas_weights(constraint: str, number: int, penalty: float, gradient: bool) -
 
 
 def gdas_loss(
-    model: nn.Module, x: Tensor, y: Tensor, drawn: Drawn, constraints: Sequence[Code], weights: Sequence[float],
+    model: Supernet, x: Tensor, y: Tensor, drawn: Drawn, constraints: Sequence[Code], weights: Sequence[float],
     scale: float, gradient: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Constraint forwards in train mode (no graph as released), then the current cell through its straight-through

@@ -28,13 +28,6 @@ class Encoded(NamedTuple):
     reduce: tuple[tuple[int, int], ...]
 
 
-class Recurrent(NamedTuple):
-    """A recurrent cell: (activation, predecessor) of nodes 1..8 and the states averaged."""
-
-    recurrent: tuple[tuple[str, int], ...]
-    concat: tuple[int, ...]
-
-
 def _cell(text: str) -> tuple[tuple[int, int], ...]:
     """ "sep5 1  dil3 0 ..." -> pairs."""
     words = text.split()
@@ -92,16 +85,6 @@ MONITORED = (
         _cell("none 1 dil3 0  sep5 0 skip 2  dil3 3 sep5 1  dil3 3 skip 4"),
     ),
 )
-
-RECURRENT = {
-    "Random_NSAS": Recurrent(
-        (
-            ("sigmoid", 0), ("sigmoid", 0), ("tanh", 2), ("tanh", 2),
-            ("sigmoid", 3), ("relu", 4), ("tanh", 3), ("relu", 5),
-        ),
-        tuple(range(1, 9)),
-    ),
-}  # fmt: skip
 
 # cells stored in the notebooks of the NAS-Bench-201 searches (section 6.5): digits in edge order
 NB201 = {

@@ -16,23 +16,10 @@ from common.cli.errors import UserError
 from common.data.names import other_set
 from common.run.folder import say
 from common.weights.read import Checkpoint, read_checkpoint
-from papers.nsas.network.architectures import Recurrent
 from papers.nsas.network.networks import Named, cnn_of, load_cnn
-from papers.nsas.recurrent.settings import EvaluateRecurrent
-from papers.nsas.recurrent.train import load_cell, recurrent_of
 from papers.nsas.settings import Evaluate
 
 RELEASED_SETS = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
-PTB_WORDS = 10_000
-# what the one whole-module pickle may name; every name becomes an inert stand-in, nothing is imported for it
-PICKLED_CLASSES = {
-    "model.RNNModel", "model.DARTSCell", "model_search.DARTSCell", "genotypes.Genotype", "utils.LockedDropout",
-    "collections.OrderedDict", "locked_dropout.LockedDropout",
-    "torch.nn.modules.sparse.Embedding", "torch.nn.modules.linear.Linear", "torch.nn.modules.container.ModuleList",
-    "torch.nn.modules.container.ParameterList", "torch.nn.modules.batchnorm.BatchNorm1d",
-    "torch.nn.parameter.Parameter", "torch.nn.backends.thnn._get_thnn_function_backend",
-    "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
-}  # fmt: skip
 
 
 class CnnWeights(NamedTuple):
@@ -43,15 +30,6 @@ class CnnWeights(NamedTuple):
     architecture: Named
     network: str  # cifar or imagenet
     classes: int
-
-
-class RecurrentWeights(NamedTuple):
-    """Weights of a recurrent network with the settings that they call for."""
-
-    settings: EvaluateRecurrent
-    found: Checkpoint
-    cell: Recurrent
-    words: int
 
 
 def need_checkpoint(path: str) -> None:
@@ -80,33 +58,15 @@ def read_cnn(settings: Evaluate, options: Any) -> CnnWeights:
     stem = tensors["stem0.3.weight"].shape[0] if network == "imagenet" else tensors["stem.0.weight"].shape[0] // 3
     depth = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("cells."))
     classes = int(tensors["classifier.weight"].shape[0])
-    architecture = _architecture(settings.arch, found, "darts", cnn_of, load_cnn)
-    dataset = _set_of(settings.dataset, "dataset", said, RELEASED_SETS.get(classes, ""), options, found.source)
+    architecture = architecture_of(settings.arch, found, "darts", cnn_of, load_cnn)
+    dataset = set_of(settings.dataset, "dataset", said, RELEASED_SETS.get(classes, ""), options, found.source)
     filled = replace(
         settings, dataset=dataset, channels=settings.channels or int(stem), layers=settings.layers or depth
     )
     return CnnWeights(filled, found, architecture, network, classes)
 
 
-def read_recurrent(settings: EvaluateRecurrent, options: Any) -> RecurrentWeights:
-    """Raises UserError: no recurrent network, cell unknown or another, a text that is not the file's."""
-    need_checkpoint(settings.checkpoint)
-    found = read_checkpoint(settings.checkpoint, settings.weights, PICKLED_CLASSES)
-    if "encoder.weight" not in found.tensors:
-        raise UserError(f"{found.source} holds no recurrent network")
-    found.tensors.setdefault("decoder.weight", found.tensors["encoder.weight"])  # tied
-    words, width = (int(n) for n in found.tensors["encoder.weight"].shape)
-    cell = _architecture(settings.arch, found, "darts-rnn", recurrent_of, load_cell)
-    released = "ptb" if words == PTB_WORDS else ""
-    text = _set_of(settings.text, "text", found.metadata, released, options, found.source)
-    filled = replace(settings, text=text, width=settings.width or width)
-    for name in ("max_tokens", "max_types"):  # they make the vocabulary
-        if not typed(options, name):
-            filled = replace(filled, **{name: int(found.metadata.get(name, 0))})
-    return RecurrentWeights(filled, found, cell, words)
-
-
-def _architecture(given: str, found: Checkpoint, space: str, from_record, from_name) -> Any:
+def architecture_of(given: str, found: Checkpoint, space: str, from_record, from_name) -> Any:
     """The architecture of the file's own record, else the one that the user names."""
     said: Mapping[str, Any] = found.metadata
     if said.get("space", space) != space:
@@ -120,7 +80,7 @@ def _architecture(given: str, found: Checkpoint, space: str, from_record, from_n
     return named
 
 
-def _set_of(
+def set_of(
     chosen: str, flag: str, said: Mapping[str, Any], released: str, options: Any, source: str
 ) -> str:  # fmt: skip
     """The set to test on: the user's choice, if it can be the file's; else the file's own; else the released one's."""

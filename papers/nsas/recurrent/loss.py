@@ -1,4 +1,4 @@
-"""The NSAS loss on a chunk of text, as the paper means it and as it was released (Method 7).
+"""The NSAS loss on a chunk of text, as the paper means it and as it was released (Method 12).
 
 L(w) = (1 - eps) L(w; a_t) + (eps / M) sum_i L(w; a_i),   L = NLL + beta * temporal activation penalty
 """
@@ -52,7 +52,7 @@ def paper_loss(
 
     Each term is differentiated at once, so that one graph lives at a time.
     """
-    cell = model.rnns[0]
+    cell = model.cell
     cell.set_path(code)
     nll, loss = pass_loss(model, chunk, hidden, 0, beta)
     total = (1 - mix if constraints else 1.0) * loss

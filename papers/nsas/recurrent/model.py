@@ -1,12 +1,13 @@
-"""The recurrent language model of the PTB space: derived cell, dropouts, tied decoder (section 5.2).
+"""The recurrent language model: derived cell, dropouts, tied decoder (Method 11).
 
-Shapes: words [T, B] int64, hidden [1, B, H], outputs [T, B, H], V words.  All masks may be given (golden tests);
-otherwise they are drawn from ``generator``.
+Shapes: words [T, B] int64, hidden [1, B, H], outputs [T, B, H], V words. Masks may be given; else they are drawn from
+a ``generator``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,6 @@ from torch import Tensor, nn
 from papers.nsas.recurrent.products import deferred, linear_nll
 from papers.nsas.recurrent.settings import Training
 
-ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
-STEPS = 8
 INIT_RANGE = 0.04
 
 
@@ -81,9 +80,8 @@ def draw_masks(dropouts: Dropouts, words: int, batch: int, width: int, generator
 class Cell(nn.Module):
     """The derived cell: W0 [2H, 2H], W_i [H, 2H]; node i = (f, p): s_{i+1} = s_p + sigmoid(c)(f(g) - s_p).
 
-    Nodes are executed level by level: those whose predecessors are ready share one matrix product per predecessor,
-    and the input half of [x m_x, h m_h] W0 is one product for all time steps.  Same sums as node by node, in fewer
-    calls.
+    Nodes are executed level by level: those that read one state share a matrix product, and the input half of
+    [x m_x, h m_h] W0 is one product for all time steps. Same sums as node by node, in fewer calls.
     """
 
     def __init__(self, width: int, recurrent: tuple[tuple[str, int], ...], concat: tuple[int, ...]):
@@ -107,8 +105,7 @@ class Cell(nn.Module):
         h, outputs = hidden[0], []
         for first in from_input:
             c, g = from_hidden(h if masks.hidden is None else h * masks.hidden, first).split(width, -1)
-            states: list[Tensor | None] = [None] * (len(self.recurrent) + 1)
-            states[0] = torch.lerp(h, torch.tanh(g), torch.sigmoid(c))
+            states = {0: torch.lerp(h, torch.tanh(g), torch.sigmoid(c))}
             for source, nodes, multiply in grouped:
                 state = states[source]
                 product = multiply(state if masks.hidden is None else state * masks.hidden)
@@ -142,6 +139,11 @@ class LanguageModel(nn.Module):
         nn.init.uniform_(self.encoder.weight, -INIT_RANGE, INIT_RANGE)
         nn.init.zeros_(self.decoder.bias)
 
+    @property
+    def cell(self) -> Any:
+        """The derived or the search cell."""
+        return self.rnns[0]
+
     def masks(self, batch: int, generator: torch.Generator) -> Masks:
         """Masks of one training chunk, or no masks in eval mode."""
         if not self.training:
@@ -159,13 +161,13 @@ class LanguageModel(nn.Module):
     def outputs(self, words: Tensor, hidden: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """hidden [1, B, H], raw outputs [T, B, H], dropped outputs [T, B, H]: all but the decoder."""
         masks = masks or Masks()
-        # padding index V - 1, as the released look-up: the last word's row gets no gradient from here (section 5.2)
+        # padding index V - 1, as the released look-up: the last word's row gets no gradient from here
         embedded = F.embedding(words, self.encoder.weight, padding_idx=self.words - 1)
         if masks.embedding is not None:
             embedded = embedded * masks.embedding[words]  # only the rows in use, not the whole vocabulary
         if masks.inputs is not None:
             embedded = embedded * masks.inputs
-        raw, hidden = self.rnns[0](embedded, hidden, masks)
+        raw, hidden = self.cell(embedded, hidden, masks)
         return hidden, raw, raw if masks.output is None else raw * masks.output
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:

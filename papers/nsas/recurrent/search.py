@@ -14,14 +14,15 @@ from common.run import seeds
 from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
+from common.train.batchnorm import renew
 from common.train.device import pick_device
 from papers.nsas.method.novelty import Archive, Cell, distance, distance_by_slot
 from papers.nsas.method.sampling import sample_free
 from papers.nsas.processes import one_process
 from papers.nsas.recurrent.averaging import make_sgd
+from papers.nsas.recurrent.chunks import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled
 from papers.nsas.recurrent.loss import Chunk, paper_loss, released_loss
 from papers.nsas.recurrent.model import LanguageModel, drops_of
-from papers.nsas.recurrent.rules import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled
 from papers.nsas.recurrent.settings import SearchRecurrent
 from papers.nsas.recurrent.supernet import EDGES, RecurrentCode, SearchCell, genotype, sample
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def search(settings: SearchRecurrent, options: RunOptions) -> dict:
-    """Train the supernet with the NSAS loss, then choose a cell (Method 6 to 8).
+    """Train the supernet with the NSAS loss, then choose a cell (Method 11 and 12).
 
     for each chunk of text: sample a cell a_t; update the archive with it;
         step on L(w) = (1 - eps) L(w; a_t) + (eps / M) sum_i L(w; a_i), a_i the archive's cells, same chunk
@@ -100,14 +101,14 @@ def build(words: int, settings: SearchRecurrent) -> LanguageModel:
     return supernet
 
 
-class PaperArchive(Archive):
+class PaperArchive(Archive[RecurrentCode]):
     """Recurrent cells, compared slot by slot; the recent ones begin with a random cell that is never trained."""
 
     def __init__(self, size: int, recent: int, neighbours: int, seed: int) -> None:
         super().__init__(size, recent, neighbours, measure=distance_by_slot)
         self.recent = [sample(seeds.numpy_rng(seed, "first"))]
 
-    def after(self, code: RecurrentCode, rng: np.random.RandomState) -> list[Cell]:
+    def after(self, code: RecurrentCode, rng: np.random.RandomState) -> list[RecurrentCode]:
         """The constraints once ``code`` has been taken in."""
         self.update(code, partial(sample, rng))
         return self.members
@@ -116,7 +117,7 @@ class PaperArchive(Archive):
         """The lists go on."""
 
 
-class ReleasedArchive(Archive):
+class ReleasedArchive(Archive[Cell]):
     """As released it holds convolutional cells, and cuts its recent list in a variable of the epoch.
 
     So every epoch begins with the first random cell and the first cell of each epoch before it.
@@ -160,17 +161,15 @@ def set_cell(supernet: LanguageModel, code: RecurrentCode, train: Tensor, chunks
     """Makes ``code`` the supernet's cell; the values of the shared batch norm become the plain average over the first
     ``chunks`` chunks of the training text, without dropout (0: they stay).
     """
-    supernet.rnns[0].set_path(code)
+    supernet.cell.set_path(code)
     if not chunks:
         return
-    bn = supernet.rnns[0].bn
-    momentum = bn.momentum
-    bn.reset_running_stats()
-    bn.momentum = None
+    hidden = [supernet.start(train.shape[1])]
+
+    def read(words: Tensor) -> None:
+        hidden[0], _, _ = supernet.outputs(words, hidden[0])
+
     supernet.eval()
-    bn.train()
-    hidden = supernet.start(train.shape[1])
-    for i in range(min(chunks, (len(train) - 1) // bptt)):
-        words, _ = get_batch(train, i * bptt, bptt)
-        hidden, _, _ = supernet.outputs(words, hidden)
-    bn.momentum = momentum
+    supernet.cell.bn.train()
+    starts = range(0, min(chunks, (len(train) - 1) // bptt) * bptt, bptt)
+    renew([supernet.cell.bn], [get_batch(train, start, bptt)[0] for start in starts], read)

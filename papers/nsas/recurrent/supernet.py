@@ -1,4 +1,4 @@
-"""The recurrent supernet: 36 edges x 5 operations, one shared BatchNorm1d (section 5.5).
+"""The recurrent supernet: 36 edges x 5 operations, one shared BatchNorm1d (Method 12).
 
 Node i mixes every earlier state j and every operation k except ``none``:
     sum_{j,k} p[j, k] (s_j + sigmoid(c_j) (f_k(g_j) - s_j)),   [c_j, g_j] = (s_j m_h) W_i.
@@ -8,16 +8,20 @@ computed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from papers.nsas.recurrent.model import ACTIVATIONS, INIT_RANGE, STEPS, Masks, activation
+from papers.nsas.recurrent.architecture import ACTIVATIONS, STEPS
+from papers.nsas.recurrent.model import INIT_RANGE, Masks, activation
 from papers.nsas.recurrent.products import deferred
 
 EDGES = STEPS * (STEPS + 1) // 2
 SWITCHED_ON = 5.0
 
+Nodes = Callable[[Tensor, Tensor | None], Tensor]  # (state 0 [B, H], mask of the hidden state) -> states 1..8 [8, B, H]
 RecurrentCode = tuple[tuple[int, int], ...]  # (operation, earlier state) of each of the eight nodes
 
 
@@ -55,7 +59,7 @@ class SearchCell(nn.Module):
             nn.Parameter(torch.empty(width, 2 * width).uniform_(-INIT_RANGE, INIT_RANGE)) for _ in range(STEPS)
         )
         self.bn = nn.BatchNorm1d(width, affine=False)
-        self.table: Tensor | None
+        self.table: Tensor
         self.register_buffer("table", None, persistent=False)  # it moves with the weights, but is none of them
         self.code: RecurrentCode | None = None
 
@@ -73,7 +77,7 @@ class SearchCell(nn.Module):
         inputs = x if masks.x is None else x * masks.x
         from_input = (inputs.reshape(-1, width) @ self._W0[:width]).view(*x.shape[:2], 2 * width).unbind(0)
         from_hidden = deferred(self._W0[width:])
-        node_of = self._path_nodes() if self.code is not None else self._mixture_nodes()
+        node_of = self._mixture_nodes() if self.code is None else self._path_nodes(self.code)
         h, outputs = hidden[0], []
         for first in from_input:
             c, g = from_hidden(h if drop is None else h * drop, first).split(width, -1)
@@ -83,7 +87,7 @@ class SearchCell(nn.Module):
         stacked = torch.stack(outputs)
         return stacked, stacked[-1].unsqueeze(0)
 
-    def _mixture_nodes(self):
+    def _mixture_nodes(self) -> Nodes:
         """Dense execution; the table is prepared once a chunk."""
         table = self.table.softmax(-1) if self.mixing == "softmax" else self.table
         rows = [table[first_edge(i) : first_edge(i) + i + 1, 1:] for i in range(STEPS)]
@@ -106,9 +110,8 @@ class SearchCell(nn.Module):
 
         return nodes
 
-    def _path_nodes(self):
+    def _path_nodes(self, code: RecurrentCode) -> Nodes:
         """Only the sampled operation of each node."""
-        code = self.code
         multiply = [deferred(weight) for weight in self._Ws]
 
         def nodes(state: Tensor, drop: Tensor | None) -> Tensor:

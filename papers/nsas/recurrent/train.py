@@ -15,59 +15,18 @@ from common.data.text import Corpus, batchify
 from common.run import seeds
 from common.run.folder import open_run
 from common.run.keep import Values
-from common.spaces.architecture import load_architecture
 from common.train.device import pick_device
 from common.weights.read import save_weights
-from papers.nsas.network.architectures import RECURRENT, Recurrent
 from papers.nsas.processes import one_process
+from papers.nsas.recurrent.architecture import Recurrent, load_cell
 from papers.nsas.recurrent.averaging import Descent, averaged, switches_to_averaging
+from papers.nsas.recurrent.chunks import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled, unigram_perplexity
 from papers.nsas.recurrent.loss import Chunk
-from papers.nsas.recurrent.model import ACTIVATIONS, Cell, LanguageModel, activation_penalty, drops_of
-from papers.nsas.recurrent.rules import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled
+from papers.nsas.recurrent.model import Cell, LanguageModel, activation_penalty, drops_of
 from papers.nsas.recurrent.settings import TrainRecurrent
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
-
-
-def load_cell(name: str) -> Recurrent:
-    """A published recurrent cell by name, or an architecture file of space "darts-rnn".  UserError when malformed."""
-    if name in RECURRENT:
-        return RECURRENT[name]
-    if not name.endswith(".json"):
-        raise UserError(f"unknown recurrent cell {name!r}; use a file or one of {', '.join(RECURRENT)}")
-    return recurrent_of(load_architecture(name, "darts-rnn"), name)
-
-
-def recurrent_of(found, name: str) -> Recurrent:
-    """The cell of a file's record; ``name`` is the file's, for messages. UserError when malformed."""
-    try:
-        nodes = tuple((str(f), int(p)) for f, p in found["recurrent"])
-        concat = tuple(int(i) for i in found["concat"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{name}: a recurrent cell has 'recurrent' (activation, input) pairs and 'concat'") from None
-    check_cell(name, nodes, concat)
-    return Recurrent(nodes, concat)
-
-
-def check_cell(name: str, nodes: tuple[tuple[str, int], ...], concat: tuple[int, ...]) -> None:
-    """Eight nodes, known activations, inputs that exist already."""
-    if len(nodes) != 8:
-        raise UserError(f"{name}: the recurrent cell has {len(nodes)} pairs; it needs 8")
-    for node, (function, source) in enumerate(nodes):
-        if function not in ACTIVATIONS:
-            raise UserError(
-                f"{name}: unknown activation {function!r} in node {node + 1}; use one of {', '.join(ACTIVATIONS)}"
-            )
-        if not 0 <= source <= node:
-            raise UserError(f"{name}: node {node + 1} reads state {source}; it can read states 0 to {node}")
-    if not concat or any(not 0 < i <= len(nodes) for i in concat):
-        raise UserError(f"{name}: concat must name states between 1 and {len(nodes)}")
-
-
-def as_names(cell: Recurrent) -> dict[str, list]:
-    """Plain lists for files."""
-    return {"recurrent": [list(pair) for pair in cell.recurrent], "concat": list(cell.concat)}
 
 
 def build(words: int, cell: Recurrent, settings: TrainRecurrent) -> LanguageModel:
@@ -134,7 +93,7 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
             "unigram_perplexity": unigram_perplexity(corpus),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
-        return run.finish({"metrics": metrics, "architecture": as_names(cell)})
+        return run.finish({"metrics": metrics, "architecture": cell.as_names()})
 
 
 def train_step(
@@ -198,15 +157,8 @@ class Best:
 def save_trained(path: Path, model: LanguageModel, cell: Recurrent, settings: TrainRecurrent, types: int) -> None:
     """The weights with what they are of; the vocabulary is that of the text and its limits."""
     record = {
-        "architecture": as_names(cell), "space": "darts-rnn", "dataset": settings.text, "classes": types,
+        "architecture": cell.as_names(), "space": "darts-rnn", "dataset": settings.text, "classes": types,
         "width": settings.width, "depth": 1, "stage": "train_ptb", "paper": "nsas",
         "max_tokens": settings.max_tokens, "max_types": settings.max_types,
     }  # fmt: skip
     save_weights(model, path, metadata=record)
-
-
-def unigram_perplexity(corpus: Corpus) -> float:
-    """Test perplexity of word frequencies counted on the training text (one added to each count): the bar to beat."""
-    counts = torch.bincount(corpus.train, minlength=corpus.types).double() + 1
-    logs = (counts / counts.sum()).log()
-    return perplexity(-logs[corpus.test].mean().item())

@@ -77,7 +77,7 @@ def forgetting(settings: Experiment, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         supernet, optimizer, touched = open_supernet(settings, len(train.images.classes), device)
-        archive = Archive(settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot)
+        archive = Archive[Code](settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot)
         probe, clock, now = Probe(supernet, *next(iter(valid.epoch(0)))), Clock(), Values(loss=0.0)
         scores: list[float] = []
         run.keeps(

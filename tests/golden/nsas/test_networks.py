@@ -358,7 +358,7 @@ def test_fill_rule(golden):
 
 def test_drawings(golden):
     from papers.nsas.draw import cnn_graph, recurrent_graph
-    from papers.nsas.network.architectures import RECURRENT
+    from papers.nsas.recurrent.architecture import RECURRENT
 
     for key, want in golden.json("drawings.json").items():
         kind, *rest = key.split("/")

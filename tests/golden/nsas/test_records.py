@@ -11,6 +11,7 @@ from papers.nsas.method import schedules
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
 from papers.nsas.nasbench201 import constraints as constraints201
 from papers.nsas.network import architectures
+from papers.nsas.recurrent.architecture import ACTIVATIONS, load_cell
 
 LOGS = [
     "logs/cifar100_Random_NSAS_C_seed1.json.gz",
@@ -50,9 +51,8 @@ def test_genotypes(golden):
         assert names == stored["cnn"][name]["normal"]
         assert stored["cnn"][name]["normal_concat"] == stored["cnn"][name]["reduce_concat"] == [2, 3, 4, 5]
     want = stored["rnn"]["Random_NSAS"]
-    got = architectures.RECURRENT["Random_NSAS"]
+    got = load_cell("Random_NSAS")
     assert [list(p) for p in got.recurrent] == want["recurrent"] and list(got.concat) == want["concat"]
-    from papers.nsas.recurrent.model import ACTIVATIONS
 
     assert list(ACTIVATIONS) == stored["rnn_primitives"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.data.text import Corpus, batchify
-from papers.nsas.recurrent import averaging, rules
+from papers.nsas.recurrent import averaging, chunks
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, Masks, activation_penalty, nll
 from papers.nsas.recurrent.supernet import SearchCell, encode
 
@@ -107,7 +107,7 @@ def test_optimisers(golden):
         make = averaging.make_asgd if kind == "asgd" else averaging.make_sgd
         optimizer = make(holder, asgd["lr"], asgd["wdecay"])
         for gradient, length, want in zip(asgd["grads"], asgd["seq_len"], case[kind]["trace"]):
-            optimizer.param_groups[0]["lr"] = rules.scaled(asgd["lr"], length, asgd["bptt"])
+            optimizer.param_groups[0]["lr"] = chunks.scaled(asgd["lr"], length, asgd["bptt"])
             parameter.grad = torch.tensor(gradient)
             optimizer.step()
             if kind == "sgd":
@@ -134,12 +134,12 @@ def test_switch_rule(golden):
 def test_chunk_lengths_and_batches(golden):
     case = golden.json("rnn_rules.json")
     for row in case["seq_len_rule"]:
-        assert rules.chunk_length(row["u"], lambda *_, n=row["n"]: n) == row["seq_len"]
-    assert [rules.search_chunk_length(u) for u in (0.1, 0.97)] == [35, 17]
+        assert chunks.chunk_length(row["u"], lambda *_, n=row["n"]: n) == row["seq_len"]
+    assert [chunks.search_chunk_length(u) for u in (0.1, 0.97)] == [35, 17]
     corpus = case["corpus"]
     stream = torch.tensor(corpus["batchify_train_2"])
     for row in corpus["get_batch"]:
-        data, target = rules.get_batch(stream, row["i"], row["seq_len"] or 35 if row["seq_len"] else 3)
+        data, target = chunks.get_batch(stream, row["i"], row["seq_len"] or 35 if row["seq_len"] else 3)
         assert data.tolist() == row["data"] and target.tolist() == row["target"]
     assert case["evaluation_rule"]["rows_test"] == 82430
 
@@ -159,7 +159,7 @@ def test_vocabulary(golden, tmp_path):
 def test_evaluation_divides_by_rows(derived):
     model, _ = derived
     stream = torch.randint(0, 29, (11, 3), generator=torch.Generator().manual_seed(0))
-    loss = rules.evaluate(model, stream, bptt=4)
+    loss = chunks.evaluate(model, stream, bptt=4)
     logits, *_ = model(stream[:-1], model.start(3))
     assert loss == pytest.approx(nll(logits, stream[1:]).item() * 10 / 11, rel=1e-5)
 
@@ -178,6 +178,6 @@ def test_published_sizes(golden):
 
 
 def test_numpy_chunking_covers_the_stream():
-    chunks = rules.epoch_chunks(200, 35, np.random.RandomState(0))
-    starts = [s for s, _ in chunks]
-    assert starts[0] == 0 and all(a + n == b for (a, n), b in zip(chunks, starts[1:]))
+    drawn = chunks.epoch_chunks(200, 35, np.random.RandomState(0))
+    starts = [s for s, _ in drawn]
+    assert starts[0] == 0 and all(a + n == b for (a, n), b in zip(drawn, starts[1:]))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.data.text import Corpus
 from papers.nsas.recurrent.model import LanguageModel
 
 
@@ -64,6 +65,13 @@ def evaluate(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
 def perplexity(loss: float) -> float:
     """exp(loss); infinite instead of an overflow."""
     return math.exp(loss) if loss < 700 else math.inf
+
+
+def unigram_perplexity(corpus: Corpus) -> float:
+    """Test perplexity of word frequencies counted on the training text (one added to each count): the bar to beat."""
+    counts = torch.bincount(corpus.train, minlength=corpus.types).double() + 1
+    logs = (counts / counts.sum()).log()
+    return perplexity(-logs[corpus.test].mean().item())
 
 
 class Mean:
