@@ -18,7 +18,7 @@ from common.data.pictures.batches import Pictures
 from common.data.sets import Images
 from common.run import seeds
 
-Set = TypeVar("Set", Images, Pictures)
+Set = TypeVar("Set", Images, Pictures, Images | Pictures)
 FILE_ORDER = ("digits", "cifar10", "cifar100", "imagenet16-120")
 
 

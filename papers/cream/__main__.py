@@ -27,6 +27,7 @@ VERBS = {
             Stage(
                 settings=Search,
                 run="papers.cream.search:search",
+                plan="papers.cream.plan:search",
                 section="search",
                 about="train the supernet with prioritized paths; the board's head is the architecture",
                 variants={"head": HEAD_SEARCH, "paper": PAPER_SEARCH, "modern": MODERN_SEARCH},
@@ -40,6 +41,7 @@ VERBS = {
             Stage(
                 settings=Select,
                 run="papers.cream.select:select",
+                plan="papers.cream.plan:select",
                 section="select",
                 about="re-score the board of a finished search and write the chosen path",
                 cheap=True,
@@ -52,6 +54,7 @@ VERBS = {
             Stage(
                 settings=Train,
                 run="papers.cream.train:train",
+                plan="papers.cream.plan:train",
                 section="train",
                 about="train 14, 43, 114, 287, 481, 604, a path list or a found architecture from scratch",
                 variants={"paper": {}, "modern": {"single_block": "strict"}, "generic": GENERIC_TRAIN},
@@ -65,6 +68,7 @@ VERBS = {
             Stage(
                 settings=Evaluate,
                 run="papers.cream.evaluate:evaluate",
+                plan="papers.cream.plan:evaluate",
                 section="evaluate",
                 about="test error of published or own weights",
                 variants={"paper": {}, "modern": {}},
@@ -78,6 +82,7 @@ VERBS = {
             Stage(
                 settings=RankStudy,
                 run="papers.cream.studies.rank_study:rank_study",
+                plan="papers.cream.plan:rank_study",
                 section="rank_study",
                 about="random paths by the supernet of a finished search and from scratch, and how far they agree",
                 bf16=True,
@@ -89,7 +94,7 @@ VERBS = {
         only(
             Stage(
                 settings=Describe,
-                run="papers.cream.describe:run",
+                run="papers.cream.describe:describe",
                 section="describe",
                 about="parameters, multiply-adds and the published count of a network",
                 writes=False,
@@ -102,7 +107,7 @@ VERBS = {
         only(
             Stage(
                 settings=Draw,
-                run="papers.cream.draw:draw",
+                run="papers.cream.describe:draw",
                 section="draw",
                 about="one bar a block: kernel, expansion, width",
                 ignores=COMPUTES,

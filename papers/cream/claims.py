@@ -1,4 +1,4 @@
-"""Claims that code decides: the FLOPs window and its table, and the steps and rates of search and training."""
+"""Claims that code decides: sizes, the FLOPs window and its table, the steps and rates of search and training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,34 @@ from typing import Any
 from common.cli.errors import UserError
 from papers.cream.method import window as window_rule
 from papers.cream.method.window import supernet_window
+
+
+def published_millions(name: str | int) -> float:
+    """The count behind a network's name, in millions."""
+    return described(name)["macs_published"] / 1e6
+
+
+def parameters_millions(name: str | int) -> float:
+    """Parameters in millions, classifier included."""
+    return described(name)["parameters"] / 1e6
+
+
+def described(name: str | int) -> dict[str, Any]:
+    """What ``describe`` says of a network."""
+    from papers.cream.describe import describe
+    from papers.cream.settings import Describe
+
+    return describe(Describe(arch=str(name)), None)
+
+
+def supernet_parameters(minimum: float, maximum: float, classes: int = 1000, slice_: int = 4) -> int:
+    """Parameters of the supernet built for a window, meta layer included."""
+    from papers.cream.network.layout import FlopsTable
+
+    table = FlopsTable(supernet_window(float(minimum), float(maximum)).built)
+    blocks = sum(round(v * 1e6) for stage in table.params for position in stage for v in position)
+    outer = round(table.params_fixed * 1e6) + 2 * 16 + (1280 + 1) * classes + slice_ * classes + 1
+    return blocks + outer
 
 
 def window(minimum: float, maximum: float) -> str:
@@ -25,7 +53,7 @@ def fixed_mflops() -> float:
 
 def stage_mflops(stage: int) -> float:
     """The one block of stage 0 or 6 by the search's table."""
-    return _table().table[stage][0][0]
+    return _table().mflops[stage][0][0]
 
 
 def one_block_mflops(end: int) -> float:
@@ -50,7 +78,7 @@ def search_steps(what: str) -> float:
     """Of the published search on ImageNet: ``horizon`` of the rate, steps per ``epoch``, ``total``, and ``idle`` ones
     of the last epoch, at rate 0.
     """
-    from papers.cream.method.pace import IMAGENET, pace_of
+    from papers.cream.method.schedules import IMAGENET, pace_of
     from papers.cream.settings import Search
 
     c = Search()
@@ -64,12 +92,11 @@ def search_steps(what: str) -> float:
 
 def search_rate(step: int, group: int = 0) -> float:
     """Learning rate of the published search; group 0: network, 3: meta layer. A negative step counts from the end."""
-    from papers.cream.method.path_sgd import learning_rates
+    from papers.cream.method.schedules import search_lrs
     from papers.cream.settings import Search
 
-    c = Search()
     at = step if step >= 0 else int(search_steps("total")) + step
-    return learning_rates(at, search_steps("horizon"), c.lr, c.meta_lr, c.lr_rule)[group]
+    return search_lrs(Search(), at, search_steps("horizon"))[group]
 
 
 def training_rate(name: str | int, epoch: int) -> float:
@@ -84,28 +111,24 @@ def training_epochs(name: str | int) -> int:
 
 
 def _training(name: str | int) -> Any:
-    from papers.cream.schedules import learning_rate
+    from papers.cream.method.schedules import training_lr
     from papers.cream.settings import Train
 
-    return learning_rate(Train(arch=str(name)), str(name))
+    return training_lr(Train(arch=str(name)), str(name))
 
 
 def _table() -> Any:
-    from papers.cream.method.window import flops_table
-    from papers.cream.network.layout import PUBLISHED_LAYOUT
+    from papers.cream.network.layout import FlopsTable
 
-    return flops_table(supernet_window(0.0, 600.0), PUBLISHED_LAYOUT)
+    return FlopsTable(supernet_window(0.0, 600.0).built)
 
 
 def _batches(c: Any) -> Any:
     """The search's batches over a stand-in of as many pictures as ImageNet has; none is ever read."""
-    import numpy as np
     import torch
 
-    from common.data.pictures.batches import IMAGENET_COUNTS, Pictures
+    from common.data.pictures.sets import IMAGENET_COUNTS, blank_pictures
     from papers.cream.data.batches import train_batches
 
     classes, images = IMAGENET_COUNTS["train"]
-    none = np.broadcast_to(np.int64(0), images)
-    source = Pictures(None, none, none, tuple(map(str, range(classes))), "imagenet")  # type: ignore[arg-type]
-    return train_batches(source, c, c.resolution, 0, torch.device("cpu"), c.jitter)
+    return train_batches(blank_pictures("imagenet", images, classes), c, c.resolution, 0, torch.device("cpu"), c.jitter)

@@ -12,10 +12,12 @@ import tyro
 
 from common.cli.errors import UserError
 from common.cli.settings import Settings, refuse_idle, setting
+from common.train import distributed
 from papers.cream.network.architectures import resolve
 from papers.cream.network.layout import Layout
 
 Given = frozenset[str] | None
+SETS = "imagenet, tiny-imagenet-20, digits, cifar10, cifar100, a folder, or an .lmdb"
 STEP_MODELS = ("14", "43")  # published with the step schedule
 OF_THE_BOARD = (
     "start_epoch", "update_every", "acc_gap", "meta_lr", "meta_value", "meta_gradient", "meta_weights", "step_sign",
@@ -34,14 +36,25 @@ class TrainingBatches(Settings):
         "per process", at_least=0,
     )  # fmt: skip
     crop: Literal["resized", "padded"] = setting(
-        "resized", "random resized crop; padded: zeros around, for images in memory"
+        "resized", "random resized crop, or one of the zero-padded image (in memory)"
     )
     pad: int = setting(4, "pixels around the image in the padded crop", at_least=0)
-    scale_min: float = setting(
-        0.08, "smallest area of the random resized crop, as a part of the picture", at_least=0, at_most=1
-    )
+    scale_min: float = setting(0.08, "least area of the resized crop, a part of the whole", at_least=0, at_most=1)
     flip: bool = setting(True, "mirror every second image")
     erasing: float = setting(0.2, "probability of random erasing", at_least=0, at_most=1)
+
+    def shares(self) -> int:
+        """Shares that every batch is worked through in, over all processes. Raises UserError when they do not fit."""
+        world = distributed.world_size()
+        shares = self.parts or world
+        if shares % world:
+            raise UserError(f"--parts {shares} cannot be shared by {world} processes; use a multiple of it")
+        if self.batch_size // shares < 2:
+            raise UserError(
+                f"--batch-size {self.batch_size} in {shares} parts leaves shares of less than two images, which batch "
+                f"normalisation cannot work on; raise --batch-size or lower --parts"
+            )
+        return shares
 
     def idle_crop(self) -> dict[str, str]:
         """The crop's settings that do nothing, with what they would need."""
@@ -49,36 +62,34 @@ class TrainingBatches(Settings):
 
 
 @dataclass(frozen=True)
-class Rescoring(Settings):
-    """Scoring of paths by held-out images after BN re-calibration."""
+class Recalibration(Settings):
+    """Running statistics of a path, taken anew."""
 
     recalibrate_batches: int = setting(
         8, "batches that a path's running statistics are taken from, each of one share of the search's batch; 0: as "
         "the search left them", at_least=0,
     )  # fmt: skip
-    select_images: int = setting(
-        5000, "images a path is scored on, of those held out, else of the training set; 0: all", at_least=0
-    )
+
+
+@dataclass(frozen=True)
+class Rescoring(Recalibration):
+    """Scoring of paths by held-out images after BN re-calibration."""
+
+    select_images: int = setting(5000, "held-out (else training) images that score a path; 0: all", at_least=0)
 
 
 @dataclass(frozen=True)
 class Search(Rescoring, TrainingBatches):
     """Supernet training with prioritized paths (train.yaml of the release)."""
 
-    method: Literal["cream", "random"] = setting(
-        "cream", "random: plain uniform single paths, then the best of random paths"
-    )
-    dataset: str = setting("imagenet", "imagenet, tiny-imagenet-20, digits, cifar10, cifar100, a folder, or an .lmdb")
+    method: Literal["cream", "random"] = setting("cream", "random: uniform paths, then the best of some")
+    dataset: str = setting("imagenet", SETS)
     train_images: int = setting(0, "first images of the training set that are used at all; 0: all", at_least=0)
     holdout: int = setting(0, "last images of them, kept out of the search to re-score the board", at_least=0)
-    subset_classes: int = setting(
-        0, "first classes of the rank-correlation subset (100 as released); 0: no subset", at_least=0
-    )
+    subset_classes: int = setting(0, "first classes of the subset (released: 100); 0: no subset", at_least=0)
     subset_images: int = setting(350, "first images of each class of that subset", at_least=1)
     resolution: int = setting(224, "side of the pictures in pixels")
-    apply_resolution: bool = setting(
-        False, "train at the resolution the window yields (the released code only logs it)"
-    )
+    apply_resolution: bool = setting(False, "train at the resolution the window yields")
     macs_min: float = setting(0.0, "window of paths in MFLOPs, by the search's own table", at_least=0)
     macs_max: float = setting(600.0, "its other end in MFLOPs")
     enforce_window: bool = setting(False, "draw paths inside the window only")
@@ -92,48 +103,34 @@ class Search(Rescoring, TrainingBatches):
     epochs: int = setting(120, "epochs of the supernet", at_least=1)
     lr: float = setting(1.0, "learning rate of the supernet at the start", at_least=0)
     meta_lr: float = setting(1e-4, "learning rate of the meta layer, and size of the simulated step", at_least=0)
-    lr_rule: Literal["sane", "released"] = setting(
-        "sane", "lr (1 - t/T), or as released lr (lr - t/T); the same at lr 1"
-    )
-    schedule_images: int = setting(
-        0, "images per epoch in T; 0: those of its batches (ImageNet: 1,280,000, as released)", at_least=0
-    )
+    lr_rule: Literal["sane", "released"] = setting("sane", "lr (1 - t/T), or lr (lr - t/T); the same at lr 1")
+    schedule_images: int = setting(0, "images of an epoch in T; 0: its own (ImageNet: 1,280,000)", at_least=0)
     momentum: float = setting(0.9, "Nesterov momentum", at_least=0, below=1)
     weight_decay: float = setting(1e-4, "weight decay, not of biases, normalisation and meta layer", at_least=0)
     label_smoothing: float = setting(0.1, "part of the target spread over all classes", at_least=0, at_most=1)
-    start_epoch: int = setting(
-        20, "last epoch (from 0) without board, distillation and meta updates; -1: they come from the first on"
-    )
+    start_epoch: int = setting(20, "last epoch (from 0) without board and teacher; -1: none is")
     update_every: int = setting(
         0, "iterations between meta updates, inside an epoch; 0: 200 on ImageNet, as often an epoch elsewhere",
         at_least=0,
     )  # fmt: skip
     pool_size: int = setting(10, "paths on the board", at_least=1)
     acc_gap: float = setting(5.0, "percentage points by which a dearer path must beat the last of the board")
-    slice: int = setting(
-        4, "images of a share stored with a board entry, and used by each half of a meta update", at_least=1
-    )
+    slice: int = setting(4, "images of a share in a board entry, and in each half of a meta update", at_least=1)
     meta_value: Literal["last_negated", "argmax_positive"] = setting(
         "last_negated", "m = sigmoid(-u of the last entry), or sigmoid(u of the best)"
     )
-    meta_gradient: Literal["first", "all"] = setting(
-        "first", "tensors of the student that the meta gradient passes through"
-    )
+    meta_gradient: Literal["first", "all"] = setting("first", "student tensors in the meta gradient")
     meta_weights: Literal["in_place", "clean"] = setting(
         "in_place", "weights that the meta gradient sees: after the student's step, or before it"
     )
     step_sign: Literal["minus", "plus"] = setting("plus", "of the simulated step; the code since July 2021 has minus")
-    pick: Literal["meta", "top1"] = setting(
-        "meta", "who teaches; top1: the board's head, with m = 0.5 and without meta updates"
-    )
+    pick: Literal["meta", "top1"] = setting("meta", "who teaches; top1: the board's head, at m = 0.5")
     stored: Literal["teacher", "own"] = setting("teacher", "whose probabilities are stored with a new entry")
     zero_grad: Literal["zeros", "none"] = setting(
         "zeros", "what clearing gradients leaves to weights off the path: zeros (momentum and decay go on), or none"
     )
     jitter: float = setting(0.4, "strength of the jitter of brightness, contrast, saturation", at_least=0)
-    choose: Literal["head", "rescore"] = setting(
-        "head", "final architecture: head of the last board, or the best of it re-scored"
-    )
+    choose: Literal["head", "rescore"] = setting("head", "result: head of the last board, or best re-scored")
     candidates: int = setting(0, "random paths of the baseline; 0: pool_size", at_least=0)
 
     def check(self, given: Given = None) -> None:
@@ -160,6 +157,11 @@ class Search(Rescoring, TrainingBatches):
             raise UserError(
                 f"the board would stay empty: paths are admitted in epochs after --start-epoch {self.start_epoch} "
                 f"(counted from 0), and the search has {self.epochs}; lower --start-epoch or raise --epochs"
+            )
+        if self.batch_size // (shares := self.shares()) < 2 * self.slice:
+            raise UserError(
+                f"--batch-size {self.batch_size} in {shares} share(s) must be at least 2 x --slice {self.slice} "
+                f"images a share; raise --batch-size, or lower --parts or --slice"
             )
 
 
@@ -223,7 +225,6 @@ class Recipe(TrainingBatches):
     randaugment_operations: int = setting(2, "operations per picture", at_least=0)
     randaugment_std: float = setting(0.5, "standard deviation of the magnitude", at_least=0)
     eval_batch_size: int = setting(512, "images of a batch that is only tested", at_least=1)
-    eval_every: int = setting(1, "epochs between two tests; the last epoch is tested always", at_least=1)
     interpolation: Literal["bicubic", "bilinear"] = setting("bicubic", "how test pictures are resized")
 
     def schedule_of(self, name: str) -> str:
@@ -263,8 +264,9 @@ class OneNetwork(Settings):
 class Train(OneNetwork, Recipe):
     """Training from scratch of one network."""
 
-    dataset: str = setting("imagenet", "imagenet, tiny-imagenet-20, digits, cifar10, cifar100, a folder, or an .lmdb")
+    dataset: str = setting("imagenet", SETS)
     train_images: int = setting(0, "first images of the training set that are used; 0: all", at_least=0)
+    eval_every: int = setting(1, "epochs between two tests; the last epoch is tested always", at_least=1)
     resolution: int = setting(
         0, "side of the pictures in pixels; 0: of the published network, else of the architecture file, else 224"
     )
@@ -281,7 +283,7 @@ GENERIC_TRAIN = {  # the original's retrain.yaml, which none of the published ne
 
 
 @dataclass(frozen=True)
-class RankStudy(Recipe):
+class RankStudy(Recalibration, Recipe):
     """Do shared weights rank paths as training from scratch does? The published words fix 30 paths and the subset;
     epochs, rate of the average and what is scored are unpublished, so these are our own choice.
     """
@@ -290,10 +292,6 @@ class RankStudy(Recipe):
     paths: int = setting(30, "random paths that are scored and trained", at_least=1)
     macs_min: float = setting(0.0, "window of the paths in MFLOPs, by the search's table at 224", at_least=0)
     macs_max: float = setting(0.0, "its other end in MFLOPs; 0: no limit")
-    recalibrate_batches: int = setting(
-        8, "batches that a path's running statistics are taken from, each of one share of the search's batch; 0: as "
-        "the search left them", at_least=0,
-    )  # fmt: skip
     epochs: int = setting(100, "epochs of each training, without the cool-down", at_least=1)
     ema_decay: float = setting(0.99, "decay of the averaged weights, per step", at_least=0, at_most=1)
 

@@ -1,6 +1,7 @@
-"""Workloads of the sheet: search step with a full board, without one, meta update, train step, evaluation.
+"""Search step with a full board, without one, meta update, train step, evaluation.
 
-Plain runs (``--benchmark-disable``) execute each once at a reduced size; ``--benchmark-enable`` runs the sheet's sizes.
+Plain runs (``--benchmark-disable``) execute each once at a reduced size; ``--benchmark-enable`` runs the sizes of the
+paper's README.
 """
 
 import numpy as np
@@ -10,15 +11,15 @@ import torch
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
 from papers.cream.method.board import Board, Entry
-from papers.cream.method.iteration import StepRules, search_step
 from papers.cream.method.meta import MetaRules, meta_update
 from papers.cream.method.path_sgd import PathSGD, parameter_groups
-from papers.cream.method.sampling import sample_path
+from papers.cream.method.space import sample_path
+from papers.cream.method.student import Student
 from papers.cream.method.window import supernet_window
 from papers.cream.network.architectures import PUBLISHED
-from papers.cream.network.folding import folded
 from papers.cream.network.layout import FlopsTable
-from papers.cream.network.networks import Supernet, derive
+from papers.cream.network.networks import Supernet, derive, folded
+from tests.cream.iteration import iterate
 
 LRS = [0.01, 0.01, 1e-4, 1e-4]
 
@@ -45,21 +46,16 @@ def workload(request):
     return net, optimizer, board, FlopsTable(window.built), rng, window, data, full
 
 
-def nothing(tensors):
-    """One process: nothing to average."""
-
-
 @pytest.mark.parametrize("with_board", [True, False])
 def test_search_step(benchmark, workload, with_board):
     net, optimizer, board, table, rng, window, data, _ = workload
     board = board if with_board else Board(10)
-    rules = StepRules(update_every=10**9)
 
     def step():
         path = sample_path(rng, window.sampled)
-        return search_step(net, optimizer, board, table, path, 21 if with_board else 0, 1, [data], LRS, rules, nothing)
+        return iterate(net, optimizer, board, path, table.flops(path), [data], LRS, board_is_open=with_board)
 
-    assert benchmark(step).loss > 0
+    assert benchmark(step).outcome.loss > 0
 
 
 def test_meta_update(benchmark, workload):
@@ -67,8 +63,8 @@ def test_meta_update(benchmark, workload):
 
     def step():
         path = sample_path(rng, window.sampled)
-        optimizer.catch_up(net.path_parameters(path) + net.meta_parameters())
-        return meta_update(net, optimizer, LRS, path, board, [data], 4, MetaRules(), nothing)
+        optimizer.lrs = LRS
+        return meta_update(Student(net, optimizer, path, [data]), board, MetaRules())
 
     assert benchmark(step).soft_loss > 0
 

@@ -17,7 +17,7 @@ import torch
 torch.set_num_threads(1)
 from importlib import import_module
 from pathlib import Path
-import papers.cream.data.batches as data
+import papers.cream.data.sets as data
 from papers.cream.settings import Evaluate, Search, Train
 original = data.open_source
 def opened(dataset, split, resolution, options):
@@ -25,7 +25,7 @@ def opened(dataset, split, resolution, options):
     return source if split == "train" else source.subset(range({TESTED}))
 data.open_source = opened
 from common.cli.verbs import RunOptions
-from common import distributed
+from common.train import distributed
 options = RunOptions(out=Path(folder), device="cpu", paper="cream", section=stage, seed=int(seed))
 module = import_module("papers.cream." + stage)
 run = lambda: getattr(module, stage)(eval(settings), options)
@@ -34,13 +34,13 @@ if int(stop):  # the same again, stopped in the middle of an epoch, then resumed
     import os
     from dataclasses import replace
     os.environ["NAS_SAVE_EVERY_S"] = "0"
-    step, calls = stage + "_step", []
+    step, calls = {{"search": "train_student", "train": "train_step"}}[stage], []
     real = getattr(module, step)
-    def stops(*args):
+    def stops(*args, **where):
         calls.append(1)
         if len(calls) == int(stop):
             raise KeyboardInterrupt
-        return real(*args)
+        return real(*args, **where)
     setattr(module, step, stops)
     options = replace(options, out=Path(folder + "-resumed"))
     try:
@@ -61,7 +61,7 @@ def _one_thread(one_thread):
 @pytest.fixture(autouse=True, scope="module")
 def small_test_set():
     """Fewer test images of the digits; the numbers themselves are not what is looked at."""
-    import papers.cream.data.batches as data
+    import papers.cream.data.sets as data
 
     original = data.open_source
 

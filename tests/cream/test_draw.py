@@ -6,22 +6,22 @@ import pytest
 
 from common.cli import verbs as cli
 from papers.cream.__main__ import VERBS
-from papers.cream.describe import spec_of
-from papers.cream.draw import label
+from papers.cream.describe import block_label
 from papers.cream.network.architectures import PUBLISHED, SKIP
+from papers.cream.network.derived import spec_of
 from papers.cream.network.layout import BlockSpec
 
 
 def test_labels():
-    assert label(BlockSpec("mbconv", 5, 2, 16, 24, 6)) == "5x5\ne6"
-    assert label(BlockSpec("dwsep", 3, 1, 16, 16)) == "3x3"
+    assert block_label(BlockSpec("mbconv", 5, 2, 16, 24, 6)) == "5x5\ne6"
+    assert block_label(BlockSpec("dwsep", 3, 1, 16, 16)) == "3x3"
 
 
 @pytest.mark.parametrize("name", ["14", "604"])
 def test_one_label_a_block(name, tmp_path):
     cli.main("cream", VERBS, ["draw", name, "--format", "svg", "--out", str(tmp_path)])
     drawn = re.findall(r"<!-- (\dx\d) -->", (tmp_path / "architecture.svg").read_text())
-    kernels = [f"{b.kernel}x{b.kernel}" for stage in spec_of(name, 1000)[1].stages for b in stage]
+    kernels = [f"{b.kernel}x{b.kernel}" for stage in spec_of(name, 1000).stages for b in stage]
     assert drawn == kernels
     assert len(drawn) == sum(entry != SKIP for entries in PUBLISHED[name] for entry in entries)
 

@@ -11,18 +11,24 @@ import torch
 from common.cli.errors import UserError
 from common.train.losses import label_smoothing_cross_entropy
 from papers.cream.method.board import Board, Entry
-from papers.cream.method.double_backward import recording
 from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
 from papers.cream.method.path_sgd import PathSGD, parameter_groups
-from papers.cream.method.sampling import sample_path
 from papers.cream.method.scoring import recalibrated
-from papers.cream.method.statistics import ShareStatistics
+from papers.cream.method.space import sample_path
+from papers.cream.method.student import ShareStatistics, Student
 from papers.cream.network.blocks import convolution, mean_pool
-from papers.cream.network.folding import folded
+from papers.cream.network.convolution import recording
 from papers.cream.network.layout import Layout
-from papers.cream.network.networks import Supernet, derive
+from papers.cream.network.networks import Supernet, derive, folded
 
 SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
+
+
+def student_of(net, path, images=None, labels=None):
+    """A path on one share."""
+    return Student(
+        net, PathSGD(parameter_groups(net, 1e-2)), path, [(images, torch.zeros(8) if labels is None else labels)]
+    )
 
 
 @pytest.mark.parametrize("zero_filled", [True, False])
@@ -49,7 +55,8 @@ def test_path_sgd_equals_dense_sgd(zero_filled):
         optimizer.catch_up(sparse.path_parameters(path) + sparse.meta_parameters())
         optimizer.clear()
         label_smoothing_cross_entropy(sparse(x, path), y).backward()
-        optimizer.step(lrs)
+        optimizer.lrs = lrs
+        optimizer.step()
     optimizer.flush()
     for (name, a), b in zip(dense.named_parameters(), sparse.parameters()):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-12), name
@@ -60,14 +67,14 @@ def test_graph_free_scoring_equals_scoring_with_graphs():
     net = Supernet([1, 2, 1, 1, 1], 6, 3, SMALL).double().train()
     twin = Supernet([1, 2, 1, 1, 1], 6, 3, SMALL).double().train()
     twin.load_state_dict(net.state_dict())
-    rng, board = np.random.RandomState(1), Board(4, 5.0, 0)
+    rng, board = np.random.RandomState(1), Board(4)
     for score in range(4):
         soft = torch.softmax(torch.randn(3, 6).double(), 1)
         board.add(
             Entry(float(score), 10.0, sample_path(rng, [1, 2, 1, 1, 1]), [torch.randn(3, 3, 32, 32).double()], [soft])
         )
     path = sample_path(rng, [1, 2, 1, 1, 1])
-    choice = choose_teacher(net, path, board, 1, MetaRules(), lambda tensors: None)
+    choice = choose_teacher(student_of(net, path), board, MetaRules())
     plain = [twin.meta_score(torch.softmax(twin(e.images[0], path), 1) - e.soft[0]) for e in board.entries]
     assert torch.allclose(choice.scores, torch.stack(plain).detach(), rtol=1e-11)
     ours = torch.autograd.grad(choice.values[0], net.path_parameters(path))
@@ -79,13 +86,13 @@ def test_graph_free_scoring_equals_scoring_with_graphs():
 def test_argmax_value_moves_the_statistics_only_once():
     torch.manual_seed(1)
     net = Supernet([1, 1, 1, 1, 1], 6, 3, SMALL).train()
-    board = Board(2, 5.0, 0)
+    board = Board(2)
     rng = np.random.RandomState(0)
     for score in range(2):
         images, soft = torch.randn(3, 3, 32, 32), torch.full((3, 6), 1 / 6)
         board.add(Entry(float(score), 10.0, sample_path(rng, [1] * 5), [images], [soft]))
     rule = MetaRules(value="argmax_positive")
-    choice = choose_teacher(net, sample_path(rng, [1] * 5), board, 1, rule, lambda tensors: None)
+    choice = choose_teacher(student_of(net, sample_path(rng, [1] * 5)), board, rule)
     assert int(net.bn1.num_batches_tracked) == 2
     assert torch.allclose(choice.values[0], torch.sigmoid(choice.scores.max()), atol=1e-6)
 
@@ -175,17 +182,19 @@ def test_statistics_of_shares():
         assert torch.allclose(b, mean, rtol=1e-12, atol=1e-14), name
 
 
-def test_a_meta_update_that_diverges_elsewhere_stops_here():
+def test_a_meta_update_that_diverges_elsewhere_stops_here(monkeypatch):
     """Another process's losses are NaN, this one's are not: both see the mean, so both stop and none waits."""
     torch.manual_seed(0)
-    net, rng, board = Supernet([1] * 5, 6, 3, SMALL).train(), np.random.RandomState(0), Board(1, 5.0, 0)
+    net, rng, board = Supernet([1] * 5, 6, 3, SMALL).train(), np.random.RandomState(0), Board(1)
     board.add(Entry(1.0, 10.0, sample_path(rng, [1] * 5), [torch.randn(3, 3, 32, 32)], [torch.full((3, 6), 1 / 6)]))
-    batch, optimizer = (torch.randn(8, 3, 32, 32), torch.randint(0, 6, (8,))), PathSGD(parameter_groups(net, 1e-2))
+    student = student_of(net, sample_path(rng, [1] * 5), torch.randn(8, 3, 32, 32), torch.randint(0, 6, (8,)))
+    student.optimizer.lrs = [0.1] * 4
 
-    def reduce(tensors):
+    def reduce(tensors, weight=1.0):
         for t in tensors:
             if t.shape == (2,):  # the two losses
                 t.fill_(torch.nan)
 
+    monkeypatch.setattr("common.train.distributed.all_reduce_mean", reduce)
     with pytest.raises(UserError, match="meta update not finite"):
-        meta_update(net, optimizer, [0.1] * 4, sample_path(rng, [1] * 5), board, [batch], 3, MetaRules(), reduce)
+        meta_update(student, board, MetaRules())

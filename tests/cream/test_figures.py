@@ -2,18 +2,27 @@
 
 import json
 from itertools import combinations
+from pathlib import Path
 
 import pytest
+import yaml
 
 from common.cli.verbs import RunOptions
 from papers.cream.settings import Figures
-from papers.cream.studies.figures import PANELS, draw, figures, measured_points, published_points
+from papers.cream.studies.figures import PANELS, PUBLISHED_POINTS, draw_points, figures, measured_points
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_points_come_from_the_claims():
-    points = published_points()
-    assert (23.0, 59.9) in points["Cream (published)"] and (600.0, 80.0) in points["Cream (published)"]
-    assert points["EfficientNet-B0"] == [(390.0, 77.3)] and len(points["MobileNetV3"]) == 7
+def test_points_are_those_of_the_claims():
+    """The claims whose id begins with ``cream.figure.`` state errors."""
+    series = {}
+    for claim in yaml.safe_load((ROOT / "reproductions" / "claims" / "cream.yaml").read_text(encoding="utf-8")):
+        parts = claim["id"].split(".")
+        if parts[:2] == ["cream", "figure"]:
+            name = "Cream (published)" if parts[2] in ("small", "large") else claim["row"].split(" (")[0]
+            series.setdefault(name, []).append((int(parts[-1]), round(100 - claim["value"], 3)))
+    assert {name: sorted(points) for name, points in series.items()} == PUBLISHED_POINTS
 
 
 def test_figures_are_drawn_with_what_was_measured(tmp_path):
@@ -42,7 +51,7 @@ def test_nothing_written_overlaps(panel):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
-    draw(axes, {**published_points(), "reproduced here": [(13.8, 53.8), (287.2, 77.6)]}, PANELS[panel])
+    draw_points(axes, {**PUBLISHED_POINTS, "reproduced here": [(13.8, 53.8), (287.2, 77.6)]}, PANELS[panel])
     figure.canvas.draw()
     inside = axes.get_window_extent()
     boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}

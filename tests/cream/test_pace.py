@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from common.cli.errors import UserError
-from papers.cream.method.pace import IMAGENET, pace_of
-from papers.cream.method.path_sgd import learning_rates
-from papers.cream.search import pace_lines
+from papers.cream.method.schedules import IMAGENET, pace_of, search_lrs
+from papers.cream.plan import pace_lines
 from papers.cream.settings import Search
 
 PUBLISHED = Search()
@@ -30,7 +29,7 @@ def test_every_other_set(images):
     assert pace.iterations == iterations and pace.update_every == max(1, round(200 * iterations / 1251))
     assert pace.meta_updates(settings) >= 99 * 5
     last = 120 * iterations - 1
-    rate = learning_rates(last, pace.total, settings.lr, settings.meta_lr, settings.lr_rule)[0]
+    rate = search_lrs(settings, last, pace.total)[0]
     assert rate == pytest.approx(1 / pace.total)  # of a rate of 1: it falls to 0 within the training, as published
     assert f"{pace.meta_updates(settings):,} in all" in pace_lines(settings, pace)[1]
 

@@ -12,13 +12,13 @@ import torch
 
 from papers.cream.__main__ import VERBS
 from papers.cream.method.board import Board
-from papers.cream.method.iteration import search_step
+from papers.cream.method.meta import rules_of
 from papers.cream.method.path_sgd import PathSGD, parameter_groups
-from papers.cream.method.sampling import sample_path
+from papers.cream.method.space import sample_path
 from papers.cream.network.layout import FlopsTable, Layout
 from papers.cream.network.networks import Supernet
-from papers.cream.search import space_of
 from papers.cream.settings import HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH, Search
+from tests.cream.iteration import iterate
 
 SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
 BLOCKS, CLASSES, SLICE, POOL = [1, 2, 1, 1, 1], 6, 3, 2
@@ -121,20 +121,21 @@ class Plain:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_equals_the_method_written_plainly(preset):
     settings = Search(**{**PRESETS[preset], "slice": SLICE, "pool_size": POOL, "update_every": 2})
-    _, _, rules = space_of(settings)
+    rules = rules_of(settings)
     torch.manual_seed(0)
     net = Supernet(BLOCKS, CLASSES, SLICE, SMALL).double().train()
     plain = Plain(copy.deepcopy(net), settings, preset)
     optimizer = PathSGD(parameter_groups(net, DECAY), settings.momentum, settings.zero_grad)
-    board, table = Board(POOL, settings.acc_gap, settings.start_epoch), FlopsTable(BLOCKS, SMALL)
+    board, table = Board(POOL, settings.acc_gap), FlopsTable(BLOCKS, SMALL)
     rng, metas, changes = np.random.RandomState(4), 0, []
     for j in range(7):
         path = sample_path(rng, BLOCKS, weights=settings.probabilities if settings.sampling == "weighted" else None)
         x, y = torch.randn(8, 3, 32, 32).double(), torch.randint(0, CLASSES, (8,))
         lrs = [0.05 / (1 + j)] * 2 + [0.02 / (1 + j)] * 2
-        report = search_step(net, optimizer, board, table, path, 21, j, [(x, y)], lrs, rules, lambda tensors: None)
+        report = iterate(net, optimizer, board, path, table.flops(path), [(x, y)], lrs, rules, j > 0 and j % 2 == 0,
+                         stored=settings.stored)  # fmt: skip
         metas += report.meta is not None
-        assert report.loss == pytest.approx(plain.iterate(path, table.flops(path), j, x, y, lrs), rel=1e-9)
+        assert report.outcome.loss == pytest.approx(plain.iterate(path, table.flops(path), j, x, y, lrs), rel=1e-9)
         assert [(e.score, e.path) for e in board.entries] == [(e[0], e[2]) for e in plain.board]
         for entry, kept in zip(board.entries, plain.board):
             assert torch.allclose(entry.soft[0], kept[4], rtol=1e-9)
@@ -147,18 +148,17 @@ def test_preset_equals_the_method_written_plainly(preset):
 
 def test_as_many_right_images_are_a_tie_however_they_lie_in_the_shares():
     """Uneven shares: a path's top-1 is a count of images over their number, to the last bit, as of one share."""
-    _, _, rules = space_of(Search(slice=SLICE))
     torch.manual_seed(0)
     net = Supernet(BLOCKS, CLASSES, SLICE, SMALL).train()
     optimizer, table = PathSGD(parameter_groups(net, DECAY), 0.9, "zeros"), FlopsTable(BLOCKS, SMALL)
     rng, seen = np.random.RandomState(4), set()
-    for j in range(12):
+    for _ in range(12):
         x, y = torch.randn(17, 3, 32, 32), torch.randint(0, CLASSES, (17,))
         shares = list(zip(x.tensor_split(3), y.tensor_split(3), strict=True))
         path = sample_path(rng, BLOCKS)
-        report = search_step(net, optimizer, Board(), table, path, 0, j, shares, [0.0] * 4, rules, lambda tensors: None)
-        right = round(report.score * 17 / 100)
-        assert report.score == 100 * right / 17
+        score = iterate(net, optimizer, Board(), path, table.flops(path), shares, [0.0] * 4).outcome.score
+        right = round(score * 17 / 100)
+        assert score == 100 * right / 17
         seen.add(right)
     assert len(seen) > 2
 

@@ -12,12 +12,12 @@ from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
 from common.weights.read import load_strict, load_tensors
 from papers.cream.data import batches as data
-from papers.cream.method.window import flops_table
+from papers.cream.data.sets import search_parts
+from papers.cream.method.space import space_of
 from papers.cream.network.networks import Supernet
-from papers.cream.search import search, sources, space_of
+from papers.cream.search import search
 from papers.cream.settings import RankStudy, Search
-from papers.cream.studies.correlation import agreement
-from papers.cream.studies.rank_study import draw_paths, rank_study
+from papers.cream.studies.rank_study import agreement, random_paths, rank_study
 
 SEARCH = Search(
     method="random", dataset="digits", train_images=80, holdout=20, resolution=32, workers=0, macs_max=122, epochs=1,
@@ -26,7 +26,7 @@ SEARCH = Search(
 )  # fmt: skip
 STUDY = RankStudy(
     paths=3, recalibrate_batches=2, workers=0, epochs=2, cooldown=0, batch_size=20, parts=1, lr=0.004, warmup_epochs=0,
-    ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0, erasing=0.0, eval_batch_size=20, eval_every=2,
+    ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0, erasing=0.0, eval_batch_size=20,
 )  # fmt: skip
 
 
@@ -89,18 +89,17 @@ def test_the_shared_side_is_the_recalibrated_supernet(finished, searched):
     folder, _ = finished
     with (folder / "rank.csv").open() as lines:
         row = next(csv.DictReader(lines))
-    window, layout, _ = space_of(SEARCH)
-    net = Supernet(window.built, 10, SEARCH.slice, layout)
+    space = space_of(SEARCH)
+    net = Supernet(space.window.built, 10, SEARCH.slice, space.layout)
     load_strict(net, load_tensors(Path(searched.search) / "supernet.safetensors"))
-    source, held_out, _ = sources(SEARCH, 32, options(folder))
+    source, held_out, _ = search_parts(SEARCH, 32, options(folder))
     path = json.loads(row["path"])
     for norm in net.path_norms(path):
         norm.reset_running_stats()
         norm.momentum = None
-    first = data.calibration_images(source, 16)
     net.train()
     with torch.no_grad():
-        for x, _ in data.test_batches(first, 8, 32, "cpu", 0).epoch(0):
+        for x in data.calibration_batches(source, 2, 8, 32, "cpu", 0):
             net(x, path)
         net.eval()
         right = sum(
@@ -110,14 +109,13 @@ def test_the_shared_side_is_the_recalibrated_supernet(finished, searched):
 
 
 def test_paths():
-    window, layout, _ = space_of(SEARCH)
-    table = flops_table(window, layout)
+    space = space_of(SEARCH)
     c = replace(STUDY, paths=12, macs_min=95.0, macs_max=105.0)
-    paths = draw_paths(c, window, table, layout, 0)
-    assert all(95 <= table.flops(path) <= 105 for path in paths) and len({str(path) for path in paths}) == 12
-    assert draw_paths(c, window, table, layout, 0) == paths != draw_paths(c, window, table, layout, 1)
+    paths = random_paths(c, space, 0)
+    assert all(95 <= space.mflops(path) <= 105 for path in paths) and len({str(path) for path in paths}) == 12
+    assert random_paths(c, space, 0) == paths != random_paths(c, space, 1)
     with pytest.raises(UserError, match="0 different paths in 10000 draws, --paths asks for 12"):
-        draw_paths(replace(c, macs_min=1.0, macs_max=2.0), window, table, layout, 0)
+        random_paths(replace(c, macs_min=1.0, macs_max=2.0), space, 0)
 
 
 def test_agreement():

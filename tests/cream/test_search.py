@@ -11,8 +11,10 @@ import torch
 
 from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from papers.cream.data.sets import search_parts
+from papers.cream.method.space import space_of
 from papers.cream.network.architectures import SKIP
-from papers.cream.search import draw_path, search, sources, space_of, table_of
+from papers.cream.search import search
 from papers.cream.select import select
 from papers.cream.settings import Search, Select
 
@@ -62,7 +64,7 @@ def test_resuming_inside_an_epoch_changes_nothing(finished, tmp_path, monkeypatc
 
     folder, _ = finished
     monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
-    real, calls = module.search_step, []
+    real, calls = module.train_student, []
 
     def stops(*args, **kwargs):
         calls.append(1)
@@ -70,7 +72,7 @@ def test_resuming_inside_an_epoch_changes_nothing(finished, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(module, "search_step", stops)
+    monkeypatch.setattr(module, "train_student", stops)
     with pytest.raises(KeyboardInterrupt):
         search(TINY, options(tmp_path))
     search(TINY, options(tmp_path))
@@ -174,15 +176,18 @@ def test_mistakes_get_one_line(tmp_path, changes, message):
 def test_a_board_of_nans_is_named(finished):
     from papers.cream.method.board import Board, Entry
     from papers.cream.method.meta import MetaRules, choose_teacher
+    from papers.cream.method.path_sgd import PathSGD, parameter_groups
+    from papers.cream.method.student import Student
     from papers.cream.network.networks import Supernet
 
     net = Supernet([1] * 5, 10, 3).train()
+    optimizer = PathSGD(parameter_groups(net, 0.0))
     torch.nn.init.constant_(net.classifier.weight, float("nan"))
     path = [[0], [1], [1], [1], [1], [1], [0]]
-    board = Board(2, 5.0, 0)
+    board = Board(2)
     board.add(Entry(10.0, 60.0, path, [torch.randn(3, 3, 32, 32)], [torch.full((3, 10), 0.1)]))
     with pytest.raises(UserError, match="no teacher"):
-        choose_teacher(net, path, board, 1, MetaRules(), lambda tensors: None)
+        choose_teacher(Student(net, optimizer, path, [(None, torch.zeros(8))]), board, MetaRules())
     with pytest.raises(UserError, match="diverged"):
         board.add(Entry(float("nan"), 60.0, path))
 
@@ -200,13 +205,13 @@ def test_resume_after_the_last_step_of_an_epoch(finished, tmp_path, monkeypatch,
 
 def test_table_sums_are_the_same_in_every_python():
     """Builtin ``sum`` of floats rounds differently before and since Python 3.12; the table's sums are exact ones."""
-    window, layout, _ = space_of(TINY)
-    table = table_of(TINY, window, layout)
+    space = space_of(TINY)
+    table = space.table
     for number in range(20):
-        path = draw_path(TINY, window, table, layout, 0, number)
+        path = space.draw(0, number)
         places = [(s, p, c) for s, entries in enumerate(path) for p, c in enumerate(entries) if c != SKIP]
         for found, rows, fixed in (
-            (table.flops(path), table.table, table.fixed),
+            (table.flops(path), table.mflops, table.fixed),
             (table.parameters(path), table.params, table.params_fixed),
         ):
             assert found == fixed + float(sum(Fraction(rows[s][p][c]) for s, p, c in places))
@@ -215,14 +220,12 @@ def test_table_sums_are_the_same_in_every_python():
 def test_window_of_a_small_resolution():
     """Below 80 MFLOPs the window shrinks the resolution; paths are then counted there, or at 224 as released."""
     small = replace(TINY, macs_max=60.0, enforce_window=True)
-    window, layout, _ = space_of(small)
-    assert window.resolution == 192
+    assert space_of(small).window.resolution == 192
     with pytest.raises(UserError, match=r"no path with 0 to 60 MFLOPs in 10000 draws \(counted at 224"):
-        draw_path(small, window, table_of(small, window, layout), layout, 0, 0)
-    applied = replace(small, apply_resolution=True)
-    table = table_of(applied, window, layout)
-    path = draw_path(applied, window, table, layout, 0, 0)
-    assert table.flops(path) <= 60 < table_of(small, window, layout).flops(path)
+        space_of(small).draw(0, 0)
+    applied = space_of(replace(small, apply_resolution=True, resolution=64))
+    path = applied.draw(0, 0)
+    assert applied.mflops(path) <= 60 < space_of(small).mflops(path)
 
 
 def test_nothing_inside_the_window_is_said(tmp_path, small_test_set, capsys):
@@ -238,12 +241,12 @@ def test_nothing_inside_the_window_is_said(tmp_path, small_test_set, capsys):
 def test_parts_of_a_folder_hold_every_class(class_folders):
     """A folder lists one class after the other; the subset of the rank study is by rule."""
     settings = replace(TINY, dataset=str(class_folders), train_images=8, holdout=4)
-    searched, held_out, test = sources(settings, 32, options(None))
+    searched, held_out, test = search_parts(settings, 32, options(None))
     for part in (searched, held_out):
         assert np.bincount(part.labels).tolist() == [2, 2]
     with pytest.raises(UserError, match="--holdout gives a part of 1 images without class"):
-        sources(replace(settings, holdout=1), 32, options(None))
-    searched, held_out, test = sources(
+        search_parts(replace(settings, holdout=1), 32, options(None))
+    searched, held_out, test = search_parts(
         replace(settings, train_images=0, holdout=0, subset_classes=1, subset_images=3), 32, options(None)
     )
     assert (len(searched), len(test), held_out) == (3, 4, None) and searched.classes == test.classes == ("a",)

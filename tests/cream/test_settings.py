@@ -5,6 +5,7 @@ The steps themselves are replaced by recorders of all they are given, so that a 
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -15,14 +16,14 @@ from common.cli.settings import NOT_RESULT_BEARING
 from common.cli.verbs import RunOptions
 from common.weights.read import save_weights
 from papers.cream import evaluate as evaluate_stage
+from papers.cream import plan
 from papers.cream import search as search_stage
 from papers.cream import select as select_stage
 from papers.cream import train as train_stage
-from papers.cream.describe import architecture_of, describe
-from papers.cream.draw import draw
-from papers.cream.method.board import Entry
-from papers.cream.method.iteration import StepReport
+from papers.cream.describe import describe, draw
+from papers.cream.method.distillation import Outcome
 from papers.cream.network.architectures import resolve
+from papers.cream.network.derived import architecture_of
 from papers.cream.network.networks import derive
 from papers.cream.settings import (
     Describe,
@@ -35,7 +36,6 @@ from papers.cream.settings import (
     Select,
     Train,
 )
-from papers.cream.studies import correlation
 from papers.cream.studies import rank_study as rank_stage
 from papers.cream.studies.figures import figures
 
@@ -103,18 +103,23 @@ def recorded():
     """What the steps were given, in order; the steps do nothing else."""
     seen = []
 
-    def step(net, optimizer, board, table, path, epoch, j, group, lrs, rules, reduce, images):
+    def step(student, teacher, label_smoothing, stored, **where):
+        optimizer = student.optimizer
         groups = [(len(g["params"]), g["weight_decay"]) for g in optimizer.groups]
-        seen.append(digest([None if seen else net, groups, optimizer.momentum, optimizer.zero_grad, board.size,
-                            board.gap, board.start_epoch, path, table.flops(path), epoch, j, group, lrs, rules,
-                            images]))  # fmt: skip
-        if board.admits(epoch, float(j), 1.0):
-            kept = [x[: rules.slice_].clone() for x, _ in group]
-            board.add(Entry(float(j), 1.0, path, kept, [torch.full((len(x), 10), 0.1) for x in kept]))
-        return StepReport(path, 1.0, 1.0, 1.0, None, float(j), False)
+        seen.append(digest([None if seen else student.supernet, groups, optimizer.momentum, optimizer.zero_grad,
+                            optimizer.lrs, student.path, student.shares, student.images, label_smoothing, stored,
+                            where]))  # fmt: skip
+        kept = [x[: student.supernet.slice] for x, _ in student.shares]
+        return Outcome(1.0, 1.0, None, float(where["batch"]), None, kept, [torch.full((len(x), 10), 0.1) for x in kept])
 
-    def scored(net, paths, table, calibration, test, device, window):
-        seen.append(digest([paths, calibration, list(test.epoch(0)), window]))
+    def teach(student, board, rules):
+        seen.append(digest([rules, board.size, board.gap, board.entries]))
+
+    def update(student, board, rules, label_smoothing):
+        seen.append(digest([rules, label_smoothing]))
+
+    def scored(net, paths, space, bounds, calibration, test):
+        seen.append(digest([paths, calibration, list(test.epoch(0)), bounds]))
         return [{"path": paths[0], "inside": True, "top1_error_percent": 1.0, "loss": 1.0}]
 
     def tested(model, batches, *_, **__):
@@ -122,15 +127,17 @@ def recorded():
         return SimpleNamespace(top1_error=50.0, top5_error=10.0, loss=1.0, images=40,
                                as_dict=lambda: {"top1_error_percent": 50.0})  # fmt: skip
 
-    def trained(net, optimizer, ema, group, counter, settings, options, device, step):
-        rates = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-        seen.append(
-            digest([None if seen else net, rates, ema.decay, group, settings.label_smoothing, settings.dropout, step])
-        )
+    def trained(network, shares, label_smoothing, options, step):
+        rates = [{k: v for k, v in g.items() if k != "params"} for g in network.optimizer.param_groups]
+        seen.append(digest([None if seen else network.net, rates, network.ema.decay, shares, label_smoothing,
+                            network.net.dropout, step]))  # fmt: skip
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_stage, "search_step", step)
+        patch.setattr(search_stage, "train_student", step)
+        patch.setattr(search_stage, "choose_teacher", teach)
+        patch.setattr(search_stage, "meta_update", update)
         patch.setattr(search_stage, "score_paths", scored)
+        patch.setattr(select_stage, "score_paths", scored)
         patch.setattr(search_stage, "path_error", lambda *_: SimpleNamespace(top1_error=90.0))
         patch.setattr(train_stage, "train_step", trained)
         patch.setattr(train_stage, "evaluate", tested)
@@ -192,7 +199,7 @@ def test_what_does_nothing_is_refused_by_name(name, tmp_path):
         run(dataclasses.replace(base, **{name: value}), options(tmp_path, section))
     allowed = options(tmp_path, section, given=frozenset({"epochs"}))  # of a profile: for another choice of the user's
     if name != "cooldown":
-        run_plan = search_stage.plan if section == "search" else train_stage.plan
+        run_plan = plan.search if section == "search" else plan.train
         assert run_plan(dataclasses.replace(base, **{name: value}), allowed)
     with pytest.raises(UserError, match="does nothing here"):
         run(base, options(tmp_path, section, given=frozenset({name})))
@@ -219,13 +226,7 @@ def differs(run, base, changes, tmp_path_factory, section, seen):
 
 
 def test_select(recorded, searched, tmp_path_factory, monkeypatch):
-    def rescored(net, paths, table, source, held_out, images, batches, *rest):
-        recorded.append(digest([paths, len(source), len(held_out), images, batches, rest[:-1]]))
-        return [{"path": paths[0], "inside": True, "top1_error_percent": 1.0}]
-
-    monkeypatch.setattr(select_stage, "rescore", rescored)
-    for name in ("load_strict", "load_tensors"):
-        monkeypatch.setattr(select_stage, name, lambda *_: None)
+    monkeypatch.setattr(select_stage.FinishedSearch, "supernet", lambda *_: None)
     base = Select(search=str(searched[0]))
     changes = {"search": str(searched[1]), "rule": "head", "recalibrate_batches": 2, "select_images": 12,
                "macs_min": 9.0, "macs_max": 99.0}  # fmt: skip
@@ -239,20 +240,19 @@ def test_select(recorded, searched, tmp_path_factory, monkeypatch):
 
 
 def test_rank_study(recorded, searched, tmp_path_factory, monkeypatch):
-    def trained(source, judge, settings, options, arch):
-        recorded.append(digest([len(source), len(judge), dataclasses.asdict(settings), arch.path]))
-        return {"metrics": {"top1_error_percent": 50.0}}
+    def shared(net, path, judged):
+        recorded.append(digest([path, list(judged.epoch(0))]))
+        return SimpleNamespace(top1_error=50.0)
 
-    def shared(net, paths, c, *_):
-        recorded.append(digest([paths, c.recalibrate_batches, c.eval_batch_size, c.interpolation]))
-        return [1.0] * len(paths)
+    def recalibrated(net, path, batches):
+        recorded.append(digest([path, batches]))
+        return nullcontext()
 
-    monkeypatch.setattr(rank_stage, "train_on", trained)
-    monkeypatch.setattr(correlation, "DRAWS", 2)  # the interval is not compared
-    monkeypatch.setattr(rank_stage, "shared_accuracies", shared)
-    for name in ("load_strict", "load_tensors"):
-        monkeypatch.setattr(rank_stage, name, lambda *_: None)
-    base = RankStudy(search=str(searched[0]), paths=1)
+    monkeypatch.setattr(rank_stage, "DRAWS", 2)  # the interval is not compared
+    monkeypatch.setattr(rank_stage, "path_error", shared)
+    monkeypatch.setattr(rank_stage, "recalibrated", recalibrated)
+    monkeypatch.setattr(select_stage.FinishedSearch, "supernet", lambda *_: None)
+    base = RankStudy(search=str(searched[0]), paths=1, workers=0, epochs=2, batch_size=16, parts=2, eval_batch_size=20)
     changes = {name: TRAIN_CHANGES[name] for name in names(Recipe) if not isinstance(TRAIN_CHANGES[name], tuple)}
     changes |= {"pad": 2, "decay_rate": 0.5, "decay_epochs": 1.0, "epochs": 7, "cooldown": 3, "parts": 4,
                 "search": str(searched[1]), "paths": 2, "recalibrate_batches": 2, "macs_min": 200.0,
@@ -284,7 +284,7 @@ def test_describing_and_drawing(tmp_path):
     base = Describe(arch=four)
     changes = ({}, {"arch": "14"}, {"dataset": "cifar10"}, {"single_block": "default"}, {"repeat_stage3": True})
     every = [dataclasses.replace(base, **change) for change in changes]
-    described = {str(describe(c.arch, c.dataset, c.single_block, c.repeat_stage3)) for c in every}
+    described = {str(describe(c, None)) for c in every}
     assert len(described) == len(names(Describe)) + 1
     drawn = set()
     for number, change in enumerate(

@@ -14,14 +14,14 @@ from common.cli.verbs import RunOptions, main
 from common.spaces.architecture import save_architecture
 from common.weights.read import load_tensors
 from papers.cream.__main__ import VERBS
-from papers.cream.describe import describe
+from papers.cream.describe import describe as describe_verb
 from papers.cream.evaluate import evaluate
+from papers.cream.method.schedules import training_lr
 from papers.cream.network.architectures import PUBLISHED
-from papers.cream.network.keys import load_weights
 from papers.cream.network.networks import derive
-from papers.cream.schedules import learning_rate
+from papers.cream.network.weights import load_weights
 from papers.cream.search import search
-from papers.cream.settings import GENERIC_TRAIN, Evaluate, Search, Train
+from papers.cream.settings import GENERIC_TRAIN, Describe, Evaluate, Search, Train
 from papers.cream.train import train
 from reproductions.__main__ import main as reproductions
 
@@ -31,6 +31,10 @@ TINY = Train(
     parts=2, lr=0.004, warmup_epochs=1, ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0,
     eval_batch_size=20,
 )  # fmt: skip
+
+
+def describe(arch, dataset="", **more):
+    return describe_verb(Describe(arch=arch, dataset=dataset, **more), None)
 
 
 def options(folder, section="train", **changes):
@@ -312,5 +316,5 @@ def test_evaluation_in_two_processes(finished, tmp_path, in_two_processes):
 def test_generic_recipe():
     """retrain.yaml: constant rate, no warm-up, no cool-down."""
     settings = Train(arch="14", **GENERIC_TRAIN)
-    rate, epochs = learning_rate(settings, "14")
+    rate, epochs = training_lr(settings, "14")
     assert epochs == 200 and {rate(epoch) for epoch in range(epochs)} == {1e-2}

@@ -83,10 +83,10 @@ def network(checkpoint: Checkpoint) -> nn.Module:
 
         return Network(load(checkpoint.architecture), kind="cifar", channels=36, layers=6, classes=classes)
     if checkpoint.paper == "cream":
-        from papers.cream.describe import spec_of
+        from papers.cream.network.derived import spec_of
         from papers.cream.network.networks import DerivedNetwork
 
-        return DerivedNetwork(spec_of(checkpoint.architecture, classes)[1])
+        return DerivedNetwork(spec_of(checkpoint.architecture, classes))
     from papers.sgnas.data import sets as datasets
     from papers.sgnas.network.derived import Network as Derived
 

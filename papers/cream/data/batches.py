@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,18 +13,14 @@ from common.cli.errors import UserError
 from common.cli.settings import refuse_idle
 from common.data.augment import Augmentation
 from common.data.batches import Batches, Epochs
-from common.data.names import in_memory
 from common.data.parts import order
-from common.data.pictures.batches import FolderBatches, Pictures, open_pictures
-from common.data.sets import Images, open_images
+from common.data.pictures.batches import FolderBatches
+from common.data.sets import Images
 from common.train import distributed
 from papers.cream.data.randaugment import RandAugment
-from papers.cream.data.subset import subset_indices
+from papers.cream.data.sets import Source
 from papers.cream.data.transforms import MEAN, STD, Erasing, TestTransform, TrainTransform
-
-SAMPLED = 8  # pictures looked at when a set is opened
-SMALLEST = 32  # the networks halve the picture five times
-Source = Images | Pictures
+from papers.cream.settings import TrainingBatches
 
 
 @dataclass(frozen=True)
@@ -49,75 +44,6 @@ class InMemory:
         return Image.fromarray(self.images.pixels[index].permute(1, 2, 0).cpu().numpy())
 
 
-def open_source(dataset: str, split: str, resolution: int, options: Any) -> Source:
-    """Images in memory for the small sets (and ``FOLDER@SIZE``), pictures on disk for everything else.
-
-    Raises UserError when the resolution is too small for the network, or larger than images in memory.
-    """
-    if resolution < SMALLEST:
-        raise UserError(
-            f"resolution {resolution} is too small: the network halves the image five times, use >= {SMALLEST}"
-        )
-    if in_memory(dataset):
-        images = open_images(dataset, split, options)
-        if images.size < resolution:
-            raise UserError(f"{dataset}: images of {images.size} pixels are smaller than --resolution {resolution}")
-        if images.size > resolution:
-            raise UserError(f"{dataset}: images of {images.size} pixels are not scaled; use --resolution {images.size}")
-        return images
-    pictures = open_pictures(dataset, split, options)
-    _check_sizes(pictures, resolution)
-    return pictures
-
-
-def _check_sizes(pictures: Pictures, resolution: int) -> None:
-    """A few pictures, spread over the set, tell a set of small ones from one with a small one among large ones."""
-    at = np.linspace(0, len(pictures) - 1, min(len(pictures), SAMPLED)).astype(int)
-    largest = max((min(pictures.picture(i).size) for i in at), default=resolution)
-    if largest < resolution:
-        raise UserError(
-            f"{pictures.name}: pictures of {largest} pixels are smaller than --resolution {resolution}; lower it"
-        )
-
-
-def labels_of(source: Source) -> Tensor:
-    return torch.as_tensor(source.labels)
-
-
-def calibration_images(source: Source, count: int) -> Source:
-    """``count`` images of a set, every class in turn, to take running statistics from."""
-    return source.subset(order(source)[:count])
-
-
-def subset(source: Source, classes: int, per_class: int) -> Source:
-    """The rank-correlation subset by rule, as released; 0 classes: the whole set."""
-    if not classes:
-        return source
-    return first_classes(source.subset(subset_indices(labels_of(source).tolist(), classes, per_class)), classes)
-
-
-def first_classes(source: Source, classes: int) -> Source:
-    """The images of the first classes, which are then all the classes there are (0: the set as it is)."""
-    if not classes or classes >= len(source.classes):
-        return source
-    kept = source.subset(np.flatnonzero(labels_of(source).cpu().numpy() < classes))
-    return replace(kept, classes=source.classes[:classes])  # type: ignore[type-var]
-
-
-def shares_of(settings: Any) -> int:
-    """Shares that every batch is worked through in, over all processes. Raises UserError when they do not fit them."""
-    world = distributed.world_size()
-    shares = settings.parts or world
-    if shares % world:
-        raise UserError(f"--parts {shares} cannot be shared by {world} processes; use a multiple of it")
-    if settings.batch_size // shares < 2:
-        raise UserError(
-            f"--batch-size {settings.batch_size} in {shares} parts leaves shares of less than two images, which batch "
-            f"normalisation cannot work on; raise --batch-size or lower --parts"
-        )
-    return shares
-
-
 def check_batch(source: Source, batch_size: int) -> None:
     """Raises UserError for a set too small for one batch."""
     if len(source) < batch_size:
@@ -127,7 +53,7 @@ def check_batch(source: Source, batch_size: int) -> None:
 
 
 def train_batches(
-    source: Source, settings: Any, resolution: int, seed: int, device: torch.device, jitter: float = 0.0,
+    source: Source, settings: TrainingBatches, resolution: int, seed: int, device: torch.device, jitter: float = 0.0,
     randaugment: RandAugment | None = None,
 ) -> Epochs:  # fmt: skip
     """Shuffled, augmented batches, the incomplete last one of an epoch left out; this process has its shares of each.
@@ -137,8 +63,7 @@ def train_batches(
     check_batch(source, settings.batch_size)
     erase = Erasing(settings.erasing) if settings.erasing else None
     shared: dict[str, Any] = {
-        "drop_last": True, "device": device, "erase": erase, "rank": distributed.rank(),
-        "world": distributed.world_size(), "parts": shares_of(settings),
+        "drop_last": True, "device": device, "erase": erase, **distributed.per_process(settings.shares()),
     }  # fmt: skip
     padded = settings.crop == "padded"
     if padded and not isinstance(source, Images):
@@ -168,7 +93,7 @@ def test_batches(
     """
     shared: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test"}
     if not everywhere:
-        shared |= {"rank": distributed.rank(), "world": distributed.world_size(), "parts": 0}
+        shared |= distributed.per_process()
     if isinstance(source, Images):
         return Batches(source, batch_size, Augmentation(MEAN, STD), 0, **shared)
     transform = TestTransform(resolution, interpolation)
@@ -178,13 +103,18 @@ def test_batches(
 test_batches.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
 
 
+def calibration_batches(
+    source: Source, count: int, batch_size: int, resolution: int, device: torch.device, workers: int
+) -> list[Tensor]:
+    """``count`` batches of plain training images, every class in turn, the same in every process."""
+    if not count:
+        return []
+    first = source.subset(order(source)[: count * batch_size])
+    plain = test_batches(first, batch_size, resolution, device, workers, everywhere=True)
+    return [x for x, _ in plain.epoch(0)][:count]
+
+
 def refuse_interpolation(settings: Any, source: Source, given: frozenset[str] | None) -> None:
     """Raises UserError for a given ``interpolation`` where images in memory are tested as they are."""
     if isinstance(source, Images):
         refuse_idle(settings, {"interpolation": "pictures (imagenet, tiny-imagenet-20, a folder, an .lmdb)"}, given)
-
-
-def data_pins(*sources: Source | None) -> dict[str, Any]:
-    """What result.json says about the data: whether all of it was pinned, and the pins."""
-    known = [source for source in sources if source is not None]
-    return {"pinned": all(s.pinned for s in known), "pins": {k: v for s in known for k, v in s.pins.items()}}

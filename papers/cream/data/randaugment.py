@@ -35,7 +35,7 @@ def _enhance(kind: type) -> Callable[[Picture, float, Image.Resampling], Picture
     return lambda picture, value, _: kind(picture).enhance(value)
 
 
-OPERATIONS: dict[str, Callable[[Picture, float, Image.Resampling], Picture]] = {
+PICTURE_OPERATIONS: dict[str, Callable[[Picture, float, Image.Resampling], Picture]] = {
     "AutoContrast": lambda p, v, r: ImageOps.autocontrast(p),
     "Equalize": lambda p, v, r: ImageOps.equalize(p),
     "Invert": lambda p, v, r: ImageOps.invert(p),
@@ -79,10 +79,10 @@ class RandAugment:
         self.magnitude, self.operations, self.std, self.probability = magnitude, operations, std, probability
 
     def __call__(self, picture: Picture, rng: random.Random) -> Picture:
-        for name in rng.choices(list(OPERATIONS), k=self.operations):
+        for name in rng.choices(list(PICTURE_OPERATIONS), k=self.operations):
             if rng.random() > self.probability:
                 continue
             level = min(MAX_LEVEL, max(0.0, rng.gauss(self.magnitude, self.std)))
             value = argument(name, level, rng.random() > 0.5)
-            picture = OPERATIONS[name](picture, value, rng.choice(list(RESAMPLES.values())))
+            picture = PICTURE_OPERATIONS[name](picture, value, rng.choice(list(RESAMPLES.values())))
         return picture

@@ -1,4 +1,4 @@
-"""Teacher selection, the meta value and the meta update.
+"""Who teaches, how much the student listens, and how the meta layer learns it (Method 4 and 6).
 
 A process holds one or more shares of the whole batch, each of which is one GPU's batch of the original (batch
 normalisation sees one share at a time). Scores, gradients and losses are averaged over all shares, and whatever is
@@ -7,7 +7,7 @@ decided is decided on these averages, so all processes decide alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -16,20 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from common.cli.errors import UserError
+from common.train import distributed
 from common.train.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
 from papers.cream.method.board import Board, Entry
-from papers.cream.method.double_backward import meta_only, recording
 from papers.cream.method.path_sgd import PathSGD
-from papers.cream.method.statistics import ShareStatistics
-from papers.cream.network.architectures import Path
-from papers.cream.network.networks import Supernet
-
-Reduce = Callable[[list[Tensor]], None]  # averages tensors over ranks in place; does nothing for one process
+from papers.cream.method.student import Student
+from papers.cream.network.architectures import ChoicePath
+from papers.cream.network.convolution import meta_only, recording
+from papers.cream.settings import Search
 
 
 @dataclass(frozen=True)
 class MetaRules:
-    """Named switches of the numbered traps; the defaults are those of the published form."""
+    """Where the paper and the states of its code differ (README, deviations 2 to 5 and 16); defaults: as published."""
 
     value: Literal["last_negated", "argmax_positive"] = "last_negated"  # m = sigmoid(-u_last) | sigmoid(u_best)
     gradient: Literal["first", "all"] = "first"  # student tensors the meta gradient passes through
@@ -38,17 +37,167 @@ class MetaRules:
     pick: Literal["meta", "top1"] = "meta"  # top1: m = 0.5 and the board's head
 
 
-@dataclass
-class Choice:
-    """A teacher and the meta value per part (with autograd unless the rule makes it constant)."""
+def rules_of(settings: Search) -> MetaRules:
+    """The rules that a search's settings choose."""
+    return MetaRules(
+        settings.meta_value, settings.meta_gradient, settings.meta_weights, settings.step_sign, settings.pick
+    )
 
-    teacher: Path
+
+@dataclass
+class Teacher:
+    """A path of the board that teaches.
+
+    values: the meta value m of each share of this process, with autograd unless the rule makes it constant. scores: u
+    of every entry [K], averaged over shares and processes.
+    """
+
+    path: ChoicePath
     values: list[Tensor]
-    scores: Tensor  # [K], averaged over parts and ranks
+    scores: Tensor
+
+
+@dataclass
+class MetaReport:
+    """What a meta update did; losses are means over all shares of all processes."""
+
+    soft_loss: float
+    validation_loss: float
+    student_norm: float  # of g before clipping
+    meta_norm: float  # of the meta gradient before clipping
+
+
+def choose_teacher(student: Student, board: Board, rules: MetaRules) -> Teacher:
+    """The entry with the largest u_i = W . flatten(softmax(net(X_i, a)) - S_i) + b, and m from one u (Method 4).
+
+    Forwards run in train mode and move the running statistics, in board order. Only the entry that m comes from needs
+    a graph. Raises UserError when no score is a number (the supernet has diverged).
+    """
+    shares, head = range(len(student.shares)), board.entries[0]
+    if rules.pick == "top1":
+        return Teacher(head.path, [head.images[0].new_tensor(0.5) for _ in shares], head.images[0].new_empty(0))
+    last = len(board) - 1
+    needs_graph = {last} if rules.value == "last_negated" and torch.is_grad_enabled() else set()
+    rows: list[list[Tensor]] = []
+    for share in shares:
+        row = []
+        for number, entry in enumerate(board.entries):
+            with torch.set_grad_enabled(number in needs_graph):
+                row.append(_score(student, share, entry))
+        rows.append(row)
+    scores = torch.stack([torch.stack([u.detach() for u in row]) for row in rows]).mean(0)
+    distributed.all_reduce_mean([scores])
+    if torch.isnan(scores).all():
+        raise UserError(f"no teacher: all {len(board)} board scores are NaN, so the supernet has diverged; lower --lr")
+    best = int(torch.where(scores.isnan(), -torch.inf, scores).argmax())
+    if rules.value == "last_negated":
+        values = [torch.sigmoid(-row[last]) for row in rows]
+    else:
+        with _statistics_kept(student.supernet):
+            values = [torch.sigmoid(_score(student, share, board.entries[best])) for share in shares]
+    return Teacher(board.entries[best].path, values, scores)
+
+
+def meta_update(
+    student: Student, board: Board, rules: MetaRules, label_smoothing: float = 0.1, clip: float = 1.0
+) -> MetaReport:
+    """One update of the meta layer theta by the validation loss after a simulated student step (Method 6).
+
+    Pictures 0 .. slice-1 of each share train, slice .. 2 slice-1 validate.
+        L1 = m(theta, w) * softCE(net(x1, a), net(x1, teacher));   g = dL1/dw;   w' = w -+ c g
+        theta gradient = (dw'/dtheta)^T dL2/dw at the updated weights
+    The student's real step (g clipped to the norm ``clip``, ordinary SGD) and the step of theta go through the ordinary
+    optimiser, which also moves idle parameters. Raises UserError when a loss is not finite, in all processes or none.
+    """
+    optimizer, w, theta = student.optimizer, student.parameters, student.theta
+    with recording():
+        teacher = choose_teacher(student, board, rules)
+    optimizer.catch_up(student.supernet.path_parameters(teacher.path))
+    graphs, soft_loss = _distillation_gradients(student, teacher)
+    g = _mean_over_shares([[each.detach() for each in graph] for graph in graphs])
+
+    clean = rules.weights == "clean"  # the graphs hold the parameters themselves: let them see those of before the step
+    before = [p.detach().clone() for p in w + theta] if clean else []  # theta idles along if it has been used before
+    student_norm = _step(optimizer, w, g, clip)
+    optimizer.catch_up(theta)
+    counted = w[:1] if rules.gradient == "first" else w
+    v, validation_loss = _validation_gradient(student, counted, label_smoothing)
+
+    c = optimizer.lrs[-1] if rules.sign == "plus" else -optimizer.lrs[-1]
+    with _weights_put_back(w + theta, before), meta_only():
+        pulled = [torch.autograd.grad(graph[: len(counted)], theta, v) for graph in graphs]
+    meta_gradient = [torch.zeros_like(p) for p in theta]
+    for one in pulled:
+        for total, part in zip(meta_gradient, one, strict=True):
+            total += c * part / len(pulled)
+    distributed.all_reduce_mean(meta_gradient)
+
+    losses = torch.stack([soft_loss, validation_loss])
+    distributed.all_reduce_mean([losses])
+    soft, hard = losses.tolist()
+    if not (torch.isfinite(losses).all() and all(torch.isfinite(part).all() for part in meta_gradient)):
+        raise UserError(f"meta update not finite (losses {soft}, {hard}) on path {student.path}; lower --lr")
+    return MetaReport(soft, hard, student_norm, _step(optimizer, theta, meta_gradient, clip, still=w))
+
+
+def _score(student: Student, share: int, entry: Entry) -> Tensor:
+    """u of an entry on a share: a scalar."""
+    probabilities = torch.softmax(student.logits(share, entry.images[share]), 1)
+    return student.supernet.meta_score(probabilities - entry.soft[share])
+
+
+def _distillation_gradients(student: Student, teacher: Teacher) -> tuple[list[tuple[Tensor, ...]], Tensor]:
+    """(g = dL1/dw of every share with its graph, mean of L1 over the shares)."""
+    graphs, losses, size = [], [], student.supernet.slice
+    for share, (x, _) in enumerate(student.shares):
+        with recording():
+            logits = student.logits(share, x[:size])
+        target = student.taught(share, x[:size], teacher.path)
+        loss = teacher.values[share] * soft_target_cross_entropy(logits, target)
+        graphs.append(torch.autograd.grad(loss, student.parameters, create_graph=True))
+        losses.append(loss.detach())
+    return graphs, torch.stack(losses).mean()
+
+
+def _validation_gradient(
+    student: Student, counted: list[nn.Parameter], label_smoothing: float
+) -> tuple[list[Tensor], Tensor]:
+    """(v = dL2/dw of the counted tensors, averaged over all shares; mean of L2 over this process's shares)."""
+    v, losses, size = [torch.zeros_like(p) for p in counted], [], student.supernet.slice
+    for share, (x, y) in enumerate(student.shares):
+        logits = student.logits(share, x[size : 2 * size])
+        loss = label_smoothing_cross_entropy(logits, y[size : 2 * size], label_smoothing)
+        for total, part in zip(v, torch.autograd.grad(loss, counted), strict=True):
+            total += part / len(student.shares)
+        losses.append(loss.detach())
+    distributed.all_reduce_mean(v)
+    return v, torch.stack(losses).mean()
+
+
+def _mean_over_shares(gradients: list[list[Tensor]]) -> list[Tensor]:
+    """Mean over the shares of all processes, tensor by tensor."""
+    mean = [torch.stack(same).mean(0) for same in zip(*gradients, strict=True)]
+    distributed.all_reduce_mean(mean)
+    return mean
+
+
+def _step(
+    optimizer: PathSGD, params: list[nn.Parameter], gradient: list[Tensor], clip: float,
+    still: Sequence[nn.Parameter] = (),
+) -> float:  # fmt: skip
+    """One optimiser step in which only ``params`` have a gradient, clipped to a total norm; returns the norm before."""
+    optimizer.clear()
+    for p, g in zip(params, gradient, strict=True):
+        p.grad = g.clone()
+    norm = torch.nn.utils.clip_grad_norm_(params, clip)
+    optimizer.step(still=still)
+    optimizer.clear()
+    optimizer.catch_up(params)
+    return float(norm)
 
 
 @contextmanager
-def statistics_kept(net: nn.Module) -> Iterator[None]:
+def _statistics_kept(net: nn.Module) -> Iterator[None]:
     """Train-mode forwards inside leave the running statistics of batch normalisation as they are."""
     layers = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     for layer in layers:
@@ -60,142 +209,12 @@ def statistics_kept(net: nn.Module) -> Iterator[None]:
             layer.track_running_stats = True
 
 
-def choose_teacher(
-    net: Supernet, path: Path, board: Board, parts: int, rules: MetaRules, reduce: Reduce,
-    shares: ShareStatistics | None = None,
-) -> Choice:  # fmt: skip
-    """For every board entry u_i = W . flatten(softmax(net(X_i, a)) - S_i) + b; teacher = argmax, m from one u.
-
-    Forwards run in train mode and move the running statistics, in board order. Only the entry that m comes from needs
-    a graph. Raises UserError when no score is a number (the supernet has diverged).
-    """
-    shares = shares or ShareStatistics(net, [1 / parts] * parts)
-    head = board.entries[0]
-    if rules.pick == "top1":
-        return Choice(head.path, [head.images[0].new_tensor(0.5)] * parts, head.images[0].new_empty(0))
-    last = len(board) - 1
-    needs_graph = {last} if rules.value == "last_negated" and torch.is_grad_enabled() else set()
-    rows: list[list[Tensor]] = []
-    for part in range(parts):
-        row = []
-        for number, entry in enumerate(board.entries):
-            with torch.set_grad_enabled(number in needs_graph):
-                row.append(_score(net, shares, part, path, entry))
-        rows.append(row)
-    scores = torch.stack([torch.stack([u.detach() for u in row]) for row in rows]).mean(0)
-    reduce([scores])
-    if torch.isnan(scores).all():
-        raise UserError(f"no teacher: all {len(board)} board scores are NaN, so the supernet has diverged; lower --lr")
-    best = int(torch.where(scores.isnan(), -torch.inf, scores).argmax())
-    if rules.value == "last_negated":
-        values = [torch.sigmoid(-row[last]) for row in rows]
-    else:
-        entry = board.entries[best]
-        with statistics_kept(net):
-            values = [torch.sigmoid(_score(net, shares, part, path, entry)) for part in range(parts)]
-    return Choice(board.entries[best].path, values, scores)
-
-
-def _score(net: Supernet, shares: ShareStatistics, part: int, path: Path, entry: Entry) -> Tensor:
-    return net.meta_score(torch.softmax(shares.run(part, entry.images[part], path), 1) - entry.soft[part])
-
-
-@dataclass
-class MetaReport:
-    """What a meta update did; losses averaged over the parts."""
-
-    soft_loss: float  # over all shares of all processes, as is the other
-    validation_loss: float
-    student_norm: float  # of g before clipping
-    meta_norm: float  # of the meta gradient before clipping
-
-
-def meta_update(
-    net: Supernet, optimizer: PathSGD, lrs: list[float], path: Path, board: Board,
-    batches: list[tuple[Tensor, Tensor]], slice_: int, rules: MetaRules, reduce: Reduce, clip: float = 1.0,
-    smoothing: float = 0.1, shares: ShareStatistics | None = None,
-) -> MetaReport:  # fmt: skip
-    """One update of the meta layer theta by the validation loss after a simulated student step.
-
-    batches: the training batch of each part; its pictures 0 .. slice-1 train, slice .. 2 slice-1 validate.
-        L1 = m(theta, w) * softCE(net(x1, a), net(x1, teacher));   g = dL1/dw;   w' = w -+ c g
-        theta gradient = (dw'/dtheta)^T dL2/dw at the updated weights
-    The student's real step (g clipped, ordinary SGD) and the step of theta go through the ordinary optimiser, which
-    also moves idle parameters. Raises UserError when a loss is not finite, in all processes or in none.
-    """
-    shares = shares or ShareStatistics(net, [1 / len(batches)] * len(batches))
-    student, theta = net.path_parameters(path), net.meta_parameters()
-    with recording():
-        choice = choose_teacher(net, path, board, len(batches), rules, reduce, shares)
-    optimizer.catch_up(net.path_parameters(choice.teacher))
-    through = 1 if rules.gradient == "first" else len(student)
-
-    graphs, soft_losses = [], []
-    for part, ((x, _), value) in enumerate(zip(batches, choice.values, strict=True)):
-        with recording():
-            logits = shares.run(part, x[:slice_], path)
-        with torch.no_grad():
-            target = torch.softmax(shares.run(part, x[:slice_], choice.teacher), 1)
-        loss = value * soft_target_cross_entropy(logits, target)
-        graphs.append(torch.autograd.grad(loss, student, create_graph=True))
-        soft_losses.append(loss.detach())
-    gradient = [torch.stack([g.detach() for g in same]).mean(0) for same in zip(*graphs, strict=True)]
-    reduce(gradient)
-
-    moving = student + theta  # theta idles along when it has been used before
-    before = [p.detach().clone() for p in moving] if rules.weights == "clean" else []
-    student_norm = _step(optimizer, lrs, student, gradient, clip, still=())
-    optimizer.catch_up(theta)
-
-    velocity = [torch.zeros_like(p) for p in student[:through]]
-    hard_losses = []
-    for part, (x, y) in enumerate(batches):
-        logits = shares.run(part, x[slice_ : 2 * slice_], path)
-        loss = label_smoothing_cross_entropy(logits, y[slice_ : 2 * slice_], smoothing)
-        for total, g in zip(velocity, torch.autograd.grad(loss, student[:through]), strict=True):
-            total += g / len(batches)
-        hard_losses.append(loss.detach())
-    reduce(velocity)
-
-    after = [p.detach().clone() for p in moving] if before else []
-    if before:  # the graphs hold the parameters themselves: let them see the weights from before the step again
-        _overwrite(moving, before)
-    step_size = lrs[-1] if rules.sign == "plus" else -lrs[-1]
-    meta_gradient = [torch.zeros_like(p) for p in theta]
-    for graph in graphs:
-        with meta_only():
-            pulled = torch.autograd.grad(graph[:through], theta, velocity)
-        for total, g in zip(meta_gradient, pulled, strict=True):
-            total += step_size * g / len(graphs)
-    if after:
-        _overwrite(moving, after)
-    reduce(meta_gradient)
-
-    losses = torch.stack([torch.stack(soft_losses).mean(), torch.stack(hard_losses).mean()])
-    reduce([losses])
-    soft_loss, hard_loss = losses.tolist()
-    if not (torch.isfinite(losses).all() and all(torch.isfinite(part).all() for part in meta_gradient)):
-        raise UserError(f"meta update not finite (losses {soft_loss}, {hard_loss}) on path {path}; lower --lr")
-    meta_norm = _step(optimizer, lrs, theta, meta_gradient, clip, still=student)
-    return MetaReport(soft_loss, hard_loss, student_norm, meta_norm)
-
-
-def _step(
-    optimizer: PathSGD, lrs: list[float], params: list[nn.Parameter], gradient: list[Tensor], clip: float,
-    still: list[nn.Parameter] | tuple[()],
-) -> float:  # fmt: skip
-    """One optimiser step in which only ``params`` have a gradient, clipped to a total norm; returns the norm before."""
-    optimizer.clear()
-    for p, g in zip(params, gradient, strict=True):
-        p.grad = g.clone()
-    norm = torch.nn.utils.clip_grad_norm_(params, clip)
-    optimizer.step(lrs, still=still)
-    optimizer.clear()
-    optimizer.catch_up(params)
-    return float(norm)
-
-
-def _overwrite(params: list[nn.Parameter], values: list[Tensor]) -> None:
-    """Put values into parameters without telling autograd (no version change)."""
-    for p, value in zip(params, values, strict=True):
+@contextmanager
+def _weights_put_back(params: list[nn.Parameter], values: list[Tensor]) -> Iterator[None]:
+    """Inside, the parameters have these values (none given: their own), without autograd taking note of it."""
+    after = [p.detach().clone() for p in params] if values else []
+    for p, value in zip(params, values):
+        p.data.copy_(value)
+    yield
+    for p, value in zip(params, after):
         p.data.copy_(value)

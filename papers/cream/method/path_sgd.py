@@ -1,4 +1,4 @@
-"""SGD with Nesterov momentum that only touches the parameters of the current path, yet equals the dense optimiser.
+"""SGD with Nesterov momentum that only touches the present path's parameters, yet equals the dense one (Method 7).
 
 The authors' torch filled cleared gradients with zeros, so a parameter that was used once keeps moving by momentum and
 weight decay in every later step. With gradient zero that motion is linear in (weight w, momentum b):
@@ -22,11 +22,14 @@ Matrix = tuple[float, float, float, float]  # row-major; maps (w, b) to (w', b')
 
 
 class PathSGD:
-    """groups: lists of parameters with their weight decay; lr is given per step and group (the original's order:
-    no decay, decay, meta bias, meta weight). zero_grad: what clearing leaves, ``zeros`` or ``none``.
+    """The search's optimiser.
+
+    groups: lists of parameters with their weight decay, in the original's order: no decay, decay, meta bias, meta
+    weight. zero_grad: what clearing leaves, ``zeros`` or ``none``. ``lrs``, one rate per group, are set before a step.
     """
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.9, zero_grad: str = "zeros") -> None:
+        self.lrs: list[float] = []
         self.groups, self.momentum, self.zero_grad = groups, momentum, zero_grad
         self.params: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         self.group_of = {id(p): number for number, group in enumerate(groups) for p in group["params"]}
@@ -43,11 +46,11 @@ class PathSGD:
             p.grad = None
 
     @torch.no_grad()
-    def step(self, lrs: list[float], still: Iterable[nn.Parameter] = ()) -> None:
+    def step(self, still: Iterable[nn.Parameter] = ()) -> None:
         """Update every parameter that has a gradient; the others idle. ``still``: parameters that do not even idle
         in this step because their gradient was removed. All parameters touched must be caught up.
         """
-        self.history.append(list(lrs))
+        self.history.append(list(self.lrs))
         self.steps += 1
         for p in still:
             self.seen[self.position[id(p)]] = self.steps
@@ -65,13 +68,13 @@ class PathSGD:
             # through .data: graphs built before the step keep working and see the new values, as in torch 1.2
             sgd(
                 [self.params[n].data for n in numbers],
-                [self.params[n].grad for n in numbers],
+                [self.params[n].grad for n in numbers],  # type: ignore[misc]
                 [self.buffers[n] for n in numbers],
                 foreach=not self._fusable(numbers),
                 fused=self._fusable(numbers),
                 weight_decay=self.groups[group]["weight_decay"],
                 momentum=self.momentum,
-                lr=lrs[group],
+                lr=self.lrs[group],
                 dampening=0.0,
                 nesterov=True,
                 maximize=False,
@@ -106,14 +109,14 @@ class PathSGD:
     def _apply(self, motion: Matrix, numbers: list[int]) -> None:
         ww, wb, bw, bb = motion
         weights = [self.params[n].data for n in numbers]
-        buffers = [self.buffers[n] for n in numbers if self.buffers[n] is not None]
+        buffers = [buffer for n in numbers if (buffer := self.buffers[n]) is not None]
         moved = torch._foreach_mul(buffers, wb)
         torch._foreach_mul_(buffers, bb)
         if bw:
             torch._foreach_add_(buffers, weights, alpha=bw)
         if ww != 1.0:
             torch._foreach_mul_(weights, ww)
-        torch._foreach_add_(weights, moved)
+        torch._foreach_add_(weights, list(moved))
 
     def flush(self) -> None:
         """Catch everything up and forget the history; before saving, evaluating or handing weights out."""
@@ -148,15 +151,3 @@ def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]
         {"params": [meta["bias"]], "weight_decay": 0.0},
         {"params": [meta["weight"]], "weight_decay": 0.0},
     ]
-
-
-def learning_rates(step: int, total: float, lr: float, meta_lr: float, rule: str = "sane") -> list[float]:
-    """Per group, at a 0-based iteration: base * (1 - t / T) until T, then 0.
-
-    rule ``released``: base * (LR - t / T), the same at LR = 1 only (negative late in the run when LR < 1).
-    """
-    if step > total:
-        factor = 0.0
-    else:
-        factor = (lr if rule == "released" else 1.0) - step / total
-    return [lr * factor, lr * factor, meta_lr * factor, meta_lr * factor]

@@ -1,4 +1,4 @@
-"""Scoring a path with the supernet's shared weights: recalibrated batch normalisation, held-out images."""
+"""Scoring paths with the supernet's shared weights: re-calibrated batch normalisation, held-out images (Method 10)."""
 
 from __future__ import annotations
 
@@ -10,60 +10,79 @@ import torch
 from torch import Tensor
 
 from common.data.batches import Epochs
+from common.data.parts import take
+from common.train import distributed
+from common.train.batchnorm import kept, renew
 from common.train.loop import Metrics, evaluate
-from papers.cream.network.architectures import Path
-from papers.cream.network.layout import FlopsTable
+from papers.cream.data.batches import calibration_batches, test_batches
+from papers.cream.data.sets import Parts
+from papers.cream.method.space import Space
+from papers.cream.network.architectures import ChoicePath
 from papers.cream.network.networks import Supernet
+from papers.cream.settings import Rescoring, Search
+
+Bounds = tuple[float, float]  # MFLOPs from, to
 
 
-def outside(minimum: float, maximum: float) -> str:
+def outside(bounds: Bounds) -> str:
     """What is said when the best of ``score_paths`` is not ``inside``."""
-    return f"no scored path lies within {minimum:g} to {maximum:g} MFLOPs"
+    return f"no scored path lies within {bounds[0]:g} to {bounds[1]:g} MFLOPs"
+
+
+def share_size(settings: Search, processes: int) -> int:
+    """Images of a batch that only looks at paths: one share, as much as one GPU of the original held.
+
+    processes: those that the search had, which say its shares where ``parts`` does not.
+    """
+    return settings.batch_size // (settings.parts or processes)
 
 
 @contextmanager
-def recalibrated(net: Supernet, path: Path, batches: list[Tensor]) -> Iterator[None]:
+def recalibrated(net: Supernet, path: ChoicePath, batches: list[Tensor]) -> Iterator[None]:
     """Inside, the path's running statistics are the plain averages over ``batches``; afterwards the old ones return."""
-    layers = net.path_norms(path) if batches else []
-    kept = [(m.running_mean.clone(), m.running_var.clone(), m.num_batches_tracked.clone()) for m in layers]  # type: ignore[union-attr, operator]
-    momenta = [m.momentum for m in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # cumulative average
+    norms = net.path_norms(path) if batches else []
     training = net.training
-    net.train()
-    try:
+    with kept(norms):
+        net.train()
         with torch.no_grad():
-            for x in batches:
-                net(x, path)
+            renew(norms, batches, lambda images: net(images, path))
         net.train(training)
         yield
-    finally:
-        net.train(training)
-        for layer, momentum, (mean, var, count) in zip(layers, momenta, kept, strict=True):
-            layer.momentum = momentum
-            layer.running_mean.copy_(mean)  # type: ignore[union-attr]
-            layer.running_var.copy_(var)  # type: ignore[union-attr]
-            layer.num_batches_tracked.copy_(count)  # type: ignore[union-attr]
 
 
-def path_error(net: Supernet, path: Path, test: Epochs, device: torch.device) -> Metrics:
+def path_error(net: Supernet, path: ChoicePath, test: Epochs) -> Metrics:
     """Loss and errors of a path in eval mode with the statistics as they are."""
-    return evaluate(net, test.epoch(0), device, forward=lambda x: net(x, path))
+    return evaluate(net, test.epoch(0), device_of(net), forward=lambda x: net(x, path))
+
+
+def device_of(net: Supernet) -> torch.device:
+    """Where a supernet's weights are."""
+    return net.meta_layer.weight.device
 
 
 def score_paths(
-    net: Supernet, paths: list[Path], table: FlopsTable, calibration: list[Tensor], test: Epochs, device: torch.device,
-    window: tuple[float, float],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Every path with its MFLOPs, whether it lies in the window, and its error after recalibration; best first.
+    net: Supernet, paths: list[ChoicePath], space: Space, bounds: Bounds, calibration: list[Tensor], test: Epochs
+) -> list[dict[str, Any]]:
+    """Every path with its MFLOPs, whether it lies in ``bounds``, and its error after re-calibration; best first.
 
-    Paths outside the window rank behind those inside; ties go to the cheaper path.
+    Paths outside rank behind those inside; ties go to the cheaper path.
     """
     rows: list[dict[str, Any]] = []
     for path in paths:
         with recalibrated(net, path, calibration):
-            found = path_error(net, path, test, device).as_dict()
-        flops = table.flops(path)
-        rows.append({"path": path, "mflops": flops, "inside": window[0] <= flops <= window[1], **found})
+            found = path_error(net, path, test).as_dict()
+        flops = space.mflops(path)
+        rows.append({"path": path, "mflops": flops, "inside": bounds[0] <= flops <= bounds[1], **found})
     return sorted(rows, key=lambda r: (not r["inside"], r["top1_error_percent"], r["loss"], r["mflops"]))
+
+
+def scoring_batches(
+    parts: Parts, rule: Rescoring, share: int, resolution: int, device: torch.device, workers: int
+) -> tuple[list[Tensor], Epochs]:
+    """(batches of ``share`` training images for statistics, batches of held-out images to score paths on).
+
+    Where the search held none out, training images are scored on.
+    """
+    calibration = calibration_batches(parts.train, rule.recalibrate_batches, share, resolution, device, workers)
+    chosen = take(parts.held_out if parts.held_out is not None else parts.train, rule.select_images, "--select-images")
+    return calibration, test_batches(chosen, 4 * share * distributed.world_size(), resolution, device, workers)

@@ -1,4 +1,4 @@
-"""From a FLOPs window to the supernet's size: blocks per stage and input resolution. No torch here."""
+"""From a FLOPs window to the supernet's size: blocks per stage and input resolution (Method 1). No torch here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import fsum
 
 from common.cli.errors import UserError
-from papers.cream.network.layout import PUBLISHED_LAYOUT, FlopsTable, Layout
+from papers.cream.network.layout import PUBLISHED_LAYOUT, FlopsTable
 
 GROWTH_ORDER = (2, 3, 4, 1, 0, 2, 3, 4, 1, 0)  # stages 1..5 counted from 0
 GROWTH_LIMITS = (3, 3, 3, 2, 2, 4, 4, 4, 4, 4)
@@ -28,7 +28,7 @@ class Window:
 
 def one_block_mflops() -> tuple[float, float]:
     """MFLOPs of the cheapest and the dearest path through stages 1 to 5 with one block each: lo and hi of the rule."""
-    stages = [rows[0] for rows in FlopsTable([1] * 5, PUBLISHED_LAYOUT).table[1:6]]
+    stages = [rows[0] for rows in FlopsTable([1] * 5, PUBLISHED_LAYOUT).mflops[1:6]]
     return fsum(row[SMALLEST] for row in stages), fsum(row[LARGEST] for row in stages)
 
 
@@ -39,7 +39,7 @@ def supernet_window(minimum: float, maximum: float) -> Window:
     below the minimum, blocks are added in a fixed order; then as many more as fit. Costs are those of the published
     layout at 224. Raises UserError for a window no supernet can serve.
     """
-    table = FlopsTable([2] * 5, PUBLISHED_LAYOUT).table
+    table = FlopsTable([2] * 5, PUBLISHED_LAYOUT).mflops
     later = lambda stage, choice: table[stage + 1][1][choice]  # noqa: E731
     impossible = UserError(
         f"no supernet fits the window {minimum:g} to {maximum:g} MFLOPs; the maximum must be at least about 5 and the "
@@ -78,8 +78,3 @@ def supernet_window(minimum: float, maximum: float) -> Window:
             break
         blocks[stage] += 1
     return Window(tuple(blocks), 32 * factor)
-
-
-def flops_table(window: Window, layout: Layout, size: int = 224) -> FlopsTable:
-    """The look-up table of the supernet built for a window; the released one is measured at 224 whatever the window."""
-    return FlopsTable(window.built, layout, size)

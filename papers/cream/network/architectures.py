@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path as File
+from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
 
-Path = list[list[int]]
+ChoicePath = list[list[int]]
 
 CHOICES: tuple[tuple[int, int], ...] = ((3, 4), (3, 6), (5, 4), (5, 6), (7, 4), (7, 6))
 SKIP = -1
 STAGES = 7
 
-PUBLISHED: dict[str, Path] = {
+PUBLISHED: dict[str, ChoicePath] = {
     "14": [[0], [3], [3, 3], [3, 3], [3], [3], [0]],
     "43": [[0], [3], [3, 1], [3, 1], [3, 3, 3], [3, 3], [0]],
     "114": [[0], [3], [3, 3], [3, 3], [3, 3, 3], [3, 3], [0]],
@@ -50,7 +50,7 @@ def published_name(name: str) -> str | None:
     return name if name in PUBLISHED else None
 
 
-def check_path(path: Any, positions: list[int] | None = None, choices: int = len(CHOICES)) -> Path:
+def check_path(path: Any, positions: list[int] | None = None, choices: int = len(CHOICES)) -> ChoicePath:
     """The path itself when it is one; ``positions`` bounds the number of blocks of each of the seven stages.
 
     Raises UserError naming the stage: not seven stages, an unknown choice, a stage without blocks, too many blocks.
@@ -73,7 +73,7 @@ def check_path(path: Any, positions: list[int] | None = None, choices: int = len
     return path
 
 
-def parse_path(text: str) -> Path:
+def parse_path(text: str) -> ChoicePath:
     """A path written as JSON, such as ``[[0],[3],[3,3],[3,3],[3],[3],[0]]``. Raises UserError."""
     try:
         return check_path(json.loads(text))
@@ -82,7 +82,7 @@ def parse_path(text: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Named:
+class Architecture:
     """An architecture and what its source says beside it.
 
     name: of the published network, the file, or "path". resolution: its input size, or None. extra: the fields of an
@@ -91,35 +91,35 @@ class Named:
     """
 
     name: str
-    path: Path
+    path: ChoicePath
     resolution: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     dataset: str = ""
     classes: int = 0
 
 
-def resolve(arch: str) -> Named:
+def resolve(arch: str) -> Architecture:
     """Of a published name, a path list, an architecture file, or weights trained here. Raises UserError otherwise."""
     if not arch:
         raise UserError(f"no architecture given; pass --arch with one of {', '.join(PUBLISHED)}, a path list or a file")
     if arch.lstrip().startswith("["):
-        return Named("path", parse_path(arch))
-    name = published_name(arch) if not File(arch).is_file() else None
+        return Architecture("path", parse_path(arch))
+    name = published_name(arch) if not Path(arch).is_file() else None
     if name is not None:
-        return Named(name, PUBLISHED[name], RESOLUTIONS[name])
-    if not File(arch).is_file():
+        return Architecture(name, PUBLISHED[name], RESOLUTIONS[name])
+    if not Path(arch).is_file():
         raise UserError(
             f"unknown architecture {arch!r}; choose one of {', '.join(PUBLISHED)}, a path list, or an architecture file"
         )
-    if File(arch).suffix == ".safetensors":
+    if Path(arch).suffix == ".safetensors":
         return of_weights(arch)
     from common.spaces.architecture import load_architecture, read_architecture
 
-    content = load_architecture(File(arch), "cream")
-    return _of_content(File(arch).stem, content, read_architecture(File(arch))["origin"])
+    content = load_architecture(Path(arch), "cream")
+    return _of_content(Path(arch).stem, content, read_architecture(Path(arch))["origin"])
 
 
-def of_weights(file: str) -> Named:
+def of_weights(file: str) -> Architecture:
     """The network that a weights file says it is of. Raises UserError for a file that does not say."""
     from common.weights.read import read_metadata
 
@@ -129,13 +129,13 @@ def of_weights(file: str) -> Named:
             f"{file} does not say which Cream network it is of (weights trained here do); pass --arch with one of "
             f"{', '.join(PUBLISHED)}, a path list or an architecture file"
         )
-    return _of_content(File(file).stem, about["architecture"], about)
+    return _of_content(Path(file).stem, about["architecture"], about)
 
 
-def _of_content(name: str, content: Any, origin: dict[str, Any]) -> Named:
+def _of_content(name: str, content: Any, origin: dict[str, Any]) -> Architecture:
     dataset, classes = str(origin.get("dataset", "")), int(origin.get("classes", 0))
     if not isinstance(content, dict):
-        return Named(name, check_path(content), None, {}, dataset, classes)
+        return Architecture(name, check_path(content), None, {}, dataset, classes)
     choices = len(CHOICES) + 2 * bool(content.get("dil_conv")) + bool(content.get("resunit"))  # the larger spaces
     path = check_path(content.get("path"), choices=choices)
-    return Named(name, path, content.get("resolution"), content, dataset, classes)
+    return Architecture(name, path, content.get("resolution"), content, dataset, classes)

@@ -1,4 +1,4 @@
-"""The building blocks, identical in supernet and derived networks. Names are those of the checkpoints."""
+"""The building blocks, identical in supernet and derived networks (Method 13). Names are those of the checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from papers.cream.method.double_backward import Convolution
+from papers.cream.network.convolution import Convolution
 from papers.cream.network.layout import BlockSpec, round8
 
 
@@ -141,7 +141,7 @@ def global_pool(x: Tensor, kind: str) -> Tensor:
 
 @torch.no_grad()
 def initialise(model: nn.Module) -> None:
-    """Section 2.5: convolutions N(0, 2 / (k k cout / groups)), linear U(+-1 / sqrt(outputs)), BN 1 and 0, biases 0."""
+    """Convolutions N(0, 2 / (k k cout / groups)), linear U(+-1 / sqrt(outputs)), BN 1 and 0, biases 0 (Method 13)."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups

@@ -1,4 +1,6 @@
-"""Blocks and layout of Cream's networks as numbers: sizes, parameters and operation counts. No torch here.
+"""Blocks and layout of Cream's networks as numbers: sizes, parameters, operation counts (Method 13 and 14).
+
+No torch here.
 
 ``NetworkSpec`` describes a derived network; ``Layout`` the dimensions that supernet and derived networks share. Every
 count is a sum over ``layers()``, so that all counting conventions read the same list.
@@ -10,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import fsum
 
-from papers.cream.network.architectures import CHOICES, SKIP, Path
+from papers.cream.network.architectures import CHOICES, SKIP, ChoicePath
 
+SMALLEST_INPUT = 32  # pixels; the networks halve the picture five times
 SINGLE_BLOCK = ((3, 4), (5, 4), (3, 6), (3, 6), (5, 6))  # (kernel, expansion) a one-block stage 1..5 always gets
 
 
@@ -214,9 +217,16 @@ class NetworkSpec:
         """Sum of ``parameters``, ``macs``, ``thop2020`` or ``ptflops`` over the layers."""
         return sum(getattr(layer, quantity) for layer in self.layers(size))
 
+    def sizes(self, size: int) -> dict[str, int]:
+        """What a result says about a network at an input size: parameters, multiply-adds, the published count."""
+        return {
+            "parameters": self.count("parameters"), "macs": self.count("macs", size),
+            "macs_published": self.count("thop2020", size),
+        }  # fmt: skip
+
 
 def network_spec(
-    path: Path, classes: int = 1000, layout: Layout = PUBLISHED_LAYOUT, single_block_default: bool = True,
+    path: ChoicePath, classes: int = 1000, layout: Layout = PUBLISHED_LAYOUT, single_block_default: bool = True,
     repeat_stage3: bool = False,
 ) -> NetworkSpec:  # fmt: skip
     """The derived network of a path.
@@ -225,7 +235,7 @@ def network_spec(
     retraining code, hence the published checkpoints); False: every entry counts, as in the supernet.
     repeat_stage3: a fourth entry of stage 3 builds two blocks (the lists of 2020).
     """
-    stages = [(layout.first_block(),)]
+    stages: list[tuple[BlockSpec, ...]] = [(layout.first_block(),)]
     for number, entries in enumerate(path[1:6], start=1):
         blocks = [layout.choice(number, place == 0, entry) for place, entry in enumerate(entries) if entry != SKIP]
         if single_block_default and len(entries) == 1:
@@ -238,16 +248,16 @@ def network_spec(
 
 
 class FlopsTable:
-    """Look-up table of a supernet: ptflops counts in millions, always measured at 224 x 224.
+    """Look-up table of a supernet: ptflops counts in millions, measured at ``size`` (224 as released).
 
-    table[stage][position][choice]; fixed = stem convolution, global pool and head convolution (stem BN and classifier
+    mflops[stage][position][choice]; fixed = stem convolution, global pool and head convolution (stem BN and classifier
     are not counted). params: the same for parameters, where ``fixed`` holds stem and head convolution.
     """
 
     def __init__(self, positions: list[int], layout: Layout = PUBLISHED_LAYOUT, size: int = 224) -> None:
-        half = -(-size // 2)
+        self.size, half = size, -(-size // 2)
         stem = _conv(3, layout.stem, size, 3, 2)
-        self.table: list[list[list[float]]] = []
+        self.mflops: list[list[list[float]]] = []
         self.params: list[list[list[float]]] = []
         side = half
         for stage in range(7):
@@ -258,23 +268,23 @@ class FlopsTable:
                 rows.append([sum(layer.ptflops for layer in layers) / 1e6 for layers in counted])
                 sizes.append([sum(layer.parameters for layer in layers) / 1e6 for layers in counted])
                 side = -(-side // specs[0].stride)
-            self.table.append(rows)
+            self.mflops.append(rows)
             self.params.append(sizes)
         pool = Layer("pool", layout.last, layout.pooled, side, 1)
         head = _conv(layout.pooled, layout.features, 1, bias=True)
         self.fixed = (stem.ptflops + pool.ptflops + head.ptflops) / 1e6
         self.params_fixed = (stem.parameters + head.parameters) / 1e6
 
-    def flops(self, path: Path) -> float:
+    def flops(self, path: ChoicePath) -> float:
         """MFLOPs of a path, as the search ranks it."""
         return self.fixed + fsum(  # exact: the builtin sum rounds differently before and since Python 3.12
-            self.table[stage][place][choice]
+            self.mflops[stage][place][choice]
             for stage, entries in enumerate(path)
             for place, choice in enumerate(entries)
             if choice != SKIP
         )
 
-    def parameters(self, path: Path) -> float:
+    def parameters(self, path: ChoicePath) -> float:
         """Millions of parameters of a path by the same table."""
         return self.params_fixed + fsum(
             self.params[stage][place][choice]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from papers.cream.network.architectures import SKIP, Path
-from papers.cream.network.blocks import build_block, convolution, global_pool, initialise
+from papers.cream.network.architectures import SKIP, ChoicePath
+from papers.cream.network.blocks import (
+    ConvBnAct,
+    DepthwiseSeparable,
+    InvertedResidual,
+    ResidualUnit,
+    build_block,
+    convolution,
+    global_pool,
+    initialise,
+)
 from papers.cream.network.layout import PUBLISHED_LAYOUT, Layout, NetworkSpec, network_spec
 
 
@@ -61,11 +73,39 @@ class DerivedNetwork(Frame):
 
 
 def derive(
-    path: Path, classes: int = 1000, layout: Layout = PUBLISHED_LAYOUT, single_block_default: bool = True,
+    path: ChoicePath, classes: int = 1000, layout: Layout = PUBLISHED_LAYOUT, single_block_default: bool = True,
     dropout: float = 0.0, repeat_stage3: bool = False,
 ) -> DerivedNetwork:  # fmt: skip
     """The derived network of a path, freshly initialised (see ``layout.network_spec`` for the switches)."""
     return DerivedNetwork(network_spec(path, classes, layout, single_block_default, repeat_stage3), dropout)
+
+
+CONVOLUTION_THEN_NORM: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
+    DepthwiseSeparable: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
+    InvertedResidual: (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+    ConvBnAct: (("conv", "bn1"),),
+    ResidualUnit: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
+    DerivedNetwork: (("conv_stem", "bn1"),),
+}
+
+
+def placed(net: DerivedNetwork, device: torch.device | str = "cpu") -> DerivedNetwork:
+    """The network on a device, its weights channels last as its images are."""
+    return net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@torch.no_grad()
+def folded(net: DerivedNetwork) -> DerivedNetwork:
+    """A copy in eval mode with every batch normalisation folded away: w' = w g / sqrt(var + eps), b' likewise.
+
+    The same outputs in fewer passes over memory, for evaluation.
+    """
+    result = copy.deepcopy(net).eval()
+    for module in result.modules():
+        for conv, norm in CONVOLUTION_THEN_NORM.get(type(module), ()):
+            setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+            setattr(module, norm, nn.Identity())
+    return result
 
 
 class Supernet(Frame):
@@ -86,28 +126,29 @@ class Supernet(Frame):
             nn.ModuleList(nn.ModuleList(build_block(spec) for spec in choices) for choices in stage) for stage in stages
         )
         super().__init__(layout, blocks, classes)
+        self.slice = slice_
         self.meta_layer = nn.Linear(slice_ * classes, 1)
         initialise(self)
 
-    def path_blocks(self, path: Path) -> Iterator[nn.Module]:
+    def path_blocks(self, path: ChoicePath) -> Iterator[nn.Module]:
         """The modules of a path, in order."""
         for stage, entries in zip(self.blocks, path, strict=True):
             for position, choice in zip(cast(nn.ModuleList, stage), entries, strict=False):
                 if choice != SKIP:
                     yield cast(nn.ModuleList, position)[choice]
 
-    def forward(self, x: Tensor, path: Path) -> Tensor:
+    def forward(self, x: Tensor, path: ChoicePath) -> Tensor:
         x = self.stem(x)
         for block in self.path_blocks(path):
             x = block(x)
         return self.head(x)
 
-    def path_parameters(self, path: Path) -> list[nn.Parameter]:
+    def path_parameters(self, path: ChoicePath) -> list[nn.Parameter]:
         """w_a, the weights of a path: stem, stem BN, head, classifier, then the chosen blocks in path order."""
         outer: list[nn.Module] = [self.conv_stem, self.bn1, self.conv_head, self.classifier]
         return [p for module in (*outer, *self.path_blocks(path)) for p in module.parameters()]
 
-    def path_norms(self, path: Path) -> list[nn.BatchNorm2d]:
+    def path_norms(self, path: ChoicePath) -> list[nn.BatchNorm2d]:
         """The batch-normalisation layers a path runs through."""
         modules = [self.bn1, *(m for block in self.path_blocks(path) for m in block.modules())]
         return [m for m in modules if isinstance(m, nn.BatchNorm2d)]

@@ -137,7 +137,7 @@ def test_tiny_supernet(golden):
                 want[k] for k in ("kernel", "mid", "stride", "cin", "cout", "skip")
             )
     table = FlopsTable([1, 2, 1, 1, 1], layout)
-    check_table(table.table, info["flops_table"])
+    check_table(table.mflops, info["flops_table"])
     check_table(table.params, info["params_table"])
     assert table.fixed == pytest.approx(info["flops_fixed"]) and table.params_fixed == pytest.approx(
         info["params_fixed"]
@@ -172,13 +172,13 @@ def test_space(golden):
     window, expected = supernet_window(0, 600), space["supernet_0_600"]
     assert list(window.sampled) == expected["sampled_blocks"] and [1, *window.built, 1] == expected["built_blocks"]
     table = FlopsTable(window.built)
-    check_table(table.table, expected["flops_M"])
+    check_table(table.mflops, expected["flops_M"])
     check_table(table.params, expected["params_M"])
     assert table.fixed == pytest.approx(expected["flops_fixed_M"])
     assert table.params_fixed == pytest.approx(expected["params_fixed_M"])
     for stage, choices in space["builtin_table"].items():
         for choice, (first, later) in choices.items():
-            row = table.table[int(stage) + 1]
+            row = table.mflops[int(stage) + 1]
             assert row[0][int(choice)] == pytest.approx(first) and row[1][int(choice)] == pytest.approx(later)
     for example in space["path_examples"]:
         assert table.flops(example["path"]) == pytest.approx(example["flops_M"])
@@ -202,7 +202,7 @@ def test_larger_spaces(golden, name):
     built = [type(block).__name__ for block in net.blocks[1][0]]
     assert built == [types[t] for t in expected["types"]] and len(built) == expected["choices"]
     costs = list(expected["flops_stage1_block0_M"].values())
-    assert FlopsTable(window.built, layout).table[1][0] == pytest.approx(costs)
+    assert FlopsTable(window.built, layout).mflops[1][0] == pytest.approx(costs)
     for number, want in enumerate(expected.get("extra_mbconv", [])):
         block = layout.choice(1, True, 6 + number)
         assert (block.kernel, block.middle) == (want["kernel"], want["mid"]) and want["dilation"] == 1

@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from papers.cream.method.board import Board, Entry
-from papers.cream.method.iteration import StepRules, search_step
 from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
-from papers.cream.method.path_sgd import PathSGD, learning_rates, parameter_groups
+from papers.cream.method.path_sgd import PathSGD, parameter_groups
+from papers.cream.method.schedules import search_lrs
+from papers.cream.method.student import Student
 from papers.cream.network.layout import FlopsTable
+from papers.cream.settings import Search
+from tests.cream.iteration import iterate
 
 # the values are of the later state of the code, whose simulated step is w - c g; the published numbers are of w + c g
 VARIANTS = {
@@ -16,10 +19,6 @@ VARIANTS = {
     "clean_first": MetaRules(sign="minus", weights="clean"),
     "clean_all": MetaRules(sign="minus", weights="clean", gradient="all"),
 }
-
-
-def alone(tensors):
-    """Nothing to average in one process."""
 
 
 def close(actual, expected, tolerance=1e-8):
@@ -32,7 +31,7 @@ def close(actual, expected, tolerance=1e-8):
 def meta(golden):
     info, arrays = golden.load("meta_update.json"), golden.load("meta_update.npz")
     net = golden.tiny_supernet(torch.float64).train()
-    board = Board(info["pool_size"], info["acc_gap"], 20)
+    board = Board(info["pool_size"], info["acc_gap"])
     scores, flops = (30.0, 20.0, 25.0), (300.0, 250.0, 400.0)
     for path, score, cost in zip(info["board_paths"], scores, flops, strict=True):
         place = info["board_order"].index(path)
@@ -44,17 +43,21 @@ def meta(golden):
     return info, arrays, net, board, batch
 
 
+def student_of(net, info, batch):
+    return Student(net, PathSGD(parameter_groups(net, info["params"]["wd"])), info["student"], [batch])
+
+
 def test_teacher_and_meta_value(meta):
-    info, _, net, board, _ = meta
-    choice = choose_teacher(net, info["student"], board, 1, MetaRules(), alone)
+    info, _, net, board, batch = meta
+    choice = choose_teacher(student_of(net, info, batch), board, MetaRules())
     close(choice.scores, info["scores_in_board_order"])
     close(choice.values[0].detach(), info["meta_value"])
-    assert choice.teacher == info["teacher"]
+    assert choice.path == info["teacher"]
 
 
 def test_meta_value_of_the_paper(meta):
-    info, _, net, board, _ = meta
-    choice = choose_teacher(net, info["student"], board, 1, MetaRules(value="argmax_positive"), alone)
+    info, _, net, board, batch = meta
+    choice = choose_teacher(student_of(net, info, batch), board, MetaRules(value="argmax_positive"))
     close(choice.values[0].detach(), info["meta_value_if_best_and_positive"])
 
 
@@ -64,11 +67,11 @@ def test_meta_update(meta, variant, memory):
     info, arrays, net, board, (x, y) = meta
     expected, names = info["variants"][variant], dict(net.named_parameters())
     before = {name: p.detach().clone() for name, p in names.items()}
-    optimizer = PathSGD(parameter_groups(net, info["params"]["wd"]))
-    lrs = [info["params"]["lr"]] * 2 + [info["params"]["meta_lr"]] * 2
-    batch = (x.to(memory_format=memory), y)
-    report = meta_update(net, optimizer, lrs, info["student"], board, [batch], info["slice"], VARIANTS[variant], alone)
-    optimizer.flush()
+    student = student_of(net, info, (x.to(memory_format=memory), y))
+    student.optimizer.lrs = [info["params"]["lr"]] * 2 + [info["params"]["meta_lr"]] * 2
+    assert net.slice == info["slice"]
+    report = meta_update(student, board, VARIANTS[variant])
+    student.optimizer.flush()
     close(report.soft_loss, expected["kd_loss"])
     close(report.validation_loss, expected["val_loss"])
     close(report.student_norm, expected["grad1_norm"])
@@ -96,24 +99,28 @@ def test_search_trace(golden, form):
     optimizer = PathSGD(
         parameter_groups(net, settings["wd"]), settings["momentum"], "zeros" if form == "faithful" else "none"
     )
-    board, table = Board(settings["pool_size"], 5.0, 20), FlopsTable([1, 2, 1, 1, 1], golden.tiny_layout())
-    rules = StepRules(
-        update_every=settings["update_iter"],
-        slice_=settings["slice"],
-        meta=VARIANTS["inplace_first" if form == "faithful" else "clean_all"],
-    )
+    board, table = Board(settings["pool_size"], 5.0), FlopsTable([1, 2, 1, 1, 1], golden.tiny_layout())
+    rules = VARIANTS["inplace_first" if form == "faithful" else "clean_all"]
+    assert net.slice == settings["slice"]
     parameters = dict(net.named_parameters())
     for k, want in enumerate(expected["iterations"]):
         batch = (golden.normal(1001 + k, (8, 3, 32, 32)).double(), golden.integers(2001 + k, 6, 8))
         factor = 1 - k / settings["iters_for_lr"]
         lrs = [settings["lr"] * factor] * 2 + [settings["meta_lr"] * factor] * 2
         close(lrs, want["lr"], 1e-12)
-        report = search_step(net, optimizer, board, table, want["path"], want["epoch"], k, [batch], lrs, rules, alone)
+        flops, due = table.flops(want["path"]), k > 0 and k % settings["update_iter"] == 0
+        report = iterate(net, optimizer, board, want["path"], flops, [batch], lrs, rules, due, want["epoch"] > 20)
+        outcome = report.outcome
         assert (report.meta is not None) == want["meta_updated"]
-        for got, name in ((report.loss, "loss"), (report.hard, "ce"), (report.score, "prec1"), (report.flops, "flops")):
+        for got, name in (
+            (outcome.loss, "loss"),
+            (outcome.hard_loss, "ce"),
+            (outcome.score, "prec1"),
+            (flops, "flops"),
+        ):
             close(got, want[name])
         assert report.teacher == want["teacher"]
-        for got, name in ((report.meta_value, "meta_value"), (report.soft, "kd")):
+        for got, name in ((outcome.meta_value, "meta_value"), (outcome.soft_loss, "kd")):
             assert (got is None) == (want[name] is None)
             if got is not None:
                 close(got, want[name])
@@ -137,7 +144,7 @@ def test_schedule_of_the_supernet(golden):
         total = row["epochs"] * 1_280_000 / (row["gpus"] * row["batch"])
         assert total == row["total_iters"]
         for step, net, meta in zip(row["steps"], row["lr_net"], row["lr_meta"], strict=True):
-            got = learning_rates(step, total, row["lr"], row["meta_lr"], "released")
+            got = search_lrs(Search(lr=row["lr"], meta_lr=row["meta_lr"], lr_rule="released"), step, total)
             assert got[0] == pytest.approx(net, abs=1e-15) and got[3] == pytest.approx(meta, abs=1e-18)
             if row["lr"] == 1.0:
-                assert learning_rates(step, total, 1.0, row["meta_lr"]) == got
+                assert search_lrs(Search(lr=1.0, meta_lr=row["meta_lr"]), step, total) == got

@@ -7,9 +7,9 @@ from torch import nn
 
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
+from papers.cream.method.schedules import training_lr
 from papers.cream.network.layout import Layout, network_spec
 from papers.cream.network.networks import DerivedNetwork
-from papers.cream.schedules import learning_rate
 from papers.cream.settings import Train
 
 
@@ -54,7 +54,7 @@ def test_learning_rates(golden, case):
         warmup_lr=row["warmup_lr"], warmup_epochs=row["warmup_epochs"], decay_epochs=row["decay_epochs"],
         decay_rate=row["decay_rate"], lr_min=row["min_lr"], cooldown=row["cooldown"],
     )  # fmt: skip
-    rate, epochs = learning_rate(settings, "287")
+    rate, epochs = training_lr(settings, "287")
     assert epochs == row["num_epochs"]
     for epoch, lr in row["lr_per_epoch"].items():
         assert rate(int(epoch)) == pytest.approx(lr, rel=1e-9)

@@ -6,8 +6,8 @@ import random
 import numpy as np
 from PIL import Image
 
-from papers.cream.data.randaugment import OPERATIONS, RESAMPLES, argument
-from papers.cream.data.subset import subset_names
+from papers.cream.data.randaugment import PICTURE_OPERATIONS, RESAMPLES, argument
+from papers.cream.data.sets import subset_names
 from papers.cream.data.transforms import MEAN, STD, TestTransform, crop_box, erasing_box
 
 
@@ -19,12 +19,12 @@ def agrees(got, want):
 
 def test_randaugment_operations(golden):
     info, arrays = golden.load("transforms.json")["randaugment"], golden.load("transforms.npz")
-    assert list(OPERATIONS) == info["op_list"] and info["fill"] == [124, 116, 104]
+    assert list(PICTURE_OPERATIONS) == info["op_list"] and info["fill"] == [124, 116, 104]
     picture = Image.fromarray(arrays["ra/in"])
     for row in info["ops"]:
         value = argument(row["op"], row["magnitude"], row["sign"] < 0)
         assert [value][: len(row["args"])] == row["args"]  # to the last bit: a picture depends on it
-        got = np.asarray(OPERATIONS[row["op"]](picture, value, RESAMPLES[row["resample"]]))
+        got = np.asarray(PICTURE_OPERATIONS[row["op"]](picture, value, RESAMPLES[row["resample"]]))
         assert agrees(got, arrays[row["key"]]), row
 
 
@@ -45,11 +45,11 @@ def test_operations_at_every_level():
     """Low magnitudes leave no bit to Posterize: black, where today's Pillow refuses."""
     picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (8, 8, 3), dtype=np.uint8))
     for level in range(11):
-        for name, operation in OPERATIONS.items():
+        for name, operation in PICTURE_OPERATIONS.items():
             for resample in RESAMPLES.values():
                 assert operation(picture, argument(name, level, level % 2 == 0), resample).size == (8, 8)
     for bits in range(9):
-        got = np.asarray(OPERATIONS["Posterize"](picture, float(bits), None))
+        got = np.asarray(PICTURE_OPERATIONS["Posterize"](picture, float(bits), None))
         assert (got == np.asarray(picture, dtype=int) // 2 ** (8 - bits) * 2 ** (8 - bits)).all(), bits
 
 

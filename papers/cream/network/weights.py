@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.cli.errors import UserError
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
+from papers.cream.network.networks import DerivedNetwork
 
 
-def in_order(found: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
+def in_order(found: Checkpoint, model: DerivedNetwork) -> dict[str, Tensor]:
     """The NNI hub's conversion, backwards: walk both dicts in order, every shape must match.
 
     The hub names are ``stem``, ``blocks``, ``classifier.1``; it kept the order of the original. Raises UserError naming
@@ -29,7 +30,7 @@ def in_order(found: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
     return dict(zip(own, state.values()))
 
 
-def load_weights(model: nn.Module, file: str, which: str = "auto") -> tuple[str, Checkpoint]:
+def load_weights(model: DerivedNetwork, file: str, which: str = "auto") -> tuple[str, Checkpoint]:
     """Load any of the three formats strictly: (``authors``, ``nni`` or ``own``, the file).
 
     which: ``ema``, ``raw``, or ``auto``, the average where the file holds one (behind every published number). Raises
@@ -39,7 +40,7 @@ def load_weights(model: nn.Module, file: str, which: str = "auto") -> tuple[str,
         raise UserError("no weights given; pass --checkpoint FILE")
     found = read_checkpoint(file, which)
     head = found.tensors.get("classifier.weight", found.tensors.get("classifier.1.weight"))
-    classes = model.classifier.weight.shape[0]  # type: ignore[union-attr]
+    classes = model.classes
     if isinstance(head, Tensor) and head.shape[0] != classes:
         raise UserError(
             f"{file} has a head of {head.shape[0]} classes, the data set has {classes}; check --dataset (published "

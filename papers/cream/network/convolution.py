@@ -1,4 +1,4 @@
-"""Convolutions whose second derivative costs one convolution, for the meta update.
+"""The networks' convolution, whose second derivative costs one convolution, for the meta update (Method 6).
 
 torch's double backward of a grouped convolution loops over the groups and always forms the gradient of the weight. The
 meta gradient only needs the path back to the meta layer, which runs through the incoming gradients (their derivative is

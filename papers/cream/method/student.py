@@ -1,9 +1,9 @@
-"""Running statistics of batch normalisation in a search step, where every share of the batch runs several times.
+"""The student: the path of one iteration, on this process's shares of the batch (Method 8).
 
-The one rule of all trainings: after a step they are the mean, weighted by images, over what each share made of the
-statistics before the step. Here a share runs many times in a step (board images, teacher, student, meta update), and
-the shares take turns, so each has statistics of its own until the step ends. In the original every GPU kept its own
-for the whole run.
+The one rule of all trainings for the running statistics of batch normalisation: after a step they are the mean,
+weighted by images, over what each share made of the statistics before the step. Here a share runs many times in a step
+(board images, teacher, student, meta update), and the shares take turns, so each has statistics of its own until the
+step ends. In the original every GPU kept its own for the whole run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from common.train import distributed
-from papers.cream.network.architectures import Path
+from papers.cream.method.path_sgd import PathSGD
+from papers.cream.network.architectures import ChoicePath
 from papers.cream.network.networks import Supernet
 
 
@@ -29,7 +30,7 @@ class ShareStatistics:
         self.before: dict[nn.BatchNorm2d, list[Tensor]] = {}
         self.needed = len(weights) > 1 or distributed.world_size() > 1
 
-    def run(self, share: int, images: Tensor, path: Path) -> Tensor:
+    def run(self, share: int, images: Tensor, path: ChoicePath) -> Tensor:
         """Logits [B, classes] of a path, in the net's mode."""
         layers = self.net.path_norms(path) if self.needed and self.net.training else []
         for layer in layers:
@@ -55,6 +56,35 @@ class ShareStatistics:
             counted = self.own[0][layer][2]
             _put(layer, [*means[2 * place : 2 * place + 2], counted])
         self.before, self.own = {}, [{} for _ in self.weights]
+
+
+class Student:
+    """A path of the supernet, the optimiser that trains it, and this process's shares of the batch.
+
+    shares: images [B, 3, H, W] and labels [B] of each; the supernet is in train mode. images: those of the whole batch,
+    divided by the processes (0: those given). Idle steps that the path's weights and the meta layer have missed are
+    made up for here (Method 7).
+    """
+
+    def __init__(
+        self, supernet: Supernet, optimizer: PathSGD, path: ChoicePath, shares: list[tuple[Tensor, Tensor]],
+        images: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.supernet, self.optimizer, self.path, self.shares = supernet, optimizer, path, shares
+        self.images = images or sum(len(labels) for _, labels in shares)
+        self.weights = [len(labels) / self.images for _, labels in shares]
+        self.statistics = ShareStatistics(supernet, self.weights)
+        self.parameters, self.theta = supernet.path_parameters(path), supernet.meta_parameters()
+        optimizer.catch_up(self.parameters + self.theta)
+
+    def logits(self, share: int, images: Tensor) -> Tensor:
+        """Logits [B, classes] of this path."""
+        return self.statistics.run(share, images, self.path)
+
+    @torch.no_grad()
+    def taught(self, share: int, images: Tensor, teacher: ChoicePath) -> Tensor:
+        """The teacher's probabilities [B, classes], q = softmax(z_teacher); its weights must be caught up."""
+        return torch.softmax(self.statistics.run(share, images, teacher), 1)
 
 
 def _buffers(layer: nn.BatchNorm2d) -> list[Tensor]:
