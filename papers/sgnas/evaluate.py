@@ -102,8 +102,11 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
     device = pick_device(options)
     weights = read_checkpoint(Path(c.checkpoint), c.weights)
     asked = subject(c, weights, options)
-    built = {"kernels": asked.kernels, "macro": asked.macro.name, "se": asked.se, "activation": asked.activation}
-    with open_run(options, c, data=asked.test, **built, set=asked.dataset) as run:
+    identity: dict[str, Any] = {
+        "kernels": asked.kernels, "macro": asked.macro.name, "se": asked.se, "activation": asked.activation,
+        "set": asked.dataset,
+    }  # fmt: skip
+    with open_run(options, c, data=asked.test, **identity) as run:
         if run.result is not None:
             return run.result
         network = Network(asked.macro, asked.kernels, asked.classes, asked.se, asked.activation).eval()

@@ -130,6 +130,7 @@ def _generator_phase(c: SearchGenerator, images: int) -> list[str]:
 def plan_train(settings: Train, options: Any) -> list[str]:
     """Training from scratch with a test after every epoch."""
     c = settings
+    images: Any
     images, note = datasets.open_or_count(c.dataset, "train", options)
     test, _ = datasets.open_or_count(c.dataset, "test", options)
     images = take(images, c.train_images, "--train-images")

@@ -209,7 +209,8 @@ def write_supernet(run: Run, supernet: Supernet, data: SearchData) -> None:
 
 def log(run: Run, **values: Any) -> None:
     """One row of history.csv; columns that do not apply to the phase stay empty."""
-    run.log(**{column: values.get(column) for column in COLUMNS})
+    row: dict[str, Any] = {column: values.get(column) for column in COLUMNS}
+    run.log(**row)
 
 
 def architectures_for_targets(

@@ -8,9 +8,7 @@ from typing import Any
 import torch
 
 from common.data.parts import in_file_order, take
-from common.data.pictures.batches import Pictures
 from common.data.pictures.sets import has_validation
-from common.data.sets import Images
 from common.run import seeds
 from common.run.folder import Run, open_run
 from common.run.keep import Values
@@ -68,9 +66,9 @@ class Data:
     judge: the set's own validation part; a set without one (the published ones) is judged by ``test``.
     """
 
-    images: Images | Pictures
-    judge: Images | Pictures
-    test: Images | Pictures
+    images: datasets.ImageSet
+    judge: datasets.ImageSet
+    test: datasets.ImageSet
     kernels: Kernels
     macro: Macro
 
@@ -82,7 +80,8 @@ class Data:
 
 def open_data(c: Train, options: Any) -> Data:
     """Raises UserError where the set or the architecture cannot be read, or do not fit."""
-    images, test = (datasets.open_set(c.dataset, part, options) for part in ("train", "test"))
+    images: Any = datasets.open_set(c.dataset, "train", options)
+    test = datasets.open_set(c.dataset, "test", options)
     judge = datasets.open_set(c.dataset, "val", options) if has_validation(c.dataset) else test
     images = take(images, c.train_images, "--train-images")
     return Data(images, judge, test, *datasets.network_of(c.arch, c.dataset, images, c.macro))
@@ -165,10 +164,8 @@ def errors(c: Train, network: Network, batches: datasets.Loader, options: Any) -
 def log(run: Run, epoch: int, lr: float, trained: Metrics, found: Metrics, data: Data) -> None:
     """A row of history.csv; the columns of what chose the epoch say which part it was."""
     part = "test" if data.judge is data.test else "valid"
-    run.log(
-        epoch=epoch, lr=lr, train_loss=trained.loss, train_top1_error_percent=trained.top1_error,
-        **{f"{part}_{name}": value for name, value in found.as_dict().items()},
-    )  # fmt: skip
+    tested: dict[str, Any] = {f"{part}_{name}": value for name, value in found.as_dict().items()}
+    run.log(epoch=epoch, lr=lr, train_loss=trained.loss, train_top1_error_percent=trained.top1_error, **tested)
 
 
 def write_weights(run: Run, network: Network, c: Train, data: Data) -> None:

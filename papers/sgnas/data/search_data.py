@@ -9,8 +9,6 @@ from typing import Any
 import torch
 
 from common.cli.errors import UserError
-from common.data.pictures.batches import Pictures
-from common.data.sets import Images
 from common.run.folder import say
 from common.train import distributed
 from common.train.device import pick_device
@@ -26,7 +24,7 @@ class SearchData:
     ``search``, drawn anew. provenance: all that decides which images the supernet sees.
     """
 
-    images: Images | Pictures
+    images: datasets.ImageSet
     macro: Macro
     classes: int
     device: torch.device

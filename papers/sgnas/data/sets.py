@@ -28,9 +28,10 @@ from papers.sgnas.network.architectures import PUBLISHED, Kernels, Macro, load_k
 # The authors' constants, used for CIFAR-10 and CIFAR-100 alike.
 CIFAR_MEAN, CIFAR_STD = (0.49139968, 0.48215827, 0.44653124), (0.2023, 0.1994, 0.2010)
 Loader = Batches | FolderBatches
+ImageSet = Images | Pictures
 
 
-def open_set(name: str, split: str, options: Any) -> Images | Pictures:
+def open_set(name: str, split: str, options: Any) -> ImageSet:
     """Open an image set by name or path. ``PATH@SIZE`` holds a folder's pictures in memory at that size;
     ``cifar10@16`` is CIFAR at half its size.
     """
@@ -51,7 +52,7 @@ def _shrunk(images: Images, name: str, size: int) -> Images:
     return replace(images, pixels=pixels)
 
 
-def macro_of(name: str, images: Images | Pictures, macro: str) -> Macro:
+def macro_of(name: str, images: ImageSet, macro: str) -> Macro:
     """The macro structure for a set. Raises UserError when pictures are too small for it."""
     size = images.size if isinstance(images, Images) else 224
     chosen = ("cifar" if size <= 64 else "imagenet") if macro == "auto" else macro
@@ -71,7 +72,7 @@ def one_process(verb: str) -> None:
         raise UserError(f"{verb} runs in one process, others would only disturb it; start it without torchrun")
 
 
-def network_of(arch: str, name: str, images: Images | Pictures, macro: str) -> tuple[Kernels, Macro]:
+def network_of(arch: str, name: str, images: ImageSet, macro: str) -> tuple[Kernels, Macro]:
     """(kernel lists, macro structure) to build for a set: a published name takes the set's structure, an architecture
     file brings its own unless ``macro`` names another. Raises UserError.
     """
@@ -83,14 +84,14 @@ def network_of(arch: str, name: str, images: Images | Pictures, macro: str) -> t
 OFFICIAL = {"imagenet": (1000, 1_281_167, 50_000), "cifar10": (10, 50_000, 10_000), "cifar100": (100, 50_000, 10_000)}
 
 
-def stand_in(name: str, split: str) -> Images | Pictures:
+def stand_in(name: str, split: str) -> ImageSet:
     """A published set as far as its numbers go, of which no picture can be read: enough to count classes and steps."""
     classes, *counts = OFFICIAL[name]
     count = counts[split != "train"]
     return blank_pictures(name, count, classes) if name == "imagenet" else blank(name, count, classes, size=32)
 
 
-def open_or_count(name: str, split: str, options: Any) -> tuple[Images | Pictures, str]:
+def open_or_count(name: str, split: str, options: Any) -> tuple[ImageSet, str]:
     """(the set, "") for a plan; for a published set that is not there its official numbers, and a line that says so."""
     try:
         return open_set(name, split, options), ""
@@ -100,7 +101,7 @@ def open_or_count(name: str, split: str, options: Any) -> tuple[Images | Picture
         return stand_in(name, split), f"official numbers of {name}, as {error}"
 
 
-def pixel_statistics(name: str, images: Images | Pictures) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_statistics(name: str, images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) of the pixels of a set, as normalised everywhere here."""
     if isinstance(images, Images):
         known = augmentation(name, images.size)
@@ -118,7 +119,7 @@ class Loaders:
     workers: int = 0
 
     def __call__(
-        self, images: Images | Pictures, batch_size: int, use: str, stream: str, *, drop_last: bool = False,
+        self, images: ImageSet, batch_size: int, use: str, stream: str, *, drop_last: bool = False,
         parts: int = 0,
     ) -> Loader:  # fmt: skip
         """use: ``search`` (supernet), ``validation`` (generator), ``scratch`` or ``test``: which transform, and whether

@@ -17,10 +17,8 @@ import numpy as np
 
 from common.cli.errors import UserError
 from common.data import parts
-from common.data.pictures.batches import Pictures
-from common.data.sets import Images
 from common.run.files import read_json
-from papers.sgnas.data.sets import pixel_statistics
+from papers.sgnas.data.sets import ImageSet, pixel_statistics
 from papers.sgnas.method.sampling import ACTIVE
 
 
@@ -36,7 +34,7 @@ class Split:
     train_images: int
     search_images: int
 
-    def parts(self, images: Images | Pictures, search_images: int | None = None) -> tuple[Any, Any]:
+    def parts(self, images: Any, search_images: int | None = None) -> tuple[Any, Any]:
         """(supernet's, generator's) images, every class in both: CIFAR and digits in file order, the supernet's first;
         of other sets the classes in turn. Raises UserError.
 
@@ -74,7 +72,7 @@ class Provenance:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "data": dict(self.data), "mean": list(self.mean), "std": list(self.std)}
 
-    def check_set(self, name: str, images: Images | Pictures) -> None:
+    def check_set(self, name: str, images: ImageSet) -> None:
         """Raises UserError where the set is not the one of the training."""
         same = dict(images.pins) == dict(self.data) and len(images) == self.images
         if not same or pixel_statistics(name, images) != (self.mean, self.std):

@@ -102,6 +102,12 @@ class Best(Values):
     lowest error among those whose total is below a bound.
     """
 
+    total: float
+    error: float
+    epoch: int
+    generator: dict[str, torch.Tensor] | None
+    average: dict[str, torch.Tensor] | None
+
     def __init__(self) -> None:
         super().__init__(total=float("inf"), error=float("inf"), epoch=-1, generator=None, average=None)
 
@@ -118,5 +124,5 @@ class Best(Values):
         """``generator`` with the weights of the best average, else of the lowest total hardware loss."""
         if self.average is None:
             say(f"note: no epoch had a total hardware loss below {accept_loss:g}; the one with the lowest is used")
-        generator.load_state_dict(self.average or self.generator)
+        generator.load_state_dict(self.average or self.generator or {})
         return generator

@@ -10,7 +10,7 @@ Shapes: p is float32 [..., L, 6, 4] (layer, sub-block, operation; operation 3 is
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Lookup:
 
     def to(self, device: torch.device | str) -> Lookup:
         """The same tables on a device."""
-        return Lookup(self.base, *(getattr(self, name).to(device) for name in TABLES), self.unit)
+        return replace(self, **{name: getattr(self, name).to(device) for name in TABLES})
 
     def cost(self, p: torch.Tensor) -> torch.Tensor:
         """F(p) [...] for p [..., L, 6, 4].
@@ -104,8 +104,8 @@ def macs_table(macro: Macro) -> Lookup:
 
 def lookup_from(content: dict[str, Any]) -> Lookup:
     """A look-up table from its plain values. Raises KeyError, TypeError, ValueError for others."""
-    tables = [torch.tensor(content[name], dtype=torch.float32) for name in TABLES]
-    return Lookup(float(content["base"]), *tables, content["unit"])
+    tables = {name: torch.tensor(content[name], dtype=torch.float32) for name in TABLES}
+    return Lookup(base=float(content["base"]), unit=content["unit"], **tables)
 
 
 def read_latency_table(path: Path, macro: Macro) -> Lookup:

@@ -18,7 +18,8 @@ def zero_gradients(supernet: Supernet) -> None:
     for parameter in supernet.parameters():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    torch._foreach_zero_([parameter.grad for parameter in supernet.parameters()])
+    gradients: list[Any] = [parameter.grad for parameter in supernet.parameters()]
+    torch._foreach_zero_(gradients)
 
 
 def supernet_gradients(
@@ -64,7 +65,7 @@ class PathSGD:
 
     def __init__(self, supernet: Supernet, momentum: float, weight_decay: float, zero_grad: str = "zeros") -> None:
         self.supernet, self.momentum, self.weight_decay, self.zero_grad = supernet, momentum, weight_decay, zero_grad
-        self.parameters = list(supernet.parameters())
+        self.parameters: list[Any] = list(supernet.parameters())
         self.buffers = [torch.zeros_like(p) for p in self.parameters]
         layers = len(supernet.stages)
         # used[l, k, i]: sub-block i ran kernel k; switched[l, n]: normalisation n (the only one: 0) was used
@@ -97,7 +98,7 @@ class PathSGD:
         zero = self.zero_grad == "zeros"
         if zero:
             used, switched = self.used, self.switched
-        gradients = [p.grad for p in self.parameters]
+        gradients: list[Any] = [p.grad for p in self.parameters]
         torch._foreach_add_(gradients, self.parameters, alpha=self.weight_decay)
         masks: dict[int, torch.Tensor] = {}
         for number, layer, k in self.parts:
@@ -109,7 +110,7 @@ class PathSGD:
         kept = {number: self.buffers[number].clone() for number in masks} if not zero else {}
         torch._foreach_mul_(self.buffers, self.momentum)
         if masks:
-            torch._foreach_mul_([gradients[n] for n in masks], list(masks.values()))
+            torch._foreach_mul_([gradients[n] for n in masks], [*masks.values()])
         torch._foreach_add_(self.buffers, gradients)
         if not zero:  # parts that do not move keep their momentum for later and take no step
             for number, mask in masks.items():

@@ -7,6 +7,7 @@ order of kernel sizes. The authors keep them in sub-block order, each with its o
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,13 +35,13 @@ class Depthwise(nn.Module):
         super().__init__()
         self.channels = channels
         self.widths = [channels * kernels.count(k) for k in KERNEL_SIZES if k in kernels]
-        self.convs = nn.ModuleDict(
+        self.convs: Any = nn.ModuleDict(
             {
                 f"k{k}": nn.Conv2d(width, width, k, stride, k // 2, groups=width, bias=False)
                 for k, width in zip((k for k in KERNEL_SIZES if k in kernels), self.widths)
             }
         )
-        self.bn = nn.BatchNorm2d(channels * len(kernels), BN_EPS, momentum)
+        self.bn: Any = nn.BatchNorm2d(channels * len(kernels), BN_EPS, momentum)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """The authors' rule for each sub-block's own convolution, whose width is ``channels``."""
@@ -96,7 +97,7 @@ class Block(nn.Module):
         return torch.cat(parts, 1)
 
 
-def _normalise(bn: nn.BatchNorm2d, x: torch.Tensor, rows: slice) -> torch.Tensor:
+def _normalise(bn: Any, x: torch.Tensor, rows: slice) -> torch.Tensor:
     """Part of a batch normalisation: channels ``rows`` of it, whose statistics are updated in training."""
     mean, var = bn.running_mean[rows], bn.running_var[rows]
     return functional.batch_norm(x, mean, var, bn.weight[rows], bn.bias[rows], bn.training, bn.momentum, bn.eps)
@@ -124,17 +125,18 @@ class Network(nn.Module):
         self.macro, self.kernels, self.activation, self.dropout = macro, kernels, activation, dropout
         self.first = ConvBN(3, STEM_CHANNELS, 3, macro.stem_stride, momentum)
         self.first_mb = Block(STEM_CHANNELS, FIRST_CHANNELS, [3], 1, se, activation, momentum)
-        self.stages = nn.ModuleList(
+        blocks = [
             Block(channels, out, row, stride, se, activation, momentum)
             for channels, (out, stride), row in zip(macro.in_channels, macro.layers, kernels)
-        )
+        ]
+        self.stages: Any = nn.ModuleList(blocks)
         self.last_stage = ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, momentum)
         self.classifier = nn.Linear(LAST_CHANNELS, classes)
         generator = generator or torch.Generator().manual_seed(0)
         init_module(self, generator)
-        for stage in self.stages:
-            stage.depthwise.reset_parameters(generator)
-        self.to(memory_format=torch.channels_last)
+        for block in blocks:
+            block.depthwise.reset_parameters(generator)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = activate(self.first(x.contiguous(memory_format=torch.channels_last)), self.activation)
@@ -162,7 +164,7 @@ def fold(network: nn.Module) -> nn.Module:
             for conv, s, b in zip(module.convs.values(), scale.split(module.widths), shift.split(module.widths)):
                 _replace(conv, conv.weight * s.view(-1, 1, 1, 1), b)
             module.bn = nn.Identity()
-    return folded.to(memory_format=torch.channels_last)
+    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _replace(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -91,7 +92,7 @@ class FixedSupernet:
             self.blocks = [FixedBlock(stage) for stage in supernet.stages]
             shell = copy.copy(supernet)
             shell._modules = {name: part for name, part in supernet._modules.items() if name != "stages"}
-            self.shell = fold(shell)  # type: ignore[arg-type]
+            self.shell: Any = fold(shell)
             self.shell.eval().requires_grad_(False)
 
     def path(self, x: torch.Tensor, path: Ops) -> torch.Tensor:

@@ -5,6 +5,7 @@ memory (Method 2).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ class ConvBN(nn.Module):
     def __init__(self, channels: int, out: int, kernel: int, stride: int, momentum: float) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(out, BN_EPS, momentum)
+        self.bn: Any = nn.BatchNorm2d(out, BN_EPS, momentum)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.bn(self.conv(x))

@@ -23,7 +23,7 @@ def _orders(network: Network) -> list[tuple[str, list[int], torch.Tensor]]:
     """(prefix, kernels in sub-block order, hidden channels of the authors' order at each of our positions)."""
     orders = []
     for number, (channels, row) in enumerate(zip(network.macro.in_channels, network.kernels)):
-        blocks = sorted(range(len(row)), key=lambda i, row=row: row[i])  # stable: equal kernels keep their order
+        blocks = sorted(range(len(row)), key=row.__getitem__)  # stable: equal kernels keep their order
         index = torch.cat([torch.arange(channels) + i * channels for i in blocks])
         orders.append((f"stages.{number}.", row, index))
     orders.append(("first_mb.", [3], torch.arange(STEM_CHANNELS)))

@@ -86,8 +86,8 @@ class UnifiedBlock(nn.Module):
         self.residual = stride == 1 and channels == out
         self.expand = nn.Parameter(torch.empty(hidden, channels, 1, 1))
         self.expand_bn = RowBatchNorm(hidden, momentum=momentum)
-        self.depthwise = nn.ParameterList([nn.Parameter(torch.empty(hidden, 1, k, k)) for k in KERNEL_SIZES])
-        self.depthwise_bn = nn.ModuleList([RowBatchNorm(hidden, momentum=momentum) for _ in KERNEL_SIZES])
+        self.depthwise: Any = nn.ParameterList([nn.Parameter(torch.empty(hidden, 1, k, k)) for k in KERNEL_SIZES])
+        self.depthwise_bn: Any = nn.ModuleList([RowBatchNorm(hidden, momentum=momentum) for _ in KERNEL_SIZES])
         self.project = nn.Parameter(torch.empty(out, hidden, 1, 1))
         self.norms = SUB_BLOCKS if switchable else 1
         self.switchable_bn = RowBatchNorm(self.norms, out, momentum=momentum)
@@ -102,7 +102,7 @@ class UnifiedBlock(nn.Module):
 
     def rows(self, blocks: Sequence[int]) -> torch.Tensor:
         """Hidden channels of the given sub-blocks, in that order."""
-        key = (*blocks, self.expand.device)
+        key: tuple[int | torch.device, ...] = (*blocks, self.expand.device)
         if key not in self.known_rows:  # at most 63 sets: each goes to the device once
             start = torch.tensor(blocks)[:, None] * self.channels
             self.known_rows[key] = (start + torch.arange(self.channels)).flatten().to(self.expand.device)
@@ -155,15 +155,16 @@ class Supernet(nn.Module):
         self.macro, self.classes, self.switchable_bn = macro, classes, switchable_bn
         self.first = ConvBN(3, STEM_CHANNELS, 3, macro.stem_stride, momentum)
         self.first_mb = Block(STEM_CHANNELS, FIRST_CHANNELS, [3], 1, False, "relu", momentum)
-        self.stages = nn.ModuleList(
+        blocks = [
             UnifiedBlock(channels, out, stride, momentum, switchable_bn)
             for channels, (out, stride) in zip(macro.in_channels, macro.layers)
-        )
+        ]
+        self.stages: Any = nn.ModuleList(blocks)
         self.last_stage = ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, momentum)
         self.classifier = nn.Linear(LAST_CHANNELS, classes)
         init_module(self, generator)
-        for stage in self.stages:
-            stage.reset_parameters(generator)
+        for block in blocks:
+            block.reset_parameters(generator)
 
     def stem(self, x: torch.Tensor) -> torch.Tensor:
         x = x.contiguous(memory_format=torch.channels_last)

@@ -26,7 +26,7 @@ from papers.sgnas.studies.settings import Latency
 @torch.no_grad()
 def measure(module: nn.Module, shape: tuple[int, ...], device: torch.device, repeats: int) -> float:
     """Median milliseconds of a forward pass on channels-last input [N, C, H, W]."""
-    module = module.to(device).eval().to(memory_format=torch.channels_last)
+    module = module.to(device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
     times = []
     for _ in range(repeats + 2):

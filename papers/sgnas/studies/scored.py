@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.data.pictures.batches import Pictures
-from common.data.sets import Images
 from common.train import distributed
 from common.train.device import pick_device
 from papers.sgnas.data import sets as datasets
@@ -23,7 +21,7 @@ class Scored:
     """A trained supernet, the set it was trained on, and what scores architectures on images that it has not seen."""
 
     name: str
-    images: Images | Pictures
+    images: datasets.ImageSet
     supernet: Supernet
     provenance: Provenance
     scorer: Scorer

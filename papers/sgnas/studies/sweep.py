@@ -21,7 +21,7 @@ def sweep(settings: Sweep, options: Any) -> dict[str, Any]:
     trained = load_generator(c.generator, c.prior_pool, options)
     targets = target_pool(trained.pool.low, trained.pool.high, c.step_mflops)
     scored = open_scored(c, options, "test", "sweep", trained.macro) if c.supernet else None
-    identity = {"data": scored.images, "trained_on": scored.provenance.to_json()} if scored else {}
+    identity: dict[str, Any] = {"data": scored.images, "trained_on": scored.provenance.to_json()} if scored else {}
     with open_run(options, c, **identity) as run:
         if run.result is not None:
             return run.result
