@@ -157,6 +157,14 @@ class Keeping:
                 self._after(number)
             meter.close()
 
+    def shows(self, batches: Any, name: str) -> Iterator[Any]:
+        """One pass over ``batches`` (as ``steps`` takes them) with its progress shown; no place of it is kept."""
+        meter = _Meter(self.writes, name, len(batches), 0)
+        for batch in batches.epoch(0, 0):
+            yield batch
+            meter.done(batch)
+        meter.close()
+
     def once(self, name: str) -> bool:
         """Whether a part that is no loop is still to be done: False where the saved position lies after it."""
         depth = len(self._loops)

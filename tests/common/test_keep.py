@@ -136,3 +136,14 @@ def test_what_cannot_be_kept_is_refused_by_name():
 def test_saved_values_have_the_names_they_were_made_with():
     with pytest.raises(KeyError, match="saved values"):
         Values(loss=0.0).load_state_dict({"error": 1.0})
+
+
+def test_what_is_only_shown_is_not_kept():
+    disk = {}
+    run = Toy(disk, 0, random.Random(0))
+
+    class Letters(str):
+        def epoch(self, number, start):
+            return iter(self)
+
+    assert list(run.shows(Letters("abc"), "test")) == ["a", "b", "c"] and disk == {}
