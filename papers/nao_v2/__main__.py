@@ -17,13 +17,15 @@ from papers.nao_v2.settings import (
 
 
 def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
-    return Verb({(): Stage(settings=settings, run=f"papers.nao_v2.{run}", section=section, about=about, **more)}, about)
+    plan = f"papers.nao_v2.plan:{section}"
+    stage = Stage(settings=settings, run=f"papers.nao_v2.{run}", section=section, about=about, plan=plan, **more)
+    return Verb({(): stage}, about)
 
 
 VERBS = {
     "search": _verb(
         Search, "search:search", "search", "balanced one-shot search with a controller",
-        variants=SEARCH_VARIANTS, bf16=True, plan="papers.nao_v2.search_plan:plan",
+        variants=SEARCH_VARIANTS, bf16=True,
     ),
     "random-search": _verb(
         RandomSearch, "studies.random_search:random_search", "random_search", "baseline, same budget", bf16=True
@@ -36,9 +38,9 @@ VERBS = {
         RankStudy, "studies.rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True
     ),
     "describe": _verb(
-        Describe, "describe:run_describe", "describe", "size and multiply-adds", writes=False, ignores=COMPUTES
+        Describe, "describe:describe", "describe", "size and multiply-adds", writes=False, ignores=COMPUTES
     ),
-    "draw": _verb(Draw, "draw:run_draw", "draw", "draw both cells", ignores=COMPUTES),
+    "draw": _verb(Draw, "describe:draw", "draw", "draw both cells", ignores=COMPUTES),
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -6,12 +6,26 @@ from functools import cache
 from typing import Any
 
 from papers.nao_v2.describe import describe
-from papers.nao_v2.settings import TRAIN_VARIANTS, Search, Train
+from papers.nao_v2.settings import TRAIN_VARIANTS, Describe, Search, Train
 
 
 def macs_millions(name: str, dataset: str) -> float:
     """Multiply-adds of a derived network in millions, for rounded figures."""
-    return describe(name, dataset)["macs"] / 1e6
+    return describe(Describe(arch=name, dataset=dataset))["macs"] / 1e6
+
+
+def supernet_parameters(space: str = "small", classes: int = 10) -> int:
+    """Parameters of the search's supernet."""
+    from papers.nao_v2.network.supernet import Supernet
+
+    return sum(p.numel() for p in Supernet(space=space, classes=classes).parameters())
+
+
+def controller_parameters() -> int:
+    """Parameters of the search's controller."""
+    from papers.nao_v2.method.controller import Controller
+
+    return sum(p.numel() for p in Controller().parameters())
 
 
 def supernet_tensors() -> int:
@@ -32,32 +46,27 @@ def pool_size(what: str) -> float:
     """Parameters of the 1,000 architectures that a search with seed 0 starts from: least, most, mean; ``ratio`` of the
     largest architecture's probability to the smallest's.
     """
-    from papers.nao_v2.method.balanced import sampler
+    from papers.nao_v2.method.balanced import policy
 
     found = _pool()
-    p = sampler(Search().sampling, found)
+    p = policy(Search().sampling, found)
     assert p is not None
     return float({"least": found.min(), "most": found.max(), "mean": found.mean(), "ratio": p.max() / p.min()}[what])
 
 
 def search_steps(epochs: int = 1) -> int:
     """Steps of so many epochs of the supernet's training on CIFAR-10."""
-    import torch
-
     from papers.nao_v2.data.sets import train_batches
 
-    c = Search()
-    return epochs * len(train_batches(_split()[1], c.dataset, c.batch_size, 0, torch.device("cpu"), "supernet"))
+    return epochs * len(train_batches(_split()[1], Search().batch_size, 0, "supernet"))
 
 
 def training_steps(epochs: int = 1) -> int:
     """Steps of so many epochs of the training from scratch on CIFAR-10."""
-    import torch
-
+    from common.data.sets import blank
     from papers.nao_v2.data.sets import train_batches
 
-    c = Train()
-    return epochs * len(train_batches(_cifar10(), c.dataset, c.batch_size, 0, torch.device("cpu"), "train"))
+    return epochs * len(train_batches(blank("cifar10", 50_000), Train().batch_size, 0, "train"))
 
 
 def search_rate(epoch: int) -> float:
@@ -82,29 +91,20 @@ def _pool() -> Any:
     """Sizes of seed 0's pool, drawn as the search draws it: the split first, from the same stream."""
     from papers.nao_v2.method.balanced import sizes
     from papers.nao_v2.method.pool import random_pool
-    from papers.nao_v2.network.architectures import SPACES
+    from papers.nao_v2.network.architectures import SPACES, Shape
 
     c = Search()
     rng, _ = _split()
     architectures = random_pool(rng, c.seed_architectures, len(SPACES[c.space]))
-    return sizes(architectures, c.channels, c.layers, 10, c.space)
+    return sizes(architectures, Shape("cifar", c.channels, c.layers, 10, c.space))
 
 
 def _split() -> tuple[Any, Any]:
     """(the search's numpy stream behind the split, the supernet's images)."""
     import numpy as np
 
+    from common.data.sets import blank
     from papers.nao_v2.data.sets import split
 
     c, rng = Search(), np.random.RandomState(0)
-    return rng, split(rng, _cifar10(), c.train_images, c.valid_images, 0)[0]
-
-
-def _cifar10() -> Any:
-    """A set of as many images as CIFAR-10 has for training, empty ones: enough to count batches and to split."""
-    import torch
-
-    from common.data.sets import CIFAR10_CLASSES, Images
-
-    pixels = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(50_000, -1, -1, -1)
-    return Images(pixels, torch.zeros(50_000, dtype=torch.int64), CIFAR10_CLASSES, "cifar10", True)
+    return rng, split(rng, blank("cifar10", 50_000), c.train_images, c.valid_images, 0)[0]

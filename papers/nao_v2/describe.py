@@ -1,4 +1,4 @@
-"""What an architecture is: parameters and multiply-adds in closed form; the ``describe`` verb."""
+"""What an architecture is: parameters and multiply-adds in closed form, and pictures of both cells."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
+from common.run.files import make_folder
 from common.spaces.architecture import read_architecture
+from common.spaces.drawing import FORMATS, Edge, draw_cells
 from common.weights.read import read_metadata
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, load, loose_ends, space_of, text_of
+from papers.nao_v2.network.architectures import (
+    PUBLISHED_TEXT,
+    SPACES,
+    Cell,
+    Shape,
+    edges,
+    load,
+    loose_ends,
+    space_of,
+    text_of,
+)
 from papers.nao_v2.network.size import size_of
+from papers.nao_v2.settings import Describe, Draw
 
 # data set: (network, classes, channels, layers) of the published configuration
 DATASETS = {
@@ -19,48 +32,30 @@ DATASETS = {
     "imagenet": ("imagenet", 1000, 52, 4),
     "search": ("cifar", 10, 20, 3),
 }
+INPUTS = ("c_{k-2}", "c_{k-1}")
 
 
-def describe(
-    name_or_path: str, dataset: str | None = None, channels: int = 0, layers: int = 0, space: str = "small"
-) -> dict[str, Any]:
+def describe(settings: Describe, options: Any = None) -> dict[str, Any]:
     """Counts of an architecture. ``NAME-C`` means the width C, e.g. ``NAONet_V2-44``. Raises UserError.
 
-    name_or_path: a published name, 40 integers, an architecture file, or weights that ``train`` wrote (taken at their
-    width and depth). dataset: a published configuration; None or empty: the set that a file names, else CIFAR-10.
+    An architecture file or weights say on which set they were found or trained, and weights at which width and depth;
+    without a set CIFAR-10's published configuration is taken.
     """
-    held = origin_of(name_or_path)
-    known = held.get("classes") if not dataset else None  # a file says on which set it was found or trained
-    dataset = dataset or str(held.get("dataset", "cifar10"))
-    image = int(held.get("pixels", 0)) if dataset == held.get("dataset") else 0
-    if dataset in DATASETS:
-        kind, classes, width, depth = DATASETS[dataset]
-    elif known:
-        kind, classes, width, depth = str(held.get("network", "cifar")), int(known), 36, 6
-    else:
-        raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
-    width, depth = held.get("width", width), held.get("depth", depth)
-    if "text" in held:
-        name_or_path, shown = held["text"], name_or_path
-        space = held["space"]
-    else:
-        shown = name_or_path
-    name, _, suffix = name_or_path.rpartition("-")
-    if name and suffix.isdigit() and not channels and len(name.split()) == 1:
-        channels, stem = int(suffix), name
-    else:
-        stem = name_or_path
-    space = space_of(stem, space)
-    architecture = load(stem, space)
-    channels, layers = channels or width, layers or depth
+    held = origin_of(settings.arch)
+    kind, classes, width, depth, image = configuration(settings.dataset, held)
+    name, space = held.get("text", settings.arch), held.get("space", settings.space)
+    stem, _, suffix = name.rpartition("-")
+    if stem and suffix.isdigit() and not settings.channels and len(name.split()) == 1:
+        name, width = stem, int(suffix)
+    space = space_of(name, space)
+    architecture = load(name, space)
+    channels, layers = settings.channels or width, settings.layers or depth
     if channels < 2 or channels % 2 or layers < 1:
         raise UserError(f"channels {channels}, layers {layers}: give an even width and at least one layer")
-    found = size_of(
-        architecture, kind=kind, channels=channels, layers=layers, classes=classes, space=space, image=image
-    )
+    found = size_of(architecture, Shape(kind, channels, layers, classes, space), image)
     return {
-        "name": shown,
-        "dataset": dataset,
+        "name": settings.arch,
+        "dataset": settings.dataset or str(held.get("dataset", "cifar10")),
         "classes": classes,
         "channels": channels,
         "layers": layers,
@@ -71,6 +66,22 @@ def describe(
         "loose_ends": {"normal": loose_ends(architecture[0]), "reduction": loose_ends(architecture[1])},
         "architecture": text_of(architecture),
     }
+
+
+def configuration(dataset: str, held: dict[str, Any]) -> tuple[str, int, int, int, int]:
+    """(network, classes, channels, layers, pixels) of a published set, or of what a file says of itself; 0 pixels are
+    the set's usual ones. Raises UserError for another set.
+    """
+    known = held.get("classes") if not dataset else None
+    dataset = dataset or str(held.get("dataset", "cifar10"))
+    image = int(held.get("pixels", 0)) if dataset == held.get("dataset") else 0
+    if dataset in DATASETS:
+        kind, classes, width, depth = DATASETS[dataset]
+    elif known:
+        kind, classes, width, depth = str(held.get("network", "cifar")), int(known), 36, 6
+    else:
+        raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
+    return kind, classes, int(held.get("width", width)), int(held.get("depth", depth)), image
 
 
 def origin_of(name_or_path: str) -> dict[str, Any]:
@@ -89,20 +100,29 @@ def origin_of(name_or_path: str) -> dict[str, Any]:
     return {**said, "text": said["architecture"]["text"], "space": said["space"]}
 
 
-def run_describe(settings: Any, options: Any) -> dict[str, Any]:
-    """The ``describe`` verb."""
-    return describe(settings.arch, settings.dataset, settings.channels, settings.layers, settings.space)
+def draw(settings: Draw, options: Any) -> dict[str, Any]:
+    """Both cells as pictures, <out>/normal.<format> and <out>/reduction.<format>. Raises UserError."""
+    if settings.format not in FORMATS:
+        raise UserError(f"cannot draw as {settings.format!r}; use one of {', '.join(FORMATS)}")
+    space = space_of(settings.arch, settings.space)
+    architecture = load(settings.arch, space)
+    folder = options.folder
+    make_folder(folder)
+    files = []
+    for title, cell in zip(("normal", "reduction"), architecture, strict=True):
+        path = folder / f"{title}.{settings.format}"
+        draw_cells(labelled_edges(cell, space), path, title=f"{title} cell")
+        files.append(str(path))
+    return {"files": files}
 
 
-def supernet_parameters(space: str = "small", classes: int = 10) -> int:
-    """Parameters of the search's supernet (for the claims)."""
-    from papers.nao_v2.network.supernet import Supernet
+def labelled_edges(cell: Cell, space: str) -> list[Edge]:
+    """(from, to, operation): states 0 and 1 are ``c_{k-2}`` and ``c_{k-1}``, state n is ``n``, the output ``c_{k}``.
 
-    return sum(p.numel() for p in Supernet(space=space, classes=classes).parameters())
-
-
-def controller_parameters() -> int:
-    """Parameters of the search's controller (for the claims)."""
-    from papers.nao_v2.method.controller import Controller
-
-    return sum(p.numel() for p in Controller().parameters())
+    An edge carries its operation. An input that no node reads is a loose end too, and leads straight to the output.
+    """
+    names = {state: INPUTS[state] if state < 2 else str(state) for state in range(len(cell) // 4 + 2)}
+    found: list[Edge] = []
+    for node, (i1, o1, i2, o2) in enumerate(edges(cell), 2):
+        found += [(names[state], names[node], SPACES[space][operation]) for state, operation in ((i1, o1), (i2, o2))]
+    return found + [(names[state], "c_{k}", None) for state in loose_ends(cell)]

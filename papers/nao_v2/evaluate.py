@@ -10,17 +10,18 @@ from typing import Any
 import torch
 
 from common.cli.errors import UserError
+from common.data.names import other_set
 from common.data.pictures.sets import Pictures
+from common.data.sets import Images
 from common.run.folder import open_run, say
 from common.train.device import pick_device
 from common.train.loop import evaluate as evaluate_model
 from common.weights import read as checkpoints
 from common.weights.read import load_strict
-from papers.nao_v2 import cost
-from papers.nao_v2.data.sets import CLASSES, open_set, test_batches
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Architecture, load, parse, space_of, text_of
+from papers.nao_v2.data.sets import open_set, test_batches
+from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Architecture, Shape, load, parse, space_of, text_of
 from papers.nao_v2.network.network import Network
-from papers.nao_v2.network.size import size_of
+from papers.nao_v2.network.size import Size, size_of
 from papers.nao_v2.settings import Evaluate
 
 # Names under which a training script may have stored its arguments.
@@ -80,7 +81,7 @@ def read_checkpoint(path: Path, weights: str = "auto") -> Stored:
         )  # fmt: skip
     arguments = read.beside.get("args")
     values = arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", {})
-    found = {}
+    found: dict[str, Any] = {}
     for name, aliases in ARGUMENTS.items():
         value = next((values[a] for a in aliases if values.get(a) is not None), None)
         if name == "architecture":
@@ -105,7 +106,7 @@ def width_of(weights: Mapping[str, torch.Tensor]) -> int | None:
     return None
 
 
-def resolve(c: Evaluate, stored: Stored, kind: str) -> tuple[Architecture, str, int, int]:
+def resolve(c: Evaluate, stored: Stored) -> tuple[Architecture, str, int, int]:
     """(architecture, space, channels, layers): asked for, else stored, else published; both must agree.
 
     Raises UserError naming what was asked for and what the checkpoint holds.
@@ -126,10 +127,10 @@ def resolve(c: Evaluate, stored: Stored, kind: str) -> tuple[Architecture, str, 
     width = width_of(stored.weights)
     if stored.channels and width and stored.channels != width:
         raise UserError(f"{source} says {stored.channels} channels, its stem has {width}; the file is inconsistent")
-    channels = _agree("channels", c.channels, stored.channels or width, 36 if kind == "cifar" else 52, source)
+    channels = _agree("channels", c.channels, stored.channels or width, 36 if stored.kind == "cifar" else 52, source)
     cells = {int(key.split(".")[1]) for key in stored.weights if key.startswith("cells.")}
     depth = (max(cells) - 1) // 3 if cells else None
-    layers = _agree("layers", c.layers, stored.layers or depth, 6 if kind == "cifar" else 4, source)
+    layers = _agree("layers", c.layers, stored.layers or depth, 6 if stored.kind == "cifar" else 4, source)
     return architecture, space, channels, layers
 
 
@@ -141,21 +142,25 @@ def _agree(name: str, asked: int, held: int | None, default: int, source: str) -
     return asked or held or default
 
 
-def build(c: Evaluate, stored: Stored, classes: int, kind: str) -> tuple[Network, Architecture, str, int, int]:
-    """The network with its weights. For weights without stored architecture, older published ones are tried as well."""
-    architecture, space, channels, layers = resolve(c, stored, kind)
+def build(c: Evaluate, stored: Stored) -> tuple[Network, Architecture, Shape]:
+    """The network with its weights, its architecture, and its shape.
+
+    For weights without stored architecture, older published ones are tried as well. Raises UserError.
+    """
+    architecture, space, channels, layers = resolve(c, stored)
+    shape = Shape(stored.kind, channels, layers, stored.classes, space)
     candidates = [architecture]
     if not c.arch and stored.architecture is None:
         candidates += [load(name) for name in PUBLISHED_TEXT if load(name) != architecture]
     first: UserError | None = None
     for candidate in candidates:
-        network = Network(candidate, kind=kind, channels=channels, layers=layers, classes=classes, space=space)
+        network = Network(candidate, shape)
         try:
             load_strict(network, stored.weights, source=Path(c.checkpoint).name)
         except UserError as error:
             first = first or error
             continue
-        return network, candidate, space, channels, layers
+        return network, candidate, shape
     assert first is not None
     raise first
 
@@ -172,8 +177,7 @@ def set_of(c: Evaluate, stored: Stored) -> str:
         if not found:
             raise UserError(f"{source} ({stored.classes} classes) does not say which set it is of; give --dataset")
         return found
-    named = {*CLASSES, "tiny-imagenet-20"}
-    if stored.dataset in named and c.dataset in named and c.dataset != stored.dataset:
+    if stored.dataset and other_set(stored.dataset, c.dataset):
         raise UserError(
             f"{source} is of {stored.dataset}, but --dataset {c.dataset} was asked for; leave --dataset out to test on "
             f"its own set"
@@ -181,8 +185,26 @@ def set_of(c: Evaluate, stored: Stored) -> str:
     return c.dataset
 
 
-def opened(c: Evaluate, options: Any) -> tuple[Any, tuple[Any, ...], Stored, str]:
-    """(test set, what ``build`` gives, the checkpoint, name of the set). Raises UserError."""
+@dataclass(frozen=True)
+class Opened:
+    """Weights in their network, and the set to test them on."""
+
+    stored: Stored
+    network: Network
+    architecture: Architecture
+    shape: Shape
+    dataset: str
+    test: Images | Pictures
+
+    @property
+    def size(self) -> Size:
+        """Parameters and multiply-adds at the size of the images."""
+        image = 0 if isinstance(self.test, Pictures) else self.test.size
+        return size_of(self.architecture, self.shape, image)
+
+
+def open_checkpoint(c: Evaluate, options: Any) -> Opened:
+    """The checkpoint, built, and its test set. Raises UserError where they do not fit each other or the settings."""
     if not c.checkpoint:
         raise UserError(
             "evaluate needs weights: --checkpoint FILE (weights.safetensors of a training, or the authors' file)"
@@ -191,7 +213,7 @@ def opened(c: Evaluate, options: Any) -> tuple[Any, tuple[Any, ...], Stored, str
     dataset = set_of(c, stored)
     if dataset == "imagenet" and stored.kind == "cifar":
         raise UserError(f"{c.checkpoint} is of a CIFAR network; --dataset imagenet needs an ImageNet one")
-    built = build(c, stored, stored.classes, stored.kind)
+    network, architecture, shape = build(c, stored)
     test = open_set(dataset, "test", stored.kind, options)
     if len(test.classes) != stored.classes:
         raise UserError(
@@ -203,49 +225,26 @@ def opened(c: Evaluate, options: Any) -> tuple[Any, tuple[Any, ...], Stored, str
             f"{source} was trained on {stored.dataset}, with a class {other[0]!r} where {dataset} has {other[1]!r}; "
             f"give its own set"
         )
-    return test, built, stored, dataset
+    return Opened(stored, network, architecture, shape, dataset, test)
 
 
 def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
-    """The ``evaluate`` verb: eval mode, running statistics, no auxiliary head; error = 100 - top-1."""
+    """Test error of weights: eval mode, running statistics, no auxiliary head; error = 100 - top-1 accuracy."""
     c, device = settings, pick_device(options)
-    test, (network, architecture, space, channels, layers), stored, dataset = opened(c, options)
-    text = text_of(architecture)
-    extra = {"data": test.pins, "pinned": test.pinned, "architecture": text, "tested_on": dataset}
-    with open_run(options, c, extra) as run:
+    found = open_checkpoint(c, options)
+    text, shape = text_of(found.architecture), found.shape
+    with open_run(options, c, data=found.test, architecture=text, tested_on=found.dataset) as run:
         if run.result is not None:
             return run.result
-        say(f"{Path(c.checkpoint).name}: {stored.kind} network, {channels} channels, {layers} layers, on {dataset}")
-        batches = test_batches(test, dataset, c.batch_size, options.seed, device, c.workers)
-        found = evaluate_model(
-            network.to(device), run.progress(batches.epoch(0), "evaluate"), device, options.precision
+        say(
+            f"{Path(c.checkpoint).name}: {found.stored.kind} network, {shape.channels} channels, "
+            f"{shape.layers} layers, on {found.dataset}"
         )
-        size = size_of(
-            architecture, kind=stored.kind, channels=channels, layers=layers, classes=stored.classes, space=space,
-            image=0 if isinstance(test, Pictures) else test.size,
-        )  # fmt: skip
+        batches = test_batches(found.test, c.batch_size, options.seed, device, c.workers)
+        tested = evaluate_model(found.network.to(device), run.shows(batches, "test"), device, options.precision)
         metrics = {
-            "top1_error_percent": found.top1_error,
-            "top5_error_percent": found.top5_error,
-            "test_loss": found.loss,
-            "images": found.images,
-            "parameters": size.parameters,
-            "macs": size.macs,
-            "channels": channels,
-            "layers": layers,
-        }
+            "top1_error_percent": tested.top1_error, "top5_error_percent": tested.top5_error,
+            "test_loss": tested.loss, "images": tested.images, "parameters": found.size.parameters,
+            "macs": found.size.macs, "channels": shape.channels, "layers": shape.layers,
+        }  # fmt: skip
         return run.finish({"metrics": metrics, "architecture": text})
-
-
-def plan(settings: Evaluate, options: Any) -> list[str]:
-    """What an evaluation would do."""
-    test, (_, architecture, space, channels, layers), stored, dataset = opened(settings, options)
-    size = size_of(
-        architecture, kind=stored.kind, channels=channels, layers=layers, classes=stored.classes, space=space,
-        image=0 if isinstance(test, Pictures) else test.size,
-    )  # fmt: skip
-    lines = [f"{dataset}: {len(test):,} images, {size.parameters:,} parameters, {size.macs:,} multiply-adds per image"]
-    if stored.kind == "cifar":  # the estimate is for 32x32 images
-        seconds = cost.score_seconds(len(test), channels, layers)
-        lines.append(f"about {cost.duration(seconds)} on one CPU thread")
-    return lines

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.controller_training import controller_step
 from papers.nao_v2.method.supernet_training import build_optimizer, score, supernet_step
-from papers.nao_v2.network.architectures import load, parse, to_tokens
+from papers.nao_v2.network.architectures import Shape, load, parse, to_tokens
 from papers.nao_v2.network.network import Network
 from papers.nao_v2.network.operations import DropPath
 from papers.nao_v2.network.size import _cell, size_of
@@ -49,7 +49,7 @@ def test_search_step(benchmark, supernet):
     if not benchmark.disabled:  # all parameters have gradients, as in the workload
         for p in supernet.parameters():
             p.grad = torch.zeros_like(p)
-    timed(benchmark, lambda: supernet_step(supernet, PATHS[next(turn) % 4], x, y, optimizer, 5.0, "zeros"), 8, 4)
+    timed(benchmark, lambda: supernet_step(supernet, PATHS[next(turn) % 4], (x, y), optimizer, 5.0, "zeros"), 8, 4)
 
 
 def test_candidate_eval(benchmark, supernet):
@@ -59,7 +59,7 @@ def test_candidate_eval(benchmark, supernet):
 
 def derived(auxiliary):
     torch.manual_seed(0)
-    return Network(load("NAONet_V2"), channels=16, layers=2, auxiliary=auxiliary, keep=0.6)
+    return Network(load("NAONet_V2"), Shape(channels=16, layers=2), auxiliary=auxiliary, dropout_keep=0.6)
 
 
 def test_train_step(benchmark):
@@ -105,6 +105,6 @@ def test_controller_generate(benchmark):
 def test_size_of_one_architecture(benchmark):
     def count():
         _cell.cache_clear()  # an architecture seen for the first time
-        return size_of(PATHS[1], channels=20, layers=3)
+        return size_of(PATHS[1], Shape(channels=20, layers=3))
 
     timed(benchmark, count, 50, 5)

@@ -40,20 +40,20 @@ train --channels 2 --layers 1 --epochs 1 --batch-size 5 --train-images 0 --lr 0.
 """  # no masks, since those of a share are its process's own
 PROGRAM = """
 import json, os, signal, sys
-from common import distributed
+from common.train import distributed
 from common.cli.verbs import main
 from common.run.folder import Run
 from papers.nao_v2.__main__ import VERBS
 
-close, save, left = distributed.close, Run.save, [0]
+close, write, left = distributed.close, Run.write_state, [0]
 
 def dying(self, state):
     left[0] -= 1
     if left[0] == 0 and self.writes:
         os.kill(os.getpid(), signal.SIGKILL)  # before the save: the work since the last one is lost
-    save(self, state)
+    write(self, state)
 
-Run.save = dying
+Run.write_state = dying
 distributed.close = lambda: None  # several runs one after another in one process group
 for left[0], argv in json.loads(sys.argv[1]):
     main("nao_v2", VERBS, argv)

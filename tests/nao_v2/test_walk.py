@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,10 +30,9 @@ from common.train.loop import Metrics
 from papers.nao_v2 import evaluate as evaluate_module
 from papers.nao_v2 import search, train
 from papers.nao_v2.data import sets as datasets
-from papers.nao_v2.describe import run_describe
-from papers.nao_v2.draw import run_draw
-from papers.nao_v2.method import pool, search_state
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, text_of
+from papers.nao_v2.describe import describe, draw
+from papers.nao_v2.method import pool, stand_alone, supernet_training
+from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Shape, text_of
 from papers.nao_v2.network.network import Network
 from papers.nao_v2.settings import (
     Describe,
@@ -56,7 +56,7 @@ SEARCH = Search(
 RANDOM = RandomSearch(**SMALL, epochs=2, batch_size=32, search_epochs=6, search_iterations=3, search_final=1)
 RANK = RankStudy(**SMALL, architectures=3, seeds=1, epochs=2, batch_size=32, alone_epochs=2)
 TRAIN = Train(dataset="digits", layers=1, channels=2, epochs=3, batch_size=32, train_images=80, eval_every=2)
-TESTED_ELSEWHERE = {"on_empty": "test_nothing_new_stops_with_the_state_kept (test_units.py)"}
+TESTED_ELSEWHERE = {"on_empty": "test_nothing_new_stops_with_the_state_kept (test_resume.py)"}
 
 
 class Recorder:
@@ -64,24 +64,25 @@ class Recorder:
 
     def __init__(self) -> None:
         self.trace: list[str] = []
+        self.digest = hashlib.sha256()
 
     def add(self, *what: Any) -> float:
         """Note it; a number in [0, 1) that depends on all that was noted so far."""
         self.trace.append(repr([plain(w) for w in what]))
-        digest = hashlib.sha256("".join(self.trace).encode()).digest()
-        return int.from_bytes(digest[:4], "little") / 2**32
+        self.digest.update(self.trace[-1].encode())
+        return int.from_bytes(self.digest.digest()[:4], "little") / 2**32
 
     def network(self, *architecture: Any, generator: torch.Generator, **shape: Any) -> nn.Module:
         self.add("network", architecture, shape, generator.initial_seed())
         found = nn.Linear(1, 1)
-        found.cells_total, found.drop_path = 3 * shape["layers"] + 2, None
+        layers = shape["layers"] if "layers" in shape else architecture[1].layers
+        found.cells_total, found.drop_path = 3 * layers + 2, None
         return found
 
-    def step(self, network: Any, architecture: Any, x: Any, y: Any, optimizer: Any, *rest: Any) -> tuple[Any, Any]:
-        drop = network.drop_path and vars(network.drop_path)
+    def step(self, network: Any, architecture: Any, batch: Any, optimizer: Any, *rest: Any) -> float:
         group = {k: optimizer.param_groups[0][k] for k in ("lr", "momentum", "weight_decay")}
-        self.add("step", text_of(architecture), x, y, group, drop, rest)
-        return torch.zeros(()), torch.zeros(len(y), 10)
+        self.add("step", text_of(architecture), batch, group, vars(network.drop_path), rest[:3])
+        return 0.0
 
     def score(self, network: Any, architecture: Any, batches: Any, *rest: Any) -> float:
         return self.add("score", text_of(architecture), batches, rest)
@@ -94,17 +95,13 @@ class Recorder:
         self.add("select", len(arguments[0]), arguments[3:])
         return SELECT(*arguments)
 
-    def trainer(self, network: Any, recipe: Any, device: Any, precision: str, seed: int) -> Any:
-        made = SimpleNamespace(network=network, recipe=recipe, epoch=0, state=dict)
-
-        def train_epoch(batches: Any, *_: Any, **__: Any) -> Metrics:
-            shares = [[(x, y) for x, y in share] for share in batches.shares(made.epoch)]
-            self.add("epoch", dataclasses.asdict(recipe), recipe.rate(made.epoch), shares, seed)
-            made.epoch += 1
-            return Metrics(1.0, 50.0, 50.0, 7)
-
-        made.train_epoch = train_epoch
-        return made
+    def trained(
+        self, run: Any, network: Any, recipe: Any, batches: Any, device: Any, chance: int
+    ) -> Iterator[tuple[int, Metrics]]:
+        for epoch in range(recipe.epochs):
+            shares = [[(x, y) for x, y in share] for share in batches.shares(epoch)]
+            self.add("epoch", dataclasses.asdict(recipe), recipe.rate(epoch), shares, chance)
+            yield epoch, Metrics(1.0, 50.0, 50.0, 7)
 
 
 @functools.cache
@@ -131,21 +128,21 @@ def recorded(monkeypatch, tmp_path):
     def by_name(name: str) -> Any:
         return lambda *a, **k: getattr(state.recorder, name)(*a, **k)
 
+    alone = {"Network": "network", "train_alone": "trained", "evaluate": "evaluate"}
     for module, names in (
-        (search_state, {"Supernet": "network", "Network": "network", "Trainer": "trainer", "score": "score"}),
-        (search_state, {"evaluate": "evaluate"}),
-        (search, {"supernet_step": "step"}),
+        (search, {"Supernet": "network", **alone}),
+        (supernet_training, {"supernet_step": "step", "score": "score"}),
         (pool, {"select_new": "select"}),
-        (random_search, {"Network": "network", "Trainer": "trainer", "evaluate": "evaluate"}),
-        (rank_study, {"Supernet": "network", "supernet_step": "step", "score": "score"}),
-        (train, {"Network": "network", "Trainer": "trainer", "evaluate": "evaluate"}),
+        (stand_alone, alone),
+        (rank_study, {"Supernet": "network"}),
+        (train, alone),
         (evaluate_module, {"evaluate_model": "evaluate"}),
     ):
         for name, stand_in in names.items():
             monkeypatch.setattr(module, name, by_name(stand_in))
     monkeypatch.setattr(runs.records, "write_env", lambda *a, **k: None)
     monkeypatch.setattr(datasets, "open_images", lambda name, part, _: opened(name, part))
-    monkeypatch.setattr(runs.Run, "save", lambda self, state: None)
+    monkeypatch.setattr(runs.Run, "write_state", lambda self, state: None)
     monkeypatch.setattr(train, "save_weights", lambda *a, **k: None)
     monkeypatch.setattr(runs.Run, "log", lambda self, file="history", **row: state.recorder.add(file, row))
 
@@ -155,7 +152,7 @@ def recorded(monkeypatch, tmp_path):
             out=tmp_path / str(state.number), device="cpu", allow_unpinned=True, paper="nao_v2", section=section
         )
         result = function(settings, options)
-        if function is run_draw:
+        if function is draw:
             return [Path(file).suffix + Path(file).read_text(errors="replace") for file in result["files"]]
         kept = {k: v for k, v in result.items() if k not in ("settings", "fingerprint", "files")}
         return [*state.recorder.trace, json.dumps(kept, sort_keys=True, default=str)]
@@ -175,7 +172,7 @@ def others(tmp_path_factory) -> dict[str, Any]:
     (root / "pool").write_text("\n".join(list(PUBLISHED_TEXT.values())[:4]) + "\n")
     for name, seed in (("weights", 0), ("others", 1)):
         torch.manual_seed(seed)
-        torch.save(Network(OTHER_ARCHITECTURE, channels=2, layers=1).state_dict(), root / f"{name}.pt")
+        torch.save(Network(OTHER_ARCHITECTURE, Shape(channels=2, layers=1)).state_dict(), root / f"{name}.pt")
     return {
         "dataset": str(root / "pictures") + "@32", "pool_file": str(root / "pool"), "arch": OTHER,
         "checkpoint": str(root / "others.pt"), "first": str(root / "weights.pt"), "controller_hidden": 16,
@@ -208,8 +205,8 @@ STAGES = {
     "rank_study": (lambda: rank_study.rank_study, RANK),
     "train": (lambda: train.train, TRAIN),
     "evaluate": (lambda: evaluate_module.evaluate, Evaluate(dataset="digits", channels=2, layers=1)),
-    "describe": (lambda: run_describe, Describe(dataset="cifar10")),
-    "draw": (lambda: run_draw, Draw(format="dot")),
+    "describe": (lambda: describe, Describe(dataset="cifar10")),
+    "draw": (lambda: draw, Draw(format="dot")),
 }
 
 

@@ -78,10 +78,10 @@ def network(checkpoint: Checkpoint) -> nn.Module:
 
         return build(load_genotype(checkpoint.architecture), imagenet, classes, auxiliary=True)
     if checkpoint.paper == "nao_v2":
-        from papers.nao_v2.network.architectures import load
+        from papers.nao_v2.network.architectures import Shape, load
         from papers.nao_v2.network.network import Network
 
-        return Network(load(checkpoint.architecture), kind="cifar", channels=36, layers=6, classes=classes)
+        return Network(load(checkpoint.architecture), Shape("cifar", 36, 6, classes))
     if checkpoint.paper == "cream":
         from papers.cream.network.derived import spec_of
         from papers.cream.network.networks import DerivedNetwork

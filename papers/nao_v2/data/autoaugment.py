@@ -6,6 +6,8 @@ autocontrast, equalise and invert have no sign; the others draw a random sign. F
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
@@ -63,10 +65,11 @@ def operate(image: Image.Image, name: str, index: int, sign: int) -> Image.Image
     if name == "posterize":
         return ImageOps.posterize(image, round(m))
     if name == "solarize":
-        return ImageOps.solarize(image, m)
-    return {"autocontrast": ImageOps.autocontrast, "equalize": ImageOps.equalize, "invert": ImageOps.invert}[name](
-        image
-    )
+        return ImageOps.solarize(image, m)  # type: ignore[arg-type]
+    plain: dict[str, Callable[[Image.Image], Image.Image]] = {
+        "autocontrast": ImageOps.autocontrast, "equalize": ImageOps.equalize, "invert": ImageOps.invert,
+    }  # fmt: skip
+    return plain[name](image)
 
 
 Choice = list[tuple[str, int, int]]

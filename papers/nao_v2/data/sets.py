@@ -9,34 +9,31 @@ import torch
 from torch import Tensor
 
 from common.cli.errors import UserError
-from common.data import names, parts
+from common.data import names
+from common.data import parts as divisions
 from common.data.augment import Augmentation, cutout_mask, draw, normalise, plain, transform
-from common.data.batches import Batches, Epochs
+from common.data.batches import Batches
 from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.pictures.sizes import image_size
 from common.data.sets import Images, open_images
 from common.run import seeds
-from common.train import distributed
-from papers.nao_v2 import cost
+from common.train.distributed import per_process
 from papers.nao_v2.data.autoaugment import augment_batch, choose
 
 MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # CIFAR-10 and CIFAR-100
 IMAGENET_JITTER = (0.4, 0.4, 0.4, 0.2)
 SMALLEST, LARGEST = 32, 40  # images of the CIFAR network, in pixels
-CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10, "imagenet": 1000}
 
 
 def augmentation(dataset: str, cutout: int = 0) -> Augmentation:
-    """Crop 32 with pad 4, flip, cutout. Digits: a shift of up to 2 pixels and no flip (a mirrored digit is none)."""
-    if dataset == "digits":
-        return Augmentation(MEAN, STD, pad=2, cutout=cutout)
-    return Augmentation(MEAN, STD, pad=4, flip=True, cutout=cutout)
+    """Crop 32 with pad 4, flip, cutout; of digits what they bear."""
+    return Augmentation(MEAN, STD, pad=4, flip=True, cutout=cutout).on(dataset)
 
 
 def split(
-    rng: np.random.RandomState, images: parts.Set, train_images: int, valid_images: int, seed: int
-) -> tuple[parts.Set, parts.Set]:
+    rng: np.random.RandomState, images: divisions.Set, train_images: int, valid_images: int, seed: int
+) -> tuple[divisions.Set, divisions.Set]:
     """(the supernet's images, the images that score): the last ``valid_images`` of the shuffled set score.
 
     Sets in file order are shuffled by the search's numpy stream, as in the original; of other sets both parts hold the
@@ -47,13 +44,13 @@ def split(
     rest = len(places) - valid_images
     if valid_images < 1 or rest < 1:
         raise UserError(f"{images.name}: {len(images)} images leave nothing after {valid_images} for validation")
-    if not parts.in_file_order(images):
-        train, valid = parts.split(images, -valid_images, "--valid-images", seed)
-        return parts.take(train, train_images, "--train-images", seed), valid
+    if not divisions.in_file_order(images):
+        train, valid = divisions.split(images, -valid_images, "--valid-images", seed)
+        return divisions.take(train, train_images, "--train-images", seed), valid
     train = images.subset(places[:rest][:train_images] if train_images else places[:rest])
     valid = images.subset(places[rest:])
-    parts.check_classes(train, images, "--train-images" if train_images else "--valid-images")
-    parts.check_classes(valid, images, "--valid-images")
+    divisions.check_classes(train, images, "--train-images" if train_images else "--valid-images")
+    divisions.check_classes(valid, images, "--valid-images")
     return train, valid
 
 
@@ -69,22 +66,19 @@ class AutoAugmentBatches(Batches):
         out = normalise(augment_batch(moved, choices), constants)
         if constants.cutout // 2:
             cut = (draws.cut_y.to(out.device), draws.cut_x.to(out.device))
-            out = out * cutout_mask(*cut, *out.shape[-2:], constants.cutout)
+            out = out * cutout_mask(*cut, out.shape[-2], out.shape[-1], constants.cutout)
         return out.contiguous(memory_format=torch.channels_last)
 
 
-def shared(count: int) -> dict[str, int]:
-    """Which share of every batch is this process's (``count`` shares in all, 0: one per process)."""
-    return {"rank": distributed.rank(), "world": distributed.world_size(), "parts": count}
-
-
 def train_batches(
-    images: Images, dataset: str, batch_size: int, seed: int, device: torch.device, stream: str, cutout: int = 0,
-    autoaugment: bool = False, shares: int = 0,
+    images: Images, batch_size: int, seed: int, stream: str, *, cutout: int = 0, autoaugment: bool = False,
+    parts: int = 0,
 ) -> Batches:  # fmt: skip
-    """Training batches of small images; of each this process's part (of ``shares``)."""
+    """Training batches of small images, on the device where they are; of each this process's shares (of ``parts``)."""
     kind = AutoAugmentBatches if autoaugment else Batches
-    return kind(images, batch_size, augmentation(dataset, cutout), seed, device=device, stream=stream, **shared(shares))
+    share: dict[str, Any] = per_process(parts)
+    device = images.labels.device
+    return kind(images, batch_size, augmentation(images.name, cutout), seed, device=device, stream=stream, **share)
 
 
 def validation_batch(
@@ -103,28 +97,31 @@ def all_batches(images: Images, size: int = 500) -> list[tuple[torch.Tensor, tor
     return [(plain(pixels, constants), labels) for pixels, labels in pairs]
 
 
-def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images | Pictures:
-    """Small images in memory (cifar network), or pictures read one by one (imagenet network)."""
-    if kind == "imagenet":
-        return open_pictures(dataset, split_name, options)
+def small_images(dataset: str, split_name: str, options: Any) -> Images:
+    """Small images in memory, for the CIFAR network. Raises UserError for others."""
     images = open_images(dataset, split_name, options)
     check_pixels(dataset, images.size)
     return images
 
 
-def test_batches(
-    images: Images | Pictures, dataset: str, batch_size: int, seed: int, device: torch.device, workers: int
-) -> Any:
+def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images | Pictures:
+    """Small images in memory (cifar network), or pictures read one by one (imagenet network)."""
+    if kind == "imagenet":
+        return open_pictures(dataset, split_name, options)
+    return small_images(dataset, split_name, options)
+
+
+def test_batches(images: Images | Pictures, batch_size: int, seed: int, device: torch.device, workers: int) -> Any:
     """Test batches: normalised only; pictures: shorter side 256, centre crop 224."""
     if isinstance(images, Pictures):
         return FolderBatches(
             images, batch_size, EvalPictures(256, 224), seed, False, device=device, stream="test", workers=workers
         )
-    return Batches(images, batch_size, augmentation(dataset), seed, shuffle=False, device=device, stream="test")
+    return Batches(images, batch_size, augmentation(images.name), seed, shuffle=False, device=device, stream="test")
 
 
 def picture_batches(
-    images: Pictures, batch_size: int, seed: int, device: torch.device, workers: int, cutout: int = 0, shares: int = 0
+    images: Pictures, batch_size: int, seed: int, device: torch.device, workers: int, cutout: int = 0, parts: int = 0
 ) -> FolderBatches:
     """ImageNet training: random resized crop 224, flip, colour jitter; cutout where it is asked for."""
     transforms = TrainPictures(jitter=IMAGENET_JITTER)
@@ -136,7 +133,7 @@ def picture_batches(
 
     return FolderBatches(
         images, batch_size, transforms, seed, device=device, stream="train", workers=workers,
-        erase=cut if cutout // 2 else None, **shared(shares),
+        erase=cut if cutout // 2 else None, **per_process(parts),  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -156,23 +153,3 @@ def check_pixels(dataset: str, size: int) -> None:
             f"{dataset}: {size} x {size} images; the CIFAR network takes {SMALLEST} to {LARGEST}, try "
             f"{names.parse(dataset)[0]}@32"
         )
-
-
-def outline(dataset: str, kind: str, options: Any) -> Images | Pictures:
-    """A training set for ``--plan``: its number of images and its classes are right, no picture is read, and a known
-    set need not be there (what its parts lack is then not found). Raises UserError as ``open_set`` does.
-    """
-    if dataset == "digits":
-        return open_images(dataset, "train", options)
-    if kind == "cifar":
-        check_pixels(dataset, image_size(dataset, options))
-    if dataset not in CLASSES:
-        return open_pictures(names.parse(dataset)[0], "train", options, hashed=False)
-    count, classes = cost.IMAGES[dataset], CLASSES[dataset]
-    pixels = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(count, -1, -1, -1)
-    return Images(pixels, torch.zeros(count, dtype=torch.int64), tuple(str(k) for k in range(classes)), dataset, True)
-
-
-def steps_of(images: Images | Pictures, batch_size: int, shares: int) -> int:
-    """Steps per epoch. Raises UserError for batches that cannot be made of so few images, or shared out."""
-    return len(Epochs(images.name, len(images), batch_size, 0, "train", True, False, **shared(shares)))

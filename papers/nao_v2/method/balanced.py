@@ -1,6 +1,7 @@
 """Balanced sampling, the paper's idea: an architecture is trained in proportion to the size of its derived network.
 
-p(a) = n(a) / sum over candidates, n(a) = parameters (millions) of the derived network at the search's width and depth.
+p(a) = n(a) / sum over candidates, n(a) = parameters (millions) of the derived network at the search's width and depth
+(Method 2).
 """
 
 from __future__ import annotations
@@ -9,16 +10,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from papers.nao_v2.network.architectures import Architecture
+from papers.nao_v2.network.architectures import Architecture, Shape
 from papers.nao_v2.network.size import size_of
 
 
-def sizes(architectures: Sequence[Architecture], channels: int, layers: int, classes: int, space: str) -> np.ndarray:
-    """Parameters of each derived network (CIFAR form, no auxiliary head), int64."""
-    found = [
-        size_of(a, channels=channels, layers=layers, classes=classes, space=space).parameters for a in architectures
-    ]
-    return np.array(found, dtype=np.int64)
+class Sampler:
+    """The architecture of each training step, a ~ p; draws from ``rng``."""
+
+    def __init__(
+        self, candidates: Sequence[Architecture], probabilities: np.ndarray | None, rng: np.random.RandomState
+    ) -> None:
+        """probabilities: of each candidate; None is uniform."""
+        self.candidates, self.p, self.rng = candidates, probabilities, rng
+
+    def place(self) -> int:
+        """Index of the next one."""
+        count = len(self.candidates)
+        return int(self.rng.choice(count, p=self.p) if self.p is not None else self.rng.choice(count))
+
+    def next(self) -> Architecture:
+        """The next architecture to train."""
+        return self.candidates[self.place()]
+
+
+def sizes(architectures: Sequence[Architecture], shape: Shape) -> np.ndarray:
+    """n(a): parameters of each derived network (no auxiliary head), int64."""
+    return np.array([size_of(a, shape).parameters for a in architectures], dtype=np.int64)
 
 
 def probabilities(parameters: np.ndarray) -> np.ndarray:
@@ -27,11 +44,6 @@ def probabilities(parameters: np.ndarray) -> np.ndarray:
     return millions / np.sum(millions, dtype=np.float32)
 
 
-def sampler(policy: str, parameters: np.ndarray) -> np.ndarray | None:
-    """Probabilities of a policy: ``params`` (balanced) or ``uniform`` (None)."""
-    return probabilities(parameters) if policy == "params" else None
-
-
-def draw(rng: np.random.RandomState, count: int, p: np.ndarray | None) -> int:
-    """Index of the architecture of one training step."""
-    return int(rng.choice(count, p=p) if p is not None else rng.choice(count))
+def policy(sampling: str, parameters: np.ndarray) -> np.ndarray | None:
+    """Probabilities of a sampling policy: ``params`` (balanced) or ``uniform`` (None)."""
+    return probabilities(parameters) if sampling == "params" else None

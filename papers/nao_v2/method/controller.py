@@ -1,4 +1,6 @@
-"""The controller: encoder, predictor and attention decoder over architecture sequences."""
+"""The controller: encoder, predictor and attention decoder over architecture sequences (Method 5), and its latent
+steps (Method 7).
+"""
 
 from __future__ import annotations
 
@@ -77,13 +79,14 @@ class Decoder(nn.Module):
         Position s belongs to node (s mod 4 B) div 4. Even s: argmax over tokens 1 .. node + 2; odd s: over operations.
         """
         rnn, length = self.rnn, 8 * nodes
-        gates_of = self.embedding.weight @ rnn.weight_ih_l0.T + rnn.bias_ih_l0 + rnn.bias_hh_l0  # one row per token
+        from_input, from_state, *biases = rnn.all_weights[0]
+        gates_of = self.embedding.weight @ from_input.T + biases[0] + biases[1]  # one row per token
         keys = outputs @ self.attention.input_proj.weight  # (W1 o) E^T = o (E W1)^T: projected once
         h = c = e
         token = torch.zeros(e.shape[0], dtype=torch.long, device=e.device)
         tokens, log_probabilities = [], []
         for position in range(length):
-            i, f, g, o = (gates_of[token] + h @ rnn.weight_hh_l0.T).chunk(4, 1)
+            i, f, g, o = (gates_of[token] + h @ from_state.T).chunk(4, 1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
             weights = torch.softmax((keys @ h[:, :, None]).squeeze(2), -1)
@@ -116,6 +119,11 @@ class Controller(nn.Module):
         self.nodes = nodes
         self.encoder = Encoder(vocab, embedding, hidden, mlp_layers, mlp_hidden, dropout)
         self.decoder = Decoder(vocab, hidden)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.encoder.embedding.weight.device
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(predictions [N, 1], log-probabilities [N, length, vocab]) with teacher forcing."""

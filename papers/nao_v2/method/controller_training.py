@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from common.run import seeds
-from common.run.folder import check_finite
+from common.run.folder import Run, check_finite
 from common.train import distributed
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.ranking import hamming, pairwise_accuracy
 from papers.nao_v2.network.architectures import swapped
+from papers.nao_v2.settings import Search
 
 
 def training_data(
@@ -22,7 +23,8 @@ def training_data(
     """(train tokens [N, 40], train targets [N], validation tokens, validation targets).
 
     The pairs are shuffled by numpy; 90 % train. The train part is repeated ``copies`` - 1 times more, with the operands
-    of one random node per cell swapped (draws: node of the normal cell, then of the reduction cell), same target.
+    of one random node per cell swapped (draws: node of the normal cell, then of the reduction cell), same target
+    (Method 6).
     """
     order = np.arange(len(sequences))
     rng.shuffle(order)
@@ -59,26 +61,47 @@ def controller_step(
 
 def controller_epoch(
     controller: Controller, tokens: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer, batch_size: int,
-    clip_norm: float, trade_off: float, seed: int, iteration: int, epoch: int,
+    clip_norm: float, trade_off: float,
 ) -> tuple[float, float, float]:  # fmt: skip
-    """One shuffled epoch; mean (loss, mse, nll). The order is a function of (seed, iteration, epoch).
-
-    Raises UserError when the epoch's mean loss is not finite (looked at once per epoch).
-    """
+    """One epoch in the order of ``tokens`` [N, length] and ``targets`` [N]; mean (loss, mse, nll)."""
     controller.train()
-    if distributed.world_size() > 1:  # every process trains the same controller: the same dropout, if any, in all
-        torch.manual_seed(seeds.integer(seed, "controller dropout", iteration, epoch))
-    order = torch.randperm(len(tokens), generator=seeds.generator(seed, "controller", iteration, epoch)).to(
-        tokens.device
-    )
     total = torch.zeros(3, device=tokens.device)
-    for start in range(0, len(tokens), batch_size):
-        index = order[start : start + batch_size]
-        losses = controller_step(controller, tokens[index], targets[index], optimizer, clip_norm, trade_off)
-        total += torch.stack(losses) * len(index)
-    check_finite(total[0], controller_epoch=epoch)
+    for x, y in zip(tokens.split(batch_size), targets.split(batch_size)):
+        losses = controller_step(controller, x, y, optimizer, clip_norm, trade_off)
+        total += torch.stack(losses) * len(x)
     loss, mse, nll = (total / len(tokens)).tolist()
     return loss, mse, nll
+
+
+def train_controller(run: Run, c: Search, controller: Controller, data: Sequence[Tensor], iteration: int) -> None:
+    """Predict scaled accuracies and rebuild sequences (Method 6): a new Adam, weights as they are.
+
+    data: what ``training_data`` gives. An epoch's order is a function of (seed, iteration, epoch). Raises UserError for
+    an epoch whose mean loss is not finite.
+    """
+    tokens, targets, valid_tokens, valid_targets = (t.to(controller.device) for t in data)
+    optimizer = torch.optim.Adam(
+        controller.parameters(), lr=c.controller_lr, weight_decay=c.controller_weight_decay, foreach=True
+    )
+    run.keeps(controller_optimizer=optimizer)
+    seed = run.options.seed
+    for epoch, _ in run.each(c.controller_epochs, "controller epoch"):
+        if distributed.world_size() > 1:  # every process trains the same controller: the same dropout, if any, in all
+            torch.manual_seed(seeds.integer(seed, "controller dropout", iteration, epoch))
+        order = torch.randperm(len(tokens), generator=seeds.generator(seed, "controller", iteration, epoch))
+        order = order.to(controller.device)
+        losses = controller_epoch(
+            controller, tokens[order], targets[order], optimizer, c.controller_batch_size, c.controller_clip,
+            c.trade_off,
+        )  # fmt: skip
+        check_finite(losses[0], controller_epoch=epoch)
+        if (epoch + 1) % 100 == 0 or epoch + 1 == c.controller_epochs:
+            accuracy, distance = controller_quality(controller, valid_tokens, valid_targets)
+            run.log(
+                file="controller", epoch=iteration * c.controller_epochs + epoch, iteration=iteration,
+                iteration_epoch=epoch, loss=losses[0], mse=losses[1], nll=losses[2], pairwise_accuracy=accuracy,
+                hamming=distance,
+            )  # fmt: skip
 
 
 @torch.no_grad()

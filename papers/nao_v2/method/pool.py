@@ -22,13 +22,21 @@ from papers.nao_v2.network.architectures import (
 )
 
 
-def order(accuracies: Sequence[float]) -> list[int]:
+def ranking(accuracies: Sequence[float]) -> list[int]:
     """Positions from best to worst; equal scores keep their order (undefined in the original)."""
     return sorted(range(len(accuracies)), key=lambda k: -accuracies[k])
 
 
+def best_first(
+    architectures: Sequence[Architecture], accuracies: Sequence[float]
+) -> tuple[list[Architecture], list[float]]:
+    """Both lists from best to worst."""
+    places = ranking(accuracies)
+    return [architectures[k] for k in places], [accuracies[k] for k in places]
+
+
 def scaled(accuracies: Sequence[float]) -> list[float]:
-    """(a - min) / (max - min): the predictor's targets. All 0.5 when scores are equal (original: divides by 0)."""
+    """(a - min) / (max - min): targets of the predictor (Method 6); 0.5 when all are equal (original: divides by 0)."""
     low, high = min(accuracies), max(accuracies)
     return [(a - low) / (high - low) if high > low else 0.5 for a in accuracies]
 
@@ -89,7 +97,7 @@ def random_pool(rng: np.random.RandomState, count: int, operations: int, nodes: 
 def select_new(
     decoded: Sequence[Sequence[int]], known: set[tuple[int, ...]], kept: list[list[int]], wanted: int, by_network: bool
 ) -> list[list[int]]:
-    """Add decoded sequences to ``kept`` that are neither known nor kept, up to ``wanted``.
+    """Add decoded sequences to ``kept`` that are neither known nor kept, up to ``wanted`` (Method 7).
 
     by_network: compare up to operand order (False: as released, where a swapped copy counts as new).
     """

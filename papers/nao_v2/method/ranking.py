@@ -1,4 +1,4 @@
-"""Agreement of two score lists: the authors' pairwise accuracy, Kendall's tau-b, Spearman's rho, Pearson's r."""
+"""Agreement of two score lists: the authors' pairwise accuracy, Spearman's rho, Pearson's r."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def pairwise_accuracy(a: Sequence[float], b: Sequence[float]) -> float:
-    """Share of pairs i < j with (a_i >= a_j and b_i >= b_j) or (a_i < a_j and b_i < b_j).
+    """Share of pairs i < j (Method 9) with (a_i >= a_j and b_i >= b_j) or (a_i < a_j and b_i < b_j).
 
     Ties count by position, so it is not symmetric. 0 for fewer than two scores.
     """
@@ -17,16 +17,7 @@ def pairwise_accuracy(a: Sequence[float], b: Sequence[float]) -> float:
     return float(np.mean((x[i] >= x[j]) == (y[i] >= y[j]))) if len(i) else 0.0
 
 
-def kendall(a: Sequence[float], b: Sequence[float]) -> float:
-    """tau-b = (concordant - discordant) / sqrt((n0 - ties in a)(n0 - ties in b)); 0 when a list is constant."""
-    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    i, j = np.triu_indices(len(x), 1)
-    sx, sy = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
-    below = np.sqrt(float((sx != 0).sum()) * float((sy != 0).sum()))
-    return float((sx * sy).sum() / below) if below else 0.0
-
-
-def pearson(a: Sequence[float], b: Sequence[float]) -> float:
+def pearson(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
     """Linear correlation; 0 when a list is constant."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     x, y = x - x.mean(), y - y.mean()

@@ -1,4 +1,4 @@
-"""Architectures as data: the published ones, the three operation spaces, text and token forms, random draws.
+"""Architectures as data (Method 10): the published ones, the operation spaces, text and token forms, random draws.
 
 An architecture is (normal cell, reduction cell); a cell is a flat tuple of nodes ``input1 op1 input2 op2``. Node j may
 read states 0 .. j+1: state 0 is the output of the cell before the previous one, 1 of the previous one, k+2 of node k.
@@ -6,6 +6,7 @@ read states 0 .. j+1: state 0 is the output of the cell before the previous one,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,22 @@ from common.spaces.architecture import load_architecture
 
 Cell = tuple[int, ...]
 Architecture = tuple[Cell, Cell]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a derived network: 3 ``layers`` + 2 cells of which the first is ``channels`` wide.
+
+    kind: cifar (small images; L = 6, C = 36 for training) or imagenet (three strided convolutions; L = 4, C = 52).
+    classes: of its classifier. space: operations that the architecture's integers name.
+    """
+
+    kind: str = "cifar"
+    channels: int = 36
+    layers: int = 6
+    classes: int = 10
+    space: str = "small"
+
 
 NODES = 5
 SPACE = "nao"

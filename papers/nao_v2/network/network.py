@@ -1,14 +1,25 @@
-"""Networks derived from an architecture, for CIFAR-sized images and for ImageNet."""
+"""Networks derived from an architecture, for CIFAR-sized images and for ImageNet (Method 11)."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.cli.errors import UserError
-from papers.nao_v2.network.architectures import Architecture, Cell, edges, loose_ends
-from papers.nao_v2.network.operations import DropPath, FactorizedReduce, Pool, ReluConvBn, build, initialise
+from papers.nao_v2.network.architectures import Architecture, Cell, Shape, edges, loose_ends
+from papers.nao_v2.network.operations import (
+    ConvChain,
+    DropPath,
+    FactorizedReduce,
+    Pool,
+    ReluConvBn,
+    Separable,
+    build,
+    initialise,
+)
 
 AUXILIARY_WIDTHS = (128, 768)
 
@@ -84,15 +95,15 @@ class DerivedCell(nn.Module):
         states = list(self.maybe_calibrate_size(s0, s1))
         relus: dict[int, Tensor] = {}  # ReLU and pooling of a state are the same for all its readers: done once
         pooled: dict[tuple[int, int, int], Tensor] = {}
-        for number, (module, (i1, o1, i2, o2)) in enumerate(zip(self.ops, self.nodes)):
-            total = None
+        for number, (i1, o1, i2, o2) in enumerate(self.nodes):
+            module, total = cast(Node, self.ops[number]), None
             for operand, (op, state, kind) in enumerate(((module.x_op, i1, o1), (module.y_op, i2, o2))):
                 if isinstance(op, Pool):
                     key = (state, kind, op.stride)
                     if key not in pooled:
                         pooled[key] = op(states[state])
                     out = pooled[key]
-                elif hasattr(op, "op") or hasattr(op, "ops"):
+                elif isinstance(op, Separable | ConvChain):
                     if state not in relus:
                         relus[state] = F.relu(states[state])
                     out = op(states[state], relus[state])
@@ -133,28 +144,18 @@ class AuxiliaryHead(nn.Module):
 class Network(nn.Module):
     """The derived network: 3 ``layers`` + 2 cells, reductions at ``layers`` and 2 ``layers`` + 1.
 
-    kind: cifar (stem 3x3 to 3C; L = 6, C = 36 for training) or imagenet (three strided convolutions; L = 4, C = 52).
     Returns logits [N, classes], in train mode with an auxiliary head (logits, auxiliary logits).
     relu_in_place: the authors' auxiliary head rectifies the cell's output in place, so later cells see it rectified in
     training; False: the clean version.
     """
 
     def __init__(
-        self,
-        architecture: Architecture,
-        *,
-        kind: str = "cifar",
-        channels: int = 36,
-        layers: int = 6,
-        classes: int = 10,
-        space: str = "small",
-        auxiliary: bool = False,
-        dropout_keep: float = 1.0,
-        relu_in_place: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> None:
+        self, architecture: Architecture, shape: Shape = Shape(), *, auxiliary: bool = False, dropout_keep: float = 1.0,
+        relu_in_place: bool = True, generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.architecture, self.kind, self.layers = architecture, kind, layers
+        self.architecture, self.kind, self.layers = architecture, shape.kind, shape.layers
+        kind, channels, layers, classes, space = shape.kind, shape.channels, shape.layers, shape.classes, shape.space
         self.relu_in_place = relu_in_place
         self.drop_path: DropPath | None = None
         if kind == "cifar":
@@ -189,7 +190,7 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(1 - dropout_keep)
         self.classifier = nn.Linear(previous[1], classes)
         initialise(self, generator)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         x = x.contiguous(memory_format=torch.channels_last)

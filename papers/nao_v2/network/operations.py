@@ -6,6 +6,8 @@ ReLU(x), computed once per state by the cell, since every separable convolution 
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -70,7 +72,7 @@ class Separable(nn.Module):
 
     def forward(self, x: Tensor, relu: Tensor | None = None) -> Tensor:
         out = F.relu(x) if relu is None else relu
-        for layer in self.op[1:]:
+        for layer in list(self.op)[1:]:
             out = layer(out)
         return out
 
@@ -90,7 +92,7 @@ class ConvChain(nn.Module):
 
     def forward(self, x: Tensor, relu: Tensor | None = None) -> Tensor:
         out = F.relu(x) if relu is None else relu
-        for layer in self.ops[1:]:
+        for layer in list(self.ops)[1:]:
             out = layer(out)
         return out
 
@@ -103,7 +105,7 @@ class Pool(nn.Module):
         self.kind, self.kernel, self.stride = kind, kernel, stride
 
     def forward(self, x: Tensor, relu: Tensor | None = None) -> Tensor:
-        return pool(x, self.kind, self.kernel, self.stride)
+        return pool2d(x, self.kind, self.kernel, self.stride)
 
 
 class Identity(nn.Module):
@@ -124,7 +126,7 @@ class Zero(nn.Module):
         return x[:, :, :: self.stride, :: self.stride] * 0.0
 
 
-def pool(x: Tensor, kind: str, kernel: int, stride: int) -> Tensor:
+def pool2d(x: Tensor, kind: str, kernel: int, stride: int) -> Tensor:
     """Pooling with padding floor((k - 1) / 2)."""
     pad = (kernel - 1) // 2
     if kind == "avg":
@@ -148,7 +150,7 @@ def build(space: str, operation: int, channels: int, stride: int) -> nn.Module:
 
 
 class DropPath:
-    """Stochastic depth per edge and sample: x / keep' * Bernoulli(keep') after the operation.
+    """Drop path per edge and sample (Method 12): x / keep' * Bernoulli(keep') after the operation.
 
     keep' = 1 - ((step + 1) / steps) ((cell + 1) / cells) (1 - keep); ``step`` is the global step, set by the loop.
     exempt: operation numbers that are left alone (the supernet's identity at publication).
@@ -171,6 +173,18 @@ class DropPath:
         if keep >= 1.0 or operation in self.exempt:
             return x
         return x * (self.mask(x, cell, node, operand, keep) / keep)
+
+
+class HasDropPath(Protocol):
+    """A network with drop path, or without."""
+
+    drop_path: DropPath | None
+
+
+def set_step(network: HasDropPath, step: int) -> None:
+    """Tell a network's drop path the global step."""
+    if network.drop_path is not None:
+        network.drop_path.step = step
 
 
 def drop_path_keep(keep: float, cell: int, cells: int, step: int, steps: int) -> float:

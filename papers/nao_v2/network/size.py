@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a derived network in closed form; nothing is built.
+"""Parameters and multiply-adds of a derived network in closed form (Method 13); nothing is built.
 
 FR(a, b) = RCB(a, b) = a b + 2 b;  SEP_k(c) = 2 (c k^2 + c^2) + 4 c;  DIL_k(c) = c k^2 + c^2 + 2 c. Pools cost nothing.
 The auxiliary head is counted apart and never in ``parameters``.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from papers.nao_v2.network.architectures import SPACES, Architecture, Cell, edges, loose_ends
+from papers.nao_v2.network.architectures import SPACES, Architecture, Cell, Shape, edges, loose_ends
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,10 @@ def _cell(cell: Cell, space: str, c: int, reduction: bool, size_in: int, size_ou
     return parameters, macs, len(loose)
 
 
-def size_of(
-    architecture: Architecture, *, kind: str = "cifar", channels: int = 36, layers: int = 6, classes: int = 10,
-    space: str = "small", image: int = 0,
-) -> Size:  # fmt: skip
-    """Size of the derived network; ``image``: side of the (square) input, 0 for 32 (cifar) or 224 (imagenet)."""
-    c = channels
-    if kind == "cifar":
+def size_of(architecture: Architecture, shape: Shape = Shape(), image: int = 0) -> Size:
+    """Size of the derived network (Method 13); ``image``: side of the (square) input, 0 for 32 (cifar) or 224."""
+    c, layers, classes = shape.channels, shape.layers, shape.classes
+    if shape.kind == "cifar":
         size = image or 32
         parameters, macs = 81 * c + 6 * c, 81 * c * size**2
         h0 = h1 = size
@@ -92,7 +89,7 @@ def size_of(
             parameters += reduce_or_conv(c1, c)
             macs += c1 * c * h1**2
         after = -(-h1 // 2) if reduction else h1
-        weights, work, loose = _cell(architecture[reduction], space, c, reduction, h1, after)
+        weights, work, loose = _cell(architecture[reduction], shape.space, c, reduction, h1, after)
         parameters, macs = parameters + weights, macs + work
         (h0, c0), (h1, c1) = (h1, c1), (after, c * loose)
         if index == 2 * layers + 1:

@@ -1,20 +1,25 @@
-"""The weight-sharing supernet: one set of weights per operation *and* per input it may read.
+"""The weight-sharing supernet: one set of weights per operation *and* per input it may read (Method 11).
 
 An architecture is one path; only its operations run. State-dict names are the authors'.
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from papers.nao_v2.network.architectures import NODES, SPACES, Architecture, edges, loose_ends
-from papers.nao_v2.network.operations import DropPath, FactorizedReduce, initialise, pool
+from papers.nao_v2.network.operations import DropPath, FactorizedReduce, ReluConvBn, initialise, pool2d
 
 
 class SharedNorm(nn.Module):
     """BN with scale and shift per input, and one set of running statistics."""
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -31,7 +36,7 @@ class SharedNorm(nn.Module):
 
 def norm(bn: nn.BatchNorm2d, x: Tensor, batch_statistics: bool) -> Tensor:
     """A plain BN with batch statistics on demand (running statistics are updated then, in eval mode too)."""
-    return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, batch_statistics, bn.momentum, bn.eps)
+    return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, batch_statistics, 0.1, bn.eps)
 
 
 def _weights(inputs: int, *shape: int) -> nn.ParameterList:
@@ -83,7 +88,7 @@ class SharedPool(nn.Module):
         self.kind, self.kernel = kind, kernel
 
     def forward(self, x: Tensor, relu: Tensor, source: int, stride: int, batch_statistics: bool) -> Tensor:
-        return pool(x, self.kind, self.kernel, stride)
+        return pool2d(x, self.kind, self.kernel, stride)
 
 
 class SharedZero(nn.Module):
@@ -104,7 +109,7 @@ class SharedIdentity(nn.Module):
     def forward(self, x: Tensor, relu: Tensor, source: int, stride: int, batch_statistics: bool) -> Tensor:
         if stride == 1:
             return x
-        module = self.reduce[source]
+        module = cast(FactorizedReduce, self.reduce[source])
         return norm(module.bn, module.halves(x), batch_statistics)
 
 
@@ -146,12 +151,9 @@ class SharedCalibration(nn.Module):
 
     def __init__(self, before: tuple[int, int], previous: tuple[int, int], channels: int) -> None:
         super().__init__()
-        from papers.nao_v2.network.operations import ReluConvBn
-
         (h0, c0), (h1, c1) = before, previous
-        self.halve = h0 != h1
-        self.preprocess_x: nn.Module | None = None
-        if self.halve:
+        self.preprocess_x: FactorizedReduce | ReluConvBn | None = None
+        if h0 != h1:
             self.preprocess_x = FactorizedReduce(c0, channels)
         elif c0 != channels:
             self.preprocess_x = ReluConvBn(c0, channels)
@@ -160,7 +162,7 @@ class SharedCalibration(nn.Module):
     def forward(self, s0: Tensor, s1: Tensor, batch_statistics: bool) -> tuple[Tensor, Tensor]:
         if self.preprocess_x is not None:
             x, relu = self.preprocess_x, F.relu(s0)
-            s0 = norm(x.bn, x.halves(relu) if self.halve else x.conv(relu), batch_statistics)
+            s0 = norm(x.bn, x.halves(relu) if isinstance(x, FactorizedReduce) else x.conv(relu), batch_statistics)
         if self.preprocess_y is not None:
             s1 = norm(self.preprocess_y.bn, self.preprocess_y.conv(F.relu(s1)), batch_statistics)
         return s0, s1
@@ -190,7 +192,7 @@ class SharedCell(nn.Module):
         pooled: dict[tuple[int, int], Tensor] = {}
         for number, (i1, o1, i2, o2) in enumerate(edges(cell)):
             total = None
-            node = self.ops[number]
+            node = cast(SharedNode, self.ops[number])
             for operand, (ops, state, kind) in enumerate(((node.x_op, i1, o1), (node.y_op, i2, o2))):
                 stride = 2 if self.reduction and state < 2 else 1
                 op = ops[kind]
@@ -240,13 +242,14 @@ class Supernet(nn.Module):
         self.dropout = nn.Dropout(1 - dropout_keep)
         self.classifier = nn.Linear(width, classes)
         initialise(self, generator)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, architecture: Architecture, bn_train: bool = False) -> Tensor:
         batch_statistics = self.training or bn_train
         drop = self.drop_path if self.training else None
         s0 = s1 = self.stem(x.contiguous(memory_format=torch.channels_last))
-        for cell in self.cells:
+        for module in self.cells:
+            cell = cast(SharedCell, module)
             s0, s1 = s1, cell(s0, s1, architecture[cell.reduction], drop, batch_statistics)
         return self.classifier(self.dropout(s1.mean((2, 3))))
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from common.data.augment import Augmentation, Draws, cutout_mask, plain, transform
 from common.train.losses import TopK, label_smoothing_cross_entropy
+from common.train.metrics import kendall_tau
 from common.train.schedules import cosine, exponential
 from papers.nao_v2.data import autoaugment
 from papers.nao_v2.method import balanced, pool, ranking
@@ -18,6 +19,7 @@ from papers.nao_v2.method.controller import Controller, constrained_argmax
 from papers.nao_v2.method.controller_training import training_data
 from papers.nao_v2.method.supernet_training import learning_rate
 from papers.nao_v2.network.architectures import (
+    Shape,
     from_tokens,
     loose_ends,
     parse,
@@ -56,7 +58,7 @@ def test_architectures(golden):
 def test_balanced_sampling(golden):
     case = golden.json("algorithm.json")["balanced_sampling"]
     architectures = [parse(t) for t in case["archs"]]
-    sizes = balanced.sizes(architectures, case["channels"], case["layers"], 10, "small")
+    sizes = balanced.sizes(architectures, Shape(channels=case["channels"], layers=case["layers"]))
     assert sizes.tolist() == case["params_without_aux"]
     p = balanced.probabilities(sizes)
     assert p.dtype == np.float32
@@ -64,11 +66,11 @@ def test_balanced_sampling(golden):
     cumulative = np.cumsum(p.astype(np.float64))
     found = np.searchsorted(cumulative / cumulative[-1], case["uniform_draws"], side="right")
     assert found.tolist() == case["index"]
-    rng = np.random.RandomState(case["legacy_seed"])
-    assert [balanced.draw(rng, len(p), p) for _ in case["legacy_indices"]] == case["legacy_indices"]
+    paths = balanced.Sampler(architectures, p, np.random.RandomState(case["legacy_seed"]))
+    assert [paths.place() for _ in case["legacy_indices"]] == case["legacy_indices"]
     case = golden.json("algorithm.json")["uniform_sampling"]
-    rng = np.random.RandomState(case["legacy_seed"])
-    assert [balanced.draw(rng, case["n"], None) for _ in case["legacy_indices"]] == case["legacy_indices"]
+    paths = balanced.Sampler([architectures[0]] * case["n"], None, np.random.RandomState(case["legacy_seed"]))
+    assert [paths.place() for _ in case["legacy_indices"]] == case["legacy_indices"]
 
 
 def test_replay_of_seed_0(golden):
@@ -84,13 +86,14 @@ def test_replay_of_seed_0(golden):
     texts = [text_of(a) for a in architectures]
     assert texts[:3] == case["pool_first3"] and texts[-1] == case["pool_last"]
     assert hashlib.sha1("".join(t + "\n" for t in texts).encode()).hexdigest() == case["pool_text_sha1"]
-    sizes = balanced.sizes(architectures, 20, 3, 10, "small")
+    sizes = balanced.sizes(architectures, Shape(channels=20, layers=3))
     assert sizes[:20].tolist() == case["pool_params_first20"]
     assert (sizes.sum(), sizes.min(), sizes.max()) == (
         case["pool_params_sum"], case["pool_params_min"], case["pool_params_max"],
     )  # fmt: skip
     p = balanced.probabilities(sizes)
-    drawn = [balanced.draw(rng, 1000, p) for _ in range(35200)]
+    paths = balanced.Sampler(architectures, p, rng)
+    drawn = [paths.place() for _ in range(35200)]
     assert drawn[:30] + drawn[-5:] == case["sampling_first30_then_last5_of_35200"]
     state = rng.get_state()
     shuffled = np.arange(1000)
@@ -113,7 +116,7 @@ def test_pool_functions(golden):
     case = algorithm["target_normalisation"]
     assert pool.scaled(case["acc"]) == pytest.approx(case["target"], rel=1e-6)
     assert set(pool.scaled([0.3, 0.3])) == {0.5}
-    assert pool.order(algorithm["pool_sort"]["acc"]) == algorithm["pool_sort"]["order"]
+    assert pool.ranking(algorithm["pool_sort"]["acc"]) == algorithm["pool_sort"]["order"]
     case = algorithm["new_arch_selection"]
     known, kept, used = {tuple(s) for s in case["known"]}, [], []
     for step, decoded in enumerate(case["rounds"], 1):
@@ -141,7 +144,7 @@ def test_metrics(golden):
         assert ranking.pairwise_accuracy(case["a"], case["b"]) == pytest.approx(case["value"], abs=1e-12)
     for case in algorithm["rank_correlation"]:
         for key, function in (
-            ("kendall_tau_b", ranking.kendall),
+            ("kendall_tau_b", kendall_tau),
             ("pearson", ranking.pearson),
             ("spearman", ranking.spearman),
         ):
@@ -194,10 +197,8 @@ def test_counts(golden):
     """Every network of the file in closed form; the state dicts' shapes by construction."""
     listing = golden.json("networks.json")
     for case in listing["networks"]:
-        found = size_of(
-            parse(case["arch"], case["search_space"]), kind=case["network"], channels=case["init_channels"],
-            layers=case["layers"], classes=case["classes"], space=case["search_space"],
-        )  # fmt: skip
+        shape = Shape(case["network"], case["init_channels"], case["layers"], case["classes"], case["search_space"])
+        found = size_of(parse(case["arch"], case["search_space"]), shape)
         name = f"{case['name']} {case['network']} {case['init_channels']}"
         assert found.parameters == case["params_without_aux"], name
         assert found.parameters_with_auxiliary == case["params_with_aux"], name
@@ -236,10 +237,10 @@ def test_supernet_keys(golden, number):
 @pytest.mark.parametrize(
     ("file", "build"),
     [
-        ("state_dict_cifar_naonet_v2_36.json", lambda a: Network(a, channels=36, layers=6, auxiliary=True)),
+        ("state_dict_cifar_naonet_v2_36.json", lambda a: Network(a, Shape(channels=36, layers=6), auxiliary=True)),
         (
             "state_dict_imagenet_naonet_v2_52.json",
-            lambda a: Network(a, kind="imagenet", channels=52, layers=4, classes=1000, auxiliary=True),
+            lambda a: Network(a, Shape(kind="imagenet", channels=52, layers=4, classes=1000), auxiliary=True),
         ),
         ("state_dict_controller.json", lambda a: Controller()),
     ],

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from common.train.losses import label_smoothing_cross_entropy
-from papers.nao_v2.network.architectures import loose_ends, parse
+from papers.nao_v2.network.architectures import Shape, loose_ends, parse
 from papers.nao_v2.network.network import AuxiliaryHead, Network
 from papers.nao_v2.network.operations import DropPath, FactorizedReduce, ReluConvBn, build
 from papers.nao_v2.network.supernet import SharedCombine, Supernet, build_shared, identity_operations
@@ -103,7 +103,7 @@ def test_cifar(golden, file):
     architecture = parse(meta["arch"])
     assert loose_ends(architecture[0]) == meta["concat_normal"]
     assert loose_ends(architecture[1]) == meta["concat_reduction"]
-    network = Network(architecture, channels=meta["init_channels"], layers=1, classes=10, auxiliary=True)
+    network = Network(architecture, Shape(channels=meta["init_channels"], layers=1, classes=10), auxiliary=True)
     weights = golden.part(arrays, "sd/")
     golden.load(network, weights)
     network.eval()
@@ -136,7 +136,7 @@ def test_cifar(golden, file):
 def test_clean_auxiliary_head_leaves_later_cells_alone(golden):
     arrays = golden.npz("cifar_chain.npz")
     architecture = parse(golden.json("meta.json")["derived"]["chain"]["arch"])
-    network = Network(architecture, channels=2, layers=1, auxiliary=True, relu_in_place=False)
+    network = Network(architecture, Shape(channels=2, layers=1), auxiliary=True, relu_in_place=False)
     golden.load(network, golden.part(arrays, "sd/"))
     clean = network.train()(arrays["in/x"])[0]
     assert (clean - arrays["train/logits"]).abs().max() > 1e-3
@@ -145,7 +145,7 @@ def test_clean_auxiliary_head_leaves_later_cells_alone(golden):
 def test_imagenet(golden):
     meta = golden.json("meta.json")["derived"]["imagenet_tiny"]
     arrays = golden.npz("imagenet_tiny.npz")
-    network = Network(parse(meta["arch"]), kind="imagenet", channels=4, layers=1, classes=11, auxiliary=True)
+    network = Network(parse(meta["arch"]), Shape(kind="imagenet", channels=4, layers=1, classes=11), auxiliary=True)
     golden.load(network, golden.part(arrays, "sd/"))
     x = arrays["in/x_small"].repeat_interleave(16, 2).repeat_interleave(16, 3)
     network.eval()
@@ -228,16 +228,8 @@ def test_supernet_steps(golden, rule):
         group["lr"] = settings["lr"]
     losses = []
     for name in settings["order"]:
-        loss, _ = supernet_step(
-            network,
-            parse(meta["archs"][name]),
-            arrays["in/x"],
-            arrays["in/y"].long(),
-            optimizer,
-            settings["clip"],
-            rule,
-        )
-        losses.append(float(loss))
+        batch = (arrays["in/x"], arrays["in/y"].long())
+        losses.append(supernet_step(network, parse(meta["archs"][name]), batch, optimizer, settings["clip"], rule))
     group = golden.part(arrays, f"sgd_{rule}/")
     for key in ("losses", "loss"):
         if key in group:

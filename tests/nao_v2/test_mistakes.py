@@ -1,16 +1,21 @@
-"""What a user can get wrong, through the command line: one clear line on standard error, exit code 2."""
+"""What a user can get wrong: one clear line on standard error, exit code 2."""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 
 import pytest
 import torch
 from PIL import Image
 
+from common.cli.errors import UserError
 from common.cli.verbs import main
 from papers.nao_v2.__main__ import VERBS
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, parse
+from papers.nao_v2.method import pool
+from papers.nao_v2.method.controller import Controller
+from papers.nao_v2.method.stand_alone import Recipe
+from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Shape, check, load, parse
 from papers.nao_v2.network.network import Network
 
 PUBLISHED = PUBLISHED_TEXT["NAONet_V2"]
@@ -44,6 +49,35 @@ def test_architecture_text(capsys, tmp_path, verb, text, words):
     assert all(word in line for word in words), line
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PUBLISHED[:-2], "39 integers"),
+        (PUBLISHED + " 0", "41 integers"),
+        ("1 9" + PUBLISHED[3:], "position 2 .*operation 9"),
+        ("2 1" + PUBLISHED[3:], "position 1 .*reads state 2"),
+        ("x 1" + PUBLISHED[3:], "'x' at position 1"),
+        ("-1 1" + PUBLISHED[3:], "reads state -1"),
+    ],
+)
+def test_bad_architecture(text, words):
+    with pytest.raises(UserError, match=words) as error:
+        parse(text)
+    assert "\n" not in str(error.value)
+
+
+def test_forward_reference_in_the_reduction_cell_is_named():
+    numbers = [int(v) for v in PUBLISHED.split()]
+    numbers[24] = 4
+    with pytest.raises(UserError, match=r"position 25 \(reduction cell, node 3\)"):
+        check(numbers)
+
+
+def test_unknown_name():
+    with pytest.raises(UserError, match="no architecture"):
+        load("NAONet_V9")
+
+
 @pytest.mark.parametrize("verb", ["search", "rank-study"])
 @pytest.mark.parametrize(
     ("lines", "words"),
@@ -66,41 +100,40 @@ def test_absent_pool_file(capsys, tmp_path):
     assert "none" in line
 
 
+def test_bad_pools(tmp_path):
+    file = tmp_path / "p"
+    file.write_text(PUBLISHED + "\n" + PUBLISHED + "\n")
+    with pytest.raises(UserError, match="line 2 repeats line 1"):
+        pool.read_pool(file)
+    file.write_text(PUBLISHED + "\n" + PUBLISHED[:2] + "9" + PUBLISHED[3:] + "\n")
+    with pytest.raises(UserError, match="line 2 is of space 'middle'"):
+        pool.read_pool(file)
+    file.write_text("\n")
+    with pytest.raises(UserError, match="holds no architecture"):
+        pool.read_pool(file)
+
+
+def test_controller_sizes_must_agree():
+    with pytest.raises(UserError, match="twice the embedding"):
+        Controller(embedding=32, hidden=100)
+
+
+def test_a_ramp_that_would_drop_everything_is_refused():
+    Recipe(epochs=10, drop_path_keep=0.8, drop_path_steps=35_200).check_ramp(704)
+    with pytest.raises(UserError, match="ramp ends after 100 steps, but the training takes 500"):
+        Recipe(epochs=10, drop_path_keep=0.8, drop_path_steps=100).check_ramp(50)
+
+
 def test_checkpoint_of_another_architecture(capsys, tmp_path):
     path = tmp_path / "bare.pt"
-    torch.save(Network(parse(PUBLISHED_TEXT["NAONet_B"]), channels=4, layers=1).state_dict(), path)
+    torch.save(Network(parse(PUBLISHED_TEXT["NAONet_B"]), Shape(channels=4, layers=1)).state_dict(), path)
     line = refused(capsys, "evaluate", "--arch", "NAONet_V2", "--checkpoint", str(path), "--out", str(tmp_path / "r"))
     assert "does not fit" in line and "bare.pt" in line
-    import argparse
 
     held = argparse.Namespace(arch=PUBLISHED_TEXT["NAONet_B"], channels=4, layers=1)
     torch.save({"args": held, "model": torch.load(path)}, path)
     line = refused(capsys, "evaluate", "--arch", "NAONet_V2", "--checkpoint", str(path), "--out", str(tmp_path / "r"))
     assert "is of architecture" in line and "NAONet_V2" in line
-
-
-def test_plan_states_the_controllers_share(capsys):
-    main("nao_v2", VERBS, ["search", "--profile", "paper", "--plan"])
-    text = capsys.readouterr().out
-    assert "140800 steps" in text and "5800 scores" in text and "351000 controller steps" in text
-    assert "controller 3.5 %" in text
-
-
-def test_draw(capsys, tmp_path):
-    main("nao_v2", VERBS, ["draw", "NAONet_V2_2019_09_23", "--format", "dot", "--out", str(tmp_path)])
-    text = (tmp_path / "normal.dot").read_text()
-    assert text.count('label="sep3"') == 5 and '"c_{k-1}" -> "c_{k}"' in text  # a loose input leads to the output
-    assert (tmp_path / "reduction.dot").exists()
-
-
-def test_plan_of_an_evaluation(capsys, tmp_path):
-    path = tmp_path / "bare.pt"
-    torch.save(Network(parse(PUBLISHED), channels=4, layers=1).state_dict(), path)
-    flags = ["--arch", "NAONet_V2", "--dataset", "digits", "--checkpoint", str(path), "--out", str(tmp_path / "run")]
-    main("nao_v2", VERBS, ["evaluate", *flags, "--plan"])
-    text = capsys.readouterr().out
-    assert "1,000 images" in text and "multiply-adds per image" in text and "on one CPU thread" in text
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
