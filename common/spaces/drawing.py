@@ -27,13 +27,13 @@ def node_colours(edges: Sequence[Edge], inputs: Sequence[str] = ()) -> dict[str,
     return {n: INPUT if n not in targets else OUTPUT if n not in sources else NODE for n in names}
 
 
-GRAPH = {"rankdir": "LR"}
-NODES = {
+GRAPH_STYLE = {"rankdir": "LR"}
+NODE_STYLE = {
     "style": "filled", "shape": "rect", "align": "center", "fontsize": "20", "height": "0.5", "width": "0.5",
     "penwidth": "2", "fontname": "times",
 }  # fmt: skip
-EDGES = {"fontsize": "20", "fontname": "times"}
-EACH_EDGE = {"fillcolor": "gray"}
+EDGE_STYLE = {"fontsize": "20", "fontname": "times"}
+EACH_EDGE_STYLE = {"fillcolor": "gray"}
 
 
 def _attributes(values: Mapping[str, str]) -> str:
@@ -42,11 +42,11 @@ def _attributes(values: Mapping[str, str]) -> str:
 
 def dot_text(edges: Sequence[Edge], name: str = "cell", inputs: Sequence[str] = ()) -> str:
     """The graph in the DOT language, in the style of the field's ``visualize.py``."""
-    lines = [f'digraph "{name}" {{', f"  graph {_attributes(GRAPH)};", f"  node {_attributes(NODES)};"]
-    lines += [f"  edge {_attributes(EDGES)};"]
+    lines = [f'digraph "{name}" {{', f"  graph {_attributes(GRAPH_STYLE)};", f"  node {_attributes(NODE_STYLE)};"]
+    lines += [f"  edge {_attributes(EDGE_STYLE)};"]
     lines += [f'  "{node}" [fillcolor={colour}];' for node, colour in node_colours(edges, inputs).items()]
     for a, b, label in edges:
-        lines += [f'  "{a}" -> "{b}" {_attributes(({"label": label} if label else {}) | EACH_EDGE)};']
+        lines += [f'  "{a}" -> "{b}" {_attributes(({"label": label} if label else {}) | EACH_EDGE_STYLE)};']
     return "\n".join([*lines, "}", ""])
 
 

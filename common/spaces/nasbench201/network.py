@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.data.nasbench201 import EDGES, OPERATIONS
 from common.spaces.darts.operations import Zero
 from common.spaces.darts.supernet import Mixture, add_weighted, plain_numbers
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
-SOURCES = (0, 0, 1, 0, 1, 2)
+EDGE_NAMES = tuple(f"{node}<-{source}" for node, source in EDGES)  # of modules
+SOURCES = tuple(source for _, source in EDGES)
 NODE_EDGES = ((0,), (1, 2), (3, 4, 5))
 NONE, SKIP, CONV_1X1, CONV_3X3, AVG_POOL = range(5)
 
@@ -58,7 +58,7 @@ class SearchCell(nn.Module):
     def __init__(self, c: int, track: bool) -> None:
         super().__init__()
         self.edges = nn.ModuleDict(
-            {name: nn.ModuleList(operation(k, c, affine=False, track=track) for k in range(5)) for name in EDGES}
+            {name: nn.ModuleList(operation(k, c, affine=False, track=track) for k in range(5)) for name in EDGE_NAMES}
         )
         self._edges: list[Any] = list(self.edges.values())
 
@@ -286,7 +286,7 @@ def _fold_cell(cell: SearchCell) -> Callable[[Tensor, Tensor], Tensor]:
             out = F.conv2d(torch.relu(value), kernel, torch.cat([bias[e] for e in edges]), padding=1)
             pooled = F.avg_pool2d(value, 3, 1, 1, count_include_pad=False)
             for e, part in zip(edges, out.split(channels, 1), strict=True):
-                node = int(EDGES[e][0])
+                node = EDGES[e][0]
                 part.addcmul_(value, weights[e, SKIP]).addcmul_(pooled, weights[e, AVG_POOL])
                 nodes[node] = part if nodes[node] is None else nodes[node].add_(part)
         return nodes[3]  # type: ignore[return-value]

@@ -11,7 +11,7 @@ from common.data.nasbench201 import OPERATIONS, to_operations
 from common.spaces.darts.genotype import PRIMITIVES
 from common.spaces.darts.supernet import Supernet as SupernetDARTS
 from common.spaces.nasbench201.graph import canonical, connected, incoming
-from common.spaces.nasbench201.network import EDGES
+from common.spaces.nasbench201.network import EDGE_NAMES
 from common.spaces.nasbench201.network import Supernet as SupernetNB201
 from common.train.losses import TopK
 from common.train.schedules import cosine
@@ -82,7 +82,7 @@ def test_decoding_s1(golden, close):
 
 def test_decoding_s2(golden, close):
     arrays, content = golden("s2_decode.npz"), golden("s2_decode.json")
-    assert content["edge_order"] == list(EDGES) and content["primitives"] == list(OPERATIONS)
+    assert content["edge_order"] == list(EDGE_NAMES) and content["primitives"] == list(OPERATIONS)
     for alphas, decoded, weights, text in zip(
         arrays["alphas"], arrays["decoded"], arrays["weights"], content["arch_strings"]
     ):

@@ -373,7 +373,10 @@ def test_drawings(golden):
         inputs = [name for name, colour in nodes if colour == drawing.INPUT]
         assert drawing.node_colours(edges, inputs) == dict(want["nodes"])
     style = golden.json("drawings.json")["attributes"]
-    found = {"graph": drawing.GRAPH, "node": drawing.NODES, "edge": drawing.EDGES, "edge_each": drawing.EACH_EDGE}
+    found = {
+        "graph": drawing.GRAPH_STYLE, "node": drawing.NODE_STYLE, "edge": drawing.EDGE_STYLE,
+        "edge_each": drawing.EACH_EDGE_STYLE,
+    }  # fmt: skip
     assert found == {key: style[key] for key in found} and Draw().format == style["format"]
 
 
