@@ -51,7 +51,7 @@ COLUMNS = (
 
 def search(settings: Search, options: Any) -> dict[str, Any]:
     """The ``search`` verb: phase 1, phase 2, then an architecture for every target."""
-    data = open_search_data(settings, options)
+    data = open_search_data(settings, options, settings.parts)
     with open_run(options, settings, data=data.images, phases=["supernet", "generator"]) as run:
         if run.result is not None:
             return run.result
@@ -63,7 +63,7 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
 
 def search_supernet(settings: SearchSupernet, options: Any) -> dict[str, Any]:
     """The ``search-supernet`` verb: phase 1 alone."""
-    data = open_search_data(settings, options)
+    data = open_search_data(settings, options, settings.parts)
     with open_run(options, settings, data=data.images, phases=["supernet"]) as run:
         if run.result is not None:
             return run.result

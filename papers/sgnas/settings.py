@@ -35,16 +35,22 @@ class OfASet(Settings):
 
 
 @dataclass(frozen=True)
-class InParts(OfASet):
-    """Batches that are normalised in parts."""
+class TrainedOn(OfASet):
+    """Images to train on, in batches."""
 
     train_images: int = setting(0, "at most so many images are trained on; 0: all of the part for it", at_least=0)
     batch_size: int = setting(128, "images per step over all processes and parts", at_least=1)
+    label_smoothing: float = setting(0.1, "share of the target that all classes get alike", at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class InParts(Settings):
+    """Batches that are normalised in parts."""
+
     parts: int = setting(
         4, "shares of a batch that are normalised apart, a multiple of the processes, as on the authors' four GPUs; "
         "0: one per process", at_least=0,
     )  # fmt: skip
-    label_smoothing: float = setting(0.1, "share of the target that all classes get alike", at_least=0, at_most=1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class OfAGenerator(Settings):
 
 
 @dataclass(frozen=True)
-class Searching(InParts):
+class Searching(TrainedOn):
     """What both phases of the search need: data, and the form of the supernet."""
 
     workers: int = setting(16, "processes that read pictures", at_least=0, result=False)
@@ -93,7 +99,7 @@ class Searching(InParts):
 
 
 @dataclass(frozen=True)
-class SearchSupernet(Searching):
+class SearchSupernet(InParts, Searching):
     """Phase 1: supernet training."""
 
     supernet_epochs: int = setting(
@@ -209,7 +215,7 @@ class Generate(OfAGenerator):
 
 
 @dataclass(frozen=True)
-class Train(InParts):
+class Train(InParts, TrainedOn):
     """Training from scratch; the defaults are ImageNet's (four GPUs of 64 images), preset ``cifar`` is CIFAR's."""
 
     arch: str = setting("SGNAS-B", "a published name or an architecture file")

@@ -15,7 +15,7 @@ from common.train.device import pick_device
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import Provenance, Split, provenance_of
 from papers.sgnas.network.architectures import Macro
-from papers.sgnas.settings import Searching, SearchSupernet
+from papers.sgnas.settings import Searching
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class SearchData:
     provenance: Provenance
 
 
-def open_search_data(c: Searching, options: Any) -> SearchData:
-    """Open the set and split it. A supernet that was trained before brings its split. Raises UserError."""
+def open_search_data(c: Searching, options: Any, parts: int = 0) -> SearchData:
+    """Open the set and split it. A supernet that was trained before brings its split. parts: shares that the supernet's
+    batches are normalised in, 0: one per process. Raises UserError.
+    """
     device = pick_device(options)
     distributed.setup()
     images = datasets.open_set(c.dataset, "train", options)
@@ -60,7 +62,7 @@ def open_search_data(c: Searching, options: Any) -> SearchData:
     batches = datasets.Loaders(c.dataset, options.seed, device, c.workers)
     return SearchData(
         images, macro, classes, device,
-        train=batches(train, c.batch_size, "search", "supernet", parts=c.parts if isinstance(c, SearchSupernet) else 0),
+        train=batches(train, c.batch_size, "search", "supernet", parts=parts),
         search=batches(search, c.batch_size, "validation", "generator"),
         validation=batches(search, c.batch_size, "validation", "validation"),
         provenance=provenance,

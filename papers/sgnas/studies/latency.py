@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,10 +18,29 @@ from common.run.folder import say
 from common.train.device import pick_device
 from papers.sgnas.data.sets import one_process
 from papers.sgnas.method.lookup import Lookup
-from papers.sgnas.network.architectures import FIRST_CHANNELS, KERNEL_SIZES, LAST_CHANNELS, SUB_BLOCKS, Macro, macro_for
+from papers.sgnas.network.architectures import (
+    FIRST_CHANNELS,
+    KERNEL_SIZES,
+    LAST_CHANNELS,
+    STEM_CHANNELS,
+    SUB_BLOCKS,
+    Macro,
+    macro_for,
+)
 from papers.sgnas.network.derived import Block
 from papers.sgnas.network.layers import ConvBN
 from papers.sgnas.studies.settings import Latency
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Wall seconds of a piece of work, until the device has done it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
 
 
 @torch.no_grad()
@@ -28,40 +48,30 @@ def measure(module: nn.Module, shape: tuple[int, ...], device: torch.device, rep
     """Median milliseconds of a forward pass on channels-last input [N, C, H, W]."""
     module = module.to(device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
-    times = []
-    for _ in range(repeats + 2):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        begin = time.perf_counter()
-        module(x)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append((time.perf_counter() - begin) * 1e3)
-    return statistics.median(times[2:])
+    times = [seconds_of(lambda: module(x), device) for _ in range(repeats + 2)]
+    return 1e3 * statistics.median(times[2:])
 
 
 def measure_table(macro: Macro, batch: int, device: torch.device, repeats: int) -> Lookup:
-    """Entries as in the multiply-add table: one sub-block's depthwise convolution, the expansion and
-    projection of six."""
+    """Entries as in the multiply-add table: one sub-block's depthwise convolution, expansion and projection of six."""
     size = -(-macro.input_size // macro.stem_stride)
 
-    def conv(channels: int, out: int, side: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> float:
-        module = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups)
+    def whole(module: nn.Module, channels: int, side: int) -> float:
         return measure(module, (batch, channels, side, side), device, repeats)
 
-    base = measure(
-        ConvBN(3, 32, 3, macro.stem_stride, 0.1), (batch, 3, macro.input_size, macro.input_size), device, repeats
-    )
-    base += measure(Block(32, FIRST_CHANNELS, [3], 1, False, "relu", 0.1), (batch, 32, size, size), device, repeats)
+    def conv(channels: int, out: int, side: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> float:
+        return whole(nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups), channels, side)
+
+    base = whole(ConvBN(3, STEM_CHANNELS, 3, macro.stem_stride, 0.1), 3, macro.input_size)
+    base += whole(Block(STEM_CHANNELS, FIRST_CHANNELS, [3], 1, False, "relu", 0.1), STEM_CHANNELS, size)
     depthwise, expand, project = [], [], []
     for c, (out, stride) in zip(macro.in_channels, macro.layers):
         depthwise.append([conv(c, c, size, k, stride, c) for k in KERNEL_SIZES])
         expand.append(conv(c, SUB_BLOCKS * c, size))
         size = -(-size // stride)
         project.append(conv(SUB_BLOCKS * c, out, size))
-    base += measure(
-        ConvBN(macro.layers[-1][0], LAST_CHANNELS, 1, 1, 0.1), (batch, macro.layers[-1][0], size, size), device, repeats
-    )
+    last = macro.layers[-1][0]
+    base += whole(ConvBN(last, LAST_CHANNELS, 1, 1, 0.1), last, size)
     return Lookup(base, torch.tensor(depthwise), torch.tensor(expand), torch.tensor(project), "ms")
 
 

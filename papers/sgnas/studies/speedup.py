@@ -2,13 +2,13 @@
 
 The generator is trained once, whatever N; a search per constraint is repeated N times. Both use the same trained
 supernet, whose training is not counted, as in the paper (six normalisations or one: folded, the work is the same, and
-the look-up counts none). Steps and scored candidates are timed here; their numbers
-are settings, unless the folders of finished runs are given, whose measured times then count.
+the look-up counts none). Steps and scored candidates are timed here; their numbers are settings, unless the folders of
+finished runs are given, whose measured times then count.
 """
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +24,39 @@ from papers.sgnas.method.generator import Generator, gumbel_noise, gumbel_softma
 from papers.sgnas.method.generator_training import accuracy_loss, build_optimizer, generate_ops
 from papers.sgnas.method.lookup import cost_range, hardware_loss, macs_table, one_hot
 from papers.sgnas.method.prior import PriorPool, random_candidate
-from papers.sgnas.network.architectures import macro_for
+from papers.sgnas.network.architectures import OPS, SUB_BLOCKS, macro_for
 from papers.sgnas.network.fixed_supernet import FixedSupernet
 from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.studies.latency import seconds_of
 from papers.sgnas.studies.settings import Cost
 
 
 def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repeats: int) -> tuple[float, float]:
     """Wall seconds of (one generator step, one generation of an architecture)."""
     fixed, macro = FixedSupernet(supernet.eval()), supernet.macro
-    lookup = macs_table(macro).to(device)
+    lookup, layers = macs_table(macro).to(device), len(macro.layers)
     low, high = cost_range(lookup)
-    layers = len(macro.layers)
-    pool = PriorPool(
-        {(low + high) / 2: one_hot(torch.zeros(layers, 6, dtype=torch.long)).view(layers, 24)}, low, high, ""
-    )
+    middle = (low + high) / 2
+    prior = one_hot(torch.zeros(layers, SUB_BLOCKS, dtype=torch.long)).view(layers, SUB_BLOCKS * OPS)
+    pool = PriorPool({middle: prior}, low, high, "")
     generator = Generator().to(device)
     adam = build_optimizer(generator)
     x = torch.randn(batch, 3, macro.input_size, macro.input_size, device=device)
     y = torch.zeros(batch, dtype=torch.long, device=device)
-    times = []
-    for number in range(repeats + 1):
-        noise = gumbel_noise((1, layers, 6, 4), torch.Generator().manual_seed(number))
-        begin = time.perf_counter()
-        p = gumbel_softmax(generator(*pool.inputs([(low + high) / 2], device)), 5.0, noise.to(device))
-        loss = hardware_loss(lookup.cost(p), (low + high) / 2).mean() + accuracy_loss(fixed, x, y, p, 0.1, "random")
+
+    def step(noise: torch.Tensor) -> None:
+        p = gumbel_softmax(generator(*pool.inputs([middle], device)), 5.0, noise)
+        loss = hardware_loss(lookup.cost(p), middle).mean() + accuracy_loss(fixed, x, y, p, 0.1, "random")
         adam.zero_grad()
         loss.backward()
         adam.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - begin)
-    begin = time.perf_counter()
-    generate_ops(generator, pool, [(low + high) / 2], device)
-    return float(np.median(times[1:])), time.perf_counter() - begin
+
+    shape, times = (1, layers, SUB_BLOCKS, OPS), []
+    for number in range(repeats + 1):
+        noise = gumbel_noise(shape, torch.Generator().manual_seed(number)).to(device)
+        times.append(seconds_of(partial(step, noise), device))
+    generation = seconds_of(lambda: generate_ops(generator, pool, [middle], device), device)
+    return float(np.median(times[1:])), generation
 
 
 @torch.no_grad()
@@ -66,16 +65,8 @@ def seconds_per_candidate(
 ) -> float:
     """Wall seconds of one batch of one random candidate (median of three)."""
     x = torch.randn(batch, 3, size, size, device=device)
-    times = []
-    for _ in range(4):
-        ops = random_candidate(rng, len(fixed.blocks))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        begin = time.perf_counter()
-        fixed.path(x, ops)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - begin)
+    candidates = [random_candidate(rng, len(fixed.blocks)) for _ in range(4)]
+    times = [seconds_of(partial(fixed.path, x, ops), device) for ops in candidates]
     return sorted(times[1:])[1]
 
 
