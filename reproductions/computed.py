@@ -59,7 +59,7 @@ def described(
     stage = importlib.import_module(f"papers.{paper}.__main__").VERBS["describe"].stages[()]
     module, _, function = stage.run.partition(":")
     make = describe or getattr(importlib.import_module(module), function)
-    settings = stage.settings(arch=name, dataset=dataset or "")
+    settings = stage.settings(arch=name, **({"dataset": dataset} if dataset else {}))
     options = RunOptions(paper=paper, section=stage.section)
     return _kept_or_made(paper, f"{paper}:describe:{name}:{dataset or ''}", lambda: make(settings, options))
 

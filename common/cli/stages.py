@@ -92,3 +92,8 @@ class Verb:
     stages: dict[tuple[str, ...], Stage]
     about: str
     selectors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def alone(stage: Stage) -> Verb:
+    """A verb of one stage."""
+    return Verb({(): stage}, stage.about)

@@ -18,11 +18,11 @@ from common.cli.errors import UserError
 from common.cli.parsing import parse
 from common.cli.settings import field_types, plain
 from common.cli.showing import overview, show, show_plan
-from common.cli.stages import COMPUTES, CommonFlags, RunOptions, Stage, Verb
+from common.cli.stages import COMPUTES, CommonFlags, RunOptions, Stage, Verb, alone
 from common.run import files as records
 from common.run import outputs
 
-__all__ = ["COMPUTES", "CommonFlags", "RunOptions", "Stage", "Verb", "main", "parse"]
+__all__ = ["COMPUTES", "CommonFlags", "RunOptions", "Stage", "Verb", "alone", "main", "parse"]
 
 
 def main(paper: str, verbs: dict[str, Verb], argv: Sequence[str] | None = None) -> None:
