@@ -25,13 +25,10 @@ from papers.sgnas.settings import Evaluate
 CLASSIFIER = "classifier.1.weight"
 
 
-def load_weights(network: Network, path: Path, weights: str = "auto") -> None:
-    """Load a file into a network, strictly. Raises UserError naming what is missing, unexpected or mis-shaped."""
-    load_into(network, read_checkpoint(path, weights))
-
-
-def load_into(network: Network, found: Checkpoint) -> None:
-    """Load weights that were read, ours or the authors'."""
+def load_weights(network: Network, found: Checkpoint) -> None:
+    """Load what was read, ours or the authors', strictly. Raises UserError naming what is missing, unexpected or
+    mis-shaped.
+    """
     translated = from_published(found.tensors, network)
     for name, tensor in network.state_dict().items():  # counters are absent from some exports and without effect here
         if name.endswith("num_batches_tracked"):
@@ -110,7 +107,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         if run.result is not None:
             return run.result
         network = Network(asked.macro, asked.kernels, asked.classes, asked.se, asked.activation).eval()
-        load_into(network, weights)
+        load_weights(network, weights)
         model = (fold(network) if c.fold_bn else network).to(device)
         counter = TopK(device)
         run.keeps(counter=counter)

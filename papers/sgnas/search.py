@@ -42,9 +42,8 @@ from papers.sgnas.network.fixed_supernet import FixedSupernet
 from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet
 from papers.sgnas.settings import Search, SearchGenerator, Searching, SearchSupernet
 
-VALIDATION = ("validation_loss", "validation_top1_error_percent")
 COLUMNS = (
-    "phase", "epoch", "loss", "hardware_loss", *VALIDATION,
+    "phase", "epoch", "loss", "hardware_loss", "validation_loss", "validation_top1_error_percent",
     "total_hardware_loss", "kendall_tau", "tau",
 )  # fmt: skip
 
@@ -113,8 +112,9 @@ def train_supernet(c: SearchSupernet, data: SearchData, run: Run) -> Supernet:
             sums.loss += loss.cpu()
         rng = seeds.numpy_rng(seed, "validation paths", epoch)
         paths = sample_paths(rng, layers, len(data.validation), c.active)
-        found = dict(zip(VALIDATION, score(FixedSupernet(supernet), paths, data.validation, epoch)))
-        log(run, phase="supernet", epoch=epoch, loss=float(sums.loss) / steps, **found)
+        valid_loss, error = score(FixedSupernet(supernet), paths, data.validation, epoch)
+        log(run, phase="supernet", epoch=epoch, loss=float(sums.loss) / steps, validation_loss=valid_loss,
+            validation_top1_error_percent=error)  # fmt: skip
         sums.loss.zero_()
         write_supernet(run, supernet, data)
     run.drops("sgd", "supernet_sums")
@@ -166,13 +166,15 @@ def train_generator(
             adam.step()
             sums.losses += losses.cpu()
         middle = generate_ops(generator, pool, [(c.low_mflops + c.high_mflops) / 2], device)[0].tolist()
-        found = dict(zip(VALIDATION, scorer(middle, data.validation, epoch)))
+        valid_loss, error = scorer(middle, data.validation, epoch)
         fit = fit_to_targets(generator, lookup, pool, c.validation_step, c.alpha, c.loss_penalty)
-        if best.look(generator, epoch, fit, found[VALIDATION[1]], c.accept_loss) and run.writes:
+        if best.look(generator, epoch, fit, error, c.accept_loss) and run.writes:
             write_json(run.folder / "best_fit.json", fit.to_json())
         loss, hardware_mean = (sums.losses / steps).tolist()
-        log(run, phase="generator", epoch=epoch, loss=loss, hardware_loss=hardware_mean, **found,
-            total_hardware_loss=fit.total, kendall_tau=fit.kendall, tau=tau)  # fmt: skip
+        log(
+            run, phase="generator", epoch=epoch, loss=loss, hardware_loss=hardware_mean, validation_loss=valid_loss,
+            validation_top1_error_percent=error, total_hardware_loss=fit.total, kendall_tau=fit.kendall, tau=tau,
+        )  # fmt: skip
         sums.losses.zero_()
     return best.chosen(generator, c.accept_loss)
 

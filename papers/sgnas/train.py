@@ -124,16 +124,17 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
                 best.error, best.top5, best.epoch = found.top1_error, found.top5_error, epoch
                 best.weights = {name: tensor.clone() for name, tensor in judged.state_dict().items()}
             log(run, epoch, rate(c, epoch, 0, len(batches)), trained, found, data)
-        metrics = {"top1_error_percent": best.error, "top5_error_percent": best.top5}
-        if data.judge is not data.test:
+        if data.judge is data.test:
+            network.load_state_dict(best.weights)
+            metrics = {"top1_error_percent": best.error, "top5_error_percent": best.top5}
+        else:  # what chose the epoch is not what is reported
             if ema is not None:
                 ema.copy_to(judged)
             best.last = errors(c, judged, tests, options).top1_error
-        network.load_state_dict(best.weights)
-        if data.judge is not data.test:
+            network.load_state_dict(best.weights)
             found = errors(c, network, tests, options)
-            metrics = {**metrics, "valid_top1_error_percent": best.error, **found.as_dict()}
-            del metrics["loss"]
+            metrics = {"top1_error_percent": found.top1_error, "top5_error_percent": found.top5_error}
+            metrics["valid_top1_error_percent"] = best.error
         write_weights(run, network, c, data)
         metrics |= {"last_top1_error_percent": best.last, "best_epoch": best.epoch}
         metrics |= counts(data.kernels, data.macro, data.classes, c.se)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from common.cli.errors import UserError
+from common.weights.read import read_checkpoint
 from papers.sgnas.evaluate import load_weights
 from papers.sgnas.network.architectures import MACROS, PUBLISHED
 from papers.sgnas.network.derived import Network
@@ -44,14 +45,16 @@ def authors_file(path: Path, network: Network, broken: str = "") -> Path:
 def test_authors_checkpoint(tmp_path):
     source = Network(TINY, KERNELS, 10, True, "hswish", generator=torch.Generator().manual_seed(3)).eval()
     target = Network(TINY, KERNELS, 10, True, "hswish").eval()
-    load_weights(target, authors_file(tmp_path / "a.pth.tar", source))
+    load_weights(target, read_checkpoint(authors_file(tmp_path / "a.pth.tar", source)))
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(source(x), target(x))
     with pytest.raises(UserError, match=r"stages\.1\.depthwise"):
-        load_weights(target, authors_file(tmp_path / "b.pth.tar", source, "stages.1.depthwise.bn.weight"))
+        load_weights(
+            target, read_checkpoint(authors_file(tmp_path / "b.pth.tar", source, "stages.1.depthwise.bn.weight"))
+        )
     with pytest.raises(UserError):  # the network of another architecture
-        load_weights(Network(TINY, [[3]] * 5, 10, True, "hswish"), tmp_path / "a.pth.tar")
+        load_weights(Network(TINY, [[3]] * 5, 10, True, "hswish"), read_checkpoint(tmp_path / "a.pth.tar"))
 
 
 def test_checkpoint_with_missing_keys(searched, tmp_path, capsys):
