@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from common.cli.verbs import COMPUTES, Stage, Verb, main
-from papers.nsas import settings as s
+from papers.nsas import settings
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
 from papers.nsas.studies.settings import Experiment
@@ -15,113 +17,91 @@ IMAGENET = {
     "dataset": "imagenet", "channels": 50, "layers": 14, "drop_path": 0.0, "cutout": 0, "label_smoothing": 0.1,
     "epochs": 250, "weight_decay": 3e-5,
 }  # fmt: skip
+SAME: dict[str, dict[str, Any]] = {"paper": {}, "modern": {}}  # the paper's form is the authors'
 
-SEARCH = {
-    ("darts", "random"): Stage(
-        s.SearchRandom,
-        "papers.nsas.search_random:search",
-        "search",
-        "RandomNAS-NSAS in the DARTS space",
-        {
+
+def _stage(settings: type, run: str, section: str, about: str, plan: str = "", **more: Any) -> Stage:
+    if plan:
+        more["plan"] = f"papers.nsas.plan:{plan}"
+    return Stage(settings=settings, run=f"papers.nsas.{run}", section=section, about=about, **more)
+
+
+SEARCH: dict[tuple[str, ...], Stage] = {
+    ("darts", "random"): _stage(
+        settings.SearchRandom, "search_random:search", "search", "RandomNAS-NSAS in the DARTS space", "plan_random",
+        variants={
             "paper": MEANT,
             "modern": {**MEANT, "select_augment": False, "recalibrate_batches": 20},
             "2019": {"monitor": True},
             "head": {"table": "raw", "constraints": 8, "select_candidates": 10, "epochs": 2},
         },
-        plan="papers.nsas.planning:plan_random",
     ),
-    ("darts", "gdas"): Stage(
-        s.SearchGdas,
-        "papers.nsas.search_gdas:search",
-        "search_gdas",
-        "GDAS-NSAS in the DARTS space (2019 semantics)",
-        {
+    ("darts", "gdas"): _stage(
+        settings.SearchGdas, "search_gdas:search", "search_gdas", "GDAS-NSAS in the DARTS space (2019 semantics)",
+        "plan_gdas",
+        variants={
             "paper": {**MEANT, "weighted": False},
             "modern": {**MEANT, "weighted": False},
             "head": {"semantics": "head", "table": "raw", "epochs": 240, "train_images": 0},
         },
-        plan="papers.nsas.planning:plan_gdas",
     ),
-    ("nb201", "random"): Stage(
-        SearchNb201Random,
-        "papers.nsas.nasbench201.search_random:search",
-        "search_nb201_random",
-        "RandomNAS variants on NAS-Bench-201",
-        {"paper": PROPER, "modern": PROPER},
-        plan="papers.nsas.planning:plan_201",
+    ("nb201", "random"): _stage(
+        SearchNb201Random, "nasbench201.search_random:search", "search_nb201_random",
+        "RandomNAS variants on NAS-Bench-201", "plan_201", variants={"paper": PROPER, "modern": PROPER},
     ),
-    ("nb201", "gdas"): Stage(
-        SearchNb201Gdas,
-        "papers.nsas.nasbench201.search_gdas:search",
-        "search_nb201",
-        "GDAS variants on NAS-Bench-201",
-        {"paper": SEPARATE, "modern": SEPARATE},
-        plan="papers.nsas.planning:plan_201",
+    ("nb201", "gdas"): _stage(
+        SearchNb201Gdas, "nasbench201.search_gdas:search", "search_nb201", "GDAS variants on NAS-Bench-201", "plan_201",
+        variants={"paper": SEPARATE, "modern": SEPARATE},
     ),
-    ("ptb", "random"): Stage(
-        SearchRecurrent,
-        "papers.nsas.recurrent.search:search",
-        "search_ptb",
-        "RandomNAS-NSAS for recurrent cells",
-        {
+    ("ptb", "random"): _stage(
+        SearchRecurrent, "recurrent.search:search", "search_ptb", "RandomNAS-NSAS for recurrent cells",
+        "plan_recurrent_search",
+        variants={
             "paper": {"path": "sampled"},
             "modern": {"path": "sampled"},
             "head": {"table": "raw", "batch_size": 256},
         },
-        plan="papers.nsas.planning:plan_recurrent_search",
     ),
-    ("ptb", "gdas"): Stage(
-        s.NotReleasedSettings,
-        "papers.nsas.unavailable:recurrent_gdas",
-        "search_ptb_gdas",
+    ("ptb", "gdas"): _stage(
+        settings.NotReleasedSettings, "unavailable:recurrent_gdas", "search_ptb_gdas",
         "not available: GDAS for recurrent cells was never released",
     ),
-}
+}  # fmt: skip
 
-TRAIN = {
-    ("darts",): Stage(
-        s.Train,
-        "papers.nsas.train:train",
-        "train",
-        "A derived CNN from scratch",
-        {
-            "paper": {},
-            "modern": {},
+TRAIN: dict[tuple[str, ...], Stage] = {
+    ("darts",): _stage(
+        settings.Train, "train:train", "train", "A derived CNN from scratch", "plan_train", bf16=True,
+        variants={
+            **SAME,
             "imagenet-step": {**IMAGENET, "schedule": "step", "lr": 0.1, "batch_size": 128},
             "imagenet-linear": {**IMAGENET, "schedule": "linear", "lr": 0.2, "batch_size": 256},
         },
-        bf16=True,
-        plan="papers.nsas.planning:plan_train",
     ),
-    ("ptb",): Stage(
-        TrainRecurrent,
-        "papers.nsas.recurrent.train:train",
-        "train_ptb",
-        "A recurrent cell from scratch",
-        {"paper": {}, "modern": {}},
-        plan="papers.nsas.planning:plan_recurrent_train",
+    ("ptb",): _stage(
+        TrainRecurrent, "recurrent.train:train", "train_ptb", "A recurrent cell from scratch", "plan_recurrent_train",
+        variants=SAME,
     ),
-}
+}  # fmt: skip
 
-EVALUATE = {
-    ("darts",): Stage(
-        s.Evaluate,
-        "papers.nsas.evaluate:evaluate",
-        "evaluate",
-        "A trained CNN on its test set",
-        {"paper": {}, "modern": {}},
-        bf16=True,
-        plan="papers.nsas.planning:plan_evaluate",
+EVALUATE: dict[tuple[str, ...], Stage] = {
+    ("darts",): _stage(
+        settings.Evaluate, "evaluate:evaluate", "evaluate", "A trained CNN on its test set", "plan_evaluate", bf16=True,
+        variants=SAME,
     ),
-    ("ptb",): Stage(
-        EvaluateRecurrent,
-        "papers.nsas.recurrent.evaluate:evaluate",
-        "evaluate_ptb",
-        "Perplexities of a trained recurrent network",
-        {"paper": {}, "modern": {}},
-        plan="papers.nsas.planning:plan_recurrent_evaluate",
+    ("ptb",): _stage(
+        EvaluateRecurrent, "recurrent.evaluate:evaluate", "evaluate_ptb", "Perplexities of a trained recurrent network",
+        "plan_recurrent_evaluate", variants=SAME,
     ),
-}
+}  # fmt: skip
+
+DESCRIBE = _stage(
+    settings.Describe, "describe:describe", "describe", "Parameters, MACs, cell", writes=False, ignores=COMPUTES
+)
+DRAW = _stage(settings.Draw, "describe:draw", "draw", "Pictures of the cells", ignores=COMPUTES)
+EXPERIMENTS = _stage(
+    Experiment, "studies.forgetting:experiment", "experiments", "Does the constraint matter?", "plan_experiment",
+    variants={"paper": {"loss": "paper"}, "modern": {"loss": "paper"}},
+)  # fmt: skip
 
 VERBS = {
     "search": Verb(
@@ -131,35 +111,10 @@ VERBS = {
     ),
     "train": Verb(TRAIN, selectors={"space": ("darts", "ptb")}, about="Train an architecture from scratch"),
     "evaluate": Verb(EVALUATE, selectors={"space": ("darts", "ptb")}, about="Test trained weights"),
-    "describe": Verb(
-        {
-            (): Stage(
-                s.Describe,
-                "papers.nsas.describe:run",
-                "describe",
-                "Parameters, MACs, cell",
-                writes=False,
-                ignores=COMPUTES,
-            )
-        },
-        about="Counts of an architecture",
-    ),
-    "draw": Verb(
-        {(): Stage(s.Draw, "papers.nsas.draw:draw", "draw", "Pictures of the cells", ignores=COMPUTES)},
-        about="Draw the cells",
-    ),
+    "describe": Verb({(): DESCRIBE}, about="Counts of an architecture"),
+    "draw": Verb({(): DRAW}, about="Draw the cells"),
     "experiments": Verb(
-        {
-            (): Stage(
-                Experiment,
-                "papers.nsas.studies.forgetting:experiment",
-                "experiments",
-                "Does the constraint matter?",
-                {"paper": {"loss": "paper"}, "modern": {"loss": "paper"}},
-                plan="papers.nsas.planning:plan_experiment",
-            )
-        },
-        about="Forgetting, ranking and the chosen cell with and without constraints",
+        {(): EXPERIMENTS}, about="Forgetting, ranking and the chosen cell with and without constraints"
     ),
 }
 

@@ -1,20 +1,54 @@
-"""Claims that need no training: rounded sizes, where the schedules end, and what all cells of NAS-Bench-201 reach."""
+"""Claims that need no training: sizes, where the schedules end, and what cells of NAS-Bench-201 reach."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from statistics import fmean, median
 from typing import Any
 
 import torch
 
 from common.data.nasbench201 import release_1_0
+from common.spaces.counting import parameters
 from common.train.schedules import cosine
-from papers.nsas.describe import count
+from papers.nsas.describe import described
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
 from papers.nsas.method.schedules import drop_path, shifted
-from papers.nsas.network.networks import build_supernet
+from papers.nsas.network.architectures import NB201
+from papers.nsas.network.networks import build_nb201_supernet, build_supernet
+from papers.nsas.recurrent.model import Dropouts, LanguageModel
+from papers.nsas.recurrent.supernet import SearchCell
 from papers.nsas.train import learning_rate
+
+
+def count(name: str, dataset: str, channels: int, layers: int, key: str) -> int:
+    """One number of ``describe`` at another size."""
+    return _described(name, dataset, int(channels), int(layers))[key]
+
+
+@cache
+def _described(name: str, dataset: str, channels: int, layers: int) -> dict[str, Any]:
+    return described(name, dataset, channels, layers)
+
+
+def supernet_parameters(space: str, channels: int, layers: int) -> int:
+    """Parameters of a search network: darts (C, L), nb201 (C, N) or ptb (H, unused)."""
+    with torch.device("meta"):
+        if space == "darts":
+            model: torch.nn.Module = build_supernet(int(channels), 10, int(layers))
+        elif space == "nb201":
+            model = build_nb201_supernet(int(channels), int(layers), 10)
+        else:
+            model = LanguageModel(10_000, int(channels), SearchCell(int(channels)), Dropouts())
+    return parameters(model, exclude=())
+
+
+def benchmark_accuracy(name: str) -> float:
+    """CIFAR-10 test accuracy (200 epochs) of a stored cell in the benchmark's release 1.0, to which the notebooks
+    belong. Raises UserError where the data root lacks that release: the tables of v1.1 have other means.
+    """
+    return release_1_0()[NB201[name]]
 
 
 def millions(name: str, dataset: str, channels: int, layers: int) -> float:
@@ -30,8 +64,8 @@ def supernet_state_entries(channels: int, layers: int) -> int:
 
 def all_cells(statistic: str) -> float:
     """``mean``, ``median`` or ``best`` CIFAR-10 test accuracy of all cells in release 1.0 of the benchmark."""
-    of = {"mean": fmean, "median": median, "best": max}[statistic]
-    return float(of(list(release_1_0().values())))
+    accuracies = list(release_1_0().values())
+    return {"mean": fmean(accuracies), "median": median(accuracies), "best": max(accuracies)}[statistic]
 
 
 def settings_of(section: str, variant: str) -> Any:

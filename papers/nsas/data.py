@@ -30,6 +30,11 @@ def augmentation(images: Images, cutout: int = 0) -> Augmentation:
     return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=4, flip=True, cutout=cutout).on(images.name)
 
 
+def constants(dataset: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation: those of CIFAR-10 for every set, as released."""
+    return CIFAR_MEAN, CIFAR_STD
+
+
 def origin_of(images: Images) -> dict[str, str | int]:
     """What an architecture file says of the set that its cell was found on."""
     return {"dataset": images.name, "classes": len(images.classes), "pixels": images.size}

@@ -1,107 +1,92 @@
-"""Counts of the networks: parameters (the paper's, without the auxiliary head), multiply-adds, and the cell."""
+"""Counts of the networks (parameters as in the paper, without the auxiliary head; multiply-adds), pictures of cells."""
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from common.cli.errors import UserError
-from common.data.nasbench201 import to_operations, to_string
-from common.spaces.architecture import read_architecture
+from common.data.nasbench201 import drawn_edges, to_operations, to_string
+from common.run.files import make_folder
+from common.spaces import drawing
+from common.spaces.architecture import Record, read_architecture, recorded
 from common.spaces.counting import macs, parameters
+from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
+from common.spaces.darts.plan import counts
 from common.spaces.nasbench201.graph import canonical, connected
-from common.weights.read import read_metadata
-from papers.nsas.network.architectures import NB201
-from papers.nsas.network.networks import (
+from papers.nsas.network.architectures import (
     CLASSES,
     IMAGE_SIZE,
-    build_derived,
-    build_nb201,
-    cnn_of,
-    load_cnn,
+    NB201,
+    load_genotype,
     size_of,
 )
+from papers.nsas.network.networks import build_nb201
 from papers.nsas.recurrent.architecture import RECURRENT, Recurrent, load_cell, recurrent_of
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.settings import Describe, Draw
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 NB201_INPUT = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet16-120": (120, 16)}  # classes, pixels
+RECURRENT_INPUTS = ("x_{t}", "h_{t-1}")
 
 
-class Given(NamedTuple):
-    """What a file records beside its architecture; 0 and "" where it says nothing."""
-
-    dataset: str = ""
-    classes: int = 0
-    pixels: int = 0
-    channels: int = 0
-    layers: int = 0
+def describe(settings: Describe, options: RunOptions | None = None) -> dict[str, Any]:
+    """Counts of a published name, an architecture file of any of the three spaces, or own weights. Raises UserError."""
+    return described(settings.arch, settings.dataset)
 
 
-def recorded(name: str) -> tuple[dict, Given]:
-    """(space and architecture, record) of an architecture file, or of our own weights."""
-    if name.endswith(".json"):
-        file = read_architecture(Path(name))
-        origin = file.get("origin") or {}
-        record = Given(str(origin.get("dataset", "")), int(origin.get("classes", 0)), int(origin.get("pixels", 0)))
-        return file, record
-    if name.endswith(".safetensors"):
-        said = read_metadata(name)
-        if "architecture" not in said:
-            raise UserError(f"{name} does not say its architecture; describe the architecture's name or file instead")
-        numbers = (int(said.get(key, 0)) for key in ("classes", "pixels", "width", "depth"))
-        return dict(said), Given(str(said.get("dataset", "")), *numbers)
-    return {"space": ""}, Given()
-
-
-def describe(name: str, dataset: str | None = None, channels: int = 0, layers: int = 0) -> dict:
-    """Counts of ``name``: a published name, an architecture file of any of the three spaces, or own weights.
-
-    dataset: default the file's own, else cifar10 ("ptb" for recurrent).
-    """
-    file, record = recorded(name)
-    if name.startswith("PTB_") or dataset == "ptb" or file["space"] == "darts-rnn":
-        if file["space"]:
-            found = recurrent_of(file["architecture"], name)
-            return describe_recurrent(name, record.classes or 10_000, record.channels or 850, found, record.dataset)
-        return describe_recurrent(name.removeprefix("PTB_"))
-    if file["space"] == "nasbench201":
+def described(name: str, dataset: str = "", channels: int = 0, layers: int = 0) -> dict[str, Any]:
+    """The same at another size. dataset: default the file's own, else cifar10 ("ptb" for recurrent cells)."""
+    file, record = recorded(name, "nsas")
+    space = file.get("space", "")
+    if name.startswith("PTB_") or dataset == "ptb" or space == "darts-rnn":
+        if not space:
+            return describe_recurrent(name.removeprefix("PTB_"))
+        found = recurrent_of(file["architecture"], name)
+        return describe_recurrent(name, record.classes or 10_000, record.channels or 850, found, record.dataset)
+    if space == "nasbench201":
         own = record.dataset if record.dataset in NB201_INPUT else "cifar10"
         return describe_nb201("".join(map(str, to_operations(file["architecture"]))), dataset or own)
     if name in NB201 or (len(name) == 6 and name.isdigit()):
         return describe_nb201(NB201.get(name, name), dataset or "cifar10")
+    genotype = Genotype.from_dict(file["architecture"], name) if space == "darts" else load_genotype(name)
+    return describe_cnn(name, genotype, record, dataset, channels, layers)
+
+
+def describe_cnn(
+    name: str, genotype: Genotype, record: Record, dataset: str, channels: int, layers: int
+) -> dict[str, Any]:
+    """A derived CNN; what is not given is as in the file's ``record``, else the published size."""
     used = dataset or record.dataset or "cifar10"
     own = not dataset or dataset == record.dataset  # the record's classes and pixels hold for its own set only
     classes = (record.classes if own else 0) or CLASSES.get(used, 0)
-    size = (record.pixels if own else 0) or IMAGE_SIZE.get(used, 0)
-    if not classes or not size:
+    pixels = (record.pixels if own else 0) or IMAGE_SIZE.get(used, 0)
+    if not classes or not pixels:
         raise UserError(f"no counts for data set {used!r}; use one of {', '.join(CLASSES)} or ptb")
-    architecture = cnn_of(file["architecture"], name) if file["space"] == "darts" else load_cnn(name)
-    form = "imagenet" if size >= 128 else "cifar"
-    width, depth = size_of("imagenet" if form == "imagenet" else used, name, channels, layers)
+    imagenet, auxiliary = pixels >= 128, 32 <= pixels <= 40 or pixels == 224
+    width, depth = size_of("imagenet" if imagenet else used, name, channels, layers)
     width, depth = channels or record.channels or width, layers or record.layers or depth
-    with torch.device("meta"):  # only shapes are counted
-        model = build_derived(architecture, form, classes, width, depth, auxiliary=32 <= size <= 40 or size == 224)
-    with_auxiliary = sum(p.numel() for p in model.parameters())
-    multiply_adds = macs(model, (3, size, size))
+    found = counts(genotype, imagenet, classes, width, depth, pixels, auxiliary)
+    del found["conv_macs"]
     return {
-        "name": name, "dataset": used, "classes": classes, "channels": width, "layers": depth,
-        "parameters": parameters(model), "parameters_with_auxiliary": with_auxiliary,
-        "macs": multiply_adds, "macs_published": multiply_adds,
-        "architecture": architecture.as_names(),
+        "name": name, "dataset": used, "classes": classes, "channels": width, "layers": depth, **found,
+        "macs_published": found["macs"], "architecture": genotype.as_dict(),
     }  # fmt: skip
 
 
 def describe_recurrent(
     name: str, words: int = 10_000, width: int = 850, found: Recurrent | None = None, text: str = ""
-) -> dict:
+) -> dict[str, Any]:
     """The recurrent network, on PTB unless a file says otherwise."""
     cell = found or RECURRENT.get(name) or load_cell(name)
     with torch.device("meta"):
         model = LanguageModel(words, width, Cell(width, cell.recurrent, cell.concat), Dropouts())
-    count = sum(p.numel() for p in model.parameters())
+    count = parameters(model, exclude=())
     per_word = 4 * width * width + 8 * 2 * width * width + words * width
     return {
         "name": name, "dataset": text or "ptb", "words": words, "units": width,
@@ -111,7 +96,7 @@ def describe_recurrent(
     }  # fmt: skip
 
 
-def describe_nb201(code: str, dataset: str = "cifar10") -> dict:
+def describe_nb201(code: str, dataset: str = "cifar10") -> dict[str, Any]:
     """A NAS-Bench-201 cell in its macro network (C = 16, N = 5): counts, and what the cell is as a graph."""
     if dataset not in NB201_INPUT:
         raise UserError(f"no counts of NAS-Bench-201 cells for {dataset!r}; use one of {', '.join(NB201_INPUT)}")
@@ -127,40 +112,34 @@ def describe_nb201(code: str, dataset: str = "cifar10") -> dict:
     }  # fmt: skip
 
 
-def count(name: str, dataset: str, channels: int, layers: int, key: str) -> int:
-    """One number of :func:`describe` at another size (used by the claims)."""
-    return _described(name, dataset, int(channels), int(layers))[key]
+def draw(settings: Draw, options: RunOptions) -> dict[str, Any]:
+    """One picture a cell in the authors' style, and its DOT text beside it. Raises UserError."""
+    make_folder(options.folder)
+    written = []
+    for name, (edges, inputs) in graphs(settings.arch, settings.recurrent).items():
+        for kind in dict.fromkeys((settings.format, "dot")):
+            path = options.folder / f"{name}.{kind}"
+            drawing.draw_cells(edges, path, inputs=inputs)
+            written.append(str(path))
+    return {"files": written}
 
 
-@cache
-def _described(name: str, dataset: str, channels: int, layers: int) -> dict:
-    return describe(name, dataset, channels, layers)
+def graphs(arch: str, recurrent: bool = False) -> dict[str, tuple[list[drawing.Edge], tuple[str, ...]]]:
+    """File name -> (labelled edges, input nodes): both cells of a CNN, a recurrent cell, or one of NAS-Bench-201."""
+    if recurrent:
+        return {"recurrent": (recurrent_edges(load_cell(arch)), RECURRENT_INPUTS)}
+    text = arch if arch.startswith("|") else None
+    if arch.endswith(".json"):
+        document = read_architecture(Path(arch))
+        text = document["architecture"] if document["space"] == "nasbench201" else None
+    if text is not None:
+        return {"cell": (drawn_edges(text), ())}
+    genotype = load_genotype(arch)
+    return {"normal": (drawn_pairs(genotype.normal), INPUTS), "reduction": (drawn_pairs(genotype.reduce), INPUTS)}
 
 
-def supernet_parameters(space: str, channels: int, layers: int) -> int:
-    """Parameters of a search network: darts (C, L), nb201 (C, N) or ptb (H, unused)."""
-    from papers.nsas.network.networks import build_nb201_supernet, build_supernet
-    from papers.nsas.recurrent.supernet import SearchCell
-
-    with torch.device("meta"):
-        if space == "darts":
-            model: torch.nn.Module = build_supernet(int(channels), 10, int(layers))
-        elif space == "nb201":
-            model = build_nb201_supernet(int(channels), int(layers), 10)
-        else:
-            model = LanguageModel(10_000, int(channels), SearchCell(int(channels)), Dropouts())
-    return sum(p.numel() for p in model.parameters())
-
-
-def benchmark_accuracy(name: str) -> float:
-    """CIFAR-10 test accuracy (200 epochs) of a stored cell in the benchmark's release 1.0, to which the notebooks
-    belong. Raises UserError where the data root lacks that release: the tables of v1.1 have other means.
-    """
-    from common.data.nasbench201 import release_1_0
-
-    return release_1_0()[NB201[name]]
-
-
-def run(settings, options) -> dict:
-    """The ``describe`` verb."""
-    return describe(settings.arch, settings.dataset or None)
+def recurrent_edges(cell: Recurrent) -> list[drawing.Edge]:
+    """x_{t} and h_{t-1} into node 0, then one labelled edge a node, the nodes into h_{t}."""
+    edges: list[drawing.Edge] = [(source, "0", None) for source in RECURRENT_INPUTS]
+    edges += [(str(source), str(node), function) for node, (function, source) in enumerate(cell.recurrent, 1)]
+    return edges + [(str(node), "h_{t}", None) for node in range(1, len(cell.recurrent) + 1)]

@@ -29,11 +29,11 @@ from papers.nsas.method.loss import (
 )
 from papers.nsas.method.novelty import ConstraintSet
 from papers.nsas.method.relaxation import darts_temperature
-from papers.nsas.method.sampling import decode_depth, decode_top2, sample_distinct
+from papers.nsas.method.sampling import decode_depth, decode_top2, genotype_of, sample_distinct
 from papers.nsas.method.schedules import shifted
 from papers.nsas.method.selection import accuracy
 from papers.nsas.method.tables import Tables
-from papers.nsas.network.networks import build_supernet, names_of
+from papers.nsas.network.networks import build_supernet
 from papers.nsas.network.paths import logits_function
 from papers.nsas.processes import one_process
 from papers.nsas.settings import SearchGdas
@@ -97,7 +97,7 @@ def search(settings: SearchGdas, options: RunOptions) -> dict:
             cell = tables.architecture(decode)
             now.valid = accuracy(supernet, cell, logits_function(settings.table, False), valid, -1 - epoch)
             run.log(epoch=epoch, lr=lr, **sums.read(), valid_top1_percent=now.valid, cell=str(cell))
-        names = names_of(tables.architecture(decode))
+        names = genotype_of(tables.architecture(decode)).as_dict()
         save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(train.images)})
         result = {"architecture": names, "tables": [table.detach().tolist() for table in tables.used]}
         return run.finish({"metrics": {"supernet_accuracy_percent": now.valid}, **result})

@@ -20,11 +20,11 @@ from common.train.schedules import cosine
 from papers.nsas.data import augmentation, origin_of, search_parts
 from papers.nsas.method.loss import Loss, LossSums, paper_loss, released_loss
 from papers.nsas.method.novelty import ConstraintSet
-from papers.nsas.method.sampling import SAMPLERS
+from papers.nsas.method.sampling import SAMPLERS, genotype_of
 from papers.nsas.method.schedules import shifted
 from papers.nsas.method.selection import accuracy, candidates, recalibrate, winners
 from papers.nsas.network.architectures import MONITORED
-from papers.nsas.network.networks import build_supernet, names_of
+from papers.nsas.network.networks import build_supernet
 from papers.nsas.network.paths import Logits, logits_function
 from papers.nsas.processes import one_process
 from papers.nsas.settings import SearchRandom
@@ -83,13 +83,14 @@ def search(settings: SearchRandom, options: RunOptions) -> dict:
             scores.append(accuracy(supernet, architecture, score_of, valid, number))
         chosen = winners(drawn, scores, settings.select_candidates)
         best, best_score = max(chosen, key=lambda winner: winner[1])
-        names = names_of(best)
+        names = genotype_of(best).as_dict()
         save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(train.images)})
         metrics = {
             "supernet_accuracy_percent": best_score,
             "supernet_accuracy_mean_of_winners_percent": fmean(score for _, score in chosen),
         }
-        return run.finish({"metrics": metrics, "architecture": names, "winners": [[names_of(a), s] for a, s in chosen]})
+        said = [[genotype_of(architecture).as_dict(), score] for architecture, score in chosen]
+        return run.finish({"metrics": metrics, "architecture": names, "winners": said})
 
 
 def open_batches(settings: SearchRandom, options: RunOptions, device: torch.device) -> tuple[Batches, Batches]:

@@ -12,10 +12,10 @@ import tyro
 
 from common.cli.errors import UserError
 from common.cli.settings import Settings, refuse_idle, setting
+from common.spaces.darts.settings import TrainDerived
 from common.spaces.sizes import check_depth
 
 INPUTS = {"nsas": ("released", "distinct"), "nsas-c": ("released", "published")}  # of the samplers, by constraint
-NETWORKS = Literal["auto", "cifar", "imagenet"]
 
 
 @dataclass(frozen=True)
@@ -114,38 +114,23 @@ class NotReleasedSettings:
 
 
 @dataclass(frozen=True)
-class Train(Settings):
+class Train(TrainDerived):
     """A derived CNN; CIFAR values. The two ImageNet recipes are variants (imagenet-step, imagenet-linear)."""
 
-    arch: str = setting("Random_NSAS", "a published name, or an architecture file")
-    dataset: str = setting("cifar10", "data set: cifar10, cifar100, digits, imagenet, or a folder of class folders")
-    network: NETWORKS = setting("auto", "form of the network; auto: imagenet for pictures of 128 pixels and more")
-    train_images: int = setting(0, "images of the training set; 0: all", at_least=0)
-    channels: int = setting(36, "C of the first cells", at_least=1)
-    layers: int = setting(20, "cells", at_least=1)
-    auxiliary: bool = setting(True, "auxiliary classifier after two thirds of the cells, in training")
-    auxiliary_weight: float = setting(0.4, "weight of its loss", at_least=0)
-    drop_path: float = setting(0.2, "probability of drop-path, reached linearly at the end", at_least=0, below=1)
+    arch: str = setting("Random_NSAS", "published name, or an architecture file of a search")
+    network: Literal["auto", "cifar", "imagenet"] = setting(
+        "auto", "form of the network; auto: imagenet for pictures of 128 pixels and more"
+    )
     cutout: int = setting(16, "side of the square that is cut out of training images, in pixels; 0: none", at_least=0)
     label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", at_least=0, at_most=1)
-    epochs: int = setting(600, "epochs; 1000 for the 2.50 % network", at_least=1)
-    batch_size: int = setting(96, "images a step, of all processes together", at_least=1)
-    parts: int = setting(
-        0, "shares every batch is worked through in, a multiple of the processes; 0: one per process", at_least=0
-    )
-    eval_batch_size: int = setting(250, "images at once in tests", at_least=1)
+    eval_batch_size: int = setting(250, "images of a batch in tests", at_least=1)
     schedule: Literal["cosine", "step", "linear"] = setting("cosine", "learning rate over the epochs")
-    lr: float = setting(0.025, "learning rate in the first epoch", at_least=0)
     lr_min: float = setting(0.0, "learning rate where the cosine ends", at_least=0)
     shifted_lr: bool = setting(False, "epoch e runs with lr(e + 1), as torch >= 1.1 had it in the authors' programs")
-    momentum: float = setting(0.9, "momentum of SGD", at_least=0, below=1)
-    weight_decay: float = setting(3e-4, "weight decay of SGD", at_least=0)
-    clip: float = setting(5.0, "largest norm of the gradient", above=0)
-    eval_every: int = setting(1, "epochs between tests; the last epoch is always tested", at_least=1)
     workers: int = setting(4, "loader processes for pictures in files", at_least=0)
 
     def check(self, given: frozenset[str] | None = None) -> None:
-        """Raises UserError for a recipe that has no sense, or settings that do nothing (cutout: see ``train.py``)."""
+        """A network with its auxiliary head, a recipe that ends; what acts with another schedule is refused."""
         check_depth(self.layers, self.auxiliary)
         if self.schedule == "linear" and self.epochs <= 5:
             raise UserError(f"--schedule linear ends with five epochs of their own: --epochs {self.epochs} is too few")

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common.spaces.darts.network import derived
 from common.train.optim import zero_fill_grads
 from papers.nsas.method.loss import released_loss
 from papers.nsas.method.novelty import Archive
@@ -22,7 +23,7 @@ from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights, live_lo
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.nasbench201.supernet import Touched, make_sgd
 from papers.nsas.network.architectures import CNN
-from papers.nsas.network.networks import build_derived, build_nb201_supernet, build_supernet, weighted_logits
+from papers.nsas.network.networks import build_nb201_supernet, build_supernet, weighted_logits
 from papers.nsas.network.paths import logits_function
 from papers.nsas.recurrent.architecture import RECURRENT
 from papers.nsas.recurrent.chunks import evaluate
@@ -87,7 +88,7 @@ def test_b_supernet_evaluation(benchmark):
 
 def test_c_training_step(benchmark):
     """Random_NSAS, C=16 L=20, auxiliary head, batch 16, drop-path 0.1, clip, SGD."""
-    model = build_derived(CNN["Random_NSAS"], "cifar10", 10, 16, 20, auxiliary=True).train()
+    model = derived(CNN["Random_NSAS"], False, 10, 16, 20, auxiliary=True).train()
     model.drop_path_prob = 0.1
     optimizer = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
     x, y = images(16)
@@ -107,7 +108,7 @@ def test_c_training_step(benchmark):
 @torch.no_grad()
 def test_d_evaluation(benchmark):
     """Random_NSAS_C, C=36 L=20, batch 16."""
-    model = build_derived(CNN["Random_NSAS_C"], "cifar10", 10, 36, 20, auxiliary=True).eval()
+    model = derived(CNN["Random_NSAS_C"], False, 10, 36, 20, auxiliary=True).eval()
     assert benchmark(model, images(16)[0])[0].isfinite().all()
 
 

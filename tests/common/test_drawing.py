@@ -11,11 +11,11 @@ from common.spaces import drawing
 from common.spaces.darts.genotype import drawn_pairs
 from papers.evnas.describe import graphs
 from papers.evnas.network import PUBLISHED
-from papers.nsas.draw import recurrent_graph
+from papers.nsas.describe import recurrent_edges
 from papers.nsas.recurrent.architecture import load_cell
 
 CELLS = [drawn_pairs(pairs) for cells in PUBLISHED.values() for pairs in (cells.normal, cells.reduce)]
-CELLS += [recurrent_graph(load_cell("Random_NSAS").recurrent)[1]]
+CELLS += [recurrent_edges(load_cell("Random_NSAS"))]
 CELLS += [drawn_edges("|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|")]
 
 

@@ -11,25 +11,33 @@ import pytest
 import yaml
 from PIL import Image
 
+from common.spaces.darts import train as trainer
+from common.train.loop import Metrics
 from papers.nsas import train as module
 from papers.nsas.__main__ import TRAIN
 from tests.nsas.test_runs import TRAIN_CNN, options
 
-ERRORS = [50.0, 30.0, 30.0, 40.0]  # the second epoch is the best; an equal one later does not replace it
+ERRORS = [
+    50.0,
+    30.0,
+    30.0,
+    40.0,
+    30.0,
+]  # epochs; the second is the best, also later; then of the kept weights
 
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Errors of four test passes; the numbers of the epochs whose weights are written."""
+    """Errors of the test passes; the numbers of the epochs whose weights are written."""
     left, seen, saved = list(ERRORS), [], []
 
     def errors(model, *_):
         seen.append(model.classifier.bias.tolist())
-        return {"loss": 1.0, "top1_error_percent": left.pop(0), "top5_error_percent": 0.0}
+        return Metrics(1.0, left.pop(0), 0.0, 1)
 
-    monkeypatch.setattr(module, "test_errors", errors)
+    monkeypatch.setattr(trainer, "evaluate", errors)
     monkeypatch.setattr(
-        module, "save_weights", lambda model, *_, **__: saved.append(seen.index(model.classifier.bias.tolist()))
+        trainer, "save_weights", lambda model, *_, **__: saved.append(seen.index(model.classifier.bias.tolist()))
     )
     return saved
 

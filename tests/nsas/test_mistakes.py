@@ -11,10 +11,9 @@ from common.data.text import batchify
 from common.spaces.architecture import save_architecture
 from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.__main__ import VERBS
-from papers.nsas.describe import describe
+from papers.nsas.describe import described
 from papers.nsas.nasbench201.settings import SearchNb201Random
-from papers.nsas.network.architectures import CNN
-from papers.nsas.network.networks import load_cnn, names_of
+from papers.nsas.network.architectures import CNN, load_genotype
 from papers.nsas.network.weights import need_checkpoint
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
@@ -38,15 +37,15 @@ def written(tmp_path, space, architecture):
 
 
 def test_cells(tmp_path):
-    names = names_of(CNN["Random_NSAS"])
-    assert load_cnn(written(tmp_path, "darts", names)) == CNN["Random_NSAS"]
+    names = CNN["Random_NSAS"].as_dict()
+    assert load_genotype(written(tmp_path, "darts", names)) == CNN["Random_NSAS"]
     with pytest.raises(UserError, match="needs 8"):
-        load_cnn(written(tmp_path, "darts", {**names, "normal": names["normal"][:7]}))
+        load_genotype(written(tmp_path, "darts", {**names, "normal": names["normal"][:7]}))
     forward = [["skip_connect", 3], *names["normal"][1:]]
     with pytest.raises(UserError, match="comes later"):
-        load_cnn(written(tmp_path, "darts", {**names, "normal": forward}))
+        load_genotype(written(tmp_path, "darts", {**names, "normal": forward}))
     with pytest.raises(UserError, match="unknown architecture"):
-        load_cnn("Random")
+        load_genotype("Random")
 
 
 @pytest.mark.parametrize(
@@ -227,12 +226,12 @@ def test_a_truncated_file(tmp_path, capsys):
 
 def test_describe_reads_files_of_all_three_spaces(tmp_path, capsys):
     cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|nor_conv_3x3~0|nor_conv_1x1~1|nor_conv_1x1~2|"
-    found = describe(written(tmp_path, "nasbench201", cell))
-    assert found["parameters"] == describe("GDAS_NSAS")["parameters"] and found["architecture"] == cell
-    assert describe("330322", "cifar100")["parameters"] > found["parameters"]  # more classes
+    found = described(written(tmp_path, "nasbench201", cell))
+    assert found["parameters"] == described("GDAS_NSAS")["parameters"] and found["architecture"] == cell
+    assert described("330322", "cifar100")["parameters"] > found["parameters"]  # more classes
     published = load_cell("Random_NSAS")
     recurrent = {"recurrent": [list(p) for p in published.recurrent], "concat": list(published.concat)}
-    assert describe(written(tmp_path, "darts-rnn", recurrent))["parameters"] == 22_960_000
-    names = names_of(CNN["Random_NSAS"])
-    assert describe(written(tmp_path, "darts", names))["parameters"] == 3_083_014
+    assert described(written(tmp_path, "darts-rnn", recurrent))["parameters"] == 22_960_000
+    names = CNN["Random_NSAS"].as_dict()
+    assert described(written(tmp_path, "darts", names))["parameters"] == 3_083_014
     assert "no counts of NAS-Bench-201 cells" in mistake(capsys, "describe", "330322", "--dataset", "imagenet")

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from common.cli.verbs import main
-from papers.nsas import planning
+from papers.nsas import plan
 from papers.nsas.__main__ import VERBS
 from papers.nsas.recurrent import chunks as recurrent_training
 from papers.nsas.studies.settings import Experiment
-from tests.nsas.test_runs import EXPERIMENT, STAGES, fake_experiments, module_of, options
+from tests.nsas.test_runs import EXPERIMENT, STAGES, fake_experiments, module_of, options, step_of
 
 TINY = ["--dataset", "digits", "--channels", "4", "--epochs", "2", "--batch-size", "50"]
 TEXT = ["--text", "kjv", "--max-tokens", "8000", "--max-types", "300", "--width", "16", "--epochs", "2"]
@@ -35,7 +35,7 @@ def plan_of(target: str):
     """The plan of the stage that runs ``target``."""
     stages = [stage for verb in VERBS.values() for stage in verb.stages.values()]
     name = next(stage.plan for stage in stages if stage.run == f"papers.nsas.{target}")
-    return getattr(planning, name.partition(":")[2])
+    return getattr(plan, name.partition(":")[2])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -51,13 +51,14 @@ def counted(monkeypatch, stage: str, settings, folder) -> int:
     """Steps that a run makes."""
     target, _, each = STAGES[stage]
     module, run = module_of(target)
-    original, calls = getattr(module, each), []
+    place, name = step_of(module, each)
+    original, calls = getattr(place, name), []
 
     def once(*args, **kwargs):
         calls.append(1)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(module, each, once)
+    monkeypatch.setattr(place, name, once)
     run(settings, options(folder, stage))
     return len(calls)
 

@@ -21,7 +21,7 @@ KILLED = """
 import os, sys
 sys.path.insert(0, os.getcwd())
 from common.cli.verbs import main
-from papers.nsas import train
+from common.spaces.darts import train
 from papers.nsas.__main__ import VERBS
 step, calls = train.train_step, []
 def stopped(*args, **kwargs):

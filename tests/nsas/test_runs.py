@@ -52,7 +52,7 @@ STAGES = {
     "search_nb201": ("nasbench201.search_gdas:search", NB201_GDAS, "check_finite"),
     "search_ptb": ("recurrent.search:search", RECURRENT, "check_finite"),
     "search_ptb_fixed": ("recurrent.search:search", replace(RECURRENT, path="fixed"), "check_finite"),
-    "train": ("train:train", TRAIN_CNN, "train_step"),
+    "train": ("train:train", TRAIN_CNN, "common.spaces.darts.train:train_step"),
     "train_ptb": ("recurrent.train:train", TRAIN_TEXT, "train_step"),
     "experiments": ("studies.forgetting:experiment", EXPERIMENT, "check_finite"),
 }
@@ -71,6 +71,12 @@ def module_of(target: str):
     name, _, function = target.partition(":")
     module = importlib.import_module(f"papers.nsas.{name}")
     return module, getattr(module, function)
+
+
+def step_of(module, each: str):
+    """(module, name) of the function that a run calls once a step; in the paper's module unless another is named."""
+    where, _, name = each.rpartition(":")
+    return (importlib.import_module(where) if where else module), name
 
 
 def stop_at(monkeypatch, module, name: str, call: int) -> None:
@@ -103,12 +109,13 @@ def test_resume_inside_an_epoch(stage, tmp_path, monkeypatch):
     monkeypatch.setenv("NAS_SAVE_EVERY_S", "60")
     run(settings, options(tmp_path / "whole", stage))
     monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
-    original = getattr(module, each)
+    place, name = step_of(module, each)
+    original = getattr(place, name)
     calls = {"train_ptb": 7, "search_ptb": 5, "search_ptb_fixed": 5, "train": 6}.get(stage, 4)
-    stop_at(monkeypatch, module, each, calls)
+    stop_at(monkeypatch, place, name, calls)
     with pytest.raises(Stop):
         run(settings, options(tmp_path / "broken", stage))
-    monkeypatch.setattr(module, each, original)
+    monkeypatch.setattr(place, name, original)
     history = (tmp_path / "broken" / "history.csv").read_text().splitlines()
     assert len(history) == 2  # one epoch was done, the second had begun
     run(settings, options(tmp_path / "broken", stage))
@@ -137,9 +144,9 @@ def test_variants_of_gdas(variant, tmp_path):
     settings = replace(GDAS, **{**overrides, "table": overrides.get("table", "softmax")})
     result = module_of("search_gdas:search")[1](settings, options(tmp_path))
     assert all(op != "none" for op, _ in result["architecture"]["normal"])
-    from papers.nsas.network.networks import load_cnn
+    from papers.nsas.network.architectures import load_genotype
 
-    assert len(load_cnn(str(tmp_path / "architecture.json")).reduce) == 8
+    assert len(load_genotype(str(tmp_path / "architecture.json")).reduce) == 8
 
 
 @pytest.mark.parametrize("method", ["random", "gdas"])

@@ -11,12 +11,12 @@ from PIL import Image
 
 from common.cli.errors import UserError
 from common.cli.verbs import main
+from common.spaces.darts.network import derived
 from common.weights.read import read_metadata
 from papers.nsas.__main__ import VERBS
-from papers.nsas.describe import describe
+from papers.nsas.describe import described
 from papers.nsas.evaluate import evaluate
 from papers.nsas.network.architectures import CNN
-from papers.nsas.network.networks import build_derived
 from papers.nsas.network.weights import read_cnn
 from papers.nsas.settings import Evaluate, Train
 from papers.nsas.train import form_of, train
@@ -30,7 +30,7 @@ SMALL = Train(
 
 def released(tmp_path, classes: int, network: str = "cifar", container: str = "", prefix: str = ""):
     """A file as the authors saved theirs."""
-    model = build_derived(CNN["Random_NSAS_C"], network, classes, 4, 3, auxiliary=True)
+    model = derived(CNN["Random_NSAS_C"], network == "imagenet", classes, 4, 3, auxiliary=True)
     state = {prefix + key: value for key, value in model.state_dict().items()}
     if container:
         state = {
@@ -52,7 +52,11 @@ def test_a_released_file_names_its_set(classes, network, dataset, container, tmp
     path = released(tmp_path, classes, network, container, "module." if container else "")
     settings = Evaluate(checkpoint=path, arch="Random_NSAS_C", dataset="digits")
     found = read_cnn(settings, options(tmp_path, "evaluate"))
-    assert (found.settings.dataset, found.network, found.classes) == (dataset, network, classes)
+    assert (found.settings.dataset, found.form.imagenet, found.form.classes) == (
+        dataset,
+        network == "imagenet",
+        classes,
+    )
     assert (found.settings.channels, found.settings.layers) == (4, 3)
     if container:
         assert found.found.epoch == 231 and found.found.beside["best_acc_top1"] == 74.5
@@ -63,7 +67,7 @@ def test_a_released_file_names_its_set(classes, network, dataset, container, tmp
 def test_another_number_of_classes_stops(tmp_path):
     path = released(tmp_path, 100)
     settings = Evaluate(checkpoint=path, arch="Random_NSAS_C", dataset="digits")
-    with pytest.raises(UserError, match="tells 100 classes apart, digits has 10"):
+    with pytest.raises(UserError, match="its classifier has 100 classes and digits has 10"):
         evaluate(settings, options(tmp_path / "e", "evaluate", given=frozenset({"dataset"})))
 
 
@@ -83,7 +87,7 @@ def test_own_weights_need_no_flags(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             main("nsas", VERBS, ["evaluate", "--checkpoint", path, *flags, "--out", str(tmp_path / "x")])
         assert words in capsys.readouterr().err
-    found = describe(path)
+    found = described(path)
     assert (found["dataset"], found["channels"], found["layers"]) == ("digits", 2, 3)
     assert found["parameters"] == trained["parameters"]
 

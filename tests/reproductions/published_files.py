@@ -67,12 +67,12 @@ def network(checkpoint: Checkpoint) -> nn.Module:
     flags = checkpoint.evaluate or []
     imagenet = checkpoint.dataset == "imagenet"
     if checkpoint.paper == "nsas":
-        from papers.nsas.network.networks import build_derived, load_cnn, size_of
+        from common.spaces.darts.network import derived
+        from papers.nsas.network.architectures import load_genotype, size_of
 
         channels = int(flags[flags.index("--channels") + 1]) if "--channels" in flags else 0
-        kind = "imagenet" if imagenet else "cifar10"
         channels, layers = size_of(checkpoint.dataset, checkpoint.architecture, channels, 0)
-        return build_derived(load_cnn(checkpoint.architecture), kind, classes, channels, layers, auxiliary=True)
+        return derived(load_genotype(checkpoint.architecture), imagenet, classes, channels, layers, auxiliary=True)
     if checkpoint.paper == "evnas":
         from papers.evnas.network import build, load_genotype
 

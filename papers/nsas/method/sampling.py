@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from common.spaces.darts.genotype import CELL_EDGES, CONCAT, NODES, PRIMITIVES, Genotype
+
 Cell = tuple[tuple[int, int], ...]
 Architecture = tuple[Cell, Cell]  # normal, reduction
 Sampler = Callable[[np.random.RandomState], Cell]
 
-NODES = 4
-OPERATIONS = 8
-EDGES = 14
+OPERATIONS, EDGES = len(PRIMITIVES), len(CELL_EDGES)  # 8 columns, 14 rows of a table
 
 
 def first_edge(node: int) -> int:
@@ -61,6 +61,21 @@ def _fixed_inputs(rng: np.random.RandomState, inputs_of: Callable[[int], tuple[i
         operations = rng.choice(OPERATIONS, 2)
         cell += [(int(o), i) for o, i in zip(operations, inputs_of(node))]
     return tuple(cell)
+
+
+def genotype_of(architecture: Architecture) -> Genotype:
+    """The cells with their operations' names."""
+    normal, reduce = (tuple((PRIMITIVES[operation], state) for operation, state in cell) for cell in architecture)
+    return Genotype(normal, CONCAT, reduce, CONCAT)
+
+
+def cells_of(genotype: Genotype) -> Architecture:
+    """Inverse of :func:`genotype_of`."""
+    normal, reduce = (
+        tuple((PRIMITIVES.index(operation), state) for operation, state in pairs)
+        for pairs in (genotype.normal, genotype.reduce)
+    )
+    return normal, reduce
 
 
 SAMPLERS: dict[tuple[str, str], Sampler] = {

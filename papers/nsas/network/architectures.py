@@ -1,92 +1,80 @@
-"""Published architectures as data: pairs (operation, input), concat 2..5;
-the recurrent cell concat 1..8.
-"""
+"""Published architectures as data, read by name or from a file; the sizes of the networks that were made of them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from common.spaces.darts.genotype import CONCAT, PRIMITIVES, Genotype
+from common.spaces.darts.genotype import load_genotype as load_any
+from papers.nsas.method.sampling import Architecture, cells_of
 
-PRIMITIVES = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-_SHORT = {
-    "none": 0, "max": 1, "avg": 2, "skip": 3, "sep3": 4, "sep5": 5, "dil3": 6, "dil5": 7,
-}  # fmt: skip
+_SHORT = dict(zip(("none", "max", "avg", "skip", "sep3", "sep5", "dil3", "dil5"), PRIMITIVES, strict=True))
 
 
-class Encoded(NamedTuple):
-    """A CNN architecture as two cells of eight (operation index, input) pairs."""
-
-    normal: tuple[tuple[int, int], ...]
-    reduce: tuple[tuple[int, int], ...]
-
-
-def _cell(text: str) -> tuple[tuple[int, int], ...]:
-    """ "sep5 1  dil3 0 ..." -> pairs."""
+def _pairs(text: str) -> tuple[tuple[str, int], ...]:
+    """ "sep5 1  dil3 0 ..." -> (operation, input) pairs."""
     words = text.split()
-    return tuple((_SHORT[op], int(state)) for op, state in zip(words[::2], words[1::2]))
+    return tuple((_SHORT[op], int(state)) for op, state in zip(words[::2], words[1::2], strict=True))
 
 
-CNN = {
-    "Random_NSAS": Encoded(
-        _cell("sep5 1 dil3 0  dil3 1 sep3 0  sep5 1 avg 0  skip 0 none 1"),
-        _cell("dil3 0 none 1  dil3 0 avg 1  dil5 2 dil5 3  none 0 sep3 3"),
+def _genotype(normal: str, reduce: str) -> Genotype:
+    return Genotype(_pairs(normal), CONCAT, _pairs(reduce), CONCAT)
+
+
+CNN: dict[str, Genotype] = {
+    "Random_NSAS": _genotype(
+        "sep5 1 dil3 0  dil3 1 sep3 0  sep5 1 avg 0  skip 0 none 1",
+        "dil3 0 none 1  dil3 0 avg 1  dil5 2 dil5 3  none 0 sep3 3",
     ),
-    "Random_NSAS_C": Encoded(
-        _cell("sep3 1 dil3 0  dil3 2 sep3 0  sep3 3 skip 0  sep3 0 dil5 4"),
-        _cell("dil3 0 max 1  dil3 0 avg 2  dil3 0 sep3 3  avg 0 dil5 4"),
+    "Random_NSAS_C": _genotype(
+        "sep3 1 dil3 0  dil3 2 sep3 0  sep3 3 skip 0  sep3 0 dil5 4",
+        "dil3 0 max 1  dil3 0 avg 2  dil3 0 sep3 3  avg 0 dil5 4",
     ),
     # comparison cells of the same repository
-    "XNAS": Encoded(
-        _cell("sep3 1 skip 0  sep3 0 sep3 2  sep3 3 sep3 1  dil5 4 sep3 0"),
-        _cell("max 0 avg 1  avg 0 skip 2  dil3 3 max 0  dil5 4 avg 0"),
+    "XNAS": _genotype(
+        "sep3 1 skip 0  sep3 0 sep3 2  sep3 3 sep3 1  dil5 4 sep3 0",
+        "max 0 avg 1  avg 0 skip 2  dil3 3 max 0  dil5 4 avg 0",
     ),
-    "PC_DARTS_cifar": Encoded(
-        _cell("sep3 1 skip 0  sep3 0 dil3 1  sep5 0 sep3 1  avg 0 dil3 1"),
-        _cell("sep5 1 max 0  sep5 1 sep5 2  sep3 0 sep3 3  sep3 1 sep3 2"),
+    "PC_DARTS_cifar": _genotype(
+        "sep3 1 skip 0  sep3 0 dil3 1  sep5 0 sep3 1  avg 0 dil3 1",
+        "sep5 1 max 0  sep5 1 sep5 2  sep3 0 sep3 3  sep3 1 sep3 2",
     ),
-    "PC_DARTS_image": Encoded(
-        _cell("skip 1 sep3 0  sep3 0 skip 1  sep3 1 sep3 3  sep3 1 dil5 4"),
-        _cell("sep3 0 skip 1  dil5 2 max 1  sep3 2 sep3 1  sep5 0 sep3 3"),
+    "PC_DARTS_image": _genotype(
+        "skip 1 sep3 0  sep3 0 skip 1  sep3 1 sep3 3  sep3 1 dil5 4",
+        "sep3 0 skip 1  dil5 2 max 1  sep3 2 sep3 1  sep5 0 sep3 3",
     ),
-    "PDARTS": Encoded(
-        _cell("skip 0 dil3 1  skip 0 sep3 1  sep3 1 sep3 3  sep3 0 dil5 4"),
-        _cell("avg 0 sep5 1  sep3 0 dil5 2  max 0 dil3 1  dil3 1 dil5 3"),
+    "PDARTS": _genotype(
+        "skip 0 dil3 1  skip 0 sep3 1  sep3 1 sep3 3  sep3 0 dil5 4",
+        "avg 0 sep5 1  sep3 0 dil5 2  max 0 dil3 1  dil3 1 dil5 3",
     ),
-    "GDAS_v": Encoded(
-        _cell("sep3 1 sep3 0  sep3 2 skip 0  dil3 3 sep5 0  skip 0 dil3 4"),
-        _cell("dil5 1 avg 0  avg 0 skip 2  max 0 max 3  max 0 dil3 4"),
+    "GDAS_v": _genotype(
+        "sep3 1 sep3 0  sep3 2 skip 0  dil3 3 sep5 0  skip 0 dil3 4",
+        "dil5 1 avg 0  avg 0 skip 2  max 0 max 3  max 0 dil3 4",
     ),
 }
 
 # cells whose supernet accuracy the 2019 notebook printed after every epoch
-MONITORED = (
-    Encoded(
-        _cell("none 0 dil5 1  none 0 dil3 1  none 0 dil5 3  skip 1 sep5 4"),
-        _cell("sep5 0 dil5 1  dil3 0 sep3 1  skip 0 dil5 1  avg 4 sep3 2"),
-    ),
-    Encoded(
-        _cell("dil3 0 dil3 1  skip 1 max 0  sep3 1 dil3 3  avg 4 dil5 0"),
-        _cell("avg 1 sep5 0  dil5 2 max 0  dil5 1 max 3  sep5 3 max 0"),
-    ),
-    Encoded(
-        _cell("avg 0 dil3 1  none 1 skip 2  avg 1 none 3  none 0 avg 3"),
-        _cell("dil3 1 dil3 0  skip 0 none 1  sep3 2 none 0  max 4 sep5 3"),
-    ),
-    Encoded(
-        _cell("dil5 0 dil3 1  sep3 1 sep5 0  avg 1 skip 2  sep5 2 dil5 0"),
-        _cell("none 1 dil3 0  sep5 0 skip 2  dil3 3 sep5 1  dil3 3 skip 4"),
-    ),
+MONITORED: tuple[Architecture, ...] = tuple(
+    cells_of(_genotype(normal, reduce))
+    for normal, reduce in (
+        (
+            "none 0 dil5 1  none 0 dil3 1  none 0 dil5 3  skip 1 sep5 4",
+            "sep5 0 dil5 1  dil3 0 sep3 1  skip 0 dil5 1  avg 4 sep3 2",
+        ),
+        (
+            "dil3 0 dil3 1  skip 1 max 0  sep3 1 dil3 3  avg 4 dil5 0",
+            "avg 1 sep5 0  dil5 2 max 0  dil5 1 max 3  sep5 3 max 0",
+        ),
+        (
+            "avg 0 dil3 1  none 1 skip 2  avg 1 none 3  none 0 avg 3",
+            "dil3 1 dil3 0  skip 0 none 1  sep3 2 none 0  max 4 sep5 3",
+        ),
+        (
+            "dil5 0 dil3 1  sep3 1 sep5 0  avg 1 skip 2  sep5 2 dil5 0",
+            "none 1 dil3 0  sep5 0 skip 2  dil3 3 sep5 1  dil3 3 skip 4",
+        ),
+    )
 )
 
-# cells stored in the notebooks of the NAS-Bench-201 searches (section 6.5): digits in edge order
+# cells stored in the notebooks of the NAS-Bench-201 searches: digits in edge order
 NB201 = {
     "GDAS_NSAS": "330322",
     "GDAS_NSAS_3": "330322",
@@ -104,3 +92,17 @@ NB201 = {
 
 # (initial channels, layers) of each published network; ImageNet comparison cells use 48 channels
 SIZES = {"cifar10": (36, 20), "cifar100": (36, 20), "imagenet": (50, 14)}
+CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000, "digits": 10}
+IMAGE_SIZE = {"cifar10": 32, "cifar100": 32, "imagenet": 224, "digits": 32}
+
+
+def load_genotype(name: str) -> Genotype:
+    """A published cell by name, or an architecture file of space "darts". Raises UserError."""
+    return load_any(name, CNN)
+
+
+def size_of(dataset: str, name: str, channels: int = 0, layers: int = 0) -> tuple[int, int]:
+    """Initial channels and layers: as given, else the published ones (comparison cells on ImageNet: 48)."""
+    published = SIZES.get(dataset, SIZES["cifar10"])
+    width = 48 if dataset == "imagenet" and not name.startswith("Random_NSAS") else published[0]
+    return channels or width, layers or published[1]

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial, reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +24,18 @@ from papers.nsas.network.networks import norms_of, table_logits
 Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]
 
 
+Known = tuple[int, Tensor]  # a tensor and the number it is known by; 0: not known again
+Share = Callable[[tuple, Callable[[], Tensor]], Known]
+
+
 class Memo:
     """Results of (module, input) pairs for one batch; inputs are known by an integer, equal ones are equal tensors."""
 
     def __init__(self) -> None:
-        self.values: dict[tuple, tuple[int, Tensor]] = {}
+        self.values: dict[tuple, Known] = {}
 
-    def get(self, key: tuple, compute) -> tuple[int, Tensor]:
+    def get(self, key: tuple, compute: Callable[[], Tensor]) -> Known:
+        """The result of ``key``, computed the first time."""
         if key not in self.values:
             self.values[key] = (len(self.values) + 1, compute())
         return self.values[key]
@@ -54,7 +61,7 @@ def chosen_operations(cell: Cell) -> list[list[int]]:
 
 
 def forward(
-    model: nn.Module, x: Tensor, architecture: Architecture, statistics: bool = False, memo: Memo | None = None
+    model: Any, x: Tensor, architecture: Architecture, statistics: bool = False, memo: Memo | None = None
 ) -> Tensor:
     """Logits [B, K] of one path.
 
@@ -73,8 +80,12 @@ def forward(
     return model.classifier(model.global_pooling(last[1]).flatten(1))
 
 
-def _cell(cell, number, before, last, nodes, share) -> tuple[int, Tensor]:
-    def run(key: tuple, module: nn.Module, value: Tensor, source: int) -> tuple[int, Tensor]:
+def _cell(
+    cell: Any, number: int, before: Known, last: Known, nodes: Sequence[Sequence[tuple[int, int]]], share: Share | None
+) -> Known:
+    """Output of cell ``number`` on the outputs of the two cells before; ``share`` None: nothing is looked up."""
+
+    def run(key: tuple, module: nn.Module, value: Tensor, source: int) -> Known:
         if share is None or not source:
             return 0, module(value)
         return share((*key, source), lambda: module(value))
@@ -84,32 +95,30 @@ def _cell(cell, number, before, last, nodes, share) -> tuple[int, Tensor]:
         run((number, "p1"), cell.preprocess1, last[1], last[0]),
     ]
     for node, chosen in enumerate(nodes):
-        total, keys = None, []
+        outputs: list[Known] = []
         for state, k in chosen:
             edge = first_edge(node) + state
             source, value = states[state]
-            key, out = run((number, edge, k), cell._ops[edge]._ops[k], value, source)
-            keys.append(key)
-            total = out if total is None else total + out
-        states.append((0, total) if 0 in keys else _summed(share, number, node, keys, total))
+            outputs.append(run((number, edge, k), cell._ops[edge]._ops[k], value, source))
+        keys, total = [key for key, _ in outputs], _sum([out for _, out in outputs])
+        known = share is not None and 0 not in keys
+        states.append(share((number, node, *keys), partial(_same, total)) if share and known else (0, total))
     return 0, torch.cat([value for _, value in states[-4:]], dim=1)
 
 
-def _summed(share, number: int, node: int, keys: list[int], total: Tensor) -> tuple[int, Tensor]:
-    return (0, total) if share is None else share((number, node, *keys), lambda: total)
+def _sum(outputs: Sequence[Tensor]) -> Tensor:
+    """In order, as the supernet adds them."""
+    return reduce(torch.add, outputs)
 
 
-def _norms(model: nn.Module) -> list[nn.Module]:
-    found = model.__dict__.get("_nsas_norms")
-    if found is None:
-        found = model.__dict__["_nsas_norms"] = norms_of(model)
-    return found
+def _same(value: Tensor) -> Tensor:
+    return value
 
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Train-mode batch norm on batch statistics that leaves running values and counters alone."""
-    norms = [m for m in _norms(model) if m.track_running_stats]
+    norms: list[Any] = [norm for norm in norms_of(model) if norm.track_running_stats]
     for m in norms:
         m.track_running_stats = False
     try:

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from common.cli.errors import UserError
 from common.data.names import other_set
 from common.run.folder import say
+from common.spaces.darts.genotype import Genotype
+from common.spaces.darts.weights import Form, form_of
 from common.weights.read import Checkpoint, read_checkpoint
-from papers.nsas.network.networks import Named, cnn_of, load_cnn
+from papers.nsas.network.architectures import load_genotype
 from papers.nsas.settings import Evaluate
 
 RELEASED_SETS = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
@@ -27,9 +29,8 @@ class CnnWeights(NamedTuple):
 
     settings: Evaluate  # set, channels and layers filled in
     found: Checkpoint
-    architecture: Named
-    network: str  # cifar or imagenet
-    classes: int
+    genotype: Genotype
+    form: Form
 
 
 def need_checkpoint(path: str) -> None:
@@ -51,19 +52,13 @@ def read_cnn(settings: Evaluate, options: Any) -> CnnWeights:
     """Raises UserError: no CNN of this space, architecture unknown or another, a set that is not the file's."""
     need_checkpoint(settings.checkpoint)
     found = read_checkpoint(settings.checkpoint, settings.weights)
-    tensors, said = found.tensors, found.metadata
-    if "classifier.weight" not in tensors or not ({"stem.0.weight", "stem0.0.weight"} & set(tensors)):
-        raise UserError(f"{found.source} holds no derived CNN of the DARTS space")
-    network = "imagenet" if "stem0.0.weight" in tensors else "cifar"
-    stem = tensors["stem0.3.weight"].shape[0] if network == "imagenet" else tensors["stem.0.weight"].shape[0] // 3
-    depth = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("cells."))
-    classes = int(tensors["classifier.weight"].shape[0])
-    architecture = architecture_of(settings.arch, found, "darts", cnn_of, load_cnn)
-    dataset = set_of(settings.dataset, "dataset", said, RELEASED_SETS.get(classes, ""), options, found.source)
-    filled = replace(
-        settings, dataset=dataset, channels=settings.channels or int(stem), layers=settings.layers or depth
-    )
-    return CnnWeights(filled, found, architecture, network, classes)
+    form = form_of(found)
+    genotype = architecture_of(settings.arch, found, "darts", Genotype.from_dict, load_genotype)
+    released = RELEASED_SETS.get(form.classes, "")
+    dataset = set_of(settings.dataset, "dataset", found.metadata, released, options, found.source)
+    channels, layers = settings.channels or form.channels, settings.layers or form.layers
+    filled = replace(settings, dataset=dataset, channels=channels, layers=layers)
+    return CnnWeights(filled, found, genotype, form)
 
 
 def architecture_of(given: str, found: Checkpoint, space: str, from_record, from_name) -> Any:

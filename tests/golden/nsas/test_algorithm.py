@@ -80,7 +80,7 @@ def test_archive_trace(golden, name, sampler):
 
 
 def test_encode_and_decode(golden):
-    from papers.nsas.network.architectures import PRIMITIVES
+    from common.spaces.darts.genotype import PRIMITIVES
 
     cases = golden.json("algorithm.json")
     for case in cases["encode"]:

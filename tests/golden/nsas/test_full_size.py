@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from common.spaces.darts.network import derived
 from common.train.loop import auxiliary_loss
 from papers.nsas.network.architectures import CNN
-from papers.nsas.network.networks import build_derived
 from papers.nsas.train import loss_function
 
 CIFAR = {
@@ -25,7 +25,7 @@ IMAGENET = {
 def filled(golden, key, precision=torch.float32):
     """(network of a CIFAR entry, wave, targets)."""
     want, (name, classes, channels, layers) = golden.json("cnn_full_size.json")[key], CIFAR[key]
-    model = build_derived(CNN[name], "cifar10", classes, channels, layers, auxiliary=True)
+    model = derived(CNN[name], False, classes, channels, layers, auxiliary=True)
     x, y = golden.wave((want["batch"], 3, 32, 32), want.get("wave_a", 0.7)), torch.tensor(want["targets"])
     return golden.fill(model, want["fill_seed"]).to(precision), x.to(precision), y
 
@@ -76,7 +76,7 @@ def test_cifar_trained_in_float32(golden, key):
 def test_imagenet_in_training(golden):
     """A small ImageNet network with label smoothing on both outputs."""
     want = golden.json("cnn_full_size.json")["train_Random_NSAS_C_imagenet_C8_L4"]
-    model = build_derived(CNN["Random_NSAS_C"], "imagenet", 1000, 8, 4, auxiliary=True)
+    model = derived(CNN["Random_NSAS_C"], True, 1000, 8, 4, auxiliary=True)
     model = golden.fill(model, want["fill_seed"]).train()
     logits, auxiliary = model(golden.wave((want["batch"], 3, 224, 224), want["wave_a"]))
     loss_of = loss_function(want["label_smooth"])
@@ -94,9 +94,7 @@ def test_imagenet_in_training(golden):
 @pytest.mark.parametrize("key", IMAGENET)
 def test_imagenet(golden, key):
     want, (name, channels, layers) = golden.json("cnn_full_size.json")[key], IMAGENET[key]
-    model = golden.fill(
-        build_derived(CNN[name], "imagenet", 1000, channels, layers, auxiliary=True), want["fill_seed"]
-    ).eval()
+    model = golden.fill(derived(CNN[name], True, 1000, channels, layers, auxiliary=True), want["fill_seed"]).eval()
     with torch.no_grad():
         logits = model(golden.wave((1, 3, 224, 224), want["wave_a"]))[0][0]
     golden.close(logits[:20], want["eval_logits_first20"], 1e-5)

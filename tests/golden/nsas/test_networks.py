@@ -9,8 +9,10 @@ import torch.nn.functional as F
 
 from common.spaces import drawing
 from common.spaces.counting import macs, parameters
+from common.spaces.darts.genotype import INPUTS, drawn_pairs
+from common.spaces.darts.network import derived
 from common.spaces.nasbench201.graph import canonical
-from papers.nsas.describe import describe
+from papers.nsas.describe import described
 from papers.nsas.method import architect
 from papers.nsas.method.loss import paper_loss, released_loss, similarity_weights
 from papers.nsas.method.relaxation import straight_through
@@ -22,7 +24,6 @@ from papers.nsas.nasbench201.supernet import Touched, make_sgd
 from papers.nsas.network import paths
 from papers.nsas.network.architectures import CNN
 from papers.nsas.network.networks import (
-    build_derived,
     build_nb201,
     build_nb201_supernet,
     build_supernet,
@@ -50,7 +51,7 @@ def test_small_derived(golden, name, file):
     x, y = T(a["x"]), T(a["y"])
 
     def fresh():
-        return golden.load(build_derived(CNN[name], "cifar10", classes, channels, layers, auxiliary=False), a)
+        return golden.load(derived(CNN[name], False, classes, channels, layers, auxiliary=False), a)
 
     model = fresh().eval()
     golden.close(model(x)[0], a["eval_logits"], 1e-5)
@@ -317,7 +318,7 @@ def test_structure_bug_in_the_network(golden):
 
 def test_counts(golden):
     for row in golden.json("params_macs.json"):
-        found = describe(row["arch"], row["dataset"], row["init_channels"], row["layers"])
+        found = described(row["arch"], row["dataset"], row["init_channels"], row["layers"])
         assert (found["parameters"], found["parameters_with_auxiliary"]) == (row["params"], row["params_total"])
         assert found["macs"] == row["macs"]
     for row in golden.json("supernet_params.json"):
@@ -330,16 +331,16 @@ def test_counts(golden):
             model = build_nb201(row["code"])
         assert parameters(model) == row["params"]
         assert macs(model, (3, 32, 32)) == row["macs_conv"] + row["macs_linear"]
-        found, operations = describe(row["code"]), [int(digit) for digit in row["code"]]
+        found, operations = described(row["code"]), [int(digit) for digit in row["code"]]
         assert (found["architecture"], found["connected"]) == (row["string"], row["valid"])
         assert canonical(operations, fold_none=False) == row["unique"]
 
 
 def test_keys(golden):
     networks = {
-        "cifar10_Random_NSAS": lambda: build_derived(CNN["Random_NSAS"], "cifar10", 10, 36, 20, True),
-        "cifar100_Random_NSAS_C": lambda: build_derived(CNN["Random_NSAS_C"], "cifar100", 100, 36, 20, True),
-        "imagenet_Random_NSAS_C": lambda: build_derived(CNN["Random_NSAS_C"], "imagenet", 1000, 50, 14, True),
+        "cifar10_Random_NSAS": lambda: derived(CNN["Random_NSAS"], False, 10, 36, 20, True),
+        "cifar100_Random_NSAS_C": lambda: derived(CNN["Random_NSAS_C"], False, 100, 36, 20, True),
+        "imagenet_Random_NSAS_C": lambda: derived(CNN["Random_NSAS_C"], True, 1000, 50, 14, True),
         "supernet_C16_L8": lambda: build_supernet(16, 10, 8),
         "nb201_supernet_C16_N5": lambda: build_nb201_supernet(16, 5, 10),
     }
@@ -357,7 +358,7 @@ def test_fill_rule(golden):
 
 
 def test_drawings(golden):
-    from papers.nsas.draw import cnn_graph, recurrent_graph
+    from papers.nsas.describe import RECURRENT_INPUTS, recurrent_edges
     from papers.nsas.recurrent.architecture import RECURRENT
 
     for key, want in golden.json("drawings.json").items():
@@ -365,12 +366,11 @@ def test_drawings(golden):
         if kind not in ("cnn", "rnn"):
             continue
         if kind == "rnn":
-            nodes, edges = recurrent_graph(RECURRENT[rest[0]].recurrent)
+            edges, inputs = recurrent_edges(RECURRENT[rest[0]]), RECURRENT_INPUTS
         else:
-            nodes, edges = cnn_graph(CNN[rest[0]].normal if rest[1] == "normal" else CNN[rest[0]].reduce)
-        assert [list(n) for n in nodes] == want["nodes"]
+            edges = drawn_pairs(CNN[rest[0]].normal if rest[1] == "normal" else CNN[rest[0]].reduce)
+            inputs = INPUTS
         assert [list(e) for e in edges] == want["edges"]
-        inputs = [name for name, colour in nodes if colour == drawing.INPUT]
         assert drawing.node_colours(edges, inputs) == dict(want["nodes"])
     style = golden.json("drawings.json")["attributes"]
     found = {

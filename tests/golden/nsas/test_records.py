@@ -6,9 +6,11 @@ import math
 
 import pytest
 
+from common.spaces.darts.genotype import PRIMITIVES
 from common.train.schedules import cosine, exponential
 from papers.nsas.method import schedules
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
+from papers.nsas.method.sampling import cells_of
 from papers.nsas.nasbench201 import constraints as constraints201
 from papers.nsas.network import architectures
 from papers.nsas.recurrent.architecture import ACTIVATIONS, load_cell
@@ -43,12 +45,11 @@ LOGS = [
 
 def test_genotypes(golden):
     stored = golden.json("genotypes.json")
-    assert list(architectures.PRIMITIVES) == stored["primitives"]
+    assert list(PRIMITIVES) == stored["primitives"]
     assert set(architectures.CNN) == set(stored["cnn"])
     for name, arch in architectures.CNN.items():
-        assert [[list(p) for p in cell] for cell in arch] == stored["cnn"][name]["encoded"]
-        names = [[architectures.PRIMITIVES[o], i] for o, i in arch.normal]
-        assert names == stored["cnn"][name]["normal"]
+        assert [[list(p) for p in cell] for cell in cells_of(arch)] == stored["cnn"][name]["encoded"]
+        assert [list(pair) for pair in arch.normal] == stored["cnn"][name]["normal"]
         assert stored["cnn"][name]["normal_concat"] == stored["cnn"][name]["reduce_concat"] == [2, 3, 4, 5]
     want = stored["rnn"]["Random_NSAS"]
     got = load_cell("Random_NSAS")

@@ -16,13 +16,19 @@ import torch
 from common.data.text import Corpus, batchify
 from common.run import seeds
 from common.spaces.counting import macs
+from common.spaces.darts.data import PICTURE_PIXELS, open_test
+from common.spaces.darts.genotype import Genotype
+from common.spaces.darts.network import derived
 from common.spaces.darts.plan import FORWARD, FORWARD_MEMORY, MEMORY, STEP, estimate, plan_testing, plan_training
+from common.spaces.darts.weights import check_classes
 from papers.nsas import search_gdas, search_random
-from papers.nsas.evaluate import check_classes, open_test
+from papers.nsas.data import constants
+from papers.nsas.method.sampling import genotype_of
 from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
 from papers.nsas.nasbench201 import search_random as search_nb201_random
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
-from papers.nsas.network.networks import build_derived, build_nb201, build_supernet, load_cnn, size_of
+from papers.nsas.network.architectures import load_genotype, size_of
+from papers.nsas.network.networks import build_nb201, build_supernet
 from papers.nsas.network.weights import read_cnn
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.chunks import epoch_chunks
@@ -50,7 +56,7 @@ STEP_WORD, FORWARD_WORD = 0.09, 0.032
 CALLS, CALLS_MIXTURE, FORWARD_CALLS = 1.1e-3, 2.5e-3, 0.3
 MEMORY_WORD, MEMORY_MIXTURE = 3.5e-7, 1.3e-6  # GB of a word and unit
 CPU = torch.device("cpu")
-EVERY_OPERATION = (tuple((operation, operation % 2) for operation in range(8)),) * 2  # a typical path
+TYPICAL = genotype_of((tuple((operation, operation % 2) for operation in range(8)),) * 2)  # every operation once
 TYPICAL_201 = "012343"
 EXACT_EPOCHS = 100  # the random chunks of so many epochs are counted, those of longer runs scaled from the first
 
@@ -104,8 +110,10 @@ def plan_gdas(settings: SearchGdas, options: RunOptions) -> list[str]:
 def plan_201(settings: SearchNb201Random | SearchNb201Gdas, options: RunOptions) -> list[str]:
     """Both searches on NAS-Bench-201."""
     c, gdas = settings, isinstance(settings, SearchNb201Gdas)
-    open_batches = search_nb201_gdas.open_batches if gdas else search_nb201_random.open_batches
-    train, valid, note = open_batches(settings, options, CPU)
+    if isinstance(settings, SearchNb201Gdas):
+        train, valid, note = search_nb201_gdas.open_batches(settings, options, CPU)
+    else:
+        train, valid, note = search_nb201_random.open_batches(settings, options, CPU)
     constraints = {"none": 0, "low": 1, "nsas": c.constraints}.get(c.constraint, 2)
     image, memory = _nb201(c.channels, c.cells, train)
     seconds = STEP_201 * (2 if gdas else 1) + constraints * (STEP_201 if c.constraint_gradient else FORWARD_201)
@@ -136,7 +144,7 @@ def plan_experiment(settings: Experiment, options: RunOptions) -> list[str]:
     train, valid, note = forgetting.open_batches(c, options, CPU)
     image, memory = _nb201(c.channels, c.cells, train)
     steps = c.epochs * len(train)
-    seconds = c.epochs * len(train.images)
+    seconds = float(c.epochs * len(train.images))
     terms = {"paper": [STEP_201], "authors": [FORWARD_201], "both": [STEP_201, FORWARD_201]}[c.loss]
     seconds *= len(terms) * STEP_201 + c.constraints * sum(terms)
     ranked = c.rank_cells * (len(valid.images) + c.recalibrate_batches * c.batch_size)
@@ -153,35 +161,35 @@ def plan_experiment(settings: Experiment, options: RunOptions) -> list[str]:
 
 def plan_train(settings: Train, options: RunOptions) -> list[str]:
     """A derived CNN."""
-    form = network_of(settings, options)
-    c = settings
-    batches, judged, classes, _ = open_data(c, form, options, CPU)
-    test = next(iter(judged.values()))  # what is looked at after an epoch
-    network = _network(load_cnn(c.arch), form == "imagenet", classes, c.channels, c.layers)
-    pixels = 224 if form == "imagenet" else test.images.size
-    return [f"{form} network, {classes} classes", *plan_training(c, network, pixels, batches, test)]
+    c, form = settings, network_of(settings, options)
+    data = open_data(c, form, options, CPU)
+    network = _network(load_genotype(c.arch), form == "imagenet", len(data.classes), c.channels, c.layers)
+    looked_at = data.judged[data.judge]  # after an epoch
+    return [
+        f"{form} network, {len(data.classes)} classes",
+        *plan_training(c, network, data.pixels, data.train, looked_at),
+    ]
 
 
 def plan_evaluate(settings: Evaluate, options: RunOptions) -> list[str]:
     """One pass over the test set."""
-    if settings.checkpoint:
-        c, found, architecture, form, classes = read_cnn(settings, options)
+    c = settings
+    if c.checkpoint:
+        c, found, genotype, form = read_cnn(settings, options)
+        imagenet = form.imagenet
     else:  # of a published network
-        name = settings.arch or "Random_NSAS"
-        form = form_of("auto", settings.dataset, options)
-        channels, layers = size_of(
-            "imagenet" if form == "imagenet" else settings.dataset, name, settings.channels, settings.layers
-        )
-        c, architecture = replace(settings, arch=name, channels=channels, layers=layers), load_cnn(name)
-    imagenet = form == "imagenet"
-    held, _ = open_test(c, form, options, CPU)
-    if settings.checkpoint:
-        check_classes(found.source, classes, c.dataset, len(held.classes))
-    network = _network(architecture, imagenet, len(held.classes), c.channels, c.layers)
-    name = c.arch or "the file's architecture"
+        name = c.arch or "Random_NSAS"
+        imagenet = form_of("auto", c.dataset, options) == "imagenet"
+        channels, layers = size_of("imagenet" if imagenet else c.dataset, name, c.channels, c.layers)
+        c, genotype = replace(c, arch=name, channels=channels, layers=layers), load_genotype(name)
+    test, _ = open_test(c.dataset, imagenet, c.batch_size, options, CPU, constants, c.workers)
+    if c.checkpoint:
+        check_classes(found, test.classes, c.dataset)
+    network = _network(genotype, imagenet, len(test.classes), c.channels, c.layers)
+    pixels, name = PICTURE_PIXELS if imagenet else test.size, c.arch or "the file's architecture"
     return [
-        f"{form} network, {c.dataset}",
-        *plan_testing(name, network, c.channels, 224 if imagenet else held.size, len(held), c.batch_size),
+        f"{'imagenet' if imagenet else 'cifar'} network, {c.dataset}",
+        *plan_testing(name, network, c.channels, pixels, len(test), c.batch_size),
     ]
 
 
@@ -251,14 +259,14 @@ def _darts(c: Any, train: Any) -> tuple[float, float]:
     with torch.device("meta"):
         supernet = build_supernet(c.channels, classes, c.layers)
     dense = macs(supernet, (3, size, size), ([[1.0] * 8] * 14,) * 2)
-    path = macs(_network(EVERY_OPERATION, False, classes, c.channels, c.layers), (3, size, size))
+    path = macs(_network(TYPICAL, False, classes, c.channels, c.layers), (3, size, size))
     return dense / 1e9 / c.channels, path / 1e9 / c.channels
 
 
-def _network(architecture: Any, imagenet: bool, classes: int, channels: int, layers: int) -> torch.nn.Module:
+def _network(genotype: Genotype, imagenet: bool, classes: int, channels: int, layers: int) -> torch.nn.Module:
     """The derived network on the meta device: only its shapes are counted."""
     with torch.device("meta"):
-        return build_derived(architecture, "imagenet" if imagenet else "cifar10", classes, channels, layers, False)
+        return derived(genotype, imagenet, classes, channels, layers)
 
 
 def _nb201(channels: int, cells: int, train: Any) -> tuple[float, float]:
