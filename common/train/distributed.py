@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from common.cli.errors import UserError
+
 BUCKET_BYTES = 2**26
 TIMEOUT_S = 600  # a rank that waits longer than this for the others gives up; NAS_DISTRIBUTED_TIMEOUT_S changes it
 
@@ -27,6 +29,15 @@ def per_process(shares: int = 0) -> dict[str, int]:
     shares: shares that every batch is worked through in, over all processes; 0: one a process.
     """
     return {"rank": rank(), "world": world_size(), "parts": shares}
+
+
+def one_process(what: str) -> None:
+    """Raises UserError under torchrun with several processes: for work whose batches are not worth sharing."""
+    if world_size() > 1:
+        raise UserError(
+            f"{what} runs in one process, torchrun gave {world_size()}; start it without torchrun, and one run per "
+            f"seed side by side"
+        )
 
 
 def setup() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from common.cli.verbs import COMPUTES, Stage, Verb, main
 from papers.nsas import settings
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
-from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
+from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchGdasRecurrent, SearchRecurrent, TrainRecurrent
 from papers.nsas.studies.settings import Experiment
 
 MEANT = {"constraint_gradient": True, "table": "raw"}
@@ -63,7 +63,7 @@ SEARCH: dict[tuple[str, ...], Stage] = {
         },
     ),
     ("ptb", "gdas"): _stage(
-        settings.NotReleasedSettings, "unavailable:recurrent_gdas", "search_ptb_gdas",
+        SearchGdasRecurrent, "recurrent.search:unavailable_gdas", "search_ptb_gdas",
         "not available: GDAS for recurrent cells was never released",
     ),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
 from common.train.device import pick_device
+from common.train.distributed import one_process
 from common.train.optim import zero_fill_grads
 from common.train.schedules import cosine
 from papers.nsas.data import augmentation, origin_of, search_parts
@@ -35,7 +36,6 @@ from papers.nsas.method.selection import accuracy
 from papers.nsas.method.tables import Tables
 from papers.nsas.network.networks import build_supernet
 from papers.nsas.network.paths import logits_function
-from papers.nsas.processes import one_process
 from papers.nsas.settings import SearchGdas
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from common.run import seeds
 from common.run.folder import check_finite, open_run
 from common.spaces.architecture import save_architecture
 from common.train.device import pick_device
+from common.train.distributed import one_process
 from common.train.optim import zero_fill_grads
 from common.train.schedules import cosine
 from papers.nsas.data import augmentation, origin_of, search_parts
@@ -26,7 +27,6 @@ from papers.nsas.method.selection import accuracy, candidates, recalibrate, winn
 from papers.nsas.network.architectures import MONITORED
 from papers.nsas.network.networks import build_supernet
 from papers.nsas.network.paths import Logits, logits_function
-from papers.nsas.processes import one_process
 from papers.nsas.settings import SearchRandom
 
 if TYPE_CHECKING:

@@ -107,13 +107,6 @@ class SearchGdas(SearchDarts):
 
 
 @dataclass(frozen=True)
-class NotReleasedSettings:
-    """A combination that the authors never released."""
-
-    dataset: str = ""
-
-
-@dataclass(frozen=True)
 class Train(TrainDerived):
     """A derived CNN; CIFAR values. The two ImageNet recipes are variants (imagenet-step, imagenet-linear)."""
 

@@ -18,7 +18,7 @@ from papers.nsas.network.weights import need_checkpoint
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
-from papers.nsas.unavailable import recurrent_gdas
+from papers.nsas.recurrent.search import unavailable_gdas
 
 GOOD = [["tanh", 0]] * 8
 
@@ -90,7 +90,7 @@ def test_constraint_numbers_and_absent_code():
     with pytest.raises(UserError, match="2 to 5"):
         SearchNb201Random(constraints=8).check()
     with pytest.raises(UserError, match="never released"):
-        recurrent_gdas(None, None)
+        unavailable_gdas(None, None)
 
 
 def mistake(capsys, *arguments) -> str:

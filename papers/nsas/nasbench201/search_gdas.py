@@ -13,6 +13,7 @@ from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.nasbench201.network import EDGES, OPERATIONS
 from common.train.device import pick_device
+from common.train.distributed import one_process
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums
 from papers.nsas.method.relaxation import gumbel, nb201_temperature, straight_through
@@ -22,7 +23,6 @@ from papers.nsas.nasbench201.result import finish, short
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_supernet
 from papers.nsas.network.networks import weighted_logits
-from papers.nsas.processes import one_process
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions

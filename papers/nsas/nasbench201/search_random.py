@@ -16,6 +16,7 @@ from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.nasbench201.network import Supernet
 from common.train.device import pick_device
+from common.train.distributed import one_process
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums
 from papers.nsas.nasbench201.constraints import Code, Draw, drawer, makers_of_random, random_code
@@ -24,7 +25,6 @@ from papers.nsas.nasbench201.result import finish, short
 from papers.nsas.nasbench201.settings import SearchNb201Random
 from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_supernet, scoring_batches
 from papers.nsas.network.networks import code_logits, renew_statistics
-from papers.nsas.processes import one_process
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.cli.errors import UserError
 from common.data.text import Corpus, batchify
 from common.run import seeds
 from common.run.folder import check_finite, open_run
@@ -16,14 +17,14 @@ from common.run.keep import Values
 from common.spaces.architecture import save_architecture
 from common.train.batchnorm import renew
 from common.train.device import pick_device
+from common.train.distributed import one_process
 from papers.nsas.method.novelty import Archive, Cell, distance, distance_by_slot
 from papers.nsas.method.sampling import sample_free
-from papers.nsas.processes import one_process
 from papers.nsas.recurrent.averaging import make_sgd
 from papers.nsas.recurrent.chunks import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled
 from papers.nsas.recurrent.loss import Chunk, paper_loss, released_loss
 from papers.nsas.recurrent.model import LanguageModel, drops_of
-from papers.nsas.recurrent.settings import SearchRecurrent
+from papers.nsas.recurrent.settings import SearchGdasRecurrent, SearchRecurrent
 from papers.nsas.recurrent.supernet import EDGES, RecurrentCode, SearchCell, genotype, sample
 
 if TYPE_CHECKING:
@@ -173,3 +174,8 @@ def set_cell(supernet: LanguageModel, code: RecurrentCode, train: Tensor, chunks
     supernet.cell.bn.train()
     starts = range(0, min(chunks, (len(train) - 1) // bptt) * bptt, bptt)
     renew([supernet.cell.bn], [get_batch(train, start, bptt)[0] for start in starts], read)
+
+
+def unavailable_gdas(settings: SearchGdasRecurrent, options: RunOptions) -> dict:
+    """What the authors announced but never released: a clear line instead of a missing choice. Raises UserError."""
+    raise UserError("GDAS for recurrent cells was never released: there is nothing to replicate; use --method random")

@@ -92,3 +92,8 @@ class EvaluateRecurrent(Text):
     weights: Literal["auto", "ema", "raw"] = setting("auto", "which of a file's weights")
     width: int = setting(0, "units, 0: as in the file", at_least=0)
     batch_size: int = setting(10, "columns of the validation text", at_least=1)
+
+
+@dataclass(frozen=True)
+class SearchGdasRecurrent(Settings):
+    """GDAS for recurrent cells: a combination that the authors never released."""

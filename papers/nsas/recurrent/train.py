@@ -16,8 +16,8 @@ from common.run import seeds
 from common.run.folder import open_run
 from common.run.keep import Values
 from common.train.device import pick_device
+from common.train.distributed import one_process
 from common.weights.read import save_weights
-from papers.nsas.processes import one_process
 from papers.nsas.recurrent.architecture import Recurrent, load_cell
 from papers.nsas.recurrent.averaging import Descent, averaged, switches_to_averaging
 from papers.nsas.recurrent.chunks import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled, unigram_perplexity

@@ -33,6 +33,7 @@ from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.nasbench201.network import Supernet
 from common.train.device import pick_device
+from common.train.distributed import one_process
 from common.train.metrics import kendall_tau
 from common.train.schedules import cosine
 from papers.nsas.method.novelty import Archive, distance_by_slot
@@ -41,7 +42,6 @@ from papers.nsas.nasbench201.loss import constant_loss, live_loss
 from papers.nsas.nasbench201.result import short, table_accuracies
 from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_supernet, scoring_batches
 from papers.nsas.network.networks import code_logits, renew_statistics
-from papers.nsas.processes import one_process
 from papers.nsas.studies import summary as study
 from papers.nsas.studies.probe import Clock, Probe
 from papers.nsas.studies.settings import Experiment
