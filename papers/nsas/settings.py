@@ -123,10 +123,8 @@ class Train(TrainDerived):
     workers: int = setting(4, "loader processes for pictures in files", at_least=0)
 
     def check(self, given: frozenset[str] | None = None) -> None:
-        """A network with its auxiliary head, a recipe that ends; what acts with another schedule is refused."""
+        """Enough cells for the auxiliary head; what acts with another schedule, or with that head, is refused."""
         check_depth(self.layers, self.auxiliary)
-        if self.schedule == "linear" and self.epochs <= 5:
-            raise UserError(f"--schedule linear ends with five epochs of their own: --epochs {self.epochs} is too few")
         idle = {} if self.schedule == "cosine" else {"lr_min": "--schedule cosine"}
         if not self.auxiliary:
             idle["auxiliary_weight"] = "--auxiliary"
