@@ -72,7 +72,7 @@ def train(settings: Train, options: RunOptions) -> dict[str, Any]:
 
 
 def network_of(settings: Train, options: RunOptions) -> str:
-    """The network, "cifar" or "imagenet". Raises UserError for settings of the other one's recipe, or without an end."""
+    """The network, "cifar" or "imagenet". Raises UserError for settings that no recipe has."""
     if settings.schedule == "linear" and settings.epochs <= 5:
         raise UserError(f"--schedule linear ends with five epochs of their own: --epochs {settings.epochs} is too few")
     network = form_of(settings.network, settings.dataset, options)
