@@ -1,133 +1,53 @@
-"""``python -m papers.cream search|select|train|evaluate|rank-study|describe|draw|figures``."""
+"""``python -m papers.cream search|select|train|evaluate|rank-study|describe|draw|figures``: see the README."""
 
-from common.cli.verbs import COMPUTES, Stage, Verb, main
-from papers.cream.settings import (
-    GENERIC_TRAIN,
-    HEAD_SEARCH,
-    MODERN_SEARCH,
-    PAPER_SEARCH,
-    Describe,
-    Draw,
-    Evaluate,
-    Figures,
-    RankStudy,
-    Search,
-    Select,
-    Train,
-)
+from __future__ import annotations
+
+from typing import Any
+
+from common.cli.verbs import COMPUTES, Stage, Verb, alone, main
+from papers.cream import settings
+from papers.cream.settings import GENERIC_TRAIN, HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH
 
 
-def only(stage: Stage) -> dict[tuple[str, ...], Stage]:
-    return {(): stage}
+def _verb(cls: type, run: str, about: str, planned: bool = True, **more: Any) -> Verb:
+    """A verb of one stage, which is called as its function is; planned: whether plan.py has a plan of it."""
+    section = run.partition(":")[2]
+    plan = f"papers.cream.plan:plan_{section}" if planned else ""
+    return alone(Stage(settings=cls, run=f"papers.cream.{run}", section=section, about=about, plan=plan, **more))
 
 
 VERBS = {
-    "search": Verb(
-        only(
-            Stage(
-                settings=Search,
-                run="papers.cream.search:search",
-                plan="papers.cream.plan:search",
-                section="search",
-                about="train the supernet with prioritized paths; the board's head is the architecture",
-                variants={"head": HEAD_SEARCH, "paper": PAPER_SEARCH, "modern": MODERN_SEARCH},
-                bf16=True,
-            )
-        ),
-        about="find an architecture",
+    "search": _verb(
+        settings.Search, "search:search", "train the supernet with prioritized paths; the board's head is the result",
+        variants={"head": HEAD_SEARCH, "paper": PAPER_SEARCH, "modern": MODERN_SEARCH}, bf16=True,
     ),
-    "select": Verb(
-        only(
-            Stage(
-                settings=Select,
-                run="papers.cream.select:select",
-                plan="papers.cream.plan:select",
-                section="select",
-                about="re-score the board of a finished search and write the chosen path",
-                cheap=True,
-            )
-        ),
-        about="choose again among the paths on the board",
+    "select": _verb(
+        settings.Select, "select:select", "re-score the board of a finished search and write the best path", cheap=True
     ),
-    "train": Verb(
-        only(
-            Stage(
-                settings=Train,
-                run="papers.cream.train:train",
-                plan="papers.cream.plan:train",
-                section="train",
-                about="train 14, 43, 114, 287, 481, 604, a path list or a found architecture from scratch",
-                variants={"paper": {}, "modern": {"single_block": "strict"}, "generic": GENERIC_TRAIN},
-                bf16=True,
-            )
-        ),
-        about="train an architecture from scratch",
+    "train": _verb(
+        settings.Train, "train:train", "train 14 to 604, a path list or a found architecture from scratch",
+        variants={"paper": {}, "modern": {"single_block": "strict"}, "generic": GENERIC_TRAIN}, bf16=True,
     ),
-    "evaluate": Verb(
-        only(
-            Stage(
-                settings=Evaluate,
-                run="papers.cream.evaluate:evaluate",
-                plan="papers.cream.plan:evaluate",
-                section="evaluate",
-                about="test error of published or own weights",
-                variants={"paper": {}, "modern": {}},
-                bf16=True,
-            )
-        ),
-        about="test error of weights",
+    "evaluate": _verb(
+        settings.Evaluate, "evaluate:evaluate", "test error of published or own weights",
+        variants={"paper": {}, "modern": {}}, bf16=True,
     ),
-    "rank-study": Verb(
-        only(
-            Stage(
-                settings=RankStudy,
-                run="papers.cream.studies.rank_study:rank_study",
-                plan="papers.cream.plan:rank_study",
-                section="rank_study",
-                about="random paths by the supernet of a finished search and from scratch, and how far they agree",
-                bf16=True,
-            )
-        ),
-        about="do shared weights rank paths as training from scratch does?",
+    "rank-study": _verb(
+        settings.RankStudy, "studies.rank_study:rank_study",
+        "do shared weights rank random paths as training from scratch does?", bf16=True,
     ),
-    "describe": Verb(
-        only(
-            Stage(
-                settings=Describe,
-                run="papers.cream.describe:describe",
-                section="describe",
-                about="parameters, multiply-adds and the published count of a network",
-                writes=False,
-                ignores=COMPUTES,
-            )
-        ),
-        about="sizes of a network",
+    "describe": _verb(
+        settings.Describe, "describe:describe", "parameters, multiply-adds and the published count of a network",
+        planned=False, writes=False, ignores=COMPUTES,
     ),
-    "draw": Verb(
-        only(
-            Stage(
-                settings=Draw,
-                run="papers.cream.describe:draw",
-                section="draw",
-                about="one bar a block: kernel, expansion, width",
-                ignores=COMPUTES,
-            )
-        ),
-        about="draw a network",
+    "draw": _verb(
+        settings.Draw, "describe:draw", "one bar a block: kernel, expansion, width", planned=False, ignores=COMPUTES
     ),
-    "figures": Verb(
-        only(
-            Stage(
-                settings=Figures,
-                run="papers.cream.studies.figures:figures",
-                section="figures",
-                about="redraw accuracy against MACs from the claims",
-                ignores=COMPUTES,
-            )
-        ),
-        about="redraw the published figures",
+    "figures": _verb(
+        settings.Figures, "studies.figures:figures", "redraw accuracy against MACs with the results here",
+        planned=False, ignores=COMPUTES,
     ),
-}
+}  # fmt: skip
 
 if __name__ == "__main__":
     main("cream", VERBS)

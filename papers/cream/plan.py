@@ -25,7 +25,7 @@ from papers.cream.studies.rank_study import random_paths
 COPIES = 4.0  # of the parameters that a training holds: weights, average, mean square, momentum
 
 
-def search(settings: Search, options: Any) -> list[str]:
+def plan_search(settings: Search, options: Any) -> list[str]:
     """Of the search. Raises UserError, also where no path lies in an enforced window."""
     space = space_of(settings)
     space.draw(options.seed, 0)
@@ -55,7 +55,7 @@ def pace_lines(settings: Search, pace: Pace) -> list[str]:
     return lines
 
 
-def select(settings: Select, options: Any) -> list[str]:
+def plan_select(settings: Select, options: Any) -> list[str]:
     """Of the re-scoring of a board."""
     searched = finished_search(settings.search)
     paths, space = searched.board(), searched.space
@@ -73,7 +73,7 @@ def select(settings: Select, options: Any) -> list[str]:
     ]
 
 
-def train(settings: Train, options: Any) -> list[str]:
+def plan_train(settings: Train, options: Any) -> list[str]:
     """Of a training from scratch."""
     arch = resolve(settings.arch)
     size = input_size(arch, settings.resolution, settings.dataset)
@@ -92,7 +92,7 @@ def train(settings: Train, options: Any) -> list[str]:
     ]
 
 
-def evaluate(settings: Evaluate, options: Any) -> list[str]:
+def plan_evaluate(settings: Evaluate, options: Any) -> list[str]:
     """Of a test of weights."""
     settings, arch = what_is_tested(settings, options)
     size = input_size(arch, settings.resolution, settings.dataset)
@@ -111,7 +111,7 @@ def evaluate(settings: Evaluate, options: Any) -> list[str]:
     ]
 
 
-def rank_study(settings: RankStudy, options: Any) -> list[str]:
+def plan_rank_study(settings: RankStudy, options: Any) -> list[str]:
     """Of the rank study."""
     searched = finished_search(settings.search)
     space = searched.space

@@ -1,12 +1,12 @@
 """Cream's search: train the supernet one path at a time, keep the best paths on a board, let them teach the others.
 
-for every batch:                                                  (Algorithm 1 of the paper)
-    sample a path a uniformly
-    every 200 batches: update the meta layer by the validation loss after a simulated student step
-    teacher, m  <-  board entries scored by the meta layer on a's outputs
-    L = (m L_kd(a, teacher) + (2 - m) L_ce(a)) / 2;  step
-    offer a to the board
-the architecture is the head of the last board
+for every batch:                                      (Algorithm 1 of the paper; the numbers are the README's Method)
+    sample a path a uniformly                                                                        2  space.draw
+    every 200 batches: train the meta layer by the loss after a simulated step of a                  6  meta_update
+    teacher, m  <-  board entries scored by the meta layer on a's outputs                            4  choose_teacher
+    L = (m L_kd(a, teacher) + (2 - m) L_ce(a)) / 2;  step                                            5  train_student
+    offer a to the board                                                                             3  board.offer
+the architecture is the head of the last board                                                      10  choose
 """
 
 from __future__ import annotations

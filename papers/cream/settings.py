@@ -334,7 +334,7 @@ class Draw(OneNetwork):
 
 @dataclass(frozen=True)
 class Figures(Settings):
-    """Accuracy against MACs, redrawn from the claims."""
+    """Accuracy against MACs, redrawn with what was measured here."""
 
     results: str = setting("results", "folder whose result files give the measured points")
     format: Literal["svg", "png", "pdf"] = setting("svg", "kind of picture file")

@@ -19,7 +19,7 @@ from papers.cream.method.window import supernet_window
 from papers.cream.network.architectures import PUBLISHED
 from papers.cream.network.layout import FlopsTable
 from papers.cream.network.networks import Supernet, derive, folded
-from tests.cream.iteration import iterate
+from tests.cream.tools import iterate
 
 LRS = [0.01, 0.01, 1e-4, 1e-4]
 

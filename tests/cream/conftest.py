@@ -1,13 +1,18 @@
 """Tiny runs on the embedded digits: a small test set, and the same verb in two gloo processes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from papers.cream.search import search
+from papers.cream.studies.rank_study import rank_study
+from papers.cream.train import train
+from tests.cream.tools import RANDOM, SEARCH, STUDY, TESTED, TRAIN, few_test_images, options
+
 ROOT = Path(__file__).resolve().parents[2]
-TESTED = 40  # images of the digits' test set that are looked at
 
 LAUNCH = f"""
 import sys
@@ -60,18 +65,42 @@ def _one_thread(one_thread):
 
 @pytest.fixture(autouse=True, scope="module")
 def small_test_set():
-    """Fewer test images of the digits; the numbers themselves are not what is looked at."""
-    import papers.cream.data.sets as data
-
-    original = data.open_source
-
-    def opened(dataset, split, resolution, options):
-        source = original(dataset, split, resolution, options)
-        return source.subset(range(TESTED)) if split != "train" and dataset == "digits" else source
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "open_source", opened)
+    """Few test images, in every test here."""
+    with few_test_images():
         yield
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory):
+    """(folder, result) of a search."""
+    folder = tmp_path_factory.mktemp("search")
+    with few_test_images():
+        return folder, search(SEARCH, options(folder, "search"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """(folder, result) of a training."""
+    folder = tmp_path_factory.mktemp("train")
+    with few_test_images():
+        return folder, train(TRAIN, options(folder, "train"))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """The settings of a rank study of a search by ``--method random``."""
+    folder = tmp_path_factory.mktemp("random")
+    with few_test_images():
+        search(RANDOM, options(folder, "search"))
+    return replace(STUDY, search=str(folder))
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory, study):
+    """(folder, result) of that study."""
+    folder = tmp_path_factory.mktemp("study")
+    with few_test_images():
+        return folder, rank_study(study, options(folder, "rank_study"))
 
 
 @pytest.fixture(scope="session")

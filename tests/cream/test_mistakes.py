@@ -1,18 +1,22 @@
 """What a user can get wrong on the command line: one line that says the cause and the remedy, and exit status 2."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
 import torch
 from PIL import Image
 
+from common.cli.errors import UserError
 from common.cli.verbs import main
 from common.weights.read import save_weights
 from papers.cream.__main__ import VERBS
 from papers.cream.network.architectures import PUBLISHED
 from papers.cream.network.networks import derive
+from papers.cream.search import search
+from papers.cream.train import train
+from tests.cream.tools import PATH, SEARCH, TRAIN, options
 
-PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
 SMALL = ("--train-images", "80", "--holdout", "0", "--batch-size", "16", "--epochs", "1", "--erasing", "0")
 
 
@@ -139,3 +143,65 @@ def test_small_pictures(line, tmp_path):
             Image.new("RGB", (40, 44)).save(folder / f"{i}.png")
     complaint = line("train", "--arch", PATH, "--dataset", str(tmp_path / "set"), "--resolution", "64")
     assert "pictures of 40 pixels are smaller than --resolution 64" in complaint
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"macs_min": 600.0, "macs_max": 1000.0}, "no supernet fits the window"),
+        ({"macs_min": 5.0, "macs_max": 1.0}, "impossible window"),
+        ({"macs_max": 1.0}, "no supernet fits the window"),
+        ({"resolution": 64}, "images of 32 pixels are smaller than --resolution 64"),
+        ({"resolution": 16}, "resolution 16 is too small"),
+        ({"start_epoch": 5}, "the board would stay empty"),
+        ({"batch_size": 8}, "must be at least 2 x --slice"),
+        ({"batch_size": 500}, "too few for a batch of 500; lower --batch-size"),
+        ({"sampling": "weighted", "probabilities": (0.5, 0.5)}, "--probabilities needs 6 values"),
+        ({"enforce_window": True, "macs_max": 90.0, "macs_min": 89.99999}, "MFLOPs in 10000 draws"),
+        ({"holdout": 80}, "leaves none"),
+        ({"pick": "top1"}, "--update-every 2 does nothing here: it acts with --pick meta"),
+        ({"update_every": 4}, "no meta update would be made: they come every 4 iterations"),
+        ({"parts": 16}, "less than two images"),
+        ({"scale_min": 0.5}, "--scale-min 0.5 does nothing here: it acts with --crop resized only"),
+        ({"crop": "resized"}, "--pad 2 does nothing here: it acts with --crop padded only"),
+        ({"dataset": "nowhere"}, "nowhere is missing"),
+        ({"lr": 1e30}, "lower --lr"),
+    ],
+)
+def test_search_in_python(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        search(replace(SEARCH, epochs=1 if "start_epoch" in changes else 2, **changes), options(tmp_path, "search"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_board_of_nans_is_named():
+    from papers.cream.method.board import Board, Entry
+    from papers.cream.method.meta import MetaRules, choose_teacher
+    from papers.cream.method.path_sgd import PathSGD, parameter_groups
+    from papers.cream.method.student import Student
+    from papers.cream.network.networks import Supernet
+
+    net = Supernet([1] * 5, 10, 3).train()
+    optimizer = PathSGD(parameter_groups(net, 0.0))
+    torch.nn.init.constant_(net.classifier.weight, float("nan"))
+    path = [[0], [1], [1], [1], [1], [1], [0]]
+    board = Board(2)
+    board.add(Entry(10.0, 60.0, path, [torch.randn(3, 3, 32, 32)], [torch.full((3, 10), 0.1)]))
+    with pytest.raises(UserError, match="no teacher"):
+        choose_teacher(Student(net, optimizer, path, [(None, torch.zeros(8))]), board, MetaRules())
+    with pytest.raises(UserError, match="diverged"):
+        board.add(Entry(float("nan"), 60.0, path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resolution": 64}, "images of 32 pixels are smaller than --resolution 64"),
+        ({"batch_size": 64}, "too few for a batch of 64; lower --batch-size"),
+        ({"epochs": 0}, "--epochs must be at least 1, not 0"),
+        ({"lr": 1e30, "warmup_epochs": 0}, "stops before this update"),
+    ],
+)
+def test_training_in_python(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        train(replace(TRAIN, **changes), options(tmp_path, "train"))

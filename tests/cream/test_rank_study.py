@@ -1,4 +1,4 @@
-"""The rank study: both sides on the same images, resume inside a training, paths, agreement, mistakes."""
+"""The rank study: both sides on the same images, paths, agreement, mistakes."""
 
 import csv
 import json
@@ -9,46 +9,17 @@ import pytest
 import torch
 
 from common.cli.errors import UserError
-from common.cli.verbs import RunOptions
 from common.weights.read import load_strict, load_tensors
 from papers.cream.data import batches as data
 from papers.cream.data.sets import search_parts
 from papers.cream.method.space import space_of
 from papers.cream.network.networks import Supernet
-from papers.cream.search import search
-from papers.cream.settings import RankStudy, Search
 from papers.cream.studies.rank_study import agreement, random_paths, rank_study
-
-SEARCH = Search(
-    method="random", dataset="digits", train_images=80, holdout=20, resolution=32, workers=0, macs_max=122, epochs=1,
-    batch_size=8, parts=1, lr=0.02, slice=3, crop="padded", pad=2, flip=False, jitter=0.0,
-    erasing=0.0, recalibrate_batches=1, select_images=20, candidates=2,
-)  # fmt: skip
-STUDY = RankStudy(
-    paths=3, recalibrate_batches=2, workers=0, epochs=2, cooldown=0, batch_size=20, parts=1, lr=0.004, warmup_epochs=0,
-    ema_decay=0.9, crop="padded", pad=2, flip=False, randaugment=0.0, erasing=0.0, eval_batch_size=20,
-)  # fmt: skip
+from tests.cream.tools import RANDOM, STUDY, options
 
 
-def options(folder, section="rank_study", **changes):
-    return RunOptions(**{"out": folder, "device": "cpu", "paper": "cream", "section": section, "seed": 3, **changes})
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory, small_test_set):
-    folder = tmp_path_factory.mktemp("search")
-    search(SEARCH, options(folder, "search"))
-    return replace(STUDY, search=str(folder))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, searched):
-    folder = tmp_path_factory.mktemp("study")
-    return folder, rank_study(searched, options(folder))
-
-
-def test_a_study_of_a_random_search(finished):
-    folder, result = finished
+def test_a_study_of_a_random_search(studied):
+    folder, result = studied
     with (folder / "rank.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     assert len(rows) == result["metrics"]["paths"] == 3
@@ -62,37 +33,14 @@ def test_a_study_of_a_random_search(finished):
     assert not list(folder.glob("path-*"))
 
 
-def test_resuming_inside_a_training_changes_nothing(finished, searched, tmp_path, monkeypatch):
-    import papers.cream.train as module
-
-    folder, _ = finished
-    monkeypatch.setenv("NAS_SAVE_EVERY_S", "0")
-    real, calls = module.train_step, []
-
-    def stops(*args):
-        calls.append(1)
-        if len(calls) in (4, 9):  # inside the second epoch of the first path and the first of the second
-            raise KeyboardInterrupt
-        return real(*args)
-
-    monkeypatch.setattr(module, "train_step", stops)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            rank_study(searched, options(tmp_path))
-    rank_study(searched, options(tmp_path))
-    assert len(calls) == 3 * 2 * 3 + 2  # nothing was trained twice
-    for name in ("result.json", "rank.csv"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
-
-
-def test_the_shared_side_is_the_recalibrated_supernet(finished, searched):
-    folder, _ = finished
+def test_the_shared_side_is_the_recalibrated_supernet(studied, study):
+    folder, _ = studied
     with (folder / "rank.csv").open() as lines:
         row = next(csv.DictReader(lines))
-    space = space_of(SEARCH)
-    net = Supernet(space.window.built, 10, SEARCH.slice, space.layout)
-    load_strict(net, load_tensors(Path(searched.search) / "supernet.safetensors"))
-    source, held_out, _ = search_parts(SEARCH, 32, options(folder))
+    space = space_of(RANDOM)
+    net = Supernet(space.window.built, 10, RANDOM.slice, space.layout)
+    load_strict(net, load_tensors(Path(study.search) / "supernet.safetensors"))
+    source, held_out, _ = search_parts(RANDOM, 32, options(folder, "rank_study"))
     path = json.loads(row["path"])
     for norm in net.path_norms(path):
         norm.reset_running_stats()
@@ -109,7 +57,7 @@ def test_the_shared_side_is_the_recalibrated_supernet(finished, searched):
 
 
 def test_paths():
-    space = space_of(SEARCH)
+    space = space_of(RANDOM)
     c = replace(STUDY, paths=12, macs_min=95.0, macs_max=105.0)
     paths = random_paths(c, space, 0)
     assert all(95 <= space.mflops(path) <= 105 for path in paths) and len({str(path) for path in paths}) == 12
@@ -128,13 +76,13 @@ def test_agreement():
     assert set(agreement("a", [1, 1, 1], [1, 2, 3]).values()) == {None}
 
 
-def test_mistakes(searched, tmp_path):
+def test_mistakes(study, tmp_path):
     with pytest.raises(UserError, match="no search given"):
-        rank_study(STUDY, options(tmp_path / "a"))
+        rank_study(STUDY, options(tmp_path / "a", "rank_study"))
     with pytest.raises(UserError, match="paths"):
-        rank_study(replace(searched, paths=0), options(tmp_path / "b"))
+        rank_study(replace(study, paths=0), options(tmp_path / "b", "rank_study"))
     folder = tmp_path / "moved"
     folder.mkdir()
-    (folder / "result.json").write_bytes((Path(searched.search) / "result.json").read_bytes())
+    (folder / "result.json").write_bytes((Path(study.search) / "result.json").read_bytes())
     with pytest.raises(UserError, match=r"supernet\.safetensors is missing"):
-        rank_study(replace(searched, search=str(folder)), options(tmp_path / "c"))
+        rank_study(replace(study, search=str(folder)), options(tmp_path / "c", "rank_study"))

@@ -199,7 +199,7 @@ def test_what_does_nothing_is_refused_by_name(name, tmp_path):
         run(dataclasses.replace(base, **{name: value}), options(tmp_path, section))
     allowed = options(tmp_path, section, given=frozenset({"epochs"}))  # of a profile: for another choice of the user's
     if name != "cooldown":
-        run_plan = plan.search if section == "search" else plan.train
+        run_plan = plan.plan_search if section == "search" else plan.plan_train
         assert run_plan(dataclasses.replace(base, **{name: value}), allowed)
     with pytest.raises(UserError, match="does nothing here"):
         run(base, options(tmp_path, section, given=frozenset({name})))

@@ -131,6 +131,7 @@ class PathSGD:
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
         self.buffers, self.seen = list(state["buffers"]), list(state["seen"])
         self.steps, self.base, self.history = state["steps"], state["base"], [list(lrs) for lrs in state["history"]]
 

@@ -23,6 +23,7 @@ class Window:
 
     @property
     def built(self) -> list[int]:
+        """Blocks of stages 1 to 5 that the supernet holds."""
         return [count + (stage == 2 and count == DEEPEST) for stage, count in enumerate(self.sampled)]
 
 

@@ -125,6 +125,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
 
 
 def build_block(spec: BlockSpec) -> nn.Module:
+    """The module of a block."""
     return BLOCKS[spec.kind](spec)
 
 

@@ -39,6 +39,7 @@ class Layer:
 
     @property
     def parameters(self) -> int:
+        """Weights and biases."""
         if self.kind == "conv":
             return self.cout * (self.cin // self.groups * self.kernel**2 + self.bias)
         if self.kind == "linear":
@@ -113,6 +114,7 @@ class BlockSpec:
 
     @property
     def skip(self) -> bool:
+        """Whether its input is added to its output."""
         return self.stride == 1 and self.cin == self.cout and self.kind != "conv_bn_act"
 
     def layers(self, size: int) -> list[Layer]:
@@ -169,16 +171,20 @@ class Layout:
 
     @property
     def choices(self) -> int:
+        """Choices of a position."""
         return len(CHOICES) + 2 * self.dil_conv + self.resunit
 
     def first_block(self) -> BlockSpec:
+        """The one block of stage 0."""
         return BlockSpec("dwsep", 3, 1, self.stem, self.first)
 
     def last_block(self) -> BlockSpec:
+        """The one block of stage 6."""
         return BlockSpec("conv_bn_act", 1, 1, self.widths[-1], self.last)
 
     @property
     def pooled(self) -> int:
+        """Channels behind the global pool."""
         return self.last * (2 if self.pool == "catavgmax" else 1)
 
 

@@ -40,6 +40,7 @@ class Frame(nn.Module):
         self.classifier = nn.Linear(layout.features, classes)
 
     def stem(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, stem, H / 2, W / 2]."""
         return F.silu(self.bn1(self.conv_stem(x)))
 
     def head_features(self, x: Tensor) -> Tensor:
@@ -47,6 +48,7 @@ class Frame(nn.Module):
         return F.silu(self.conv_head(global_pool(x, self.layout.pool))).flatten(1)
 
     def head(self, x: Tensor) -> Tensor:
+        """[B, last, h, w] -> logits [B, classes]."""
         features = self.head_features(x)
         if self.dropout:
             features = F.dropout(features, self.dropout, self.training)
@@ -63,6 +65,7 @@ class DerivedNetwork(Frame):
         initialise(self)
 
     def trunk(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, last, H / 32, W / 32]."""
         x = self.stem(x)
         for stage in self.blocks:
             x = stage(x)

@@ -10,7 +10,7 @@ from papers.cream.method.schedules import search_lrs
 from papers.cream.method.student import Student
 from papers.cream.network.layout import FlopsTable
 from papers.cream.settings import Search
-from tests.cream.iteration import iterate
+from tests.cream.tools import iterate
 
 # the values are of the later state of the code, whose simulated step is w - c g; the published numbers are of w + c g
 VARIANTS = {

@@ -1,4 +1,4 @@
-"""Schedules and intervals follow the images at hand: the published run on ImageNet, as often an epoch elsewhere."""
+"""Rates and intervals follow the images at hand: the published run on ImageNet, as often an epoch elsewhere."""
 
 from dataclasses import replace
 
@@ -9,21 +9,21 @@ from papers.cream.method.schedules import IMAGENET, pace_of, search_lrs
 from papers.cream.plan import pace_lines
 from papers.cream.settings import Search
 
-PUBLISHED = Search()
+PUBLISHED_SEARCH = Search()
 
 
 def test_imagenet_as_released():
-    pace = pace_of(PUBLISHED, IMAGENET)
+    pace = pace_of(PUBLISHED_SEARCH, IMAGENET)
     assert (pace.iterations, pace.total, pace.update_every) == (1251, 150_000, 200)
-    assert pace.meta_updates(PUBLISHED) == 99 * 6
-    half = replace(PUBLISHED, batch_size=2048, parts=16)  # 16 GPUs: the interval is counted in iterations
+    assert pace.meta_updates(PUBLISHED_SEARCH) == 99 * 6
+    half = replace(PUBLISHED_SEARCH, batch_size=2048, parts=16)  # 16 GPUs: the interval is counted in iterations
     assert (pace_of(half, IMAGENET).iterations, pace_of(half, IMAGENET).update_every) == (625, 200)
 
 
 @pytest.mark.parametrize("images", [30_000, 35_000, 50_000, 3_500, 200_000, 1_271_167])
 def test_every_other_set(images):
     """The rank-correlation subset among them: 29 iterations an epoch never reached 200, and 150,000 is far off."""
-    settings = PUBLISHED if images > 10_000 else replace(PUBLISHED, batch_size=256)
+    settings = PUBLISHED_SEARCH if images > 10_000 else replace(PUBLISHED_SEARCH, batch_size=256)
     pace = pace_of(settings, images)
     iterations = images // settings.batch_size
     assert pace.iterations == iterations and pace.update_every == max(1, round(200 * iterations / 1251))
@@ -35,14 +35,14 @@ def test_every_other_set(images):
 
 
 def test_what_is_asked_for_is_used():
-    asked = replace(PUBLISHED, update_every=7, schedule_images=64_000)
+    asked = replace(PUBLISHED_SEARCH, update_every=7, schedule_images=64_000)
     assert (pace_of(asked, 30_000).update_every, pace_of(asked, 30_000).total) == (7, 120 * 64_000 / 1024)
 
 
 def test_no_meta_update_at_all_is_refused():
     with pytest.raises(UserError, match=r"an epoch of 30000 images has 29; lower --update-every"):
-        pace_of(replace(PUBLISHED, update_every=200), 30_000)
+        pace_of(replace(PUBLISHED_SEARCH, update_every=200), 30_000)
     with pytest.raises(UserError, match="has 1; lower --batch-size"):
-        pace_of(PUBLISHED, 2_000)
+        pace_of(PUBLISHED_SEARCH, 2_000)
     for change in ({"pick": "top1"}, {"method": "random"}):  # neither makes any
-        assert pace_of(replace(PUBLISHED, **change), 2_000).update_every == 0
+        assert pace_of(replace(PUBLISHED_SEARCH, **change), 2_000).update_every == 0

@@ -1,4 +1,4 @@
-"""The presets ``paper`` and ``modern`` (and the sign of 2020) against the method written plainly.
+"""The variants ``paper`` and ``modern`` (and the sign of 2020) against the method written plainly.
 
 The golden files hold the released form, the meta value of the paper, and both gradients; what a preset combines beyond
 that is compared with dense autograd here: whole graphs, ``torch.optim.SGD`` over the whole supernet, no path optimiser.
@@ -18,7 +18,7 @@ from papers.cream.method.space import sample_path
 from papers.cream.network.layout import FlopsTable, Layout
 from papers.cream.network.networks import Supernet
 from papers.cream.settings import HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH, Search
-from tests.cream.iteration import iterate
+from tests.cream.tools import iterate
 
 SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
 BLOCKS, CLASSES, SLICE, POOL = [1, 2, 1, 1, 1], 6, 3, 2
@@ -47,14 +47,14 @@ def soft_loss(z, q):
 
 
 class Plain:
-    """Section 3.3 of the paper with the board as a list of (score, flops, path, images, probabilities)."""
+    """The method of the paper with the board as a list of (score, flops, path, images, probabilities)."""
 
     def __init__(self, net, settings, preset):
-        self.net, self.s, self.board, self.sign = net, settings, [], SIGNS[preset]
+        self.net, self.settings, self.board, self.sign = net, settings, [], SIGNS[preset]
         self.sgd = torch.optim.SGD([{**g} for g in parameter_groups(net, DECAY)], lr=0.1, momentum=0.9, nesterov=True)
 
     def clear(self):
-        self.sgd.zero_grad(set_to_none=self.s.zero_grad == "none")
+        self.sgd.zero_grad(set_to_none=self.settings.zero_grad == "none")
 
     def step(self, lrs):
         for group, lr in zip(self.sgd.param_groups, lrs, strict=True):
@@ -64,7 +64,7 @@ class Plain:
     def teach(self, net, path):
         u = [net.meta_score(net(x, path).softmax(1) - q) for _, _, _, x, q in self.board]
         best = int(torch.stack(u).argmax())
-        m = torch.sigmoid(u[best]) if self.s.meta_value == "argmax_positive" else torch.sigmoid(-u[-1])
+        m = torch.sigmoid(u[best]) if self.settings.meta_value == "argmax_positive" else torch.sigmoid(-u[-1])
         return m, self.board[best][2]
 
     def set_gradient(self, params, gradient):
@@ -85,7 +85,7 @@ class Plain:
         self.set_gradient(student, g)
         self.step(lrs)
         v = torch.autograd.grad(smoothed(self.net(x[SLICE : 2 * SLICE], path), y[SLICE : 2 * SLICE]), student)
-        count = 1 if self.s.meta_gradient == "first" else len(w)
+        count = 1 if self.settings.meta_gradient == "first" else len(w)
         pulled = torch.autograd.grad(moved[:count], old.meta_parameters(), v[:count])
         self.clear()
         for p in student:
@@ -112,7 +112,7 @@ class Plain:
         p = float((z.argmax(1) == y).double().mean() * 100)
         worst = self.board[-1] if self.board else None
         if len(self.board) < POOL or p > worst[0] + 5 or (p > worst[0] and flops < worst[1]):
-            kept = own if self.s.stored == "own" else q
+            kept = own if self.settings.stored == "own" else q
             self.board = sorted([*self.board, (p, flops, path, x[:SLICE], kept[:SLICE])], key=lambda e: e[:3])[::-1]
             del self.board[POOL:]
         return float(loss.detach())

@@ -1,0 +1,77 @@
+"""Sizes of networks and their pictures: published names, path lists, files."""
+
+import json
+import re
+
+import pytest
+
+from common.cli import verbs as cli
+from common.cli.errors import UserError
+from common.spaces.architecture import save_architecture
+from papers.cream.__main__ import VERBS
+from papers.cream.describe import block_label
+from papers.cream.network.architectures import PUBLISHED, SKIP
+from papers.cream.network.derived import spec_of
+from papers.cream.network.layout import BlockSpec
+from tests.cream.tools import described
+
+
+def test_single_block_rule(tmp_path):
+    assert described("14")["blocks"][0] == ["k3 e4"]  # the entry 3 of a one-block stage is not read
+    assert described("14", single_block="strict")["blocks"][0] == ["k5 e6"]
+    path = [[0], [5], [0, 1], [0], [1], [2], [0]]
+    assert described(json.dumps(path))["blocks"] == [["k7 e6"], ["k3 e4", "k3 e6"], ["k3 e4"], ["k3 e6"], ["k5 e4"]]
+    assert described(json.dumps(path), single_block="default")["blocks"][2] == ["k3 e6"]
+    assert described(json.dumps(PUBLISHED["287"]))["parameters"] == described("285")["parameters"] == 6_044_368
+    save_architecture(tmp_path / "a.json", "cream", {"path": path, "resolution": 96}, {})
+    found = described(str(tmp_path / "a.json"))
+    assert found["resolution"] == 96 and found["blocks"][0] == ["k7 e6"]
+    four = [[0], [3], [3], [3, 3, 3, 1], [3], [3], [0]]
+    assert len(described(json.dumps(four), repeat_stage3=True)["blocks"][2]) == 5
+
+
+@pytest.mark.parametrize("alias", [("112", "114"), ("285", "287"), ("470", "481"), ("600", "604")])
+def test_aliases(alias):
+    assert described(alias[0])["parameters"] == described(alias[1])["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("23", "never its architecture"),
+        ("72", "never its architecture"),
+        ("15", "unknown architecture"),
+        ("", "no architecture given"),
+        ("[[0],[3]]", "list of 7 lists"),
+        ("[[0],[9],[3],[3],[3],[3],[0]]", "stage 1: unknown choice 9"),
+        ("[[0],[3],[3],[3],[3],[3],[1]]", "stage 6: unknown choice 1"),
+        ("[[0],[-1,3],[3],[3],[3],[3],[0]]", "stage 1 has no first block"),
+        ("[[0],[3", "not a path list"),
+    ],
+)
+def test_bad_architectures(arch, message):
+    with pytest.raises(UserError, match=message) as caught:
+        described(arch)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels():
+    assert block_label(BlockSpec("mbconv", 5, 2, 16, 24, 6)) == "5x5\ne6"
+    assert block_label(BlockSpec("dwsep", 3, 1, 16, 16)) == "3x3"
+
+
+@pytest.mark.parametrize("name", ["14", "604"])
+def test_one_label_a_block(name, tmp_path):
+    cli.main("cream", VERBS, ["draw", name, "--format", "svg", "--out", str(tmp_path)])
+    drawn = re.findall(r"<!-- (\dx\d) -->", (tmp_path / "architecture.svg").read_text())
+    kernels = [f"{b.kernel}x{b.kernel}" for stage in spec_of(name, 1000).stages for b in stage]
+    assert drawn == kernels
+    assert len(drawn) == sum(entry != SKIP for entries in PUBLISHED[name] for entry in entries)
+
+
+def test_an_unknown_name_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main("cream", VERBS, ["draw", "605"])
+    assert stop.value.code not in (0, None)
+    error = capsys.readouterr().err
+    assert "605" in error and "Traceback" not in error and error.count("\n") == 1
