@@ -49,7 +49,7 @@ def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
     with open_run(options, settings, data=test.pins) as run:
         if run.result is not None:
             return run.result
-        tested = test_metrics(model.to(device), batches.epoch(0), device, options.precision)
+        tested = test_metrics(model.to(device), run.shows(batches, "test"), device, options.precision)
         metrics = {**tested.as_dict(), "images": tested.images, "parameters": parameters(model)}
         return run.finish({"metrics": metrics, "architecture": genotype.as_dict(), "weights": found.weights})
 

@@ -65,7 +65,7 @@ def train_derived(
     word, tested = "test" if data.judge == "test" else "valid", None
 
     def errors(part: str) -> Metrics:
-        return evaluate(model, data.judged[part].epoch(0), device, precision)
+        return evaluate(model, run.shows(data.judged[part], part), device, precision)
 
     for epoch in run.epochs(settings.epochs):
         model.train()
