@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from common.cli.errors import UserError
 from common.data.names import IMAGE_SETS, PICTURE_SETS
 from common.run.folder import open_run, say
-from common.train.device import autocast, pick_device
-from common.train.loop import read
-from common.train.losses import TopK
+from common.train.device import pick_device
+from common.train.loop import evaluate as errors_of
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.describe import counts
@@ -109,12 +106,9 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         network = Network(asked.macro, asked.kernels, asked.classes, asked.se, asked.activation).eval()
         load_weights(network, weights)
         model = (fold(network) if c.fold_bn else network).to(device)
-        counter = TopK(device)
-        run.keeps(counter=counter)
         batches = datasets.Loaders(asked.dataset, options.seed, device, c.workers)
-        for _, batch in run.steps(batches(asked.test, c.batch_size, "test", "test"), 0):
-            count_errors(counter, model, batch, options.precision)
-        found = read(counter)
+        shown = run.shows(batches(asked.test, c.batch_size, "test", "test"), "evaluate")
+        found = errors_of(model, shown, device, options.precision)
         metrics = {
             "top1_error_percent": found.top1_error,
             "top5_error_percent": found.top5_error,
@@ -126,13 +120,3 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         return run.finish({
             "metrics": metrics, "architecture": {"kernels": asked.kernels, "macro": asked.macro.name},
         })  # fmt: skip
-
-
-@torch.inference_mode()
-def count_errors(counter: TopK, model: torch.nn.Module, batch: Any, precision: str) -> None:
-    """Add the errors and the plain cross-entropy of a batch (images, labels)."""
-    images, labels = batch
-    if len(labels):
-        with autocast(images.device, precision):
-            logits = model(images)
-        counter.add(logits.float(), labels, torch.nn.functional.cross_entropy(logits.float(), labels))

@@ -57,8 +57,9 @@ def _all(macro: Macro) -> float:
     return (dearest + 6 * float(table.depthwise[:, :2].sum())) / 1e3
 
 
-def _memory(macro: Macro, images: int, gmacs: float, pixels: int = 0) -> float:
-    return BASE_MEMORY + images * gmacs * MEMORY + pixels / 1e9
+def _memory(images: int, gmacs: float) -> float:
+    """GB for so many images at once, each of so many 10^9 multiply-adds."""
+    return BASE_MEMORY + images * gmacs * MEMORY
 
 
 def plan_search(settings: Searching, options: Any) -> list[str]:
@@ -69,8 +70,8 @@ def plan_search(settings: Searching, options: Any) -> list[str]:
     split = provenance_of(Path(c.supernet)).split if c.supernet else None
     split = split or Split(c.train_portion, c.train_images, c.search_images)
     train, held = map(len, split.parts(images, c.search_images))
-    lines = [*([note] if note else [])]
-    lines += [
+    lines = [
+        *([note] if note else []),
         f"{c.dataset}: {train:,} images for the supernet, {held:,} for the generator, {classes} classes",
         *_space(c, macro),
     ]
@@ -85,7 +86,7 @@ def plan_search(settings: Searching, options: Any) -> list[str]:
         peak = max(peak, 2 * soft)
         lines += _generator_phase(c, held)
         seconds += c.generator_epochs * held * (c.targets_per_step * soft * SOFT + path * FORWARD)
-    return [*lines, _time(seconds / world, _memory(macro, -(-c.batch_size // shares), peak))]
+    return [*lines, _time(seconds / world, _memory(-(-c.batch_size // shares), peak))]
 
 
 plan_search_supernet = plan_search_generator = plan_search
@@ -147,7 +148,7 @@ def plan_train(settings: Train, options: Any) -> list[str]:
         f"{shares} share(s) of {-(-c.batch_size // shares)}; {len(test):,} test images after every epoch",
         f"{c.optimizer}, {c.schedule} schedule: rate {rates[0]:.6g} in the first epoch, {rates[1]:.6g} in the last, "
         f"{rates[2]:.6g} after it",
-        _time(seconds / distributed.world_size(), _memory(macro, -(-c.batch_size // shares), gmacs)),
+        _time(seconds / distributed.world_size(), _memory(-(-c.batch_size // shares), gmacs)),
     ]
 
 
@@ -155,8 +156,8 @@ def plan_evaluate(settings: Evaluate, options: Any) -> list[str]:
     """One pass over the test set."""
     c = settings
     if c.checkpoint and Path(c.checkpoint).is_file():
-        s = subject(c, read_checkpoint(Path(c.checkpoint), c.weights), options)
-        kernels, macro, dataset, test, note = s.kernels, s.macro, s.dataset, s.test, ""
+        asked = subject(c, read_checkpoint(Path(c.checkpoint), c.weights), options)
+        kernels, macro, dataset, test, note = asked.kernels, asked.macro, asked.dataset, asked.test, ""
     elif c.arch:
         dataset, (test, note) = c.dataset, datasets.open_or_count(c.dataset, "test", options)
         kernels, macro = datasets.network_of(c.arch, c.dataset, test, c.macro)
@@ -167,7 +168,7 @@ def plan_evaluate(settings: Evaluate, options: Any) -> list[str]:
         *([note] if note else []),
         f"{c.arch or c.checkpoint} on {len(test):,} test images of {dataset}, {macro.input_size} pixels, batches of "
         f"{c.batch_size}",
-        _time(len(test) * gmacs * FORWARD, _memory(macro, c.batch_size, gmacs / 4)),
+        _time(len(test) * gmacs * FORWARD, _memory(c.batch_size, gmacs / 4)),
     ]
 
 
@@ -182,24 +183,22 @@ def plan_evolve(settings: Evolve, options: Any) -> list[str]:
     return [
         f"{'random' if c.random else 'evolutionary'} search for each of {len(c.targets)} targets: up to {scored} "
         f"architectures, {c.search_images:,} images each",
-        _time(len(c.targets) * scored * c.search_images * gmacs * FORWARD, _memory(macro, c.batch_size, gmacs / 4)),
+        _time(len(c.targets) * scored * c.search_images * gmacs * FORWARD, _memory(c.batch_size, gmacs / 4)),
     ]
 
 
 def plan_sweep(settings: Sweep, options: Any) -> list[str]:
     """One pass of the generator; a supernet makes it longer."""
-
     c = settings
-    loaded = load_generator(c.generator, c.prior_pool, options)
-    count = int((loaded.pool.high - loaded.pool.low) / c.step_mflops + 1)
+    trained = load_generator(c.generator, c.prior_pool, options)
+    count = int((trained.pool.high - trained.pool.low) / c.step_mflops + 1)
     lines = [f"about {count} targets in one pass of the generator"]
     if c.supernet:
-        gmacs = _typical(loaded.macro)
-        seconds = (
-            count * c.search_images * gmacs * FORWARD + count * c.recalibrate_batches * c.batch_size * gmacs * STEP / 3
-        )
+        gmacs = _typical(trained.macro)
+        scoring, renewing = c.search_images * FORWARD, c.recalibrate_batches * c.batch_size * STEP / 3
+        seconds = count * gmacs * (scoring + renewing)
         lines.append(f"each scored on {c.search_images:,} images of {c.dataset}")
-        return [*lines, _time(seconds, _memory(loaded.macro, c.batch_size, gmacs / 4))]
+        return [*lines, _time(seconds, _memory(c.batch_size, gmacs / 4))]
     return [*lines, "seconds"]
 
 
@@ -210,7 +209,7 @@ def plan_cost(settings: Cost, options: Any) -> list[str]:
     return [
         f"times {c.repeats} generator steps and 3 candidate batches of {c.batch_size} images, {macro.name} structure; "
         f"extrapolates to {c.generator_steps:,} steps, and {c.candidates:,} candidates for each of {c.counts}",
-        _time(seconds, _memory(macro, c.batch_size, 2 * _all(macro))),
+        _time(seconds, _memory(c.batch_size, 2 * _all(macro))),
     ]
 
 
@@ -221,13 +220,12 @@ def plan_latency(settings: Latency, options: Any) -> list[str]:
     seconds = (c.repeats + 2) * c.batch_size * _all(macro) * FORWARD
     return [
         f"{len(macro.layers) * 5 + 3} modules of the {macro.name} structure, {runs} forward passes of {c.batch_size}",
-        _time(seconds, _memory(macro, c.batch_size, _all(macro) / 19)),
+        _time(seconds, _memory(c.batch_size, _all(macro) / 19)),
     ]
 
 
 def plan_convert_lmdb(settings: Convert, options: Any) -> list[str]:
     """Pictures and bytes to copy."""
-
     source, target = source_and_target(settings)
     lines = []
     for split, part in (("train", "train"), ("test", "val")):

@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from papers.sgnas import evaluate as evaluate_module
 from papers.sgnas import search as search_module
 from papers.sgnas import train as train_module
-from papers.sgnas.evaluate import evaluate
 from papers.sgnas.method import scoring
 from papers.sgnas.search import search, search_supernet
-from papers.sgnas.settings import Evaluate, Train
+from papers.sgnas.settings import Train
 from papers.sgnas.studies.evolve import evolve
 from papers.sgnas.studies.settings import Evolve, Sweep
 from papers.sgnas.studies.sweep import sweep
@@ -101,16 +99,3 @@ def test_train(whole, tmp_path, monkeypatch, name, call):
     stopped_and_resumed(lambda: train(settings, options(run, "train")), monkeypatch, train_module, name, call)
     for file in ("history.csv", "result.json", "weights.safetensors"):
         assert (run / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
-
-
-def test_evaluate(whole, tmp_path, monkeypatch):
-    arch = str(whole[0] / "architecture.json")
-    train(Train(arch=arch, dataset="digits", train_images=64, epochs=1, batch_size=32, parts=0, warmup_epochs=0),
-          options(tmp_path / "train", "train"))  # fmt: skip
-    settings = Evaluate(checkpoint=str(tmp_path / "train" / "weights.safetensors"), dataset="digits")
-    evaluate(settings, options(tmp_path / "whole", "evaluate"))
-    run = tmp_path / "run"
-    stopped_and_resumed(
-        lambda: evaluate(settings, options(run, "evaluate")), monkeypatch, evaluate_module, "count_errors", 3
-    )
-    assert (run / "result.json").read_bytes() == (tmp_path / "whole" / "result.json").read_bytes()
