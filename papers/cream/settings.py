@@ -13,7 +13,7 @@ import tyro
 from common.cli.errors import UserError
 from common.cli.settings import Settings, refuse_idle, setting
 from common.train import distributed
-from papers.cream.network.architectures import resolve
+from papers.cream.network.architectures import name_of
 from papers.cream.network.layout import Layout
 
 Given = frozenset[str] | None
@@ -272,8 +272,8 @@ class Train(OneNetwork, Recipe):
     )
 
     def check(self, given: Given = None) -> None:
-        """Raises UserError for a setting that the training would not look at, and for what is no architecture."""
-        self.check_recipe(resolve(self.arch).name, given)
+        """Raises UserError for a setting that the training would not look at."""
+        self.check_recipe(name_of(self.arch), given)
 
 
 GENERIC_TRAIN = {  # the original's retrain.yaml, which none of the published networks was trained with

@@ -40,14 +40,18 @@ def published_name(name: str) -> str | None:
 
     Raises UserError for 23 and 72, whose architectures were never released.
     """
-    name = name.strip().removesuffix("M").removesuffix("m")
+    name = _canonical(name)
     if name in NEVER_PUBLISHED:
         raise UserError(
             f"network {name}: only its accuracy was published (as a point in a figure), never its architecture; "
             f"choose one of {', '.join(PUBLISHED)}"
         )
-    name = ALIASES.get(name, name)
     return name if name in PUBLISHED else None
+
+
+def _canonical(name: str) -> str:
+    name = name.strip().removesuffix("M").removesuffix("m")
+    return ALIASES.get(name, name)
 
 
 def check_path(path: Any, positions: list[int] | None = None, choices: int = len(CHOICES)) -> ChoicePath:
@@ -96,6 +100,14 @@ class Architecture:
     extra: dict[str, Any] = field(default_factory=dict)
     dataset: str = ""
     classes: int = 0
+
+
+def name_of(arch: str) -> str:
+    """The name that ``resolve`` would give, without a look at any file: published, "path", or the file's."""
+    if arch.lstrip().startswith("["):
+        return "path"
+    name = _canonical(arch)
+    return name if name in PUBLISHED else Path(arch).stem
 
 
 def resolve(arch: str) -> Architecture:
