@@ -11,10 +11,11 @@ import torch
 
 from common.data.nasbench201 import release_1_0
 from common.spaces.counting import parameters
+from common.spaces.darts.train import drop_path_probability
 from common.train.schedules import cosine
 from papers.nsas.describe import described
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
-from papers.nsas.method.schedules import drop_path, shifted
+from papers.nsas.method.schedules import shifted
 from papers.nsas.network.architectures import NB201
 from papers.nsas.network.networks import build_nb201_supernet, build_supernet
 from papers.nsas.recurrent.model import Dropouts, LanguageModel
@@ -89,7 +90,7 @@ def final_learning_rate(section: str, variant: str = "authors", shift: int = 0) 
 def final_drop_path() -> float:
     """Drop-path probability of the last of 600 epochs."""
     train = settings_of("train", "authors")
-    return drop_path(train.epochs - 1, train.drop_path, train.epochs)
+    return drop_path_probability(train.drop_path, train.epochs - 1, train.epochs)
 
 
 def final_temperature() -> float:

@@ -1,6 +1,4 @@
-"""Gumbel sampling of the two GDAS codes: relaxed one-hot (DARTS space, section 4.2),
-straight-through (NAS-Bench-201, 6.4).
-"""
+"""Gumbel sampling of the two GDAS codes: relaxed one-hot (DARTS space, Method 6), straight-through (NAS-Bench-201)."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """Random cells of the DARTS space, their 0/1 tables, and the cells read back from tables (Method 1, 6).
 
 A *cell* is a tuple of eight pairs ``(operation, input)``: node ``i`` (0..3) owns slots ``2 i`` and ``2 i + 1``;
-inputs are states ``0 .. i + 1``.  Operations are indices into ``PRIMITIVES`` of the DARTS network (0 is ``none``).
+inputs are states ``0 .. i + 1``. Operations are indices into ``PRIMITIVES`` of the DARTS network (0 is ``none``).
 Tables have shape [14, 8]: one row an edge (node by node, inputs in order), one column an operation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -17,7 +17,7 @@ Cell = tuple[tuple[int, int], ...]
 Architecture = tuple[Cell, Cell]  # normal, reduction
 Sampler = Callable[[np.random.RandomState], Cell]
 
-OPERATIONS, EDGES = len(PRIMITIVES), len(CELL_EDGES)  # 8 columns, 14 rows of a table
+ROWS, COLUMNS = len(CELL_EDGES), len(PRIMITIVES)  # of a table: 14 edges, 8 operations
 
 
 def first_edge(node: int) -> int:
@@ -27,39 +27,30 @@ def first_edge(node: int) -> int:
 
 def sample_free(rng: np.random.RandomState) -> Cell:
     """RandomNAS: two operations and two inputs a node, both with replacement, ``none`` included."""
-    cell: list[tuple[int, int]] = []
-    for node in range(NODES):
-        operations = rng.choice(OPERATIONS, 2)
-        inputs = rng.choice(node + 2, 2)
-        cell += [(int(o), int(i)) for o, i in zip(operations, inputs)]
-    return tuple(cell)
+    return _draw(rng, lambda node: rng.choice(node + 2, 2))
 
 
 def sample_distinct(rng: np.random.RandomState) -> Cell:
     """GDAS code and the pre-release notebooks: the two inputs of a node differ."""
-    cell: list[tuple[int, int]] = []
-    for node in range(NODES):
-        operations = rng.choice(OPERATIONS, 2)
-        inputs = rng.choice(node + 2, 2, replace=False)
-        cell += [(int(o), int(i)) for o, i in zip(operations, inputs)]
-    return tuple(cell)
+    return _draw(rng, lambda node: rng.choice(node + 2, 2, replace=False))
 
 
 def sample_depth_released(rng: np.random.RandomState) -> Cell:
     """NSAS-C as released: node i takes states i and i + 1 (a chain), only operations are drawn."""
-    return _fixed_inputs(rng, lambda node: (node, node + 1))
+    return _draw(rng, lambda node: (node, node + 1))
 
 
 def sample_depth_published(rng: np.random.RandomState) -> Cell:
     """NSAS-C with the inputs of the published cell: node i takes states 0 and i + 1."""
-    return _fixed_inputs(rng, lambda node: (0, node + 1))
+    return _draw(rng, lambda node: (0, node + 1))
 
 
-def _fixed_inputs(rng: np.random.RandomState, inputs_of: Callable[[int], tuple[int, int]]) -> Cell:
+def _draw(rng: np.random.RandomState, inputs_of: Callable[[int], Iterable[int]]) -> Cell:
+    """Node by node, in the order of the authors' draws: the operations, then the inputs."""
     cell: list[tuple[int, int]] = []
     for node in range(NODES):
-        operations = rng.choice(OPERATIONS, 2)
-        cell += [(int(o), i) for o, i in zip(operations, inputs_of(node))]
+        operations = rng.choice(COLUMNS, 2)
+        cell += [(int(o), int(i)) for o, i in zip(operations, inputs_of(node), strict=True)]
     return tuple(cell)
 
 
@@ -88,7 +79,7 @@ SAMPLERS: dict[tuple[str, str], Sampler] = {
 
 def encode(cell: Cell) -> np.ndarray:
     """0/1 table [14, 8] of a cell; a pair listed twice is switched on once."""
-    table = np.zeros((EDGES, OPERATIONS), dtype=np.float32)
+    table = np.zeros((ROWS, COLUMNS), dtype=np.float32)
     for slot, (operation, state) in enumerate(cell):
         table[first_edge(slot // 2) + state, operation] = 1.0
     return table

@@ -1,4 +1,4 @@
-"""Learning rates and drop-path of this paper (Method 9); epochs count from 0, lr(e) is the intent."""
+"""Learning rates of this paper (Method 9); epochs count from 0, lr(e) is the intent."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ def imagenet_linear(epoch: int, base: float = 0.2, epochs: int = 250, batch_size
     """
     lr = linear_then_slow(base, epoch, epochs)
     return lr * warm_up_factor(epoch, 5) if batch_size > 256 else lr
-
-
-def drop_path(epoch: int, probability: float, epochs: int) -> float:
-    """p e / E: from 0 towards p."""
-    return probability * epoch / epochs
 
 
 def shifted(epoch: int, shift: bool) -> int:

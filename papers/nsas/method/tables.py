@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from papers.nsas.method.relaxation import relaxed_one_hot
-from papers.nsas.method.sampling import EDGES, OPERATIONS, Architecture, Cell
+from papers.nsas.method.sampling import COLUMNS, ROWS, Architecture, Cell
 
 
 class Tables:
@@ -21,7 +21,7 @@ class Tables:
     """
 
     def __init__(self, lr: float, weight_decay: float, device: torch.device) -> None:
-        self.learned = [(1e-3 * torch.randn(EDGES, OPERATIONS)).to(device).requires_grad_() for _ in range(2)]
+        self.learned = [(1e-3 * torch.randn(ROWS, COLUMNS)).to(device).requires_grad_() for _ in range(2)]
         self.used = list(self.learned)
         self.optimizer = torch.optim.Adam(self.learned, lr, betas=(0.5, 0.999), weight_decay=weight_decay)
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from papers.nsas.method.sampling import EDGES, Architecture, Cell, active, first_edge
+from papers.nsas.method.sampling import ROWS, Architecture, Cell, active, first_edge
 from papers.nsas.network.networks import norms_of, table_logits
 
 Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]
@@ -53,7 +53,7 @@ def logits_function(table: str, statistics: bool) -> Logits:
 
 def chosen_operations(cell: Cell) -> list[list[int]]:
     """Operations that run, for each of the 14 edges."""
-    chosen: list[list[int]] = [[] for _ in range(EDGES)]
+    chosen: list[list[int]] = [[] for _ in range(ROWS)]
     for node, pairs in enumerate(active(cell)):
         for state, operation in pairs:
             chosen[first_edge(node) + state].append(operation)

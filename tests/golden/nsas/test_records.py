@@ -7,6 +7,7 @@ import math
 import pytest
 
 from common.spaces.darts.genotype import PRIMITIVES
+from common.spaces.darts.train import drop_path_probability
 from common.train.schedules import cosine, exponential
 from papers.nsas.method import schedules
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
@@ -66,7 +67,7 @@ def test_schedules(golden):
         assert got == pytest.approx(case["lr"], abs=1e-9)
     assert [exponential(0.1, 0.97, e) for e in range(251)] == pytest.approx(stored["imagenet_step"]["lr"], rel=1e-9)
     assert [schedules.imagenet_linear(e) for e in range(250)] == pytest.approx(stored["imagenet_linear"]["lr"])
-    assert [schedules.drop_path(e, 0.2, 600) for e in range(600)] == pytest.approx(stored["droppath_600"])
+    assert [drop_path_probability(0.2, e, 600) for e in range(600)] == pytest.approx(stored["droppath_600"])
     assert [darts_temperature(20 * i) for i in range(41)] == pytest.approx(stored["gdas_temperature_by_step"])
     assert [nb201_temperature(e, 250) for e in range(250)] == pytest.approx(stored["nb201_tau_250"])
     for epochs in (100, 250):
