@@ -23,9 +23,7 @@ CLASSIFIER = "classifier.1.weight"
 
 
 def load_weights(network: Network, found: Checkpoint) -> None:
-    """Load what was read, ours or the authors', strictly. Raises UserError naming what is missing, unexpected or
-    mis-shaped.
-    """
+    """Load what was read, ours or the authors', strictly. Raises UserError naming what does not fit."""
     translated = from_published(found.tensors, network)
     for name, tensor in network.state_dict().items():  # counters are absent from some exports and without effect here
         if name.endswith("num_batches_tracked"):

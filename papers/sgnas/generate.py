@@ -57,9 +57,7 @@ def check_targets(targets: list[float], trained: TrainedGenerator) -> None:
 
 
 def write_architectures(folder: Path, macro: Macro, unit: str, found: list[Found], origin: dict[str, Any]) -> None:
-    """architecture-<target>.json (architecture-365.json, architecture-5.5.json) for each, and architecture.json for the
-    middle one.
-    """
+    """Write architecture-<target>.json (as architecture-5.5.json) for each, architecture.json for the middle one."""
     ordered = sorted(found, key=lambda row: row[0])
     middle = ordered[len(ordered) // 2]
     for target, kernels, cost in ordered:

@@ -1,8 +1,7 @@
 """``--plan``: what a long verb would do, roughly how long it takes on one CPU core, and its memory. Runs nothing.
 
 Times are multiply-adds (see ``lookup``) times the seconds that 10^9 of them took on one core of the machine the
-README's speed table is from; another machine, the threads and the input size make a factor of two. GPU times were not
-measured.
+README's speed table is from; another machine, threads and input size make a factor of two. GPUs were not timed.
 """
 
 from __future__ import annotations

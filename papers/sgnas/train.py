@@ -30,9 +30,7 @@ TEST_BATCH_SIZE = 256
 
 
 def rate(c: Train, epoch: int, step: int, steps: int) -> float:
-    """Learning rate of a step. CIFAR: a cosine per step. ImageNet: constant within an epoch, a linear warm-up, then a
-    step decay without offset.
-    """
+    """Learning rate of a step. CIFAR: a cosine. ImageNet: a linear warm-up, then a step decay, by the epoch."""
     if c.schedule == "cosine":
         return cosine(c.lr, 0.0, epoch * steps + step, c.epochs * steps)
     after = step_decay(c.lr, c.decay_rate, epoch, c.decay_epochs)

@@ -70,6 +70,7 @@ class Provenance:
     std: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """What supernet.json holds."""
         return {**asdict(self), "data": dict(self.data), "mean": list(self.mean), "std": list(self.std)}
 
     def check_set(self, name: str, images: ImageSet) -> None:

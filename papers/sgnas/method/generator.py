@@ -72,9 +72,7 @@ def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Te
 
 
 def gumbel_softmax(logits: torch.Tensor, tau: float, noise: torch.Tensor) -> torch.Tensor:
-    """p = softmax((logits + g) / tau) per sub-block, [..., L, 6, 4]. Sub-block 0 may not skip: its fourth
-    entry is 0.
-    """
+    """p = softmax((logits + g) / tau) per sub-block, [..., L, 6, 4]; sub-block 0 may not skip, its last entry is 0."""
     return functional.softmax(_without_first_skip((logits + noise) / tau), -1)
 
 

@@ -37,9 +37,7 @@ def target_pool(low: float, high: float, step: float) -> list[float]:
 
 
 def targets_of_step(pool: Sequence[float], noise: float, count: int, seed: int, step: int) -> list[float]:
-    """The ``count`` targets of optimiser step number ``step``: the next of a pool that is reshuffled when used up, plus
-    U(-noise, noise).
-    """
+    """The ``count`` targets of step ``step``: the next of a pool, reshuffled when used up, plus U(-noise, noise)."""
     targets = []
     for number in range(step * count, (step + 1) * count):
         order = seeds.numpy_rng(seed, "target pool", number // len(pool)).permutation(len(pool))

@@ -1,8 +1,7 @@
-"""Look-up tables of multiply-adds (or of latency), the cost F(p) of architecture parameters p, and the hardware loss
-(Method 6).
+"""The cost F(p) of architecture parameters p from look-up tables of multiply-adds or latency, and the hardware loss.
 
-F is differentiable in p, and for one-hot p it is exactly the number of convolution multiply-adds of the derived network
-without squeeze-excite, in millions.
+Method 6. F is differentiable in p; for one-hot p it is exactly the number of convolution multiply-adds of the derived
+network without squeeze-excite, in millions.
 
 Shapes: p is float32 [..., L, 6, 4] (layer, sub-block, operation; operation 3 is skip).
 """

@@ -106,6 +106,7 @@ class PriorPool:
             )
 
     def to_json(self) -> dict[str, Any]:
+        """What prior_pool.json holds, as ``pool_from`` reads it."""
         priors = {f"{key:g}": prior.int().tolist() for key, prior in self.priors.items()}
         return {"schema": SCHEMA, "low": self.low, "high": self.high, "table": self.table, "priors": priors}
 

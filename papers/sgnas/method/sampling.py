@@ -1,7 +1,6 @@
 """Paths for supernet training (Method 4), and the code under which a supernet so trained knows an architecture.
 
-Everything random comes in as ``permute(what, number, n)``, a permutation of range(n), so that stored permutations can
-be replayed.
+Everything random comes in as ``permute(what, number, n)``, a permutation of range(n): stored ones can be replayed.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ Permute = Callable[[str, int, int], list[int]]
 
 @dataclass
 class LayerOrder:
-    """State of one layer: an order of expansions 2..6 with a pointer; per sub-block an order of kernels with a
-    pointer.
-    """
+    """State of one layer: an order of expansions 2..6, per sub-block an order of kernels, each with a pointer."""
 
     expansions: list[int] = field(default_factory=lambda: list(range(MIN_EXPANSION, SUB_BLOCKS + 1)))
     expansion_index: int = 0
@@ -68,9 +65,7 @@ def _sorted_ops(rng: np.random.RandomState) -> list[int]:
 
 
 def sample_paths(rng: np.random.RandomState, layers: int, count: int, active: str = "random") -> list[Ops]:
-    """The ``count`` paths of one batch: reset, then advance. Within up to five paths all expansions of a layer
-    differ.
-    """
+    """The ``count`` paths of one batch: reset, then advance. Up to five paths differ in every layer's expansion."""
     if active == "sorted":
         return [[_sorted_ops(rng) for _ in range(layers)] for _ in range(count)]
     orders = [LayerOrder() for _ in range(layers)]

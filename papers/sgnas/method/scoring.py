@@ -37,8 +37,8 @@ def score(fixed: FixedSupernet, paths: Iterable[Ops], batches: Any, epoch: int =
 def recalibrated(supernet: Supernet, path: Ops, batches: Any, count: int) -> Supernet:
     """A copy whose running statistics, for what the path uses, are the plain average over ``count`` training batches.
 
-    The given supernet is not changed. Each process normalises its share of a batch; the statistics are averaged. Not
-    used by the authors.
+    Not used by the authors. Each process normalises its share of a batch; the statistics are averaged. The given
+    supernet is not changed.
     """
     fresh = copy.deepcopy(supernet).train()
     norms = [module for module in fresh.modules() if isinstance(module, RowBatchNorm | nn.BatchNorm2d)]

@@ -121,9 +121,11 @@ class PathSGD:
             torch._foreach_add_(self.parameters, self.buffers, alpha=-lr)
 
     def state_dict(self) -> dict[str, Any]:
+        """Momenta, and what was used so far."""
         return {"buffers": self.buffers, "used": self.used, "switched": self.switched}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state_dict()``."""
         for mine, stored in zip(self.buffers, state["buffers"], strict=True):
             mine.copy_(stored)
         self.used, self.switched = state["used"].clone(), state["switched"].clone()

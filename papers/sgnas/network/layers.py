@@ -1,6 +1,4 @@
-"""What supernet and derived network have in common: initialisation, activations, and convolutions for channels-last
-memory (Method 2).
-"""
+"""What supernet and derived network have in common (Method 2): initialisation, activations, small modules."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Names and channel order of the authors' files, translated from and to ours, for derived networks and supernets.
 
 Both keep in one tensor what the authors hold apart: a derived network the sub-blocks of one kernel size, a supernet the
-sub-blocks of one kernel size and the six normalisations behind a projection. Tensors may be weights, gradients or
-buffers.
+sub-blocks of one kernel size and the six normalisations behind a projection. Gradients and buffers translate likewise.
 """
 
 from __future__ import annotations

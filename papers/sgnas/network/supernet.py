@@ -3,8 +3,7 @@
 Block: 1x1 expansion c -> 6c, BN, ReLU6; six sub-blocks on consecutive groups of c channels, each with three depthwise
 convolutions of its own (3x3, 5x5, 7x7) or skip (zero); 1x1 projection 6c -> c'; one of six "switchable" normalisations,
 chosen by the number of skipped sub-blocks; residual. The expansion rate is the number of sub-blocks that are on.
-Ablation: one normalisation in place of the six, whatever is skipped. That is the natural form; the paper's own is
-unpublished.
+Ablation: one normalisation in place of the six, whatever is skipped. The paper's own form of it is unpublished.
 
 The six sub-blocks' convolutions of one kernel size are stored as one tensor, so that equal kernels run as one
 convolution. The authors' dense convolution behind skip, multiplied by zero, is left out.
@@ -94,6 +93,7 @@ class UnifiedBlock(nn.Module):
         self.known_rows: dict[tuple[int | torch.device, ...], torch.Tensor] = {}
 
     def reset_parameters(self, generator: torch.Generator) -> None:
+        """The authors' initialisation of every convolution."""
         init_conv(self.expand, generator)
         for weight in self.depthwise:  # the rule looks at one sub-block's convolution, whose width is ``channels``
             for part in weight.data.chunk(SUB_BLOCKS):
@@ -167,10 +167,12 @@ class Supernet(nn.Module):
             block.reset_parameters(generator)
 
     def stem(self, x: torch.Tensor) -> torch.Tensor:
+        """What comes before the searched layers."""
         x = x.contiguous(memory_format=torch.channels_last)
         return self.first_mb(relu6_(self.first(x)))
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
+        """What comes after them: logits."""
         return self.classifier(relu6_(self.last_stage(x)).mean((2, 3)))
 
     def forward(self, x: torch.Tensor, path: Ops) -> torch.Tensor:
@@ -184,9 +186,7 @@ class Supernet(nn.Module):
 
 
 def save_supernet(folder: Path, supernet: Supernet, dataset: str, provenance: dict[str, Any] | None = None) -> None:
-    """supernet.safetensors, and supernet.json that says which network it is and (``Provenance.to_json``) what it was
-    trained on.
-    """
+    """Write supernet.safetensors, and supernet.json: which network it is, what it was trained on (``provenance``)."""
     macro = supernet.macro
     about = {"schema": 1, "space": "sgnas", "macro": macro.name, "input_size": macro.input_size}
     save_weights(supernet, folder / "supernet.safetensors")
