@@ -5,7 +5,7 @@ Models return logits [B, C], or (logits, auxiliary logits). Batches are (images,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from common.cli.errors import UserError
-from common.run import seeds
 from common.run.folder import check_finite
 from common.train import distributed
 from common.train.batchnorm import PartStatistics, average
 from common.train.device import autocast
 from common.train.losses import TopK
-from common.train.optim import EMA, clip
+from common.train.optim import clip
 
 Output = Tensor | tuple[Tensor, Tensor | None]
 LossOf = Callable[[Output, Tensor], Tensor]
@@ -115,24 +114,6 @@ def train_step(
     clip([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
     optimizer.step()
     return mean
-
-
-def train_steps(
-    model: nn.Module, batches: Iterable[Any], optimizer: torch.optim.Optimizer, loss_of: LossOf, *,
-    ema: EMA | None = None, device: torch.device | str = "cpu", start_step: int = 0, seed: int, epoch: int,
-    **options: Any,
-) -> Iterator[int]:  # fmt: skip
-    """One epoch of ``train_step``, one step per ``next``: yields the number of steps done.
-
-    ``batches`` starts at batch ``start_step``. What a step draws in several processes is a function of
-    (seed, rank, epoch, step).
-    """
-    for step, batch in enumerate(batches, start_step):
-        seeds.step_chance(seed, epoch, step)
-        train_step(model, batch, optimizer, loss_of, step=step, **options)
-        if ema is not None:
-            ema.update(model)
-        yield step + 1
 
 
 def read(counter: TopK) -> Metrics:

@@ -56,20 +56,12 @@ class TopK:
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a run keeps: the totals of all processes (in several processes a common act of all)."""
-        return {"totals": self.state()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from ``state_dict()``."""
-        self.restore(state["totals"])
-
-    def state(self) -> Tensor:
-        """The totals of all processes, to be put into a run's state (in several processes a common act of all)."""
         totals = self.totals.clone()
         distributed.all_reduce_sum([totals])
-        return totals
+        return {"totals": totals}
 
-    def restore(self, totals: Tensor) -> None:
-        """Continue from ``state()``: process 0 takes the totals, so that the sum over processes stays right."""
-        self.totals = totals.to(self.totals.device).clone()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state_dict()``: process 0 takes the totals, so that the sum over processes stays right."""
+        self.totals = state["totals"].to(self.totals.device).clone()
         if distributed.rank():
             self.totals.zero_()

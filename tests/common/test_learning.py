@@ -10,7 +10,7 @@ from torch import nn
 
 from common.cli.errors import UserError
 from common.train import schedules
-from common.train.loop import Metrics, auxiliary_loss, evaluate, gradients, read, train_steps
+from common.train.loop import Metrics, auxiliary_loss, evaluate, gradients, read, train_step
 from common.train.losses import TopK, label_smoothing_cross_entropy, soft_target_cross_entropy
 from common.train.optim import EMA, RMSpropTF, clip, without_decay, zero_fill_grads
 
@@ -50,7 +50,7 @@ def test_error_counters():
     assert (loss, images) == (pytest.approx(3.0), 6)
     assert top1 == pytest.approx(100 * (1 - 4 / 6)) and top5 == pytest.approx(100 * (1 - 5 / 6))
     other = TopK()
-    other.restore(counter.state())
+    other.load_state_dict(counter.state_dict())
     assert other.read() == counter.read()
 
 
@@ -62,7 +62,7 @@ def test_a_top5_error_that_says_nothing_is_left_out(classes):
     loss, top1, top5, images = counter.read()
     assert (loss, top1, top5, images) == (0.0, 0.0, 0.0 if classes == 6 else None, classes)
     again = TopK()
-    again.restore(counter.state())
+    again.load_state_dict(counter.state_dict())
     assert ("top5_error_percent" in Metrics(*again.read()).as_dict()) is (classes == 6)
 
 
@@ -74,7 +74,7 @@ def test_parts_of_a_batch_follow_the_rule_of_batch_normalisation():
     x, y = torch.randn(5, 3, 2, 2).double(), torch.randint(3, (5,))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     shares = [(x[:3], y[:3]), (x[3:4], y[3:4]), (x[4:], y[4:]), (x[5:], y[5:])]
-    assert list(train_steps(model, [shares], optimizer, F.cross_entropy, seed=0, epoch=0)) == [1]
+    train_step(model, shares, optimizer, F.cross_entropy)
 
     start, means, variances = copy.deepcopy(plain.state_dict()), 0, 0
     for a, b in shares[:3]:
@@ -169,11 +169,13 @@ def batches(n=3):
     return [(torch.randn(8, 4, generator=g), torch.randint(3, (8,), generator=g)) for _ in range(n)]
 
 
-def train_epoch(model, batches, optimizer, loss_of, **options):
+def train_epoch(model, batches, optimizer, loss_of, ema=None, **options):
     model.train()
     counter = TopK("cpu")
-    for _ in train_steps(model, batches, optimizer, loss_of, counter=counter, seed=0, epoch=0, **options):
-        pass
+    for batch in batches:
+        train_step(model, batch, optimizer, loss_of, counter=counter, **options)
+        if ema is not None:
+            ema.update(model)
     return read(counter)
 
 
@@ -184,7 +186,7 @@ def test_an_epoch_equals_the_plain_loop():
     a = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     b = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
     ema = EMA(model, 0.5)
-    metrics = train_epoch(model, batches(), a, auxiliary_loss(F.cross_entropy, 0.4), clip_norm=1.0, ema=ema)
+    metrics = train_epoch(model, batches(), a, auxiliary_loss(F.cross_entropy, 0.4), ema, clip_norm=1.0)
     losses = []
     for x, y in batches():
         b.zero_grad()
@@ -219,35 +221,13 @@ def test_a_counter_is_kept_as_a_module_is_and_emptied_where_it_is_read():
     assert read(other) == read(counter) and read(counter).images == 0
 
 
-def test_steps_can_stop_and_go_on():
-    results = []
-    for stop in (None, 2):
-        torch.manual_seed(0)
-        model = WithAuxiliary()
-        model.train()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        counter = TopK()
-        loss_of = auxiliary_loss(F.cross_entropy, 0.4)
-        for done in train_steps(model, batches(4), optimizer, loss_of, counter=counter, seed=0, epoch=0):
-            if done == stop:
-                break
-        if stop:
-            rest = batches(4)[stop:]
-            steps = train_steps(model, rest, optimizer, loss_of, start_step=stop, counter=counter, seed=0, epoch=0)
-            assert list(steps) == [3, 4]
-        results.append((model.state_dict(), counter.read()))
-    assert results[0][1] == results[1][1]
-    assert all(torch.equal(v, results[1][0][k]) for k, v in results[0][0].items())
-
-
 def test_a_non_finite_loss_stops_before_the_update():
     model = WithAuxiliary().train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    bad = [(torch.full((8, 4), math.nan), torch.zeros(8, dtype=torch.int64))]
-    with pytest.raises(UserError, match="loss is nan at step 6"):
-        train_epoch(
-            model, bad, torch.optim.SGD(model.parameters(), 0.1), auxiliary_loss(F.cross_entropy, 0), start_step=6
-        )
+    bad = (torch.full((8, 4), math.nan), torch.zeros(8, dtype=torch.int64))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(UserError, match="loss is nan at epoch 2, step 6"):
+        train_step(model, bad, optimizer, auxiliary_loss(F.cross_entropy, 0), epoch=2, step=6)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 

@@ -14,7 +14,8 @@ TWO_RANKS = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import torch
-from common import batchnorm, distributed, seeds
+from common.run import seeds
+from common.train import batchnorm, distributed
 from common.cli.errors import UserError
 from common.train.losses import TopK
 from common.run.folder import check_finite
@@ -28,7 +29,7 @@ counter = TopK()
 model, weights = train(mine, counter)
 # counts of a state are those of all processes, and going on from them counts nothing twice
 again = TopK()
-again.restore(counter.state())
+again.load_state_dict(counter.state_dict())
 metrics, train_metrics = evaluate(model, mine), read(again)
 drawn = []
 for epoch, step in ((0, 0), (0, 1), (1, 0), (0, 0)):
@@ -61,18 +62,16 @@ def train(batches, counter):
     import torch
     from torch import nn
     from common.train.optim import EMA
-    from common.train.loop import train_steps
+    from common.train.loop import train_step
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(5, 6, 1), nn.BatchNorm1d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)).double()
     model[1].register_buffer("running_third", torch.full((1,), 1 / 3))  # no share changes it: it must not move
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     ema = EMA(model, 0.9)
-    for _ in train_steps(
-        model, batches, optimizer, nn.functional.cross_entropy, clip_norm=5.0, ema=ema, counter=counter, seed=0,
-        epoch=0,
-    ):
-        pass
+    for batch in batches:
+        train_step(model, batch, optimizer, nn.functional.cross_entropy, clip_norm=5.0, counter=counter)
+        ema.update(model)
     return model, ema.state_dict()
 """
 
