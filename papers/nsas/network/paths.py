@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import torch
@@ -100,19 +100,16 @@ def _cell(
             edge = first_edge(node) + state
             source, value = states[state]
             outputs.append(run((number, edge, k), cell._ops[edge]._ops[k], value, source))
-        keys, total = [key for key, _ in outputs], _sum([out for _, out in outputs])
-        known = share is not None and 0 not in keys
-        states.append(share((number, node, *keys), partial(_same, total)) if share and known else (0, total))
+        states.append(_sum(outputs, (number, node), share))
     return 0, torch.cat([value for _, value in states[-4:]], dim=1)
 
 
-def _sum(outputs: Sequence[Tensor]) -> Tensor:
-    """In order, as the supernet adds them."""
-    return reduce(torch.add, outputs)
-
-
-def _same(value: Tensor) -> Tensor:
-    return value
+def _sum(outputs: Sequence[Known], key: tuple, share: Share | None) -> Known:
+    """The sum of a node's outputs, in order, as the supernet adds them; known where all of them are."""
+    numbers, values = zip(*outputs, strict=True)
+    if share is None or 0 in numbers:
+        return 0, reduce(torch.add, values)
+    return share((*key, *numbers), lambda: reduce(torch.add, values))
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """What a weights file is of: its own record says so, or its tensors and, where several sets fit, the user.
 
-Own files carry architecture, set, classes, width and depth.  The released ones do not: network, width, depth and
+Own files carry architecture, set, classes, width and depth. The released ones do not: network, width, depth and
 classes are read off their tensors, and a file without a record is taken to be of the set that the released files with
 that many classes are of, unless the user names another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,8 +61,13 @@ def read_cnn(settings: Evaluate, options: Any) -> CnnWeights:
     return CnnWeights(filled, found, genotype, form)
 
 
-def architecture_of(given: str, found: Checkpoint, space: str, from_record, from_name) -> Any:
-    """The architecture of the file's own record, else the one that the user names."""
+def architecture_of(
+    given: str, found: Checkpoint, space: str, from_record: Callable[[Any, str], Any], from_name: Callable[[str], Any]
+) -> Any:
+    """The architecture of the file's own record, else the one that the user names. Raises UserError where they differ.
+
+    from_record: (what an architecture file holds, the file's name) -> architecture. from_name: name or file -> the same.
+    """
     said: Mapping[str, Any] = found.metadata
     if said.get("space", space) != space:
         raise UserError(f"{found.source} holds an architecture of space {said['space']!r}; {space!r} is needed here")
@@ -75,9 +80,7 @@ def architecture_of(given: str, found: Checkpoint, space: str, from_record, from
     return named
 
 
-def set_of(
-    chosen: str, flag: str, said: Mapping[str, Any], released: str, options: Any, source: str
-) -> str:  # fmt: skip
+def set_of(chosen: str, flag: str, said: Mapping[str, Any], released: str, options: Any, source: str) -> str:
     """The set to test on: the user's choice, if it can be the file's; else the file's own; else the released one's."""
     own = str(said.get("dataset", ""))
     if typed(options, flag):
