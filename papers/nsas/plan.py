@@ -35,12 +35,7 @@ from papers.nsas.recurrent.chunks import epoch_chunks
 from papers.nsas.recurrent.evaluate import read_recurrent
 from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
 from papers.nsas.recurrent.train import build
-from papers.nsas.settings import (
-    Evaluate,
-    SearchGdas,
-    SearchRandom,
-    Train,
-)
+from papers.nsas.settings import Evaluate, SearchGdas, SearchRandom, Train
 from papers.nsas.studies import forgetting
 from papers.nsas.studies.settings import Experiment
 from papers.nsas.studies.summary import collect

@@ -64,7 +64,7 @@ def read_cnn(settings: Evaluate, options: Any) -> CnnWeights:
 def architecture_of(
     given: str, found: Checkpoint, space: str, from_record: Callable[[Any, str], Any], from_name: Callable[[str], Any]
 ) -> Any:
-    """The architecture of the file's own record, else the one that the user names. Raises UserError where they differ.
+    """The architecture of the file's record, else the one that the user names. Raises UserError where they differ.
 
     from_record: (what an architecture file holds, the file's name) -> architecture. from_name: name or file -> the same.
     """
