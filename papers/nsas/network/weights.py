@@ -66,7 +66,7 @@ def architecture_of(
 ) -> Any:
     """The architecture of the file's record, else the one that the user names. Raises UserError where they differ.
 
-    from_record: (what an architecture file holds, the file's name) -> architecture. from_name: name or file -> the same.
+    from_record: (what an architecture file holds, its name) -> architecture. from_name: name or file -> the same.
     """
     said: Mapping[str, Any] = found.metadata
     if said.get("space", space) != space:
