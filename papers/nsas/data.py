@@ -8,10 +8,11 @@ from common.data.augment import Augmentation
 from common.data.parts import split, take
 from common.data.sets import Images, open_images
 from common.spaces.sizes import check_pixels
-from papers.nsas.network.networks import CIFAR_MEAN, CIFAR_STD
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
+
+CIFAR_MEAN, CIFAR_STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)
 
 
 def search_parts(dataset: str, train_images: int, portion: float, options: RunOptions) -> tuple[Images, Images]:

@@ -16,6 +16,7 @@ from common.spaces.counting import macs, parameters
 from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
 from common.spaces.darts.plan import counts
 from common.spaces.nasbench201.graph import canonical, connected
+from papers.nsas.nasbench201.supernet import build_nb201
 from papers.nsas.network.architectures import (
     CLASSES,
     IMAGE_SIZE,
@@ -23,7 +24,6 @@ from papers.nsas.network.architectures import (
     load_genotype,
     size_of,
 )
-from papers.nsas.network.networks import build_nb201
 from papers.nsas.recurrent.architecture import RECURRENT, Recurrent, load_cell, recurrent_of
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
 from papers.nsas.settings import Describe, Draw

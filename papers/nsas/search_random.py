@@ -25,8 +25,8 @@ from papers.nsas.method.sampling import SAMPLERS, genotype_of
 from papers.nsas.method.schedules import shifted
 from papers.nsas.method.selection import accuracy, candidates, recalibrate, winners
 from papers.nsas.network.architectures import MONITORED
-from papers.nsas.network.networks import build_supernet
 from papers.nsas.network.paths import Logits, logits_function
+from papers.nsas.network.supernet import build_supernet
 from papers.nsas.settings import SearchRandom
 
 if TYPE_CHECKING:

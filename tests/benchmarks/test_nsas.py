@@ -21,10 +21,10 @@ from papers.nsas.method.relaxation import gumbel, straight_through
 from papers.nsas.method.sampling import sample_free
 from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights, live_loss, term_weights
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
-from papers.nsas.nasbench201.supernet import Touched, make_sgd
+from papers.nsas.nasbench201.supernet import Touched, build_nb201_supernet, make_sgd, weighted_logits
 from papers.nsas.network.architectures import CNN
-from papers.nsas.network.networks import build_nb201_supernet, build_supernet, weighted_logits
 from papers.nsas.network.paths import logits_function
+from papers.nsas.network.supernet import build_supernet
 from papers.nsas.recurrent.architecture import RECURRENT
 from papers.nsas.recurrent.chunks import evaluate
 from papers.nsas.recurrent.loss import Chunk

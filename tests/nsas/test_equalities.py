@@ -14,7 +14,7 @@ from common.cli.errors import UserError
 from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.method.sampling import sample_depth_published, sample_free
 from papers.nsas.network import paths
-from papers.nsas.network.networks import build_supernet, table_logits
+from papers.nsas.network.supernet import build_supernet, table_logits
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from common.spaces.nasbench201.network import Supernet
 from papers.nsas.nasbench201.constraints import Code
-from papers.nsas.network.networks import code_logits, weighted_logits
+from papers.nsas.nasbench201.supernet import code_logits, weighted_logits
 
 
 class Drawn(NamedTuple):

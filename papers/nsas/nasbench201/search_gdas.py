@@ -21,8 +21,7 @@ from papers.nsas.nasbench201.constraints import Code, drawer, makers_of_gdas, ra
 from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights
 from papers.nsas.nasbench201.result import finish, short
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
-from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_supernet
-from papers.nsas.network.networks import weighted_logits
+from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_supernet, weighted_logits
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions

@@ -23,8 +23,8 @@ from papers.nsas.nasbench201.constraints import Code, Draw, drawer, makers_of_ra
 from papers.nsas.nasbench201.loss import constant_loss, live_loss, term_weights
 from papers.nsas.nasbench201.result import finish, short
 from papers.nsas.nasbench201.settings import SearchNb201Random
-from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_supernet, scoring_batches
-from papers.nsas.network.networks import code_logits, renew_statistics
+from papers.nsas.nasbench201.supernet import batches_of, code_logits, open_halves, open_supernet, scoring_batches
+from papers.nsas.network.supernet import renew_statistics
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions

@@ -6,21 +6,43 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.parts import benchmark_halves, take
 from common.data.sets import Images, open_images
-from common.spaces.nasbench201.network import EDGES, OPERATIONS, SearchCell, Supernet
+from common.spaces.nasbench201.network import EDGES, OPERATIONS, Network, SearchCell, Supernet
 from common.spaces.sizes import check_pixels
 from common.train.optim import zero_fill_grads
 from papers.nsas.nasbench201.constraints import read_edges
 from papers.nsas.nasbench201.settings import Supernet as Settings
-from papers.nsas.network.networks import NB201_MEAN, NB201_STD, build_nb201_supernet
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
+
+NB201_MEAN = tuple(v / 255 for v in (125.3, 123.0, 113.9))
+NB201_STD = tuple(v / 255 for v in (63.0, 62.1, 66.7))
+
+
+def build_nb201_supernet(channels: int, cells: int, classes: int) -> Supernet:
+    """The NAS-Bench-201 search network."""
+    return Supernet(channels, cells, classes)
+
+
+def build_nb201(code: str, channels: int = 16, cells: int = 5, classes: int = 10) -> Network:
+    """The benchmark's network of one cell."""
+    return Network([int(c) for c in code], channels, cells, classes)
+
+
+def code_logits(model: Supernet, x: Tensor, code: Sequence[int]) -> Tensor:
+    """NAS-Bench-201 supernet on one cell; -1 is an edge that is not there, which adds as little as ``none``."""
+    return model.path(x, [max(0, int(k)) for k in code])
+
+
+def weighted_logits(model: Supernet, x: Tensor, weights: Tensor, index) -> Tensor:
+    """NAS-Bench-201 supernet with straight-through weights [6, 5]."""
+    return model.path(x, [int(i) for i in index], weights)
 
 
 def open_halves(dataset: str, train_images: int, options: RunOptions) -> tuple[Images, Images, str]:

@@ -15,7 +15,7 @@ from papers.nsas.nasbench201 import search_random as search_nb201_random
 from papers.nsas.nasbench201 import supernet as opening
 from papers.nsas.nasbench201.constraints import ABSENT
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
-from papers.nsas.network.networks import build_nb201_supernet
+from papers.nsas.nasbench201.supernet import build_nb201_supernet
 from tests.golden.nsas import loops
 
 DTYPES = {"f64": torch.float64, "f32": torch.float32}

@@ -20,18 +20,17 @@ from papers.nsas.nasbench201 import constraints as constraints201
 from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights, live_loss, term_weights
 from papers.nsas.nasbench201.search_gdas import decode
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
-from papers.nsas.nasbench201.supernet import Touched, make_sgd
-from papers.nsas.network import paths
-from papers.nsas.network.architectures import CNN
-from papers.nsas.network.networks import (
+from papers.nsas.nasbench201.supernet import (
+    Touched,
     build_nb201,
     build_nb201_supernet,
-    build_supernet,
     code_logits,
-    mixed,
-    table_logits,
+    make_sgd,
     weighted_logits,
 )
+from papers.nsas.network import paths
+from papers.nsas.network.architectures import CNN
+from papers.nsas.network.supernet import build_supernet, mixed, table_logits
 from papers.nsas.settings import Draw
 
 T = torch.from_numpy
