@@ -35,7 +35,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         net = DerivedNetwork(spec)
         origin, file = load_weights(net, settings.checkpoint, settings.weights)
         model = placed(folded(net), device)
-        batches = data.test_batches(test, settings.batch_size, size, device, settings.workers, settings.interpolation)
+        batches = data.plain_batches(test, settings.batch_size, size, device, settings.workers, settings.interpolation)
         measured = test_error(model, batches.epoch(0), device, options.precision)
         metrics = {**measured.as_dict(), **spec.sizes(size), "images": measured.images}
         if file.epoch is not None:

@@ -48,7 +48,7 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
     pace = pace_of(settings, len(parts.train))
     processes = distributed.world_size()
     share = share_size(settings, processes)  # images of the batches that are only looked at
-    checked = data.test_batches(
+    checked = data.plain_batches(
         parts.test, 4 * share * processes, space.resolution, device, settings.workers, "bilinear"
     )
     with open_run(options, settings, data=[parts.train, parts.test]) as run:

@@ -181,4 +181,4 @@ def training_batches(images: sets.Source, recipe: Recipe, size: int, seed: int, 
 
 def testing_batches(images: sets.Source, recipe: Recipe, size: int, device: torch.device) -> Epochs:
     """Batches that are only tested."""
-    return data.test_batches(images, recipe.eval_batch_size, size, device, recipe.workers, recipe.interpolation)
+    return data.plain_batches(images, recipe.eval_batch_size, size, device, recipe.workers, recipe.interpolation)

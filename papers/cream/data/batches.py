@@ -83,7 +83,7 @@ def train_batches(
     )
 
 
-def test_batches(
+def plain_batches(
     source: Source, batch_size: int, resolution: int, device: torch.device, workers: int,
     interpolation: str = "bicubic", everywhere: bool = False,
 ) -> Epochs:  # fmt: skip
@@ -100,9 +100,6 @@ def test_batches(
     return FolderBatches(source, batch_size, transform, 0, workers=workers, mean=MEAN, std=STD, **shared)
 
 
-test_batches.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
-
-
 def calibration_batches(
     source: Source, count: int, batch_size: int, resolution: int, device: torch.device, workers: int
 ) -> list[Tensor]:
@@ -110,7 +107,7 @@ def calibration_batches(
     if not count:
         return []
     first = source.subset(order(source)[: count * batch_size])
-    plain = test_batches(first, batch_size, resolution, device, workers, everywhere=True)
+    plain = plain_batches(first, batch_size, resolution, device, workers, everywhere=True)
     return [x for x, _ in plain.epoch(0)][:count]
 
 

@@ -14,7 +14,7 @@ from common.data.parts import take
 from common.train import distributed
 from common.train.batchnorm import kept, renew
 from common.train.loop import Metrics, evaluate
-from papers.cream.data.batches import calibration_batches, test_batches
+from papers.cream.data.batches import calibration_batches, plain_batches
 from papers.cream.data.sets import Parts
 from papers.cream.method.space import Space
 from papers.cream.network.architectures import ChoicePath
@@ -85,4 +85,4 @@ def scoring_batches(
     """
     calibration = calibration_batches(parts.train, rule.recalibrate_batches, share, resolution, device, workers)
     chosen = take(parts.held_out if parts.held_out is not None else parts.train, rule.select_images, "--select-images")
-    return calibration, test_batches(chosen, 4 * share * distributed.world_size(), resolution, device, workers)
+    return calibration, plain_batches(chosen, 4 * share * distributed.world_size(), resolution, device, workers)
