@@ -20,7 +20,7 @@ from common.weights import read as checkpoints
 from common.weights.read import load_strict
 from papers.nao_v2.data.sets import open_set, test_batches
 from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Architecture, Shape, load, parse, space_of, text_of
-from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.derived import Network
 from papers.nao_v2.network.size import Size, size_of
 from papers.nao_v2.settings import Evaluate
 

@@ -35,7 +35,7 @@ from papers.nao_v2.network.architectures import (
     to_tokens,
     vocabulary,
 )
-from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.derived import Network
 from papers.nao_v2.network.operations import DropPath
 from papers.nao_v2.network.size import size_of
 from papers.nao_v2.network.supernet import Supernet, identity_operations

@@ -20,7 +20,7 @@ from common.weights.read import save_weights
 from papers.nao_v2.data import sets as datasets
 from papers.nao_v2.method.stand_alone import Recipe, train_alone
 from papers.nao_v2.network.architectures import Shape, as_file, load, space_of, text_of
-from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.derived import Network
 from papers.nao_v2.network.size import size_of
 from papers.nao_v2.settings import Train
 

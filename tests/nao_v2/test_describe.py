@@ -13,7 +13,7 @@ from common.weights.read import save_weights
 from papers.nao_v2.__main__ import VERBS
 from papers.nao_v2.describe import describe
 from papers.nao_v2.network.architectures import PUBLISHED_TEXT, SPACES, Shape, as_file, load, parse, random_architecture
-from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.derived import Network
 from papers.nao_v2.network.size import size_of
 from papers.nao_v2.settings import Describe
 

@@ -7,7 +7,7 @@ import torch
 from common.cli.verbs import main
 from papers.nao_v2.__main__ import VERBS
 from papers.nao_v2.network.architectures import Shape, load
-from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.derived import Network
 
 
 def test_plan_states_the_controllers_share(capsys):

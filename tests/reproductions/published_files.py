@@ -79,7 +79,7 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         return build(load_genotype(checkpoint.architecture), imagenet, classes, auxiliary=True)
     if checkpoint.paper == "nao_v2":
         from papers.nao_v2.network.architectures import Shape, load
-        from papers.nao_v2.network.network import Network
+        from papers.nao_v2.network.derived import Network
 
         return Network(load(checkpoint.architecture), Shape("cifar", 36, 6, classes))
     if checkpoint.paper == "cream":

@@ -18,7 +18,7 @@ from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.schedules import cosine, exponential
 from papers.nao_v2.data.sets import all_batches, train_batches
 from papers.nao_v2.network.architectures import Architecture, Shape
-from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.derived import Network
 from papers.nao_v2.network.operations import DropPath, drop_path_keep, set_step
 
 

@@ -21,7 +21,7 @@ from common.run.keep import Values
 from common.train.device import pick_device
 from common.train.metrics import kendall_tau
 from papers.nao_v2.data.sets import small_images, split, train_batches
-from papers.nao_v2.method import balanced, pool, ranking
+from papers.nao_v2.method import agreement, balanced, pool
 from papers.nao_v2.method.stand_alone import Recipe, StandAlone
 from papers.nao_v2.method.supernet_training import Schedule, Scorer, build_optimizer, train_supernet
 from papers.nao_v2.network.architectures import SPACES, Architecture, Shape, text_of
@@ -30,7 +30,7 @@ from papers.nao_v2.network.supernet import Supernet, identity_operations
 from papers.nao_v2.settings import RankStudy
 
 POLICIES = ("params", "uniform")
-MEASURES = {"pairwise_accuracy": ranking.pairwise_accuracy, "kendall_tau": kendall_tau, "pearson": ranking.pearson}
+MEASURES = {"pairwise_accuracy": agreement.pairwise_accuracy, "kendall_tau": kendall_tau, "pearson": agreement.pearson}
 
 
 def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
             score = Scorer(valid, c.score_images, seed + repeat, options.precision)
             for number, architecture in run.each(candidates, "score"):
                 now.scores.append(score(supernet, architecture, 0, number))
-            agreement: dict[str, Any] = {name: measure(now.scores, now.alone) for name, measure in MEASURES.items()}
-            run.log(policy=policy, seed=seed + repeat, **agreement)
+            found: dict[str, Any] = {name: measure(now.scores, now.alone) for name, measure in MEASURES.items()}
+            run.log(policy=policy, seed=seed + repeat, **found)
             now.shared, now.scores = {**now.shared, f"{policy}-{repeat}": now.scores}, []
         write_ranks(run, candidates, sizes, now.alone, now.shared)
         result = {"metrics": agreements(c, now.alone, now.shared), "alone": now.alone, "shared": now.shared}

@@ -14,7 +14,7 @@ from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.metrics import kendall_tau
 from common.train.schedules import cosine, exponential
 from papers.nao_v2.data import autoaugment
-from papers.nao_v2.method import balanced, pool, ranking
+from papers.nao_v2.method import agreement, balanced, pool
 from papers.nao_v2.method.controller import Controller, constrained_argmax
 from papers.nao_v2.method.controller_training import training_data
 from papers.nao_v2.method.supernet_training import learning_rate
@@ -29,7 +29,7 @@ from papers.nao_v2.network.architectures import (
     to_tokens,
     vocabulary,
 )
-from papers.nao_v2.network.network import Network
+from papers.nao_v2.network.derived import Network
 from papers.nao_v2.network.operations import drop_path_keep
 from papers.nao_v2.network.size import size_of
 from papers.nao_v2.network.supernet import Supernet
@@ -141,17 +141,17 @@ def test_pool_functions(golden):
 def test_metrics(golden):
     algorithm = golden.json("algorithm.json")
     for case in algorithm["pairwise_accuracy"]:
-        assert ranking.pairwise_accuracy(case["a"], case["b"]) == pytest.approx(case["value"], abs=1e-12)
+        assert agreement.pairwise_accuracy(case["a"], case["b"]) == pytest.approx(case["value"], abs=1e-12)
     for case in algorithm["rank_correlation"]:
         for key, function in (
             ("kendall_tau_b", kendall_tau),
-            ("pearson", ranking.pearson),
-            ("spearman", ranking.spearman),
+            ("pearson", agreement.pearson),
+            ("spearman", agreement.spearman),
         ):
             if case.get(key) is not None:
                 assert function(case["a"], case["b"]) == pytest.approx(case[key], abs=1e-9), key
     case = algorithm["hamming"]
-    assert ranking.hamming(case["a"], case["b"]) == case["value"]
+    assert agreement.hamming(case["a"], case["b"]) == case["value"]
     for case in algorithm["drop_path_keep"]:
         kept = drop_path_keep(case["keep"], case["layer_index"], case["cells"], case["step"], case["steps"])
         assert kept == pytest.approx(case["value"], abs=1e-12)

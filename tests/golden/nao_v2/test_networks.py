@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from common.train.losses import label_smoothing_cross_entropy
 from papers.nao_v2.network.architectures import Shape, loose_ends, parse
-from papers.nao_v2.network.network import AuxiliaryHead, Network
+from papers.nao_v2.network.derived import AuxiliaryHead, Network
 from papers.nao_v2.network.operations import DropPath, FactorizedReduce, ReluConvBn, build
 from papers.nao_v2.network.supernet import SharedCombine, Supernet, build_shared, identity_operations
 
