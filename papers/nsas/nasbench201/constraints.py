@@ -1,13 +1,12 @@
-"""Constraint architectures on NAS-Bench-201: no archive there, new ones every step.
+"""Constraint cells on NAS-Bench-201: there is no archive, new ones are made at every step (Method 15 and 16).
 
-A cell is six operation indices in edge order 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2
-(0 none, 1 skip_connect, 2 nor_conv_1x1, 3 nor_conv_3x3, 4 avg_pool_3x3, -1 an edge that is not there).
+A cell is six operation numbers in edge order 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2: 0 none, 1 skip_connect,
+2 nor_conv_1x1, 3 nor_conv_3x3, 4 avg_pool_3x3; -1 is an edge that is not there.
 
-Both notebooks deviate from the method in ways that a reader of the paper would not expect; ``as_released`` of each
-maker is what they ran.  RandomNAS: the structure of diverse and compensation cells loses three edges, and with three or
-more constraints the "earlier cells" that a diverse cell should avoid arrive as another type, so it avoids the random
-one only.  GDAS: index tensors are modified in place, so the draw h, the random cell r and every diverse cell are one
-object that holds the last of them.
+Both notebooks deviate from the method in ways that a reader of the paper would not expect; a switch of each maker does
+what they ran. RandomNAS: diverse and compensation cells lose three edges, and with three or more constraints the cells
+that a diverse cell should avoid arrive as another type, so it avoids the random one only. GDAS: index tensors are
+changed in place, so the draw h, the random cell r and every diverse cell are one object that holds the last of them.
 """
 
 from __future__ import annotations

@@ -44,7 +44,10 @@ def make_sgd(model: torch.nn.Module, lr: float, weight_decay: float) -> torch.op
 
 
 def make_asgd(model: torch.nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """ASGD with t0 = 0, lambd = 0: SGD plus a running mean of the weights from its first step."""
+    """ASGD with t0 = 0, lambd = 0: SGD plus a running mean of the weights from its first step.
+
+    Its step size is computed at the end of the step before, so a change of ``lr`` acts one step late.
+    """
     return torch.optim.ASGD(model.parameters(), lr=lr, t0=0, lambd=0.0, weight_decay=weight_decay)
 
 

@@ -33,8 +33,8 @@ def get_batch(stream: Tensor, start: int, length: int) -> tuple[Tensor, Tensor]:
 def epoch_chunks(rows: int, base: int, rng: np.random.RandomState, fixed: bool = False) -> list[tuple[int, int]]:
     """(start, length) of every chunk of an epoch over ``rows`` rows (a target needs the next row).
 
-    ``fixed`` is the search loop's rule.  As released, a length drawn near the end may reach beyond it: the learning
-    rate is scaled by the drawn length, the data by what is left.
+    fixed: the rule of the search. A length drawn near the end may reach beyond it, as released: the learning rate is
+    scaled by the drawn length, and the chunk has what is left.
     """
     chunks, start = [], 0
     while start < rows - 1 - 1:
@@ -46,7 +46,7 @@ def epoch_chunks(rows: int, base: int, rng: np.random.RandomState, fixed: bool =
 
 
 def scaled(lr: float, length: int, base: int) -> float:
-    """The step's lr: lr * length / base.  Under ASGD it acts one step late (eta is computed at the end of a step)."""
+    """The step's lr: lr * length / base. Under averaged SGD it acts one step late (see ``make_asgd``)."""
     return lr * length / base
 
 

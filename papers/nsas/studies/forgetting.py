@@ -1,4 +1,4 @@
-"""Does the constraint matter?  Supernets on NAS-Bench-201 with M = 0, 2, 4, 8 constraints, with and without gradient.
+"""Does the constraint matter? Supernets on NAS-Bench-201 with M = 0, 2, 4, 8 constraints, with and without gradient.
 
 Measured: forgetting (accuracy of earlier architectures on a fixed probe set before and after the updates between two
 probes), Kendall's tau of the supernet's ranking against the tables, accuracy of the chosen cell, seconds.
