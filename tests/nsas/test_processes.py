@@ -1,4 +1,6 @@
-"""Derived CNNs in two processes: what one process with two parts computes, and the same after a kill."""
+"""Derived CNNs in two processes: what one process with two parts computes, and the same after a kill; other verbs say
+that they take one process.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,9 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from common.cli.errors import UserError
+from tests.nsas.small import STAGES, module_of, options
 
 TRAIN = [
     "train", "--dataset", "digits", "--train-images", "62", "--batch-size", "10", "--epochs", "2", "--channels", "2",
@@ -83,3 +88,11 @@ def test_two_processes_with_drop_path_killed_and_resumed(tmp_path):
     assert again.returncode == 0 and "resuming" in again.stderr, again.stderr[-2000:]
     for name in ("weights.safetensors", "history.csv", "result.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("target", sorted({t for t, _, _ in STAGES.values()} - {"train:train"}))
+def test_one_process_verbs_say_so(target, tmp_path, monkeypatch):
+    settings = next(s for t, s, _ in STAGES.values() if t == target)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="one process"):
+        module_of(target)[1](settings, options(tmp_path))

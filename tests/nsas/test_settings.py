@@ -15,7 +15,7 @@ from papers.nsas import settings as s
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchRecurrent, TrainRecurrent
 from papers.nsas.studies.settings import Experiment
-from tests.nsas.test_runs import module_of, options
+from tests.nsas.small import module_of, options
 from tests.settings_walk import walk
 
 SKIP_SIZE = "how many images are computed at once: the same numbers up to rounding"

@@ -15,7 +15,7 @@ from common.spaces.darts import train as trainer
 from common.train.loop import Metrics
 from papers.nsas import train as module
 from papers.nsas.__main__ import TRAIN
-from tests.nsas.test_runs import TRAIN_CNN, options
+from tests.nsas.small import TRAIN_CNN, options
 
 ERRORS = [
     50.0,

@@ -12,7 +12,7 @@ from papers.nsas import plan
 from papers.nsas.__main__ import VERBS
 from papers.nsas.recurrent import chunks as recurrent_training
 from papers.nsas.studies.settings import Experiment
-from tests.nsas.test_runs import EXPERIMENT, STAGES, fake_experiments, module_of, options, step_of
+from tests.nsas.small import EXPERIMENT, STAGES, fake_experiments, module_of, options, step_of
 
 TINY = ["--dataset", "digits", "--channels", "4", "--epochs", "2", "--batch-size", "50"]
 TEXT = ["--text", "kjv", "--max-tokens", "8000", "--max-types", "300", "--width", "16", "--epochs", "2"]

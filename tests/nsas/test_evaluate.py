@@ -20,7 +20,7 @@ from papers.nsas.network.architectures import CNN
 from papers.nsas.network.weights import read_cnn
 from papers.nsas.settings import Evaluate, Train
 from papers.nsas.train import form_of, train
-from tests.nsas.test_runs import options
+from tests.nsas.small import RANDOM, TRAIN_CNN, module_of, options
 
 SMALL = Train(
     dataset="digits", train_images=20, batch_size=10, epochs=1, channels=2, layers=3, auxiliary=False,
@@ -118,3 +118,15 @@ def test_the_network_follows_the_pictures(tmp_path, capsys):
     assert "choose --variant imagenet-step or imagenet-linear, or --network cifar" in capsys.readouterr().err
     main("nsas", VERBS, [*command, "--variant", "imagenet-step", "--epochs", "1", "--out", str(tmp_path / "x")])
     assert "imagenet network, 3 classes" in capsys.readouterr().out
+
+
+def test_what_search_writes_training_takes(tmp_path):
+    module_of("search_random:search")[1](replace(RANDOM, epochs=1), options(tmp_path / "s"))
+    settings = replace(TRAIN_CNN, arch=str(tmp_path / "s" / "architecture.json"), epochs=1)
+    trained = train(settings, options(tmp_path / "t", "train"))
+    weights = str(tmp_path / "t" / "weights.safetensors")
+    tested = evaluate(
+        Evaluate(arch=settings.arch, checkpoint=weights, dataset="digits", channels=2, layers=3),
+        options(tmp_path / "e", "evaluate"),
+    )
+    assert tested["metrics"]["top1_error_percent"] == pytest.approx(trained["metrics"]["top1_error_percent"])

@@ -1,0 +1,29 @@
+"""The searches on NAS-Bench-201: every constraint runs, in both methods; tables are asked about their own sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from papers.nsas.__main__ import SEARCH
+from tests.nsas.small import NB201_GDAS, NB201_RANDOM, module_of, options
+
+
+@pytest.mark.parametrize("method", ["random", "gdas"])
+@pytest.mark.parametrize("constraint", ["nsas", "r", "g", "compensation", "low", "none"])
+def test_nb201_constraints(method, constraint, tmp_path):
+    settings = NB201_RANDOM if method == "random" else NB201_GDAS
+    overrides = SEARCH[("nb201", method)].variants["paper"] if constraint in ("nsas", "g") else {}
+    settings = replace(settings, constraint=constraint, epochs=1, train_images=120, **overrides)
+    if method == "random":
+        settings = replace(settings, recalibrate_batches=min(settings.recalibrate_batches, 1))
+    result = module_of(f"nasbench201.search_{method}:search")[1](settings, options(tmp_path))
+    assert result["architecture"].count("|") == 9 or result["architecture"].count("~") == 6
+
+
+def test_searches_on_digits_report_no_table_value(tmp_path):
+    result = module_of("nasbench201.search_gdas:search")[1](
+        replace(NB201_GDAS, epochs=1), options(tmp_path, "search_nb201")
+    )
+    assert set(result["metrics"]) == {"supernet_accuracy_percent"} and "no accuracies on digits" in result["note"]
