@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from common.data.batches import Epochs
 from common.run import seeds
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
@@ -43,14 +46,8 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
     space, rules = space_of(settings), rules_of(settings)
     device = pick_device(options)
     distributed.setup()
-    parts = sets.search_parts(settings, space.resolution, options)
-    batches = data.train_batches(parts.train, settings, space.resolution, options.seed, device, settings.jitter)
-    pace = pace_of(settings, len(parts.train))
-    processes = distributed.world_size()
-    share = share_size(settings, processes)  # images of the batches that are only looked at
-    checked = data.plain_batches(
-        parts.test, 4 * share * processes, space.resolution, device, settings.workers, "bilinear"
-    )
+    parts, batches, checked = opened(settings, space, options, device)
+    pace, images = pace_of(settings, len(parts.train)), settings.batch_size / distributed.world_size()
     with open_run(options, settings, data=[parts.train, parts.test]) as run:
         if run.result is not None:
             return run.result
@@ -68,7 +65,7 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
                 iteration = epoch * pace.iterations + step
                 path = space.draw(options.seed, iteration)
                 optimizer.lrs = search_lrs(settings, iteration, pace.total)
-                student = Student(supernet, optimizer, path, shares, settings.batch_size / processes)
+                student = Student(supernet, optimizer, path, shares, images)
                 with autocast(device, options.precision):
                     if len(board) and pace.update_due(step):
                         meta_update(student, board, rules, settings.label_smoothing)
@@ -87,6 +84,15 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
 
         chosen, scored = choose(settings, space, supernet, board, parts, options.seed)
         return run.finish(report(run, settings, space, supernet, board, tally, chosen, scored))
+
+
+def opened(settings: Search, space: Space, options: Any, device: torch.device) -> tuple[sets.Parts, Epochs, Epochs]:
+    """The parts of the set, batches of training images, and those that an epoch is checked on."""
+    parts = sets.search_parts(settings, space.resolution, options)
+    batches = data.train_batches(parts.train, settings, space.resolution, options.seed, device, settings.jitter)
+    size = 4 * share_size(settings, distributed.world_size()) * distributed.world_size()
+    checked = data.plain_batches(parts.test, size, space.resolution, device, settings.workers, "bilinear")
+    return parts, batches, checked
 
 
 class Tally(Values):
