@@ -23,7 +23,7 @@ from papers.nao_v2.method import balanced, pool
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.controller_training import controller_quality, train_controller, training_data
 from papers.nao_v2.method.stand_alone import Recipe, train_alone
-from papers.nao_v2.method.supernet_training import Schedule, Scorer, build_optimizer, train_supernet
+from papers.nao_v2.method.supernet_training import Schedule, Scorer, UsedWeights, build_optimizer, train_supernet
 from papers.nao_v2.network.architectures import (
     SPACE,
     SPACES,
@@ -71,11 +71,12 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
         supernet, optimizer = new_supernet(c, shape, len(batches), seed, 0, device)
         controller, score = new_controller(c, seed, 0, device), Scorer(valid, c.score_images, seed, options.precision)
         torch.manual_seed(seeds.integer(seed, "drop path", distributed.rank()))
-        run.keeps(now=now, rng=rng, supernet=supernet, optimizer=optimizer, controller=controller)
+        run.keeps(now=now, rng=rng, controller=controller)
+        run.keeps(supernet=supernet, optimizer=optimizer, used=UsedWeights(supernet))
         for i in run.epochs(c.iterations, "iteration"):
             if i and c.supernet_weights == "reset":
                 supernet, optimizer = new_supernet(c, shape, len(batches), seed, i, device)
-                run.keeps(supernet=supernet, optimizer=optimizer)
+                run.keeps(supernet=supernet, optimizer=optimizer, used=UsedWeights(supernet))
             sizes = balanced.sizes(now.candidates, shape)
             paths = balanced.Sampler(now.candidates, balanced.policy(c.sampling, sizes), rng)
             training = train_supernet(run, c, supernet, optimizer, paths, batches, Schedule(c.restart, i))

@@ -11,7 +11,7 @@ import torch
 from common.data.sets import blank
 from papers.nao_v2.data.sets import split, train_batches
 from papers.nao_v2.method import balanced, pool
-from papers.nao_v2.method.supernet_training import build_optimizer, learning_rate, supernet_step
+from papers.nao_v2.method.supernet_training import UsedWeights, build_optimizer, learning_rate, supernet_step
 from papers.nao_v2.network.architectures import Shape, load, parse, swapped, to_tokens
 from papers.nao_v2.network.operations import DropPath
 from papers.nao_v2.network.supernet import Supernet, identity_operations
@@ -37,6 +37,25 @@ def test_gradients_of_unused_weights(rule):
     supernet_step(network, SECOND, (x, y), optimizer, 5.0, rule)
     assert torch.equal(only_first, before) == (rule == "none")
     assert torch.equal(never, untouched)
+
+
+def test_a_resumed_run_knows_which_weights_were_used():
+    """Without momentum nothing but the gradients of zeros says so; weight decay then goes on moving these weights."""
+    x, y = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    runs = []
+    for resumed in (False, True):
+        torch.manual_seed(0)  # the classifier's bias
+        network = Supernet(channels=2, layers=1, generator=torch.Generator().manual_seed(0)).train()
+        optimizer = build_optimizer(network, 0.0, 0.1)
+        optimizer.param_groups[0]["lr"] = 0.1
+        supernet_step(network, FIRST, (x, y), optimizer, 5.0, "zeros")
+        if resumed:
+            used = UsedWeights(network).state_dict()
+            network.zero_grad(set_to_none=True)
+            UsedWeights(network).load_state_dict(used)
+        supernet_step(network, SECOND, (x, y), optimizer, 5.0, "zeros")
+        runs.append(network.state_dict())
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
 
 
 def test_drop_path_rules():

@@ -33,6 +33,24 @@ def build_optimizer(network: Supernet, momentum: float, weight_decay: float) -> 
     return torch.optim.SGD(network.parameters(), lr=0.0, momentum=momentum, weight_decay=weight_decay, foreach=True)
 
 
+class UsedWeights:
+    """Which shared weights a run has used: those with a gradient, if of zeros. Kept by the run, since the weights, the
+    optimiser and its buffers do not tell.
+    """
+
+    def __init__(self, network: Supernet) -> None:
+        self.parameters = list(network.parameters())
+
+    def state_dict(self) -> dict[str, list[int]]:
+        """Their places among the parameters."""
+        return {"used": [place for place, parameter in enumerate(self.parameters) if parameter.grad is not None]}
+
+    def load_state_dict(self, state: dict[str, list[int]]) -> None:
+        """Zeros will do: the next step begins by clearing gradients."""
+        for place in state["used"]:
+            self.parameters[place].grad = torch.zeros_like(self.parameters[place])
+
+
 def learning_rate(rule: str, iteration: int, epoch: int, epochs: int, base: float, minimum: float) -> float:
     """Rate of an epoch of an outer iteration (Method 3).
 
@@ -92,9 +110,9 @@ def supernet_step(
 ) -> float:  # fmt: skip
     """One SGD step along one path; returns the mean loss of the batch: (images, labels), or a list of such shares.
 
-    zero_grad: ``zeros`` keeps the gradients of parameters used earlier (those with a momentum buffer) as zeros, so that
-    momentum and decay move them (torch 1, the published run); a parameter never used has none yet. ``none``: unused
-    parameters stand still. All processes run the same path. Raises UserError for a loss that is not finite.
+    zero_grad: ``zeros`` keeps the gradients of parameters used earlier as zeros, so that momentum and decay move them
+    (torch 1, the published run); a parameter never used has none yet. ``none``: unused parameters stand still. All
+    processes run the same path. Raises UserError for a loss that is not finite.
     """
 
     def loss_of(images: Tensor, labels: Tensor) -> Tensor:
@@ -106,10 +124,6 @@ def supernet_step(
         return loss
 
     optimizer.zero_grad(set_to_none=zero_grad == "none")
-    if zero_grad == "zeros":
-        for parameter in optimizer.state:
-            if parameter.grad is None:  # the run was resumed
-                parameter.grad = torch.zeros_like(parameter)
     loss = gradients(network, batch, loss_of, architecture=str(architecture))
     clip(network.parameters(), clip_norm)
     optimizer.step()

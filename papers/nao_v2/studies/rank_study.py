@@ -23,7 +23,7 @@ from common.train.metrics import kendall_tau
 from papers.nao_v2.data.sets import small_images, split, train_batches
 from papers.nao_v2.method import agreement, balanced, pool
 from papers.nao_v2.method.stand_alone import Recipe, StandAlone
-from papers.nao_v2.method.supernet_training import Schedule, Scorer, build_optimizer, train_supernet
+from papers.nao_v2.method.supernet_training import Schedule, Scorer, UsedWeights, build_optimizer, train_supernet
 from papers.nao_v2.network.architectures import SPACES, Architecture, Shape, text_of
 from papers.nao_v2.network.operations import DropPath
 from papers.nao_v2.network.supernet import Supernet, identity_operations
@@ -68,7 +68,7 @@ def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
             paths = balanced.Sampler(
                 candidates, balanced.policy(policy, sizes), seeds.numpy_rng(seed + repeat, "paths", policy)
             )
-            run.keeps(supernet=supernet, optimizer=optimizer, paths=paths.rng)
+            run.keeps(supernet=supernet, optimizer=optimizer, used=UsedWeights(supernet), paths=paths.rng)
             chance = Schedule(chance=seeds.integer(seed + repeat, "rank study", policy))
             for _ in train_supernet(run, c, supernet, optimizer, paths, batches, chance):
                 pass
