@@ -14,7 +14,7 @@ from common.data.pictures.lmdb import LmdbStore, write_lmdb
 from common.data.pictures.sets import FolderStore, has_validation
 from common.run.files import make_folder
 from common.run.folder import say
-from papers.sgnas.data.sets import one_process
+from common.train.distributed import one_process
 from papers.sgnas.settings import Convert
 
 

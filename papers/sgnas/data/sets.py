@@ -66,12 +66,6 @@ def augmentation(name: str, size: int = 32) -> Augmentation:
     return Augmentation(CIFAR_MEAN, CIFAR_STD, pad=size // 8, flip=True).on(parse(name)[0])
 
 
-def one_process(verb: str) -> None:
-    """Raises UserError under torchrun, for verbs that measure time or write one file after the other."""
-    if distributed.world_size() > 1:
-        raise UserError(f"{verb} runs in one process, others would only disturb it; start it without torchrun")
-
-
 def network_of(arch: str, name: str, images: ImageSet, macro: str) -> tuple[Kernels, Macro]:
     """(kernel lists, macro structure) to build for a set: a published name takes the set's structure, an architecture
     file brings its own unless ``macro`` names another. Raises UserError.

@@ -16,7 +16,7 @@ from torch import nn
 from common.run.files import write_json
 from common.run.folder import say
 from common.train.device import pick_device
-from papers.sgnas.data.sets import one_process
+from common.train.distributed import one_process
 from papers.sgnas.method.lookup import Lookup
 from papers.sgnas.network.architectures import (
     FIRST_CHANNELS,
