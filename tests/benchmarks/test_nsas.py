@@ -1,4 +1,4 @@
-"""Workloads A to I of the original's speed table (section 14), at its sizes.
+"""Workloads A to I of the original's speed table (README, Speed), at its sizes.
 
     OMP_NUM_THREADS=1 python -m pytest tests/benchmarks/test_nsas.py --benchmark-enable \
         --benchmark-timer=time.process_time
