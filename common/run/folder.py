@@ -168,13 +168,6 @@ class Run(Keeping):
 
     # -- state ------------------------------------------------------------------------------------------------------
 
-    def load(self) -> dict[str, Any] | None:
-        """``read_state`` with every generator put back at once."""
-        state = self.read_state()
-        if state is not None:
-            self.restore_generators()
-        return state
-
     def restore_generators(self) -> None:
         """Put the global generators of this process back where the state that was read had them."""
         states.restore_rng(self._generators)
@@ -218,10 +211,6 @@ class Run(Keeping):
         self._store.save(package)
         self._saved_at = time.monotonic()
 
-    def save(self, state: dict[str, Any]) -> None:
-        """``write_state``."""
-        self.write_state(state)
-
     def due(self) -> bool:
         """Whether it is time to save inside an epoch. Process 0 decides: all processes must ask at the same steps."""
         return distributed.agree(time.monotonic() - self._saved_at >= self._every)
@@ -239,15 +228,6 @@ class Run(Keeping):
         records.append_csv(self.folder / f"{file}.csv", row)
         if file == "history":
             say("  ".join(f"{key} {_short(value)}" for key, value in row.items()))
-
-    def progress(self, work: Any, desc: str = "", initial: int = 0) -> Any:
-        """A tqdm bar over an iterable, or of a given total; silent off a terminal and on all but process 0."""
-        from tqdm import tqdm
-
-        quiet = not (self.writes and sys.stderr.isatty())
-        if isinstance(work, int):
-            return tqdm(total=work, desc=desc, initial=initial, disable=quiet, leave=False)
-        return tqdm(work, desc=desc, initial=initial, disable=quiet, leave=False)
 
     def _histories(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self._own_tables()}
@@ -309,9 +289,7 @@ class Run(Keeping):
 
 
 @contextlib.contextmanager
-def open_run(
-    options: Any, settings: Any, extra: dict[str, Any] | None = None, *, data: Any = None, **identity: Any
-) -> Iterator[Run]:
+def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) -> Iterator[Run]:
     """Open (or make) the folder of a run and hold its lock.
 
     data: a mapping file -> digest, or image sets with ``pins`` and ``pinned``; it and whatever else is given (plain
@@ -320,7 +298,7 @@ def open_run(
     """
     if isinstance(settings, Settings):
         settings.check(options.given)
-    run = Run(options, settings, {**(extra or {}), **({} if data is None else {"data": data}), **identity})
+    run = Run(options, settings, {**({} if data is None else {"data": data}), **identity})
     with contextlib.ExitStack() as stack:
         stack.callback(outputs.leave, run.folder)
         if run.writes:

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from common.cli.errors import UserError
-from common.cli.ranges import refuse_idle
+from common.cli.settings import refuse_idle
 from tests.settings_walk import others, walk
 
 

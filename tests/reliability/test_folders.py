@@ -23,8 +23,8 @@ def options(folder, **more):
     return RunOptions(**{"out": folder, "paper": "tiny", "section": "search", "device": "cpu", **more})
 
 
-def refused(*arguments, match="."):
-    with pytest.raises(UserError, match=match) as caught, open_run(*arguments):
+def refused(*arguments, match=".", **identity):
+    with pytest.raises(UserError, match=match) as caught, open_run(*arguments, **identity):
         pass
     return str(caught.value)
 
@@ -55,28 +55,27 @@ def test_a_second_process_is_refused(tiny, one_line, tmp_path):
         ({"options": {"seed": 3}}, "seed = 0, now it is 3"),
         ({"options": {"variant": "paper"}}, "variant = 'authors', now it is 'paper'"),
         ({"options": {"precision": "bf16"}}, "precision = 'fp32', now it is 'bf16'"),
-        ({"extra": {"data": {"digits": "sha256:2"}}}, "data.digits = 'sha256:1', now it is 'sha256:2'"),
+        ({"data": {"digits": "sha256:2"}}, "data.digits = 'sha256:1', now it is 'sha256:2'"),
         ({"options": {"section": "train"}}, "stage = 'search', now it is 'train'"),
     ],
 )
 def test_a_changed_setting_is_refused_by_name(changed, words, tmp_path):
-    with open_run(options(tmp_path), Settings(), {"data": {"digits": "sha256:1"}}) as run:
-        run.save({"value": 1})
-    extra = changed.get("extra", {"data": {"digits": "sha256:1"}})
+    with open_run(options(tmp_path), Settings(), data={"digits": "sha256:1"}) as run:
+        run.write_state({"value": 1})
     now = options(tmp_path, **changed.get("options", {}))
-    message = refused(now, changed.get("settings", Settings()), extra)
+    message = refused(now, changed.get("settings", Settings()), data=changed.get("data", {"digits": "sha256:1"}))
     assert words in message and "--no-resume" in message
-    with open_run(options(tmp_path), Settings(), {"data": {"digits": "sha256:1"}}) as run:
-        assert run.load() == {"value": 1}  # nothing was lost by the refusal
+    with open_run(options(tmp_path), Settings(), data={"digits": "sha256:1"}) as run:
+        assert run.read_state() == {"value": 1}  # nothing was lost by the refusal
 
 
 def test_a_mistake_found_before_any_work_leaves_the_folder_usable(tmp_path):
     with pytest.raises(UserError, match="other weights"), open_run(options(tmp_path), Settings()) as run:
-        assert run.load() is None
+        assert run.read_state() is None
         raise UserError("other weights")
     for rate in (0.2, 0.3):  # neither the first command nor a second wrong one binds the folder
         with open_run(options(tmp_path), Settings(lr=rate)) as run:
-            assert run.load() is None and run.result is None
+            assert run.read_state() is None and run.result is None
             assert json.loads((tmp_path / "settings.json").read_text())["settings"]["lr"] == rate
         (tmp_path / "log.txt").write_text("what the shell wrote")
     with open_run(options(tmp_path), Settings(lr=0.3)) as run:
@@ -86,21 +85,21 @@ def test_a_mistake_found_before_any_work_leaves_the_folder_usable(tmp_path):
 
 def test_a_setting_that_bears_no_result_may_change(tmp_path):
     with open_run(options(tmp_path), Settings()) as run:
-        run.save({"value": 1})
+        run.write_state({"value": 1})
     with open_run(options(tmp_path), Settings(workers=4)) as run:
-        assert run.load() == {"value": 1}
+        assert run.read_state() == {"value": 1}
 
 
 def test_states_without_settings_are_not_adopted(tmp_path):
     with open_run(options(tmp_path), Settings()) as run:
-        run.save({"value": 1})
+        run.write_state({"value": 1})
     (tmp_path / "settings.json").unlink()
     with pytest.raises(UserError, match="no settings\\.json"), open_run(options(tmp_path), Settings()):
         pass
 
 
 def test_results_say_where_they_come_from(tmp_path):
-    with open_run(options(tmp_path, seed=4), Settings(), {"data": {"a": "sha256:1"}, "pinned": False}) as run:
+    with open_run(options(tmp_path, seed=4), Settings(), data={"a": "sha256:1"}, pinned=False) as run:
         run.log(epoch=1, loss=0.1)
         result = run.finish({"metrics": {"x": 1.5}})
     assert json.loads((tmp_path / "result.json").read_text()) == result
@@ -117,7 +116,7 @@ def test_image_sets_bring_their_pins(tmp_path):
         pins: dict
         pinned: bool
 
-    with open_run(options(tmp_path), Settings(), {"data": [Set({"a": "1"}, True), Set({"b": "2"}, False)]}) as run:
+    with open_run(options(tmp_path), Settings(), data=[Set({"a": "1"}, True), Set({"b": "2"}, False)]) as run:
         result = run.finish({"metrics": {}})
     assert result["data"] == {"a": "1", "b": "2"} and result["unpinned_data"] is True
 
@@ -155,7 +154,7 @@ def test_data_are_pinned_when_their_digests_are_known(tmp_path):
 
     known = {"embedded/digits.npz": "sha256:" + EMBEDDED_SHA256["digits.npz"]}
     for name, pins, unpinned in (("a", known, False), ("b", {"x": "sha256:12"}, True), ("c", {}, False)):
-        with open_run(options(tmp_path / name), Settings(), {"data": pins}) as run:
+        with open_run(options(tmp_path / name), Settings(), data=pins) as run:
             assert run.finish({"metrics": {}}).get("unpinned_data", False) is unpinned
 
 
@@ -167,7 +166,7 @@ def test_the_content_of_files_that_settings_name_belongs_to_the_run(tmp_path):
     file = tmp_path / "architecture.json"
     file.write_text("1")
     with open_run(options(tmp_path / "run"), Train(str(file))) as run:
-        run.save({})
+        run.write_state({})
     file.write_text("2")
     assert "files.arch = " in refused(options(tmp_path / "run"), Train(str(file)))
 
@@ -178,7 +177,7 @@ def test_starting_over_keeps_the_lock_and_foreign_files(tmp_path):
         run.finish({"metrics": {}})
     (tmp_path / "notes.txt").write_text("mine")
     with open_run(options(tmp_path, resume=False), Settings(lr=0.3)) as run:
-        assert run.load() is None and run.result is None
+        assert run.read_state() is None and run.result is None
         refused(options(tmp_path), Settings(lr=0.3), match="in use by process")
         assert not (tmp_path / "result.json").exists() and not (tmp_path / "history.csv").exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"
@@ -228,7 +227,7 @@ def test_a_result_that_was_taken_away_is_made_again_and_nothing_else_goes(tmp_pa
     (tmp_path / "mine.json").write_text("{}")
     (tmp_path / "result.json").unlink()
     with open_run(options(tmp_path), Settings(lr=0.7)) as run:
-        assert run.result is None and run.load() is None
+        assert run.result is None and run.read_state() is None
         assert (tmp_path / "weights.safetensors").exists() and not (tmp_path / "finished.json").exists()
         run.log(epoch=1)
         run.finish({"metrics": {}})
@@ -311,9 +310,9 @@ def test_two_spellings_of_a_path_are_one_file(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "architecture.json").write_text("1")
     with open_run(options(tmp_path / "run"), Train("a/architecture.json")) as run:
-        run.save({"value": 1})
+        run.write_state({"value": 1})
     with open_run(options(tmp_path / "run"), Train("./a//architecture.json")) as again:
-        assert again.load() == {"value": 1} and again.fingerprint == run.fingerprint
+        assert again.read_state() == {"value": 1} and again.fingerprint == run.fingerprint
 
 
 @pytest.mark.parametrize("spelling", ["./set@32", "{here}/set@32", "{here}/other/../set@32", "set/../set@32"])
@@ -334,6 +333,6 @@ def test_a_run_that_settings_name_belongs_to_the_run(tmp_path):
 
     finished(tmp_path / "search")
     with open_run(options(tmp_path / "run"), Select(str(tmp_path / "search"))) as run:
-        run.save({})
+        run.write_state({})
     (tmp_path / "search" / "result.json").write_text("{}")
     assert "files.search = " in refused(options(tmp_path / "run"), Select(str(tmp_path / "search")))

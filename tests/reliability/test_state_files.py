@@ -31,13 +31,13 @@ def saved(folder, *values):
     with open_run(options(folder), Settings()) as run:
         for value in values:
             run.log(value=value)
-            run.save({"value": value, "weights": torch.full((1000,), float(value))})
+            run.write_state({"value": value, "weights": torch.full((1000,), float(value))})
     return sorted((folder / "state").glob("*.pt"))
 
 
 def loaded(folder):
     with open_run(options(folder), Settings()) as run:
-        return run.load()
+        return run.read_state()
 
 
 def flip(path):
@@ -116,8 +116,8 @@ def test_a_save_that_raises_halfway_leaves_the_earlier_states(tmp_path, monkeypa
 
     monkeypatch.setattr(torch, "save", broken)
     with open_run(options(tmp_path), Settings()) as run, pytest.raises(OSError):
-        run.load()
-        run.save({"value": 3})
+        run.read_state()
+        run.write_state({"value": 3})
     monkeypatch.undo()
     assert loaded(tmp_path)["value"] == 2
     assert not list(tmp_path.rglob("*.tmp"))
@@ -127,11 +127,11 @@ def test_a_write_cut_by_the_file_size_limit_leaves_the_earlier_states(tmp_path):
     saved(tmp_path, 1, 2)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with open_run(options(tmp_path), Settings()) as run:
-        run.load()
+        run.read_state()
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
         try:
             with pytest.raises(UserError, match=r"cannot write .*state-00000003\.pt.*untouched"):
-                run.save({"value": 3, "weights": torch.zeros(10_000)})
+                run.write_state({"value": 3, "weights": torch.zeros(10_000)})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.rglob("*.tmp"))
@@ -151,10 +151,11 @@ def test_leftovers_of_a_killed_writer_are_swept(tmp_path):
 
 def test_every_generator_is_put_back(tmp_path):
     with open_run(options(tmp_path), Settings()) as run:
-        run.save({})
+        run.write_state({})
         expected = (random.random(), np.random.rand(), torch.rand(3), np.random.standard_normal())
     with open_run(options(tmp_path), Settings()) as run:
-        assert run.load() == {}
+        assert run.read_state() == {}
+        run.restore_generators()
         again = (random.random(), np.random.rand(), torch.rand(3), np.random.standard_normal())
     assert again[0] == expected[0] and again[1] == expected[1] and again[3] == expected[3]
     assert torch.equal(again[2], expected[2])
@@ -171,7 +172,7 @@ def test_what_a_state_may_hold(tmp_path):
     for key in ("array", "empty", "bool"):
         assert np.array_equal(back[key], state[key]) and back[key].dtype == state[key].dtype
     with open_run(options(tmp_path), Settings()) as run:
-        run.save(state)
+        run.write_state(state)
     assert torch.equal(loaded(tmp_path)["parameter"], torch.ones(2))
     with pytest.raises(TypeError, match=r"state\['x'\]\[0\] is a builtins.object"):
         states.encode({"x": [object()]})
