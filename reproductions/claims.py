@@ -11,6 +11,7 @@ import ast
 import math
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,11 @@ UNITS = (
 STANDARD_VERBS = ("search", "train", "evaluate", "draw", "describe")
 HOUSE_VERBS = ("claims", "check", "seeds", "compare", "report", "readme", "data", "checkpoints")
 NEEDS = re.compile(r"(training|search|gpu|quoted|(data|checkpoint|unpublished):[A-Za-z0-9_.+-]+)\Z")
+COMPUTE = re.compile(r"(describe:[^:]+(:[^:]*)?:[a-z0-9_.]+|call:[\w.]+:\w+(:.*)?)\Z")
+TEXTS = (
+    "id", "quantity", "unit", "source", "paper_or_code", "command", "margin_reason", "compute", "metric", "result",
+    "table", "row", "column", "note",
+)  # fmt: skip
 IDENTIFIER = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_+-]+)+\Z")
 
 
@@ -155,76 +161,71 @@ def _claim(node: yaml.Node, shown: str, paper: str) -> Claim:
     for key in REQUIRED:
         if key not in values:
             raise UserError(f"{shown}:{line}: claim {name!r} lacks {key!r}")
+    for faults in (_faults_of_words, _faults_of_values, _faults_of_needs, _faults_of_commands):
+        for key, text in faults(values, paper):  # the first is said
+            raise UserError(f"{shown}:{lines.get(key, line)}: claim {name!r}: {text}")
+    return Claim(**values, file=shown, line=line)
 
-    def fault(key: str, text: str) -> UserError:
-        return UserError(f"{shown}:{lines.get(key, line)}: claim {name!r}: {text}")
 
-    for key in (
-        "id",
-        "quantity",
-        "unit",
-        "source",
-        "paper_or_code",
-        "command",
-        "margin_reason",
-        "compute",
-        "metric",
-        "result",
-        "table",
-        "row",
-        "column",
-        "note",
-    ):
+Faults = Iterator[tuple[str, str]]  # (key, what is wrong with it)
+
+
+def _faults_of_words(values: dict[str, Any], paper: str) -> Faults:
+    for key in TEXTS:
         if key in values and not isinstance(values[key], str):
-            raise fault(key, f"{key} must be text, not {values[key]!r}; quote it")
+            yield key, f"{key} must be text, not {values[key]!r}; quote it"
     if not IDENTIFIER.match(values["id"]) or values["id"].split(".")[0] != paper:
-        raise fault("id", f"id must look like {paper}.something.more")
+        yield "id", f"id must look like {paper}.something.more"
     if not re.fullmatch(r"[a-z0-9_]+", values["quantity"]):
-        raise fault("quantity", "quantity must be lower_case_words")
-    if values["unit"] not in UNITS:
-        raise fault("unit", f"unknown unit {values['unit']!r}; units are {', '.join(UNITS)}")
-    exact = values["unit"] == "exact"
-    if not (isinstance(values["value"], (str, list)) if exact else _is_number(values["value"])):
-        raise fault("value", f"value {values['value']!r} does not fit unit {values['unit']!r}")
+        yield "quantity", "quantity must be lower_case_words"
     if values["paper_or_code"] not in ("paper", "code", "both"):
-        raise fault("paper_or_code", "paper_or_code must be paper, code or both")
+        yield "paper_or_code", "paper_or_code must be paper, code or both"
+    if not values["margin_reason"].strip():
+        yield "margin_reason", "say why this margin"
+
+
+def _faults_of_values(values: dict[str, Any], paper: str) -> Faults:
+    if values["unit"] not in UNITS:
+        yield "unit", f"unknown unit {values['unit']!r}; units are {', '.join(UNITS)}"
+    exact = values["unit"] == "exact"
+    if not (isinstance(values["value"], str | list) if exact else _is_number(values["value"])):
+        yield "value", f"value {values['value']!r} does not fit unit {values['unit']!r}"
     for key in ("holds", "published"):
         if type(values.get(key, True)) is not bool:
-            raise fault(key, f"{key} must be true or false, not {values[key]!r}")
+            yield key, f"{key} must be true or false, not {values[key]!r}"
     if not values.get("holds", True) and not values.get("compute"):
-        raise fault("holds", "what the suite finds false must be computed: give compute")
-    if not isinstance(values["needs"], list):
-        raise fault("needs", "needs must be a list, [] when nothing is needed")
-    for need in values["needs"]:
-        if not isinstance(need, str) or not NEEDS.match(need):
-            raise fault(
-                "needs",
-                f"unknown need {need!r}; use training, search, gpu, data:NAME, checkpoint:ID, quoted, unpublished:WHAT",
-            )
-        word, _, subject = need.partition(":")
-        known = known_needs().get(word)
-        if known is not None and subject not in known:
-            raise fault("needs", f"unknown {word} {subject!r}{suggestion(subject, known)}")
+        yield "holds", "what the suite finds false must be computed: give compute"
     for key, least in (("margin", 0), ("spread", 0), ("seeds", 1)):
         number = values.get(key)
         if number is not None and not (_is_number(number) and number >= least):
-            raise fault(key, f"{key} must be a finite number of at least {least}, not {number!r}")
-    if not values["margin_reason"].strip():
-        raise fault("margin_reason", "say why this margin")
-    problem = command_problem(values["command"]) if not {"quoted"} & set(values["needs"]) or values["command"] else ""
-    if problem:
-        raise fault("command", problem)
+            yield key, f"{key} must be a finite number of at least {least}, not {number!r}"
+
+
+def _faults_of_needs(values: dict[str, Any], paper: str) -> Faults:
+    if not isinstance(values["needs"], list):
+        yield "needs", "needs must be a list, [] when nothing is needed"
+    for need in values["needs"]:
+        if not isinstance(need, str) or not NEEDS.match(need):
+            among = "training, search, gpu, data:NAME, checkpoint:ID, quoted, unpublished:WHAT"
+            yield "needs", f"unknown need {need!r}; use {among}"
+        word, _, subject = need.partition(":")
+        known = known_needs().get(word)
+        if known is not None and subject not in known:
+            yield "needs", f"unknown {word} {subject!r}{suggestion(subject, known)}"
+
+
+def _faults_of_commands(values: dict[str, Any], paper: str) -> Faults:
+    needs = {str(need).partition(":")[0] for need in values["needs"]}
+    if ("quoted" not in needs or values["command"]) and (problem := command_problem(values["command"])):
+        yield "command", problem
     if not values["needs"] and not values.get("compute"):
-        raise fault("needs", "a claim that needs nothing must say how it is computed: compute: describe:… or call:…")
-    if not {"quoted", "unpublished"} & {str(n).partition(":")[0] for n in values["needs"]}:
-        shown_id = re.match(r"python -m reproductions claims (\S+)\Z", values["command"])
-        if shown_id and shown_id[1] != values["id"]:
-            raise fault("command", f"the command shows another claim, {shown_id[1]!r}; name {values['id']!r}")
-    if values.get("compute") and not re.match(
-        r"(describe:[^:]+(:[^:]*)?:[a-z0-9_.]+|call:[\w.]+:\w+(:.*)?)\Z", values["compute"]
-    ):
-        raise fault("compute", "compute must be describe:NAME:DATASET:KEY or call:MODULE:FUNCTION:ARG…")
-    return Claim(**values, file=shown, line=line)
+        yield "needs", "a claim that needs nothing must say how it is computed: compute: describe:… or call:…"
+    if not {"quoted", "unpublished"} & needs:
+        shown = re.match(r"python -m reproductions claims (\S+)\Z", values["command"])
+        if shown and shown[1] != values["id"]:
+            yield "command", f"the command shows another claim, {shown[1]!r}; name {values['id']!r}"
+    if values.get("compute") and not COMPUTE.match(values["compute"]):
+        yield "compute", "compute must be describe:NAME:DATASET:KEY or call:MODULE:FUNCTION:ARG…"
 
 
 @cache

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def one_thread():
-    """One thread for torch: the sheets' figures are of one, and sums depend on the number."""
+    """One thread for torch: golden figures are of one, and sums depend on the number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

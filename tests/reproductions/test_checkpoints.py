@@ -76,7 +76,7 @@ def test_published_values_of_the_seeds():
 
 
 def test_golden_list_of_the_nsas_repository():
-    """Every blob the sheet lists is pinned under its path (equal blobs at two paths are sources of one entry)."""
+    """Every listed blob is pinned under its path (equal blobs at two paths are sources of one entry)."""
     golden = Path(__file__).parent / "data" / "nsas_checkpoints.json"
     listed = {entry["path"]: entry["git_blob_sha1"] for entry in json.loads(golden.read_text())["files"]}
     pinned = {
