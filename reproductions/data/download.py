@@ -22,6 +22,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,29 @@ class _NextMirror(Exception):
     """This mirror will not give the file."""
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on with one mirror: tries, seconds without a byte, and how to wait between two tries."""
+
+    attempts: int = 5
+    timeout: float = 30.0
+    pause: Callable[[float], None] = time.sleep
+
+
 def download(
     urls: Sequence[str],
     target: Path,
     *,
     digests: Mapping[str, str] | None = None,
     size: int | None = None,
-    attempts: int = 5,
-    timeout: float = 30.0,
-    pause: Callable[[float], None] = time.sleep,
+    patience: Patience | None = None,
     quiet: bool = False,
     hint: str = "",
 ) -> str:
     """Fetch ``target`` from the first of ``urls`` that gives the right file; returns that address.
 
     digests: algorithm -> hex (md5, sha1, sha256, git_blob; ``sha256_prefix``: the first digits of a SHA-256); all must
-    hold. size: expected bytes. attempts: tries per mirror. timeout: seconds without a byte. hint: what to do when all
-    mirrors fail, appended to the message.
+    hold. size: expected bytes. hint: what to do when all mirrors fail, appended to the message.
     """
     if not urls:
         raise UserError(f"{target.name}: no address to download it from{'; ' + hint if hint else ''}")
@@ -75,7 +82,7 @@ def download(
             _room_for(part, size)
         for url in urls:
             try:
-                _from_mirror(url, part, digests or {}, size, attempts, timeout, pause, quiet)
+                _from_mirror(url, part, digests or {}, size, patience or Patience(), quiet)
             except _NextMirror as error:
                 reasons.append(f"{_host(url)}: {error}")
                 continue
@@ -116,16 +123,14 @@ def _from_mirror(
     part: Path,
     digests: Mapping[str, str],
     size: int | None,
-    attempts: int,
-    timeout: float,
-    pause: Callable[[float], None],
+    patience: Patience,
     quiet: bool,
 ) -> None:
     """Leave the complete, verified file in ``part``, or raise _NextMirror (or UserError for a full disk)."""
     reason, fresh = "", False
-    for attempt in range(attempts):
+    for attempt in range(patience.attempts):
         try:
-            resumed = _transfer(url, part, size, timeout, quiet)
+            resumed = _transfer(url, part, size, patience.timeout, quiet)
             wrong = _mismatch(part, digests, size)
             if not wrong:
                 return
@@ -139,12 +144,12 @@ def _from_mirror(
             raise _NextMirror(wrong)
         except _Retry as error:
             reason = str(error)
-            if attempt + 1 < attempts:
+            if attempt + 1 < patience.attempts:
                 seconds = min(LONGEST_PAUSE, error.pause if error.pause is not None else 2.0**attempt)
                 if not quiet and seconds:
                     print(f"{_host(url)}: {reason}; again in {seconds:.0f} s", file=sys.stderr, flush=True)
-                pause(seconds)
-    raise _NextMirror(f"{reason} ({attempts} attempts)")
+                patience.pause(seconds)
+    raise _NextMirror(f"{reason} ({patience.attempts} attempts)")
 
 
 def _transfer(url: str, part: Path, size: int | None, timeout: float, quiet: bool) -> bool:

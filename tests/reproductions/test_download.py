@@ -11,7 +11,7 @@ import pytest
 
 from common.cli.errors import UserError
 from reproductions.data import download as module
-from reproductions.data.download import download
+from reproductions.data.download import Patience, download
 
 BODY = os.urandom(300_000)
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -23,7 +23,8 @@ def get(site, tmp_path):
     site.files["/file"] = BODY
 
     def run(*paths, **more):
-        options = {"digests": {"sha256": SHA}, "size": len(BODY), "quiet": True, "timeout": 5, "pause": made.append}
+        patience = Patience(more.pop("attempts", 5), more.pop("timeout", 5), made.append)
+        options = {"digests": {"sha256": SHA}, "size": len(BODY), "quiet": True, "patience": patience}
         urls = [site.url + path for path in (paths or ("/file",))]
         return download(urls, run.target, **{**options, **more})
 
@@ -157,7 +158,7 @@ def test_git_lfs_pointer(get, site):
 
 def test_no_connection_and_bad_address(get, tmp_path):
     with pytest.raises(UserError, match="no connection"):
-        download(["http://127.0.0.1:9/file"], tmp_path / "x", attempts=2, pause=lambda s: None, quiet=True)
+        download(["http://127.0.0.1:9/file"], tmp_path / "x", patience=Patience(2, pause=lambda s: None), quiet=True)
     with pytest.raises(UserError, match="bad address"):
         download(["nonsense"], tmp_path / "x", quiet=True)
     with pytest.raises(UserError, match="no address to download it from; ask"):
