@@ -258,7 +258,7 @@ def test_walk_of_evaluate_describe_draw(fresh, tmp_path, monkeypatch):
         found = evaluate_module.evaluate(changed, fresh())
         return trace.digest(), str(found["architecture"])
 
-    weights = {"weights": "the file says nothing of an average: refused (tests/common/test_checkpoints.py)"}
+    weights = {"weights": "the file says nothing of an average: refused (tests/common/test_weights.py)"}
     skipped = {"channels": "must fit the weights", "layers": "must fit the weights", "arch": "must fit the weights"}
     walk(digest, Evaluate(checkpoint=names[0]), {"checkpoint": names[1], "dataset": "cifar100"},
          {**skipped, **weights, "dataset": "another than the file's is refused: test_train.py"})  # fmt: skip
