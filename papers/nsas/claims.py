@@ -20,7 +20,7 @@ from papers.nsas.nasbench201.supernet import build_nb201_supernet
 from papers.nsas.network.architectures import NB201
 from papers.nsas.network.supernet import build_supernet
 from papers.nsas.recurrent.model import Dropouts, LanguageModel
-from papers.nsas.recurrent.supernet import SearchCell
+from papers.nsas.recurrent.supernet import SupernetCell
 from papers.nsas.train import learning_rate
 
 
@@ -42,7 +42,7 @@ def supernet_parameters(space: str, channels: int, layers: int) -> int:
         elif space == "nb201":
             model = build_nb201_supernet(int(channels), int(layers), 10)
         else:
-            model = LanguageModel(10_000, int(channels), SearchCell(int(channels)), Dropouts())
+            model = LanguageModel(10_000, int(channels), SupernetCell(int(channels)), Dropouts())
     return parameters(model, exclude=())
 
 

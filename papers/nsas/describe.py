@@ -25,7 +25,7 @@ from papers.nsas.network.architectures import (
     size_of,
 )
 from papers.nsas.recurrent.architecture import RECURRENT, Recurrent, load_cell, recurrent_of
-from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 from papers.nsas.settings import Describe, Draw
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def describe_recurrent(
     """The recurrent network, on PTB unless a file says otherwise."""
     cell = found or RECURRENT.get(name) or load_cell(name)
     with torch.device("meta"):
-        model = LanguageModel(words, width, Cell(width, cell.recurrent, cell.concat), Dropouts())
+        model = LanguageModel(words, width, DerivedCell(width, cell.recurrent, cell.concat), Dropouts())
     count = parameters(model, exclude=())
     per_word = 4 * width * width + 8 * 2 * width * width + words * width
     return {

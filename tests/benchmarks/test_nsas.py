@@ -26,11 +26,11 @@ from papers.nsas.network.architectures import CNN
 from papers.nsas.network.paths import logits_function
 from papers.nsas.network.supernet import build_supernet
 from papers.nsas.recurrent.architecture import RECURRENT
-from papers.nsas.recurrent.chunks import evaluate
+from papers.nsas.recurrent.chunks import text_loss
 from papers.nsas.recurrent.loss import Chunk
-from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, activation_penalty
+from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel, activation_penalty
 from papers.nsas.recurrent.settings import TrainRecurrent
-from papers.nsas.recurrent.supernet import EDGES, SearchCell
+from papers.nsas.recurrent.supernet import RECURRENT_EDGES, SupernetCell
 from papers.nsas.recurrent.train import train_step
 
 WORDS, WIDTH, BATCH, BPTT = 10_000, 200, 16, 35
@@ -114,7 +114,7 @@ def test_d_evaluation(benchmark):
 
 def language_model() -> LanguageModel:
     cell = RECURRENT["Random_NSAS"]
-    return LanguageModel(WORDS, WIDTH, Cell(WIDTH, cell.recurrent, cell.concat), Dropouts())
+    return LanguageModel(WORDS, WIDTH, DerivedCell(WIDTH, cell.recurrent, cell.concat), Dropouts())
 
 
 def test_e_recurrent_step(benchmark):
@@ -131,8 +131,8 @@ def test_e_recurrent_step(benchmark):
 
 def test_f_recurrent_supernet_step(benchmark):
     """Sizes of E, softmax mixture, embedding dropout 0."""
-    cell = SearchCell(WIDTH, "softmax")
-    cell.set_table(1e-3 * torch.randn(EDGES, 5))
+    cell = SupernetCell(WIDTH, "softmax")
+    cell.set_table(1e-3 * torch.randn(RECURRENT_EDGES, 5))
     model = LanguageModel(WORDS, WIDTH, cell, Dropouts(embedding=0.0)).train()
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
     words, generator = torch.randint(0, WORDS, (BPTT + 1, BATCH)), torch.Generator()
@@ -152,7 +152,7 @@ def test_f_recurrent_supernet_step(benchmark):
 def test_g_recurrent_evaluation(benchmark):
     """E's network, three chunks of 35, batch 10."""
     model, stream = language_model(), torch.randint(0, WORDS, (3 * BPTT + 1, 10))
-    assert np.isfinite(benchmark(evaluate, model, stream, BPTT))
+    assert np.isfinite(benchmark(text_loss, model, stream, BPTT))
 
 
 def test_h_nb201_step(benchmark):

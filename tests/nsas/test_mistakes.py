@@ -17,7 +17,7 @@ from papers.nsas.network.architectures import CNN, load_genotype
 from papers.nsas.network.weights import need_checkpoint
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
-from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 from papers.nsas.recurrent.search import unavailable_gdas
 
 GOOD = [["tanh", 0]] * 8
@@ -68,7 +68,7 @@ def test_streams_and_checkpoints(tmp_path):
     with pytest.raises(UserError, match="--checkpoint"):
         need_checkpoint("")
     cell = load_cell("Random_NSAS")
-    model = LanguageModel(10, 4, Cell(4, cell.recurrent, cell.concat), Dropouts())
+    model = LanguageModel(10, 4, DerivedCell(4, cell.recurrent, cell.concat), Dropouts())
     bad = tmp_path / "bad.pt"
     torch.save(Evil(), bad)
     with pytest.raises(UserError) as caught:

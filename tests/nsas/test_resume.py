@@ -43,7 +43,7 @@ def test_resume_inside_an_epoch(stage, tmp_path, monkeypatch):
 # run, settings, function that scores a cell, its call for the last candidate
 SELECTIONS = {
     "search_nb201_random": ("nasbench201.search_random:search", NB201_RANDOM, "score_random_cell", 8),
-    "search_ptb": ("recurrent.search:search", RECURRENT, "evaluate", 4),
+    "search_ptb": ("recurrent.search:search", RECURRENT, "text_loss", 4),
     "experiments": ("studies.forgetting:experiment", EXPERIMENT, "score", 3),
 }
 

@@ -20,22 +20,22 @@ from common.spaces.nasbench201.network import EDGES, NODE_EDGES, OPERATIONS, SOU
 Code = tuple[int, ...]
 ABSENT = -1
 
-Draw = Callable[[], int]
+Chance = Callable[[], int]  # the next operation number
 # (draw, current cell, previous cell) -> constraint cells in the order of their forwards
-Maker = Callable[[Draw, Code, Code], list[Code]]
+Maker = Callable[[Chance, Code, Code], list[Code]]
 
 
-def drawer(rng: np.random.RandomState) -> Draw:
+def uniform(rng: np.random.RandomState) -> Chance:
     """Uniform operation numbers."""
     return lambda: int(rng.randint(len(OPERATIONS)))
 
 
-def random_code(draw: Draw) -> Code:
+def random_code(draw: Chance) -> Code:
     """A uniformly random cell."""
     return tuple(draw() for _ in EDGES)
 
 
-def diverse(draw: Draw, *previous: Code) -> Code:
+def diverse(draw: Chance, *previous: Code) -> Code:
     """A cell whose operation differs from every cell of ``previous`` on every edge (drawn until it fits)."""
     if len(previous) >= len(OPERATIONS):
         raise ValueError("at most four cells can be avoided: there are five operations")
@@ -48,7 +48,7 @@ def diverse(draw: Draw, *previous: Code) -> Code:
     return tuple(code)
 
 
-def compensation(draw: Draw, previous: Code, current: Code) -> Code:
+def compensation(draw: Chance, previous: Code, current: Code) -> Code:
     """Keeps the current cell's operation where it differs from ``previous``; a different one where they agree."""
     code = []
     for before, now in zip(previous, current):
@@ -107,17 +107,17 @@ def makers_of_random(number: int, structure_bug: bool, argument_bug: bool) -> di
     """
     shape = effective_as_released if structure_bug else as_is
 
-    def nsas(draw: Draw, current: Code, previous: Code) -> list[Code]:
+    def nsas(draw: Chance, current: Code, previous: Code) -> list[Code]:
         cells = [random_code(draw)]
         while len(cells) < number:
             cells.append(diverse(draw, *(cells[:1] if argument_bug else cells)))
         return [cells[0], *(shape(cell) for cell in cells[1:])]
 
-    def compensated(draw: Draw, current: Code, previous: Code) -> list[Code]:
+    def compensated(draw: Chance, current: Code, previous: Code) -> list[Code]:
         chance = random_code(draw)
         return [chance, shape(compensation(draw, chance, current))]
 
-    def before(draw: Draw, current: Code, previous: Code) -> list[Code]:
+    def before(draw: Chance, current: Code, previous: Code) -> list[Code]:
         return [shape(compensation(draw, previous, current)), previous]
 
     return {"nsas": nsas, "g": compensated, "compensation": before, **SIMPLE}
@@ -131,17 +131,17 @@ def makers_of_gdas(number: int, shared_cells: bool) -> dict[str, Maker]:
     else the trained cell.
     """
 
-    def nsas(draw: Draw, current: Code, previous: Code) -> list[Code]:
+    def nsas(draw: Chance, current: Code, previous: Code) -> list[Code]:
         cells = [random_code(draw)]
         while len(cells) < number:
             cells.append(diverse(draw, *(cells[-1:] if shared_cells else cells)))
         return cells
 
-    def compensated(draw: Draw, current: Code, previous: Code) -> list[Code]:
+    def compensated(draw: Chance, current: Code, previous: Code) -> list[Code]:
         chance = random_code(draw)
         return [chance, compensation(draw, chance, chance if shared_cells else current)]
 
-    def before(draw: Draw, current: Code, previous: Code) -> list[Code]:
+    def before(draw: Chance, current: Code, previous: Code) -> list[Code]:
         return [previous, compensation(draw, previous, current)]
 
     return {"nsas": nsas, "g": compensated, "compensation": before, **SIMPLE}

@@ -17,7 +17,7 @@ from common.train.distributed import one_process
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums
 from papers.nsas.method.relaxation import gumbel, nb201_temperature, straight_through
-from papers.nsas.nasbench201.constraints import Code, drawer, makers_of_gdas, random_code
+from papers.nsas.nasbench201.constraints import Code, makers_of_gdas, random_code, uniform
 from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights
 from papers.nsas.nasbench201.result import finish, short
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
@@ -60,7 +60,7 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
             optimizer.param_groups[0]["lr"] = lr
             for step, (x, y) in run.steps(train, epoch):
                 h, current = (alphas.draw(tau, name, epoch, step) for name in ("gumbel-constraints", "gumbel"))
-                draw = drawer(seeds.numpy_rng(options.seed, "constraints", epoch, step))
+                draw = uniform(seeds.numpy_rng(options.seed, "constraints", epoch, step))
                 if step == 0:
                     now.previous = h.code if settings.shared_cells else random_code(draw)
                 constraints = make(draw, h.code if settings.shared_cells else current.code, now.previous)

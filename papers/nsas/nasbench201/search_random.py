@@ -19,7 +19,7 @@ from common.train.device import pick_device
 from common.train.distributed import one_process
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums
-from papers.nsas.nasbench201.constraints import Code, Draw, drawer, makers_of_random, random_code
+from papers.nsas.nasbench201.constraints import Chance, Code, makers_of_random, random_code, uniform
 from papers.nsas.nasbench201.loss import constant_loss, live_loss, term_weights
 from papers.nsas.nasbench201.result import finish, short
 from papers.nsas.nasbench201.settings import SearchNb201Random
@@ -67,9 +67,9 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
             lr = cosine(settings.lr, settings.lr_min, epoch, settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
             for step, (x, y) in run.steps(train, epoch):
-                draw = drawer(seeds.numpy_rng(options.seed, "architecture", epoch, step))
+                draw = uniform(seeds.numpy_rng(options.seed, "architecture", epoch, step))
                 if step == 0:  # each epoch begins with a random cell as the one before
-                    now.previous = random_code(drawer(seeds.numpy_rng(options.seed, "epoch start", epoch)))
+                    now.previous = random_code(uniform(seeds.numpy_rng(options.seed, "epoch start", epoch)))
                 current = random_code(draw)
                 cells = [current, *make(draw, current, now.previous)]
                 optimizer.zero_grad()
@@ -79,10 +79,10 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
                 nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()
                 now.previous = current
-            draw = drawer(seeds.numpy_rng(options.seed, "epoch", epoch + 1))
+            draw = uniform(seeds.numpy_rng(options.seed, "epoch", epoch + 1))
             run.log(epoch=epoch, lr=lr, **sums.read(), **looked_at(score, draw, settings.epoch_candidates))
         for _ in run.each(settings.select_candidates, "candidate"):
-            scores.append(score(drawer(chance)))
+            scores.append(score(uniform(chance)))
         code, _, accuracy = best(scores)
         return finish(run, code, {"supernet_accuracy_percent": accuracy}, options, note, train.images.name)
 
@@ -99,7 +99,7 @@ def open_batches(
 
 @torch.no_grad()
 def score_random_cell(
-    supernet: Supernet, train: Batches, valid: Batches, proper: bool, recalibrate: int, draw: Draw
+    supernet: Supernet, train: Batches, valid: Batches, proper: bool, recalibrate: int, draw: Chance
 ) -> Scored:
     """One pass over the other half in eval mode, with a random cell whose batch-norm values are renewed first.
 
@@ -124,7 +124,7 @@ def best(scored: Sequence[Scored]) -> Scored:
     return max(scored, key=lambda one: one[2])
 
 
-def looked_at(score: Callable[[Draw], Scored], draw: Draw, candidates: int) -> dict[str, Any]:
+def looked_at(score: Callable[[Chance], Scored], draw: Chance, candidates: int) -> dict[str, Any]:
     """What the notebooks print after an epoch: a validation pass, then the best of a few random cells (0: neither)."""
     if not candidates:
         return {}

@@ -10,7 +10,7 @@ from common.cli.settings import Settings, refuse_idle, setting
 
 
 @dataclass(frozen=True)
-class Supernet(Settings):
+class SupernetTraining(Settings):
     """A supernet of the space and its training, as in every notebook."""
 
     dataset: str = setting("cifar10", "image set by name, or a folder; NAME@SIZE: at another size")
@@ -27,7 +27,7 @@ class Supernet(Settings):
 
 
 @dataclass(frozen=True)
-class SearchNb201(Supernet):
+class SearchNb201(SupernetTraining):
     """What the two searches share."""
 
     constraint: Literal["nsas", "r", "g", "compensation", "low", "none"] = setting(

@@ -16,7 +16,7 @@ from common.spaces.nasbench201.network import EDGES, OPERATIONS, Network, Search
 from common.spaces.sizes import check_pixels
 from common.train.optim import zero_fill_grads
 from papers.nsas.nasbench201.constraints import read_edges
-from papers.nsas.nasbench201.settings import Supernet as Settings
+from papers.nsas.nasbench201.settings import SupernetTraining
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
@@ -69,7 +69,7 @@ def scoring_batches(images: Images, size: int, options: RunOptions, device: torc
 
 
 def open_supernet(
-    settings: Settings, classes: int, device: torch.device
+    settings: SupernetTraining, classes: int, device: torch.device
 ) -> tuple[Supernet, torch.optim.Optimizer, Touched]:
     """(the supernet, Nesterov SGD on its weights, the record of the operations that move)."""
     supernet = build_nb201_supernet(settings.channels, settings.cells, classes).to(device)

@@ -51,7 +51,7 @@ def scaled(lr: float, length: int, base: int) -> float:
 
 
 @torch.no_grad()
-def evaluate(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
+def text_loss(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
     """loss = sum(mean NLL of a chunk * its length) / number of rows (one more than the predictions: as released)."""
     model.eval()
     hidden, total = model.start(stream.shape[1]), 0.0

@@ -12,9 +12,8 @@ from common.train.device import pick_device
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.nsas.network.weights import architecture_of, need_checkpoint, set_of, typed
 from papers.nsas.recurrent.architecture import Recurrent, load_cell, recurrent_of
-from papers.nsas.recurrent.chunks import evaluate as text_loss
-from papers.nsas.recurrent.chunks import perplexity, unigram_perplexity
-from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.chunks import perplexity, text_loss, unigram_perplexity
+from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 from papers.nsas.recurrent.settings import EvaluateRecurrent
 
 if TYPE_CHECKING:
@@ -55,7 +54,9 @@ def evaluate(settings: EvaluateRecurrent, options: RunOptions) -> dict:
     with open_run(options, asked, data=corpus.pins) as run:
         if run.result is not None:
             return run.result
-        model = LanguageModel(words, settings.width, Cell(settings.width, cell.recurrent, cell.concat), Dropouts())
+        model = LanguageModel(
+            words, settings.width, DerivedCell(settings.width, cell.recurrent, cell.concat), Dropouts()
+        )
         load_strict(model, found.tensors, source=found.source)
         model.to(device)
         valid = batchify(corpus.valid, settings.batch_size).to(device)

@@ -77,7 +77,7 @@ def draw_masks(dropouts: Dropouts, words: int, batch: int, width: int, generator
     )
 
 
-class Cell(nn.Module):
+class DerivedCell(nn.Module):
     """The derived cell: W0 [2H, 2H], W_i [H, 2H]; node i = (f, p): s_{i+1} = s_p + sigmoid(c)(f(g) - s_p).
 
     Nodes are executed level by level: those that read one state share a matrix product, and the input half of

@@ -21,11 +21,11 @@ from common.train.distributed import one_process
 from papers.nsas.method.novelty import Archive, Cell, distance, distance_by_slot
 from papers.nsas.method.sampling import sample_free
 from papers.nsas.recurrent.averaging import make_sgd
-from papers.nsas.recurrent.chunks import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled
+from papers.nsas.recurrent.chunks import Mean, epoch_chunks, get_batch, perplexity, scaled, text_loss
 from papers.nsas.recurrent.loss import Chunk, paper_loss, released_loss
 from papers.nsas.recurrent.model import LanguageModel, drops_of
 from papers.nsas.recurrent.settings import SearchGdasRecurrent, SearchRecurrent
-from papers.nsas.recurrent.supernet import EDGES, RecurrentCode, SearchCell, genotype, sample
+from papers.nsas.recurrent.supernet import RECURRENT_EDGES, RecurrentCode, SupernetCell, genotype, sample
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
@@ -78,12 +78,12 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
             archive.end_epoch()
             if sampled:
                 set_cell(supernet, now.code, train, settings.recalibrate_chunks, settings.bptt)
-            score = perplexity(evaluate(supernet, valid, settings.bptt))
+            score = perplexity(text_loss(supernet, valid, settings.bptt))
             run.log(epoch=epoch, train_loss=mean.read(), valid_perplexity=score, archive=len(archive.members))
         candidates = random_cells(settings.select_candidates if sampled else 0, options.seed)
         for _, code in run.each(candidates, "candidate"):
             set_cell(supernet, code, train, settings.recalibrate_chunks, settings.bptt)
-            scores.append(perplexity(evaluate(supernet, valid, settings.bptt)))
+            scores.append(perplexity(text_loss(supernet, valid, settings.bptt)))
         best = candidates[scores.index(min(scores))] if sampled else now.code
         architecture = {"recurrent": [list(p) for p in genotype(best)], "concat": list(range(1, len(best) + 1))}
         save_architecture(run.folder / "architecture.json", "darts-rnn", architecture, run.origin)
@@ -96,9 +96,9 @@ def build(words: int, settings: SearchRecurrent) -> LanguageModel:
     """The supernet with its initial table (1e-3 normal), which the released run keeps: a uniform mixture under the
     softmax of 2019, weights next to zero under the raw table of the head.
     """
-    cell = SearchCell(settings.width, settings.table)
+    cell = SupernetCell(settings.width, settings.table)
     supernet = LanguageModel(words, settings.width, cell, drops_of(settings))
-    cell.set_table(1e-3 * torch.randn(EDGES, 5))
+    cell.set_table(1e-3 * torch.randn(RECURRENT_EDGES, 5))
     return supernet
 
 

@@ -18,7 +18,7 @@ from papers.nsas.recurrent.architecture import ACTIVATIONS, STEPS
 from papers.nsas.recurrent.model import INIT_RANGE, Masks, activation
 from papers.nsas.recurrent.products import deferred
 
-EDGES = STEPS * (STEPS + 1) // 2
+RECURRENT_EDGES = STEPS * (STEPS + 1) // 2
 SWITCHED_ON = 5.0
 
 Nodes = Callable[[Tensor, Tensor | None], Tensor]  # (state 0 [B, H], mask of the hidden state) -> states 1..8 [8, B, H]
@@ -37,7 +37,7 @@ def sample(rng: np.random.RandomState) -> RecurrentCode:
 
 def encode(code: RecurrentCode, value: float = SWITCHED_ON) -> Tensor:
     """Table [36, 5] with ``value`` at the chosen entries (the released code writes 5)."""
-    table = torch.zeros(EDGES, len(ACTIVATIONS))
+    table = torch.zeros(RECURRENT_EDGES, len(ACTIVATIONS))
     for node, (operation, state) in enumerate(code):
         table[first_edge(node) + state, operation] = value
     return table
@@ -48,7 +48,7 @@ def genotype(code: RecurrentCode) -> tuple[tuple[str, int], ...]:
     return tuple((ACTIVATIONS[operation], state) for operation, state in code)
 
 
-class SearchCell(nn.Module):
+class SupernetCell(nn.Module):
     """Cell whose mixture is a table [36, 5]: ``mixing`` "softmax" (rows), "raw", or one path (``code`` given)."""
 
     def __init__(self, width: int, mixing: str = "softmax"):

@@ -20,9 +20,17 @@ from common.train.distributed import one_process
 from common.weights.read import save_weights
 from papers.nsas.recurrent.architecture import Recurrent, load_cell
 from papers.nsas.recurrent.averaging import Descent, averaged, switches_to_averaging
-from papers.nsas.recurrent.chunks import Mean, epoch_chunks, evaluate, get_batch, perplexity, scaled, unigram_perplexity
+from papers.nsas.recurrent.chunks import (
+    Mean,
+    epoch_chunks,
+    get_batch,
+    perplexity,
+    scaled,
+    text_loss,
+    unigram_perplexity,
+)
 from papers.nsas.recurrent.loss import Chunk
-from papers.nsas.recurrent.model import Cell, LanguageModel, activation_penalty, drops_of
+from papers.nsas.recurrent.model import DerivedCell, LanguageModel, activation_penalty, drops_of
 from papers.nsas.recurrent.settings import TrainRecurrent
 
 if TYPE_CHECKING:
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 
 def build(words: int, cell: Recurrent, settings: TrainRecurrent) -> LanguageModel:
     """The derived network: 22,960,000 parameters with 850 units on PTB."""
-    derived = Cell(settings.width, cell.recurrent, cell.concat)
+    derived = DerivedCell(settings.width, cell.recurrent, cell.concat)
     return LanguageModel(words, settings.width, derived, drops_of(settings))
 
 
@@ -74,7 +82,7 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
             if broken:
                 best.bring_back(settings.rollbacks)  # the epoch then ends like any other
             with averaged(model, descent.optimizer):
-                valid_loss = evaluate(model, valid, settings.bptt)
+                valid_loss = text_loss(model, valid, settings.bptt)
                 best.take(valid_loss)
             if not descent.averaging:
                 if switches_to_averaging(losses, valid_loss, settings.nonmono):
@@ -88,7 +96,7 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
         best.load()
         save_trained(run.folder / "weights.safetensors", model, cell, settings, corpus.types)
         metrics = {
-            "test_perplexity": perplexity(evaluate(model, test, settings.bptt)),
+            "test_perplexity": perplexity(text_loss(model, test, settings.bptt)),
             "valid_perplexity": perplexity(best.loss),
             "unigram_perplexity": unigram_perplexity(corpus),
             "parameters": sum(p.numel() for p in model.parameters()),

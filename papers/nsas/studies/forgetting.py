@@ -37,7 +37,7 @@ from common.train.distributed import one_process
 from common.train.metrics import kendall_tau
 from common.train.schedules import cosine
 from papers.nsas.method.novelty import Archive, distance_by_slot
-from papers.nsas.nasbench201.constraints import Code, drawer, random_code
+from papers.nsas.nasbench201.constraints import Code, random_code, uniform
 from papers.nsas.nasbench201.loss import constant_loss, live_loss
 from papers.nsas.nasbench201.result import short, table_accuracies
 from papers.nsas.nasbench201.supernet import batches_of, code_logits, open_halves, open_supernet, scoring_batches
@@ -89,7 +89,7 @@ def forgetting(settings: Experiment, options: RunOptions) -> dict:
             optimizer.param_groups[0]["lr"] = lr
             for step, (x, y) in run.steps(train, epoch):
                 supernet.train()
-                draw = drawer(seeds.numpy_rng(options.seed, "architecture", epoch, step))
+                draw = uniform(seeds.numpy_rng(options.seed, "architecture", epoch, step))
                 current = random_code(draw)
                 archive.update(current, partial(random_code, draw))
                 constraints = archive.members
@@ -133,7 +133,7 @@ def shares(mix: float, constraints: int) -> list[float]:
 
 def ranked_cells(count: int) -> list[Code]:
     """Random cells, the same for every run of the study."""
-    draw = drawer(seeds.numpy_rng(12345, "ranked cells"))
+    draw = uniform(seeds.numpy_rng(12345, "ranked cells"))
     return [random_code(draw) for _ in range(count)]
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from common.cli.settings import refuse_idle, setting
-from papers.nsas.nasbench201.settings import Supernet
+from papers.nsas.nasbench201.settings import SupernetTraining
 
 
 @dataclass(frozen=True)
-class Experiment(Supernet):
+class Experiment(SupernetTraining):
     """Does the constraint matter? Supernets on NAS-Bench-201/CIFAR-10 trained under several losses."""
 
     train_images: int = setting(10_000, "images of the training set that are used, 0: all", at_least=0)

@@ -94,7 +94,7 @@ def prepare(golden, monkeypatch, module, arrays, precision, stream):
         return recorder.steps(make(model, lr, momentum, weight_decay), model, statistics)
 
     monkeypatch.setattr(opening, "make_sgd", made)
-    monkeypatch.setattr(module, "drawer", lambda rng: lambda: next(stream))
+    monkeypatch.setattr(module, "uniform", lambda rng: lambda: next(stream))
     monkeypatch.setattr(module, "finish", lambda run, code, *_: {"metrics": {}, "architecture": list(code)})
 
     def forwards(function):

@@ -8,8 +8,8 @@ import torch
 
 from common.data.text import Corpus, batchify
 from papers.nsas.recurrent import averaging, chunks
-from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel, Masks, activation_penalty, nll
-from papers.nsas.recurrent.supernet import SearchCell, encode
+from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel, Masks, activation_penalty, nll
+from papers.nsas.recurrent.supernet import SupernetCell, encode
 
 NO_DROP = Dropouts(0, 0, 0, 0, 0)
 
@@ -19,7 +19,7 @@ def derived(golden):
     arrays = golden.npz("rnn_model.npz")
     words, width = int(arrays["meta_V_H_T_B"][0]), int(arrays["meta_V_H_T_B"][1])
     recurrent = tuple((str(f), int(p)) for f, p in zip(arrays["genotype_ops"], arrays["genotype_prev"]))
-    model = LanguageModel(words, width, Cell(width, recurrent, tuple(range(1, 9))), Dropouts())
+    model = LanguageModel(words, width, DerivedCell(width, recurrent, tuple(range(1, 9))), Dropouts())
     return golden.load(model, arrays), {k: torch.from_numpy(v) for k, v in arrays.items() if v.dtype.kind in "fiu"}
 
 
@@ -68,7 +68,7 @@ def test_search_cell(golden, mixing, name):
     table = torch.from_numpy(arrays["weights" if name == "free" else "onehot5"]).requires_grad_()
     tolerance = 2e-4 if mixing == "raw" else 1e-5
     for mode in ("eval", "train"):
-        model = golden.load(LanguageModel(words, width, SearchCell(width, mixing), NO_DROP), arrays)
+        model = golden.load(LanguageModel(words, width, SupernetCell(width, mixing), NO_DROP), arrays)
         model.rnns[0].set_table(table)
         model.train(mode == "train")
         # the stored statistics are those of a train pass that follows the eval pass on the same weights
@@ -159,7 +159,7 @@ def test_vocabulary(golden, tmp_path):
 def test_evaluation_divides_by_rows(derived):
     model, _ = derived
     stream = torch.randint(0, 29, (11, 3), generator=torch.Generator().manual_seed(0))
-    loss = chunks.evaluate(model, stream, bptt=4)
+    loss = chunks.text_loss(model, stream, bptt=4)
     logits, *_ = model(stream[:-1], model.start(3))
     assert loss == pytest.approx(nll(logits, stream[1:]).item() * 10 / 11, rel=1e-5)
 
@@ -168,12 +168,12 @@ def test_published_sizes(golden):
     sizes = golden.json("rnn_params.json")
     keys = golden.json("keys_rnn_ptb.json.gz")
     recurrent = tuple((f, p) for f, p in golden.json("genotypes.json")["rnn"]["Random_NSAS"]["recurrent"])
-    model = LanguageModel(10_000, 850, Cell(850, recurrent, tuple(range(1, 9))), Dropouts())
+    model = LanguageModel(10_000, 850, DerivedCell(850, recurrent, tuple(range(1, 9))), Dropouts())
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == keys["state_dict"]
     parts = {name: p.numel() for name, p in model.named_parameters()}
     assert parts == sizes["eval_by_part"]
     assert sum(parts.values()) == sizes["eval_ptb"] == keys["params"] == 22_960_000
-    search = LanguageModel(10_000, 300, SearchCell(300), NO_DROP)
+    search = LanguageModel(10_000, 300, SupernetCell(300), NO_DROP)
     assert sum(p.numel() for p in search.parameters()) == sizes["search_ptb"]
 
 

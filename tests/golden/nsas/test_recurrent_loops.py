@@ -13,9 +13,9 @@ from papers.nsas.recurrent import averaging
 from papers.nsas.recurrent import loss as losses
 from papers.nsas.recurrent import search as search_recurrent
 from papers.nsas.recurrent import train as train_recurrent
-from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 from papers.nsas.recurrent.settings import SearchRecurrent, TrainRecurrent
-from papers.nsas.recurrent.supernet import SearchCell
+from papers.nsas.recurrent.supernet import SupernetCell
 from tests.golden.nsas import loops
 
 KEEP = {"embedding": 0.9, "input": 0.8, "x": 0.25, "hidden": 0.75, "output": 0.25}
@@ -55,7 +55,7 @@ def search(golden, monkeypatch, tmp_path, settings, arrays, chunks, prefixes, pr
     def build(types, made):
         drops = Dropouts(made.drop_output, made.drop_hidden, made.drop_x, made.drop_input, made.drop_embedding)
         assert drops == Dropouts(0.75, 0.25, 0.75, 0.2, 0.0)
-        model = golden.load(LanguageModel(types, width, SearchCell(width, made.table), drops), arrays).to(dtype)
+        model = golden.load(LanguageModel(types, width, SupernetCell(width, made.table), drops), arrays).to(dtype)
         model.rnns[0].set_table(torch.from_numpy(arrays["table"]).to(dtype))
         model.masks = lambda *_: next(queue)
         recorder.clipping(monkeypatch, model)
@@ -72,7 +72,7 @@ def search(golden, monkeypatch, tmp_path, settings, arrays, chunks, prefixes, pr
     make_sgd, one_pass = search_recurrent.make_sgd, losses.pass_loss
     monkeypatch.setattr(search_recurrent, "build", build)
     monkeypatch.setattr(search_recurrent, "epoch_chunks", lambda *_, **__: chunks)
-    monkeypatch.setattr(search_recurrent, "evaluate", lambda *_: 1.0)
+    monkeypatch.setattr(search_recurrent, "text_loss", lambda *_: 1.0)
     monkeypatch.setattr(
         search_recurrent, "make_sgd", lambda model, *a: recorder.steps(make_sgd(model, *a), model, statistics)
     )
@@ -199,7 +199,7 @@ def test_training(golden, monkeypatch, tmp_path, precision):
     recurrent = tuple((str(f), int(p)) for f, p in zip(a["genotype_ops"], a["genotype_prev"]))
 
     def build(types, cell, settings):
-        model = LanguageModel(types, width, Cell(width, recurrent, tuple(range(1, 9))), Dropouts())
+        model = LanguageModel(types, width, DerivedCell(width, recurrent, tuple(range(1, 9))), Dropouts())
         model = golden.load(model, a).to(dtype)
         model.masks = lambda *_: next(queue)
         recorder.clipping(monkeypatch, model)
@@ -222,7 +222,7 @@ def test_training(golden, monkeypatch, tmp_path, precision):
 
         return made
 
-    one_step, evaluate = train_recurrent.train_step, train_recurrent.evaluate
+    one_step, evaluate = train_recurrent.train_step, train_recurrent.text_loss
 
     def train_step(model, optimizer, *args):
         value, hidden = one_step(model, optimizer, *args)
@@ -252,7 +252,7 @@ def test_training(golden, monkeypatch, tmp_path, precision):
 
     monkeypatch.setattr(train_recurrent, "epoch_chunks", drawn)
     for name, function in (
-        ("build", build), ("train_step", train_step), ("evaluate", evaluated),
+        ("build", build), ("train_step", train_step), ("text_loss", evaluated),
         ("activation_penalty", penalised), ("switches_to_averaging", lambda *_: True),
         ("unigram_perplexity", lambda *_: 1.0),
     ):  # fmt: skip

@@ -13,7 +13,7 @@ from common.cli.errors import UserError
 from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
-from papers.nsas.recurrent.model import Cell, Dropouts, LanguageModel
+from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 
 
 def load(model, path: str) -> None:
@@ -42,7 +42,7 @@ def test_whole_module_pickle(zipped, tmp_path, monkeypatch):
     outer, inner, dropout = legacy_modules(monkeypatch)
     words, width = 12, 4
     published = load_cell("Random_NSAS")
-    source = LanguageModel(words, width, Cell(width, published.recurrent, published.concat), Dropouts())
+    source = LanguageModel(words, width, DerivedCell(width, published.recurrent, published.concat), Dropouts())
     rnn = inner()
     rnn._W0 = nn.Parameter(source.rnns[0]._W0.detach().clone())
     rnn._Ws = nn.ParameterList(nn.Parameter(w.detach().clone()) for w in source.rnns[0]._Ws)
@@ -59,7 +59,7 @@ def test_whole_module_pickle(zipped, tmp_path, monkeypatch):
     torch.save(whole, path, _use_new_zipfile_serialization=zipped)
     for name in ("model", "utils", "genotypes"):
         monkeypatch.delitem(sys.modules, name)  # nothing of the authors' code is there when it is read
-    fresh = LanguageModel(words, width, Cell(width, published.recurrent, published.concat), Dropouts())
+    fresh = LanguageModel(words, width, DerivedCell(width, published.recurrent, published.concat), Dropouts())
     load(fresh, str(path))
     assert torch.equal(fresh.encoder.weight, source.encoder.weight)
     assert torch.equal(fresh.rnns[0]._W0, source.rnns[0]._W0)
@@ -77,7 +77,7 @@ def test_whole_module_with_a_foreign_class_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "foreign.pt"
     torch.save(Foreign(), path)
     published = load_cell("Random_NSAS")
-    model = LanguageModel(12, 4, Cell(4, published.recurrent, published.concat), Dropouts())
+    model = LanguageModel(12, 4, DerivedCell(4, published.recurrent, published.concat), Dropouts())
     with pytest.raises(UserError) as caught:
         load(model, str(path))
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ from tests.nsas.small import TRAIN_TEXT, module_of, options
 def test_a_roll_back_ends_its_epoch(averaging, tmp_path, monkeypatch):
     """The loss is not a number in the second epoch: the restored model is evaluated and, under SGD, the rule asked."""
     module, run = module_of("recurrent.train:train")
-    step, evaluate, calls, valid, asked = module.train_step, module.evaluate, [], [], []
+    step, evaluate, calls, valid, asked = module.train_step, module.text_loss, [], [], []
 
     def broken(*args):
         value, hidden = step(*args)
@@ -30,7 +30,7 @@ def test_a_roll_back_ends_its_epoch(averaging, tmp_path, monkeypatch):
         asked.append(len(losses))
         return averaging and len(asked) == 1
 
-    for name, function in (("train_step", broken), ("evaluate", evaluated), ("switches_to_averaging", switches)):
+    for name, function in (("train_step", broken), ("text_loss", evaluated), ("switches_to_averaging", switches)):
         monkeypatch.setattr(module, name, function)
     run(replace(TRAIN_TEXT, epochs=3), options(tmp_path, "train_ptb"))
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
