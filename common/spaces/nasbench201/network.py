@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from common.data.nasbench201 import EDGES, OPERATIONS
 from common.spaces.darts.operations import Zero
 from common.spaces.darts.supernet import Mixture, add_weighted, plain_numbers
+from common.train import batchnorm
 
 EDGE_NAMES = tuple(f"{node}<-{source}" for node, source in EDGES)  # of modules
 SOURCES = tuple(source for _, source in EDGES)
@@ -265,10 +266,9 @@ def _fold_cell(cell: SearchCell) -> Callable[[Tensor, Tensor], Tensor]:
             _, conv, norm = edge[k].op
             if norm.running_mean is None:
                 raise ValueError("batch norm without running statistics cannot be folded")
-            scale = (norm.running_var + norm.eps).rsqrt()
-            kernel = conv.weight * scale.view(-1, 1, 1, 1)
+            kernel, offset = batchnorm.fold(conv.weight, norm)
             pair.append(F.pad(kernel, (1, 1, 1, 1)) if k == CONV_1X1 else kernel)
-            shift.append(-norm.running_mean * scale)
+            shift.append(offset)
         kernels.append(torch.stack(pair))
         shifts.append(torch.stack(shift))
     stacked, offsets = torch.stack(kernels), torch.stack(shifts)
