@@ -29,7 +29,7 @@ def described(name: str | int) -> dict[str, Any]:
 
 def supernet_parameters(minimum: float, maximum: float, classes: int = 1000, slice_: int = 4) -> int:
     """Parameters of the supernet built for a window, meta layer included."""
-    from papers.cream.network.layout import FlopsTable
+    from papers.cream.networks.layout import FlopsTable
 
     table = FlopsTable(supernet_window(float(minimum), float(maximum)).built)
     blocks = sum(round(v * 1e6) for stage in table.params for position in stage for v in position)
@@ -69,7 +69,7 @@ def path_mflops(choice: int) -> float:
 
 def state_entries() -> int:
     """Tensors in the state of the supernet for 0 to 600 MFLOPs and 1000 classes."""
-    from papers.cream.network.networks import Supernet
+    from papers.cream.networks.networks import Supernet
 
     return len(Supernet(supernet_window(0.0, 600.0).built, 1000).state_dict())
 
@@ -118,7 +118,7 @@ def _training(name: str | int) -> Any:
 
 
 def _table() -> Any:
-    from papers.cream.network.layout import FlopsTable
+    from papers.cream.networks.layout import FlopsTable
 
     return FlopsTable(supernet_window(0.0, 600.0).built)
 

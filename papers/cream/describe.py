@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from common.cli.errors import UserError
-from papers.cream.network.architectures import resolve
-from papers.cream.network.derived import CLASSES, input_size, spec_of
-from papers.cream.network.layout import BlockSpec
+from papers.cream.networks.architectures import resolve
+from papers.cream.networks.derived import CLASSES, input_size, spec_of
+from papers.cream.networks.layout import BlockSpec
 from papers.cream.settings import Describe, Draw
 
 COLOURS = {3: "#8ecae6", 5: "#219ebc", 7: "#023047"}

@@ -13,10 +13,10 @@ from common.train.loop import evaluate as test_error
 from common.weights.read import read_metadata
 from papers.cream.data import batches as data
 from papers.cream.data import sets
-from papers.cream.network.architectures import Architecture, of_weights, resolve
-from papers.cream.network.derived import CLASSES, input_size, spec_of
-from papers.cream.network.networks import DerivedNetwork, folded, placed
-from papers.cream.network.weights import load_weights
+from papers.cream.networks.architectures import Architecture, of_weights, resolve
+from papers.cream.networks.derived import CLASSES, input_size, spec_of
+from papers.cream.networks.networks import DerivedNetwork, folded, placed
+from papers.cream.networks.weights import load_weights
 from papers.cream.settings import Evaluate
 
 

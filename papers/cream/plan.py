@@ -14,10 +14,10 @@ from papers.cream.data import sets
 from papers.cream.evaluate import what_is_tested
 from papers.cream.method.schedules import Pace, pace_of, search_lrs, training_lr, untrained_share
 from papers.cream.method.space import space_of
-from papers.cream.network.architectures import resolve
-from papers.cream.network.derived import input_size, spec_of
-from papers.cream.network.layout import NetworkSpec
-from papers.cream.network.networks import DerivedNetwork, placed
+from papers.cream.networks.architectures import resolve
+from papers.cream.networks.derived import input_size, spec_of
+from papers.cream.networks.layout import NetworkSpec
+from papers.cream.networks.networks import DerivedNetwork, placed
 from papers.cream.select import finished_search
 from papers.cream.settings import Evaluate, RankStudy, Search, Select, Train, TrainingBatches
 from papers.cream.studies.rank_study import random_paths

@@ -33,9 +33,9 @@ from papers.cream.method.schedules import pace_of, search_lrs
 from papers.cream.method.scoring import device_of, outside, path_error, score_paths, scoring_batches, share_size
 from papers.cream.method.space import Space, space_of
 from papers.cream.method.student import Student
-from papers.cream.network.architectures import ChoicePath
-from papers.cream.network.layout import variant_of
-from papers.cream.network.networks import Supernet
+from papers.cream.networks.architectures import ChoicePath
+from papers.cream.networks.layout import variant_of
+from papers.cream.networks.networks import Supernet
 from papers.cream.settings import Search
 
 BASELINE = 10**9  # number of the first random path of the baseline, far from those of the iterations

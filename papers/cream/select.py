@@ -19,8 +19,8 @@ from common.weights.read import load_strict, load_tensors
 from papers.cream.data import sets
 from papers.cream.method.scoring import outside, score_paths, scoring_batches, share_size
 from papers.cream.method.space import Space, space_of
-from papers.cream.network.architectures import ChoicePath
-from papers.cream.network.networks import Supernet
+from papers.cream.networks.architectures import ChoicePath
+from papers.cream.networks.networks import Supernet
 from papers.cream.settings import Search, Select
 
 

@@ -13,8 +13,8 @@ import tyro
 from common.cli.errors import UserError
 from common.cli.settings import Settings, refuse_idle, setting
 from common.train import distributed
-from papers.cream.network.architectures import name_of
-from papers.cream.network.layout import Layout
+from papers.cream.networks.architectures import name_of
+from papers.cream.networks.layout import Layout
 
 Given = frozenset[str] | None
 SETS = "imagenet, tiny-imagenet-20, digits, cifar10, cifar100, a folder, or an .lmdb"

@@ -25,10 +25,10 @@ from papers.cream.data import batches as data
 from papers.cream.data import sets
 from papers.cream.data.randaugment import RandAugment
 from papers.cream.method.schedules import training_lr, untrained_share
-from papers.cream.network.architectures import resolve
-from papers.cream.network.derived import architecture_of, input_size, spec_of
-from papers.cream.network.layout import NetworkSpec
-from papers.cream.network.networks import DerivedNetwork, placed
+from papers.cream.networks.architectures import resolve
+from papers.cream.networks.derived import architecture_of, input_size, spec_of
+from papers.cream.networks.layout import NetworkSpec
+from papers.cream.networks.networks import DerivedNetwork, placed
 from papers.cream.settings import Recipe, Train
 
 TESTED = ("top1_error_percent", "top5_error_percent", "loss", "raw_top1_error_percent", "raw_top5_error_percent")

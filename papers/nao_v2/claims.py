@@ -16,7 +16,7 @@ def macs_millions(name: str, dataset: str) -> float:
 
 def supernet_parameters(space: str = "small", classes: int = 10) -> int:
     """Parameters of the search's supernet."""
-    from papers.nao_v2.network.supernet import Supernet
+    from papers.nao_v2.networks.supernet import Supernet
 
     return sum(p.numel() for p in Supernet(space=space, classes=classes).parameters())
 
@@ -30,7 +30,7 @@ def controller_parameters() -> int:
 
 def supernet_tensors() -> int:
     """Parameter tensors of the search's supernet."""
-    from papers.nao_v2.network.supernet import Supernet
+    from papers.nao_v2.networks.supernet import Supernet
 
     return len(list(Supernet().parameters()))
 
@@ -91,7 +91,7 @@ def _pool() -> Any:
     """Sizes of seed 0's pool, drawn as the search draws it: the split first, from the same stream."""
     from papers.nao_v2.method.balanced import sizes
     from papers.nao_v2.method.pool import random_pool
-    from papers.nao_v2.network.architectures import SPACES, Shape
+    from papers.nao_v2.networks.architectures import SPACES, Shape
 
     c = Search()
     rng, _ = _split()

@@ -10,7 +10,7 @@ from common.run.files import make_folder
 from common.spaces.architecture import read_architecture
 from common.spaces.drawing import FORMATS, Edge, draw_cells
 from common.weights.read import read_metadata
-from papers.nao_v2.network.architectures import (
+from papers.nao_v2.networks.architectures import (
     PUBLISHED_TEXT,
     SPACES,
     Cell,
@@ -21,7 +21,7 @@ from papers.nao_v2.network.architectures import (
     space_of,
     text_of,
 )
-from papers.nao_v2.network.size import size_of
+from papers.nao_v2.networks.size import size_of
 from papers.nao_v2.settings import Describe, Draw
 
 # data set: (network, classes, channels, layers) of the published configuration

@@ -19,9 +19,9 @@ from common.train.loop import evaluate as evaluate_model
 from common.weights import read as checkpoints
 from common.weights.read import load_strict
 from papers.nao_v2.data.sets import open_set, test_batches
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Architecture, Shape, load, parse, space_of, text_of
-from papers.nao_v2.network.derived import Network
-from papers.nao_v2.network.size import Size, size_of
+from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, Architecture, Shape, load, parse, space_of, text_of
+from papers.nao_v2.networks.derived import Network
+from papers.nao_v2.networks.size import Size, size_of
 from papers.nao_v2.settings import Evaluate
 
 # Names under which a training script may have stored its arguments.

@@ -26,9 +26,9 @@ from papers.nao_v2.evaluate import open_checkpoint
 from papers.nao_v2.method import balanced, pool
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.supernet_training import learning_rate
-from papers.nao_v2.network.architectures import Shape, load, space_of, vocabulary
-from papers.nao_v2.network.size import size_of
-from papers.nao_v2.network.supernet import Supernet
+from papers.nao_v2.networks.architectures import Shape, load, space_of, vocabulary
+from papers.nao_v2.networks.size import size_of
+from papers.nao_v2.networks.supernet import Supernet
 from papers.nao_v2.search import first_candidates
 from papers.nao_v2.settings import Evaluate, RandomSearch, RankStudy, Search, SmallImages, Train
 from papers.nao_v2.studies.random_search import count_of

@@ -24,7 +24,7 @@ from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.controller_training import controller_quality, train_controller, training_data
 from papers.nao_v2.method.stand_alone import Recipe, train_alone
 from papers.nao_v2.method.supernet_training import Schedule, Scorer, UsedWeights, build_optimizer, train_supernet
-from papers.nao_v2.network.architectures import (
+from papers.nao_v2.networks.architectures import (
     SPACE,
     SPACES,
     Architecture,
@@ -35,10 +35,10 @@ from papers.nao_v2.network.architectures import (
     to_tokens,
     vocabulary,
 )
-from papers.nao_v2.network.derived import Network
-from papers.nao_v2.network.operations import DropPath
-from papers.nao_v2.network.size import size_of
-from papers.nao_v2.network.supernet import Supernet, identity_operations
+from papers.nao_v2.networks.derived import Network
+from papers.nao_v2.networks.operations import DropPath
+from papers.nao_v2.networks.size import size_of
+from papers.nao_v2.networks.supernet import Supernet, identity_operations
 from papers.nao_v2.settings import Search
 
 

@@ -19,9 +19,9 @@ from common.train.loop import evaluate
 from common.weights.read import save_weights
 from papers.nao_v2.data import sets as datasets
 from papers.nao_v2.method.stand_alone import Recipe, train_alone
-from papers.nao_v2.network.architectures import Shape, as_file, load, space_of, text_of
-from papers.nao_v2.network.derived import Network
-from papers.nao_v2.network.size import size_of
+from papers.nao_v2.networks.architectures import Shape, as_file, load, space_of, text_of
+from papers.nao_v2.networks.derived import Network
+from papers.nao_v2.networks.size import size_of
 from papers.nao_v2.settings import Train
 
 LAST_WEIGHTS = "weights_last.safetensors"  # beside those of the best test epoch, weights.safetensors

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from papers.sgnas.describe import counts, description
-from papers.sgnas.network.architectures import MACROS, OPS, PUBLISHED, SKIP, SUB_BLOCKS, kernels_of
+from papers.sgnas.networks.architectures import MACROS, OPS, PUBLISHED, SKIP, SUB_BLOCKS, kernels_of
 
 
 def millions(name: str, key: str) -> float:
@@ -44,8 +44,8 @@ def supernet_size(structure: str, classes: int, what: str) -> int:
     """parameters, or state entries, of the supernet as the authors store it: with one convolution per skip, which ours
     leaves out, and a counter per normalisation.
     """
-    from papers.sgnas.network.published_keys import supernet_to_published
-    from papers.sgnas.network.supernet import Supernet
+    from papers.sgnas.networks.published_keys import supernet_to_published
+    from papers.sgnas.networks.supernet import Supernet
 
     supernet = Supernet(MACROS[structure], classes)
     skips = [c * c for c in supernet.macro.in_channels for _ in range(SUB_BLOCKS)]
@@ -116,7 +116,7 @@ def generated(target: float, key: str) -> float:
     those of the published network with that target.
     """
     from papers.sgnas.method.trained_generator import load_generator
-    from papers.sgnas.network.architectures import PUBLISHED_TARGETS
+    from papers.sgnas.networks.architectures import PUBLISHED_TARGETS
 
     trained = load_generator("published")
     kernels, cost = trained.kernels([float(target)])[0]

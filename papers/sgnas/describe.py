@@ -9,7 +9,7 @@ from common.cli.errors import UserError
 from common.run.files import make_folder, write_figure
 from common.run.folder import say
 from common.spaces.architecture import read_architecture
-from papers.sgnas.network.architectures import (
+from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     LAST_CHANNELS,
     PUBLISHED,

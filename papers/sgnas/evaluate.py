@@ -14,9 +14,9 @@ from common.train.loop import evaluate as errors_of
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.describe import counts
-from papers.sgnas.network.architectures import MACROS, Kernels, Macro, check_kernels
-from papers.sgnas.network.derived import Network, fold
-from papers.sgnas.network.published_keys import from_published
+from papers.sgnas.networks.architectures import MACROS, Kernels, Macro, check_kernels
+from papers.sgnas.networks.derived import Network, fold
+from papers.sgnas.networks.published_keys import from_published
 from papers.sgnas.settings import Evaluate
 
 CLASSIFIER = "classifier.1.weight"

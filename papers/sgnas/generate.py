@@ -13,7 +13,7 @@ from common.spaces.architecture import save_architecture
 from papers.sgnas.describe import counts
 from papers.sgnas.method.lookup import cost_range
 from papers.sgnas.method.trained_generator import TrainedGenerator, load_generator, range_warning
-from papers.sgnas.network.architectures import SPACE, Kernels, Macro
+from papers.sgnas.networks.architectures import SPACE, Kernels, Macro
 from papers.sgnas.settings import Generate
 
 Found = tuple[float, Kernels, float]  # target, kernel lists, cost by the look-up table

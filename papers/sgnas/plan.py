@@ -25,8 +25,8 @@ from papers.sgnas.evaluate import subject
 from papers.sgnas.method.generator_training import target_pool, temperature
 from papers.sgnas.method.lookup import cost_range, macs_table, one_hot
 from papers.sgnas.method.trained_generator import load_generator
-from papers.sgnas.network.architectures import Macro, macro_for
-from papers.sgnas.network.supernet import load_supernet
+from papers.sgnas.networks.architectures import Macro, macro_for
+from papers.sgnas.networks.supernet import load_supernet
 from papers.sgnas.settings import Convert, Evaluate, SearchGenerator, Searching, SearchSupernet, Train
 from papers.sgnas.studies.settings import Cost, Evolve, Latency, Sweep
 from papers.sgnas.train import rate, training_batches

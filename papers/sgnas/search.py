@@ -37,9 +37,9 @@ from papers.sgnas.method.sampling import sample_paths
 from papers.sgnas.method.scoring import Scorer, score
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
 from papers.sgnas.method.trained_generator import TrainedGenerator
-from papers.sgnas.network.architectures import OPS, SUB_BLOCKS
-from papers.sgnas.network.fixed_supernet import FixedSupernet
-from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet
+from papers.sgnas.networks.architectures import OPS, SUB_BLOCKS
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.supernet import Supernet, load_supernet, save_supernet
 from papers.sgnas.settings import Search, SearchGenerator, Searching, SearchSupernet
 
 COLUMNS = (

@@ -21,9 +21,9 @@ from common.train.schedules import cosine, step_decay, warm_up
 from common.weights.read import save_weights
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.describe import counts
-from papers.sgnas.network.architectures import SPACE, Kernels, Macro
-from papers.sgnas.network.derived import Network
-from papers.sgnas.network.published_keys import Published
+from papers.sgnas.networks.architectures import SPACE, Kernels, Macro
+from papers.sgnas.networks.derived import Network
+from papers.sgnas.networks.published_keys import Published
 from papers.sgnas.settings import Train
 
 TEST_BATCH_SIZE = 256

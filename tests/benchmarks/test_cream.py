@@ -16,9 +16,9 @@ from papers.cream.method.path_sgd import PathSGD, parameter_groups
 from papers.cream.method.space import sample_path
 from papers.cream.method.student import Student
 from papers.cream.method.window import supernet_window
-from papers.cream.network.architectures import PUBLISHED
-from papers.cream.network.layout import FlopsTable
-from papers.cream.network.networks import Supernet, derive, folded
+from papers.cream.networks.architectures import PUBLISHED
+from papers.cream.networks.layout import FlopsTable
+from papers.cream.networks.networks import Supernet, derive, folded
 from tests.cream.tools import iterate
 
 LRS = [0.01, 0.01, 1e-4, 1e-4]

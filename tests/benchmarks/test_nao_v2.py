@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.controller_training import controller_step
 from papers.nao_v2.method.supernet_training import build_optimizer, score, supernet_step
-from papers.nao_v2.network.architectures import Shape, load, parse, to_tokens
-from papers.nao_v2.network.derived import Network
-from papers.nao_v2.network.operations import DropPath
-from papers.nao_v2.network.size import _cell, size_of
-from papers.nao_v2.network.supernet import Supernet
+from papers.nao_v2.networks.architectures import Shape, load, parse, to_tokens
+from papers.nao_v2.networks.derived import Network
+from papers.nao_v2.networks.operations import DropPath
+from papers.nao_v2.networks.size import _cell, size_of
+from papers.nao_v2.networks.supernet import Supernet
 
 PATHS = [
     load("NAONet_V2"),

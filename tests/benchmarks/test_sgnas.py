@@ -24,10 +24,10 @@ from papers.sgnas.method.generator_training import build_optimizer
 from papers.sgnas.method.lookup import hardware_loss, macs_table, one_hot
 from papers.sgnas.method.sampling import sample_paths
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
-from papers.sgnas.network.architectures import MACROS, PUBLISHED, SKIP
-from papers.sgnas.network.derived import Network, fold
-from papers.sgnas.network.fixed_supernet import FixedSupernet
-from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.networks.architectures import MACROS, PUBLISHED, SKIP
+from papers.sgnas.networks.derived import Network, fold
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.supernet import Supernet
 
 BATCH = 16
 

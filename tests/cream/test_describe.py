@@ -10,9 +10,9 @@ from common.cli.errors import UserError
 from common.spaces.architecture import save_architecture
 from papers.cream.__main__ import VERBS
 from papers.cream.describe import block_label
-from papers.cream.network.architectures import PUBLISHED, SKIP
-from papers.cream.network.derived import spec_of
-from papers.cream.network.layout import BlockSpec
+from papers.cream.networks.architectures import PUBLISHED, SKIP
+from papers.cream.networks.derived import spec_of
+from papers.cream.networks.layout import BlockSpec
 from tests.cream.tools import described
 
 

@@ -16,10 +16,10 @@ from papers.cream.method.path_sgd import PathSGD, parameter_groups
 from papers.cream.method.scoring import recalibrated
 from papers.cream.method.space import sample_path
 from papers.cream.method.student import ShareStatistics, Student
-from papers.cream.network.blocks import convolution, mean_pool
-from papers.cream.network.convolution import recording
-from papers.cream.network.layout import Layout
-from papers.cream.network.networks import Supernet, derive, folded
+from papers.cream.networks.blocks import convolution, mean_pool
+from papers.cream.networks.convolution import recording
+from papers.cream.networks.layout import Layout
+from papers.cream.networks.networks import Supernet, derive, folded
 
 SMALL = Layout(stem=8, first=8, widths=(8, 8, 16, 16, 24), last=16, features=24)
 

@@ -9,9 +9,9 @@ from common.cli.errors import UserError
 from common.cli.verbs import main
 from papers.cream.__main__ import VERBS
 from papers.cream.evaluate import evaluate
-from papers.cream.network.architectures import PUBLISHED
-from papers.cream.network.networks import derive
-from papers.cream.network.weights import load_weights
+from papers.cream.networks.architectures import PUBLISHED
+from papers.cream.networks.networks import derive
+from papers.cream.networks.weights import load_weights
 from papers.cream.settings import Evaluate
 from tests.cream.tools import PATH, described, options
 

@@ -11,8 +11,8 @@ from common.cli.errors import UserError
 from common.cli.verbs import main
 from common.weights.read import save_weights
 from papers.cream.__main__ import VERBS
-from papers.cream.network.architectures import PUBLISHED
-from papers.cream.network.networks import derive
+from papers.cream.networks.architectures import PUBLISHED
+from papers.cream.networks.networks import derive
 from papers.cream.search import search
 from papers.cream.train import train
 from tests.cream.tools import PATH, SEARCH, TRAIN, options
@@ -179,7 +179,7 @@ def test_a_board_of_nans_is_named():
     from papers.cream.method.meta import MetaRules, choose_teacher
     from papers.cream.method.path_sgd import PathSGD, parameter_groups
     from papers.cream.method.student import Student
-    from papers.cream.network.networks import Supernet
+    from papers.cream.networks.networks import Supernet
 
     net = Supernet([1] * 5, 10, 3).train()
     optimizer = PathSGD(parameter_groups(net, 0.0))

@@ -13,7 +13,7 @@ from common.weights.read import load_strict, load_tensors
 from papers.cream.data import batches as data
 from papers.cream.data.sets import search_parts
 from papers.cream.method.space import space_of
-from papers.cream.network.networks import Supernet
+from papers.cream.networks.networks import Supernet
 from papers.cream.studies.rank_study import agreement, random_paths, rank_study
 from tests.cream.tools import RANDOM, STUDY, options
 

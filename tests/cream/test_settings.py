@@ -22,9 +22,9 @@ from papers.cream import select as select_stage
 from papers.cream import train as train_stage
 from papers.cream.describe import describe, draw
 from papers.cream.method.distillation import Outcome
-from papers.cream.network.architectures import resolve
-from papers.cream.network.derived import architecture_of
-from papers.cream.network.networks import derive
+from papers.cream.networks.architectures import resolve
+from papers.cream.networks.derived import architecture_of
+from papers.cream.networks.networks import derive
 from papers.cream.settings import (
     Describe,
     Draw,

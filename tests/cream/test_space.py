@@ -7,7 +7,7 @@ import pytest
 
 from common.cli.errors import UserError
 from papers.cream.method.space import space_of
-from papers.cream.network.architectures import SKIP
+from papers.cream.networks.architectures import SKIP
 from tests.cream.tools import SEARCH
 
 

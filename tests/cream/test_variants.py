@@ -15,8 +15,8 @@ from papers.cream.method.board import Board
 from papers.cream.method.meta import rules_of
 from papers.cream.method.path_sgd import PathSGD, parameter_groups
 from papers.cream.method.space import sample_path
-from papers.cream.network.layout import FlopsTable, Layout
-from papers.cream.network.networks import Supernet
+from papers.cream.networks.layout import FlopsTable, Layout
+from papers.cream.networks.networks import Supernet
 from papers.cream.settings import HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH, Search
 from tests.cream.tools import iterate
 

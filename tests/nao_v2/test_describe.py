@@ -12,9 +12,17 @@ from common.spaces.architecture import save_architecture
 from common.weights.read import save_weights
 from papers.nao_v2.__main__ import VERBS
 from papers.nao_v2.describe import describe
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, SPACES, Shape, as_file, load, parse, random_architecture
-from papers.nao_v2.network.derived import Network
-from papers.nao_v2.network.size import size_of
+from papers.nao_v2.networks.architectures import (
+    PUBLISHED_TEXT,
+    SPACES,
+    Shape,
+    as_file,
+    load,
+    parse,
+    random_architecture,
+)
+from papers.nao_v2.networks.derived import Network
+from papers.nao_v2.networks.size import size_of
 from papers.nao_v2.settings import Describe
 
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.supernet_training import build_optimizer, supernet_step
-from papers.nao_v2.network.architectures import Shape, load, parse
-from papers.nao_v2.network.derived import Network
-from papers.nao_v2.network.supernet import Supernet
+from papers.nao_v2.networks.architectures import Shape, load, parse
+from papers.nao_v2.networks.derived import Network
+from papers.nao_v2.networks.supernet import Supernet
 
 FIRST = parse(" ".join(["0"] * 40))
 

@@ -15,8 +15,8 @@ import torch
 from common.cli.errors import UserError
 from common.weights.read import read_metadata, save_weights
 from papers.nao_v2.evaluate import build, open_checkpoint, read_checkpoint, set_of, width_of
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Shape, as_file, parse, text_of
-from papers.nao_v2.network.derived import Network
+from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, Shape, as_file, parse, text_of
+from papers.nao_v2.networks.derived import Network
 from papers.nao_v2.settings import Evaluate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nao_v2" / "data"

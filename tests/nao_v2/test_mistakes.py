@@ -15,8 +15,8 @@ from papers.nao_v2.__main__ import VERBS
 from papers.nao_v2.method import pool
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.stand_alone import Recipe
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Shape, check, load, parse
-from papers.nao_v2.network.derived import Network
+from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, Shape, check, load, parse
+from papers.nao_v2.networks.derived import Network
 
 PUBLISHED = PUBLISHED_TEXT["NAONet_V2"]
 MIDDLE = PUBLISHED[:2] + "9" + PUBLISHED[3:]

@@ -6,8 +6,8 @@ import torch
 
 from common.cli.verbs import main
 from papers.nao_v2.__main__ import VERBS
-from papers.nao_v2.network.architectures import Shape, load
-from papers.nao_v2.network.derived import Network
+from papers.nao_v2.networks.architectures import Shape, load
+from papers.nao_v2.networks.derived import Network
 
 
 def test_plan_states_the_controllers_share(capsys):

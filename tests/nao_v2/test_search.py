@@ -12,9 +12,9 @@ from common.data.sets import blank
 from papers.nao_v2.data.sets import split, train_batches
 from papers.nao_v2.method import balanced, pool
 from papers.nao_v2.method.supernet_training import UsedWeights, build_optimizer, learning_rate, supernet_step
-from papers.nao_v2.network.architectures import Shape, load, parse, swapped, to_tokens
-from papers.nao_v2.network.operations import DropPath
-from papers.nao_v2.network.supernet import Supernet, identity_operations
+from papers.nao_v2.networks.architectures import Shape, load, parse, swapped, to_tokens
+from papers.nao_v2.networks.operations import DropPath
+from papers.nao_v2.networks.supernet import Supernet, identity_operations
 from papers.nao_v2.search import final_recipe
 from papers.nao_v2.settings import RandomSearch, Search
 from papers.nao_v2.studies.random_search import count_of, supernet_epochs

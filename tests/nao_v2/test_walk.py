@@ -32,8 +32,8 @@ from papers.nao_v2 import search, train
 from papers.nao_v2.data import sets as datasets
 from papers.nao_v2.describe import describe, draw
 from papers.nao_v2.method import pool, stand_alone, supernet_training
-from papers.nao_v2.network.architectures import PUBLISHED_TEXT, Shape, text_of
-from papers.nao_v2.network.derived import Network
+from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, Shape, text_of
+from papers.nao_v2.networks.derived import Network
 from papers.nao_v2.settings import (
     Describe,
     Draw,

@@ -78,17 +78,17 @@ def network(checkpoint: Checkpoint) -> nn.Module:
 
         return build(load_genotype(checkpoint.architecture), imagenet, classes, auxiliary=True)
     if checkpoint.paper == "nao_v2":
-        from papers.nao_v2.network.architectures import Shape, load
-        from papers.nao_v2.network.derived import Network
+        from papers.nao_v2.networks.architectures import Shape, load
+        from papers.nao_v2.networks.derived import Network
 
         return Network(load(checkpoint.architecture), Shape("cifar", 36, 6, classes))
     if checkpoint.paper == "cream":
-        from papers.cream.network.derived import spec_of
-        from papers.cream.network.networks import DerivedNetwork
+        from papers.cream.networks.derived import spec_of
+        from papers.cream.networks.networks import DerivedNetwork
 
         return DerivedNetwork(spec_of(checkpoint.architecture, classes))
     from papers.sgnas.data import sets as datasets
-    from papers.sgnas.network.derived import Network as Derived
+    from papers.sgnas.networks.derived import Network as Derived
 
     kernels, macro = datasets.network_of(checkpoint.architecture, "imagenet", None, "imagenet")
     return Derived(macro, kernels, classes, True, "hswish")
@@ -102,7 +102,7 @@ def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
         net = network(checkpoint)
         state = net.state_dict()
         if checkpoint.paper == "sgnas":
-            from papers.sgnas.network.published_keys import to_published
+            from papers.sgnas.networks.published_keys import to_published
 
             state = to_published(state, net)
         keys = [(name, list(value.shape)) for name, value in state.items()]

@@ -11,9 +11,9 @@ from papers.sgnas.method.generator import Generator, normalise
 from papers.sgnas.method.lookup import cost_of_ops, macs_table, one_hot
 from papers.sgnas.method.prior import random_candidate
 from papers.sgnas.method.sampling import sample_paths
-from papers.sgnas.network.architectures import MACROS, SKIP, kernels_of, macro_for
-from papers.sgnas.network.fixed_supernet import FixedSupernet
-from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.networks.architectures import MACROS, SKIP, kernels_of, macro_for
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.supernet import Supernet
 
 TINY = MACROS["tiny"]
 

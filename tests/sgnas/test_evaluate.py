@@ -14,9 +14,9 @@ import torch
 from common.cli.errors import UserError
 from common.weights.read import read_checkpoint
 from papers.sgnas.evaluate import load_weights
-from papers.sgnas.network.architectures import MACROS, PUBLISHED
-from papers.sgnas.network.derived import Network
-from papers.sgnas.network.published_keys import to_published
+from papers.sgnas.networks.architectures import MACROS, PUBLISHED
+from papers.sgnas.networks.derived import Network
+from papers.sgnas.networks.published_keys import to_published
 from tests.sgnas.small import KERNELS, command, mistake
 
 TINY = MACROS["tiny"]

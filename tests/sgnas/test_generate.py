@@ -12,7 +12,7 @@ from papers.sgnas import claims
 from papers.sgnas.describe import description
 from papers.sgnas.generate import generate
 from papers.sgnas.method.trained_generator import range_warning
-from papers.sgnas.network.architectures import MACROS, PUBLISHED, check_kernels, ops_of
+from papers.sgnas.networks.architectures import MACROS, PUBLISHED, check_kernels, ops_of
 from papers.sgnas.settings import Generate
 from tests.sgnas.small import command
 

@@ -13,7 +13,7 @@ from common.cli.errors import UserError
 from papers.sgnas.method.generator_training import target_pool, targets_of_step
 from papers.sgnas.method.lookup import hardware_loss, macs_table
 from papers.sgnas.method.prior import PriorPool, make_pool, pool_from, prior_keys, read_pool
-from papers.sgnas.network.architectures import MACROS
+from papers.sgnas.networks.architectures import MACROS
 
 TINY = MACROS["tiny"]
 

@@ -10,8 +10,8 @@ import pytest
 from common.cli.errors import UserError
 from common.run.files import write_json
 from papers.sgnas.method.trained_generator import load_generator
-from papers.sgnas.network.architectures import MACROS
-from papers.sgnas.network.supernet import Supernet, save_supernet
+from papers.sgnas.networks.architectures import MACROS
+from papers.sgnas.networks.supernet import Supernet, save_supernet
 from papers.sgnas.search import search, search_generator
 from tests.sgnas.small import DATA, FLAGS, PHASE_2, SMALL, command, mistake, options
 

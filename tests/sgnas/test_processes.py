@@ -17,8 +17,8 @@ from common.spaces.architecture import save_architecture
 from common.weights.read import load_tensors
 from papers.sgnas.__main__ import VERBS
 from papers.sgnas.method.supernet_training import supernet_gradients
-from papers.sgnas.network.architectures import MACROS
-from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.networks.architectures import MACROS
+from papers.sgnas.networks.supernet import Supernet
 
 SEED, IMAGES = 5, 44  # batches of 29 and 15 images, of which one process has 15 and 8, the other 14 and 7
 SEARCH = (

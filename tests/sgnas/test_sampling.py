@@ -7,7 +7,7 @@ import torch
 
 from papers.sgnas.method.lookup import one_hot
 from papers.sgnas.method.sampling import sample_paths, trained_code, trained_parameters
-from papers.sgnas.network.architectures import SKIP
+from papers.sgnas.networks.architectures import SKIP
 
 
 def test_samplers():

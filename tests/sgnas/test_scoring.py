@@ -11,8 +11,8 @@ from papers.sgnas.data.split import provenance_of
 from papers.sgnas.method import scoring
 from papers.sgnas.method.sampling import trained_code
 from papers.sgnas.method.scoring import recalibrated
-from papers.sgnas.network.architectures import SKIP
-from papers.sgnas.network.supernet import load_supernet
+from papers.sgnas.networks.architectures import SKIP
+from papers.sgnas.networks.supernet import load_supernet
 from papers.sgnas.studies.evolve import evolve
 from papers.sgnas.studies.settings import Evolve
 from tests.sgnas.small import options

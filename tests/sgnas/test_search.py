@@ -12,8 +12,8 @@ from common.cli.errors import UserError
 from common.run.files import write_json
 from papers.sgnas.data.search_data import open_search_data
 from papers.sgnas.method.trained_generator import load_generator
-from papers.sgnas.network.architectures import MACROS
-from papers.sgnas.network.supernet import load_supernet
+from papers.sgnas.networks.architectures import MACROS
+from papers.sgnas.networks.supernet import load_supernet
 from papers.sgnas.search import search, search_generator, search_supernet
 from papers.sgnas.studies.evolve import evolve
 from papers.sgnas.studies.settings import Evolve

@@ -21,7 +21,7 @@ from papers.sgnas.evaluate import evaluate
 from papers.sgnas.generate import generate
 from papers.sgnas.method import scoring
 from papers.sgnas.method.lookup import macs_table
-from papers.sgnas.network.architectures import macro_for
+from papers.sgnas.networks.architectures import macro_for
 from papers.sgnas.search import search_generator, search_supernet
 from papers.sgnas.settings import Evaluate, Generate, SearchGenerator, SearchSupernet, Train
 from papers.sgnas.studies.evolve import evolve

@@ -10,7 +10,7 @@ import torch
 from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
 from papers.sgnas.method.lookup import one_hot, read_latency_table
-from papers.sgnas.network.architectures import MACROS
+from papers.sgnas.networks.architectures import MACROS
 from papers.sgnas.studies.evolve import evolve
 from papers.sgnas.studies.latency import measure_table
 from papers.sgnas.studies.settings import Cost, Evolve

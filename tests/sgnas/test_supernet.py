@@ -10,11 +10,11 @@ import torch
 from common.cli.errors import UserError
 from papers.sgnas.method.lookup import one_hot
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
-from papers.sgnas.network.architectures import MACROS, PUBLISHED, SKIP
-from papers.sgnas.network.derived import Network
-from papers.sgnas.network.fixed_supernet import FixedSupernet
-from papers.sgnas.network.published_keys import supernet_to_published, to_published
-from papers.sgnas.network.supernet import Supernet, load_supernet, save_supernet
+from papers.sgnas.networks.architectures import MACROS, PUBLISHED, SKIP
+from papers.sgnas.networks.derived import Network
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.published_keys import supernet_to_published, to_published
+from papers.sgnas.networks.supernet import Supernet, load_supernet, save_supernet
 
 TINY = MACROS["tiny"]
 FIVE = [[0, 1, 2, 0, 1, SKIP]] * 5

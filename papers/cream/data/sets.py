@@ -20,7 +20,7 @@ from common.data.names import in_memory
 from common.data.parts import split, take
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.sets import Images, open_images
-from papers.cream.network.layout import SMALLEST_INPUT
+from papers.cream.networks.layout import SMALLEST_INPUT
 from papers.cream.settings import Search
 
 SAMPLED = 8  # pictures looked at when a set is opened

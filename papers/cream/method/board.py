@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.cli.errors import UserError
 from common.train import distributed
-from papers.cream.network.architectures import ChoicePath
+from papers.cream.networks.architectures import ChoicePath
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from common.train.losses import label_smoothing_cross_entropy, soft_target_cross
 from papers.cream.method.board import Board, Entry
 from papers.cream.method.path_sgd import PathSGD
 from papers.cream.method.student import Student
-from papers.cream.network.architectures import ChoicePath
-from papers.cream.network.convolution import meta_only, recording
+from papers.cream.networks.architectures import ChoicePath
+from papers.cream.networks.convolution import meta_only, recording
 from papers.cream.settings import Search
 
 

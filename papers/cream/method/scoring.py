@@ -17,8 +17,8 @@ from common.train.loop import Metrics, evaluate
 from papers.cream.data.batches import calibration_batches, plain_batches
 from papers.cream.data.sets import Parts
 from papers.cream.method.space import Space
-from papers.cream.network.architectures import ChoicePath
-from papers.cream.network.networks import Supernet
+from papers.cream.networks.architectures import ChoicePath
+from papers.cream.networks.networks import Supernet
 from papers.cream.settings import Rescoring, Search
 
 Bounds = tuple[float, float]  # MFLOPs from, to

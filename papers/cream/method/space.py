@@ -14,8 +14,8 @@ import numpy as np
 from common.cli.errors import UserError
 from common.run import seeds
 from papers.cream.method.window import Window, supernet_window
-from papers.cream.network.architectures import ChoicePath
-from papers.cream.network.layout import SMALLEST_INPUT, FlopsTable, Layout, NetworkSpec, network_spec, variant_of
+from papers.cream.networks.architectures import ChoicePath
+from papers.cream.networks.layout import SMALLEST_INPUT, FlopsTable, Layout, NetworkSpec, network_spec, variant_of
 from papers.cream.settings import Search
 
 REDRAWS = 10_000  # tries to find a path inside the window

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from common.train import distributed
 from papers.cream.method.path_sgd import PathSGD
-from papers.cream.network.architectures import ChoicePath
-from papers.cream.network.networks import Supernet
+from papers.cream.networks.architectures import ChoicePath
+from papers.cream.networks.networks import Supernet
 
 
 class ShareStatistics:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import fsum
 
 from common.cli.errors import UserError
-from papers.cream.network.layout import PUBLISHED_LAYOUT, FlopsTable
+from papers.cream.networks.layout import PUBLISHED_LAYOUT, FlopsTable
 
 GROWTH_ORDER = (2, 3, 4, 1, 0, 2, 3, 4, 1, 0)  # stages 1..5 counted from 0
 GROWTH_LIMITS = (3, 3, 3, 2, 2, 4, 4, 4, 4, 4)

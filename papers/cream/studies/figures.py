@@ -11,7 +11,7 @@ from typing import Any
 
 from common.run.files import make_folder, write_figure
 from papers.cream.claims import published_millions
-from papers.cream.network.architectures import PUBLISHED
+from papers.cream.networks.architectures import PUBLISHED
 from papers.cream.settings import Figures
 
 PANELS = {"small": (0, 165, 50, 76), "large": (150, 750, 74, 81)}  # MFLOPs from, to; accuracy from, to

@@ -30,7 +30,7 @@ from papers.cream.data import sets
 from papers.cream.method.schedules import training_lr, untrained_share
 from papers.cream.method.scoring import path_error, recalibrated
 from papers.cream.method.space import REDRAWS, Space, sample_path
-from papers.cream.network.architectures import ChoicePath
+from papers.cream.networks.architectures import ChoicePath
 from papers.cream.select import finished_search
 from papers.cream.settings import RankStudy
 from papers.cream.train import Training, fit, testing_batches, training_batches

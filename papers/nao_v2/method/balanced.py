@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from papers.nao_v2.network.architectures import Architecture, Shape
-from papers.nao_v2.network.size import size_of
+from papers.nao_v2.networks.architectures import Architecture, Shape
+from papers.nao_v2.networks.size import size_of
 
 
 class Sampler:

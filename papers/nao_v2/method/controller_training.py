@@ -13,7 +13,7 @@ from common.run.folder import Run, check_finite
 from common.train import distributed
 from papers.nao_v2.method.agreement import hamming, pairwise_accuracy
 from papers.nao_v2.method.controller import Controller
-from papers.nao_v2.network.architectures import swapped
+from papers.nao_v2.networks.architectures import swapped
 from papers.nao_v2.settings import Search
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.cli.errors import UserError
 from common.run.files import write_text
-from papers.nao_v2.network.architectures import (
+from papers.nao_v2.networks.architectures import (
     NODES,
     SPACES,
     Architecture,

@@ -17,9 +17,9 @@ from common.train.loop import Metrics, auxiliary_loss, evaluate, read, train_ste
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.schedules import cosine, exponential
 from papers.nao_v2.data.sets import all_batches, train_batches
-from papers.nao_v2.network.architectures import Architecture, Shape
-from papers.nao_v2.network.derived import Network
-from papers.nao_v2.network.operations import DropPath, drop_path_keep, set_step
+from papers.nao_v2.networks.architectures import Architecture, Shape
+from papers.nao_v2.networks.derived import Network
+from papers.nao_v2.networks.operations import DropPath, drop_path_keep, set_step
 
 
 @dataclass(frozen=True)

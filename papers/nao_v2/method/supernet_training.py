@@ -22,9 +22,9 @@ from common.train.optim import clip
 from common.train.schedules import cosine
 from papers.nao_v2.data.sets import all_batches, validation_batch
 from papers.nao_v2.method.balanced import Sampler
-from papers.nao_v2.network.architectures import Architecture
-from papers.nao_v2.network.operations import set_step
-from papers.nao_v2.network.supernet import Supernet
+from papers.nao_v2.networks.architectures import Architecture
+from papers.nao_v2.networks.operations import set_step
+from papers.nao_v2.networks.supernet import Supernet
 from papers.nao_v2.settings import SupernetTraining
 
 

@@ -11,8 +11,8 @@ from common.train.device import pick_device
 from papers.nao_v2.data.sets import small_images, split
 from papers.nao_v2.method import pool
 from papers.nao_v2.method.stand_alone import Recipe, StandAlone
-from papers.nao_v2.network.architectures import SPACE, SPACES, Shape, as_file, text_of
-from papers.nao_v2.network.size import size_of
+from papers.nao_v2.networks.architectures import SPACE, SPACES, Shape, as_file, text_of
+from papers.nao_v2.networks.size import size_of
 from papers.nao_v2.settings import RandomSearch
 
 

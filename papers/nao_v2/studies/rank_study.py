@@ -24,9 +24,9 @@ from papers.nao_v2.data.sets import small_images, split, train_batches
 from papers.nao_v2.method import agreement, balanced, pool
 from papers.nao_v2.method.stand_alone import Recipe, StandAlone
 from papers.nao_v2.method.supernet_training import Schedule, Scorer, UsedWeights, build_optimizer, train_supernet
-from papers.nao_v2.network.architectures import SPACES, Architecture, Shape, text_of
-from papers.nao_v2.network.operations import DropPath
-from papers.nao_v2.network.supernet import Supernet, identity_operations
+from papers.nao_v2.networks.architectures import SPACES, Architecture, Shape, text_of
+from papers.nao_v2.networks.operations import DropPath
+from papers.nao_v2.networks.supernet import Supernet, identity_operations
 from papers.nao_v2.settings import RankStudy
 
 POLICIES = ("params", "uniform")

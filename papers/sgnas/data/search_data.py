@@ -14,7 +14,7 @@ from common.train import distributed
 from common.train.device import pick_device
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import Provenance, Split, provenance_of
-from papers.sgnas.network.architectures import Macro
+from papers.sgnas.networks.architectures import Macro
 from papers.sgnas.settings import Searching
 
 

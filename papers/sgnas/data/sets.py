@@ -23,7 +23,7 @@ from common.data.pictures.batches import (
 from common.data.pictures.sets import blank_pictures
 from common.data.sets import Images, blank, open_images
 from common.train import distributed
-from papers.sgnas.network.architectures import PUBLISHED, Kernels, Macro, load_kernels, macro_for
+from papers.sgnas.networks.architectures import PUBLISHED, Kernels, Macro, load_kernels, macro_for
 
 # The authors' constants, used for CIFAR-10 and CIFAR-100 alike.
 CIFAR_MEAN, CIFAR_STD = (0.49139968, 0.48215827, 0.44653124), (0.2023, 0.1994, 0.2010)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from papers.sgnas.network.architectures import OPS, SKIP, SUB_BLOCKS
-from papers.sgnas.network.layers import init_module
+from papers.sgnas.networks.architectures import OPS, SKIP, SUB_BLOCKS
+from papers.sgnas.networks.layers import init_module
 
 CONSTRAINT_CHANNELS, WIDTH, LAYERS = 10, 32, 5
 

@@ -18,7 +18,7 @@ from papers.sgnas.method.generator import Generator, arg_max_ops
 from papers.sgnas.method.lookup import Lookup, hardware_loss, one_hot
 from papers.sgnas.method.prior import PriorPool
 from papers.sgnas.method.sampling import trained_parameters
-from papers.sgnas.network.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
 
 
 def build_optimizer(generator: Generator, lr: float = 0.001) -> torch.optim.Adam:

@@ -17,7 +17,7 @@ import torch
 
 from common.cli.errors import UserError
 from common.run.files import read_json
-from papers.sgnas.network.architectures import (
+from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     KERNEL_SIZES,
     LAST_CHANNELS,

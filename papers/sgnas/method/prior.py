@@ -15,7 +15,7 @@ from common.run.files import write_json
 from common.train import distributed
 from papers.sgnas.method.generator import normalise
 from papers.sgnas.method.lookup import MARGIN, MFLOPS, Lookup, cost_of_ops, cost_range, one_hot
-from papers.sgnas.network.architectures import KERNEL_SIZES, MIN_EXPANSION, OPS, SKIP, SUB_BLOCKS, Ops
+from papers.sgnas.networks.architectures import KERNEL_SIZES, MIN_EXPANSION, OPS, SKIP, SUB_BLOCKS, Ops
 from papers.sgnas.settings import SearchGenerator
 
 SCHEMA = 1

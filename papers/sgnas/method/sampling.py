@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from papers.sgnas.network.architectures import KERNEL_SIZES, MIN_EXPANSION, SKIP, SUB_BLOCKS, Ops
+from papers.sgnas.networks.architectures import KERNEL_SIZES, MIN_EXPANSION, SKIP, SUB_BLOCKS, Ops
 
 ACTIVE = ("random", "prefix", "sorted")
 Permute = Callable[[str, int, int], list[int]]

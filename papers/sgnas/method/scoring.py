@@ -14,9 +14,9 @@ from common.train.batchnorm import renew
 from common.train.loop import read
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from papers.sgnas.method.sampling import trained_code
-from papers.sgnas.network.architectures import Ops
-from papers.sgnas.network.fixed_supernet import FixedSupernet
-from papers.sgnas.network.supernet import RowBatchNorm, Supernet
+from papers.sgnas.networks.architectures import Ops
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.supernet import RowBatchNorm, Supernet
 
 
 @torch.no_grad()

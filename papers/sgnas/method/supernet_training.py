@@ -9,8 +9,8 @@ import torch
 
 from common.train.batchnorm import PartStatistics, average
 from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
-from papers.sgnas.network.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS, Ops
-from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.networks.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS, Ops
+from papers.sgnas.networks.supernet import Supernet
 
 
 def zero_gradients(supernet: Supernet) -> None:

@@ -17,7 +17,7 @@ from papers.sgnas.method.generator import Generator
 from papers.sgnas.method.generator_training import generate_ops, target_pool
 from papers.sgnas.method.lookup import MFLOPS, Lookup, lookup_from, macs_table, one_hot
 from papers.sgnas.method.prior import PriorPool, pool_from, read_pool
-from papers.sgnas.network.architectures import MACROS, SPACE, Kernels, Macro, Ops, kernels_of, macro_for
+from papers.sgnas.networks.architectures import MACROS, SPACE, Kernels, Macro, Ops, kernels_of, macro_for
 from papers.sgnas.settings import AUTHORS_FILES
 
 

@@ -18,7 +18,7 @@ from papers.sgnas.generate import write_architectures
 from papers.sgnas.method.lookup import Lookup, cost_of_ops, cost_range, macs_table
 from papers.sgnas.method.prior import random_candidate
 from papers.sgnas.method.sampling import trained_code
-from papers.sgnas.network.architectures import SKIP, SUB_BLOCKS, Ops, kernels_of
+from papers.sgnas.networks.architectures import SKIP, SUB_BLOCKS, Ops, kernels_of
 from papers.sgnas.studies.scored import Scored, open_scored
 from papers.sgnas.studies.settings import Evolve
 

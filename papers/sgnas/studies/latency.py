@@ -18,7 +18,7 @@ from common.run.folder import say
 from common.train.device import pick_device
 from common.train.distributed import one_process
 from papers.sgnas.method.lookup import Lookup
-from papers.sgnas.network.architectures import (
+from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     KERNEL_SIZES,
     LAST_CHANNELS,
@@ -27,8 +27,8 @@ from papers.sgnas.network.architectures import (
     Macro,
     macro_for,
 )
-from papers.sgnas.network.derived import Block
-from papers.sgnas.network.layers import ConvBN
+from papers.sgnas.networks.derived import Block
+from papers.sgnas.networks.layers import ConvBN
 from papers.sgnas.studies.settings import Latency
 
 

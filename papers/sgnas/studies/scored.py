@@ -11,8 +11,8 @@ from common.train.device import pick_device
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import Provenance, provenance_of
 from papers.sgnas.method.scoring import Scorer
-from papers.sgnas.network.architectures import Macro, Ops
-from papers.sgnas.network.supernet import Supernet, load_supernet
+from papers.sgnas.networks.architectures import Macro, Ops
+from papers.sgnas.networks.supernet import Supernet, load_supernet
 from papers.sgnas.studies.settings import Scoring
 
 

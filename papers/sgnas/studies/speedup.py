@@ -24,9 +24,9 @@ from papers.sgnas.method.generator import Generator, gumbel_noise, gumbel_softma
 from papers.sgnas.method.generator_training import accuracy_loss, build_optimizer, generate_ops
 from papers.sgnas.method.lookup import cost_range, hardware_loss, macs_table, one_hot
 from papers.sgnas.method.prior import PriorPool, random_candidate
-from papers.sgnas.network.architectures import OPS, SUB_BLOCKS, macro_for
-from papers.sgnas.network.fixed_supernet import FixedSupernet
-from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.networks.architectures import OPS, SUB_BLOCKS, macro_for
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.supernet import Supernet
 from papers.sgnas.studies.latency import seconds_of
 from papers.sgnas.studies.settings import Cost
 

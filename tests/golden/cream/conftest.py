@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from papers.cream.network.layout import Layout
-from papers.cream.network.networks import Supernet
+from papers.cream.networks.layout import Layout
+from papers.cream.networks.networks import Supernet
 
 DATA = Path(__file__).parent / "data"
 

@@ -7,9 +7,9 @@ import torch
 from common.cli.errors import UserError
 from common.train.losses import label_smoothing_cross_entropy
 from papers.cream.method.window import supernet_window
-from papers.cream.network.architectures import PUBLISHED, RESOLUTIONS
-from papers.cream.network.layout import FlopsTable, Layout, network_spec
-from papers.cream.network.networks import DerivedNetwork, Supernet, derive
+from papers.cream.networks.architectures import PUBLISHED, RESOLUTIONS
+from papers.cream.networks.layout import FlopsTable, Layout, network_spec
+from papers.cream.networks.networks import DerivedNetwork, Supernet, derive
 
 
 def tiny_child(golden, dtype=torch.float32):

@@ -8,7 +8,7 @@ from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
 from papers.cream.method.path_sgd import PathSGD, parameter_groups
 from papers.cream.method.schedules import search_lrs
 from papers.cream.method.student import Student
-from papers.cream.network.layout import FlopsTable
+from papers.cream.networks.layout import FlopsTable
 from papers.cream.settings import Search
 from tests.cream.tools import iterate
 

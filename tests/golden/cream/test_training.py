@@ -8,8 +8,8 @@ from torch import nn
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
 from papers.cream.method.schedules import training_lr
-from papers.cream.network.layout import Layout, network_spec
-from papers.cream.network.networks import DerivedNetwork
+from papers.cream.networks.layout import Layout, network_spec
+from papers.cream.networks.networks import DerivedNetwork
 from papers.cream.settings import Train
 
 

@@ -18,7 +18,7 @@ from papers.nao_v2.method import agreement, balanced, pool
 from papers.nao_v2.method.controller import Controller, constrained_argmax
 from papers.nao_v2.method.controller_training import training_data
 from papers.nao_v2.method.supernet_training import learning_rate
-from papers.nao_v2.network.architectures import (
+from papers.nao_v2.networks.architectures import (
     Shape,
     from_tokens,
     loose_ends,
@@ -29,10 +29,10 @@ from papers.nao_v2.network.architectures import (
     to_tokens,
     vocabulary,
 )
-from papers.nao_v2.network.derived import Network
-from papers.nao_v2.network.operations import drop_path_keep
-from papers.nao_v2.network.size import size_of
-from papers.nao_v2.network.supernet import Supernet
+from papers.nao_v2.networks.derived import Network
+from papers.nao_v2.networks.operations import drop_path_keep
+from papers.nao_v2.networks.size import size_of
+from papers.nao_v2.networks.supernet import Supernet
 
 
 def nested(architecture):

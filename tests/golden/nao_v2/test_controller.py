@@ -7,7 +7,7 @@ import torch
 
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.controller_training import controller_step
-from papers.nao_v2.network.architectures import parse, to_tokens
+from papers.nao_v2.networks.architectures import parse, to_tokens
 
 
 @pytest.mark.parametrize("case", ["controller_full", "controller_tiny"])

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from common.train.losses import label_smoothing_cross_entropy
-from papers.nao_v2.network.architectures import Shape, loose_ends, parse
-from papers.nao_v2.network.derived import AuxiliaryHead, Network
-from papers.nao_v2.network.operations import DropPath, FactorizedReduce, ReluConvBn, build
-from papers.nao_v2.network.supernet import SharedCombine, Supernet, build_shared, identity_operations
+from papers.nao_v2.networks.architectures import Shape, loose_ends, parse
+from papers.nao_v2.networks.derived import AuxiliaryHead, Network
+from papers.nao_v2.networks.operations import DropPath, FactorizedReduce, ReluConvBn, build
+from papers.nao_v2.networks.supernet import SharedCombine, Supernet, build_shared, identity_operations
 
 
 class Stored(DropPath):

@@ -17,11 +17,11 @@ from papers.sgnas.method.generator_training import build_optimizer, target_pool,
 from papers.sgnas.method.lookup import cost_of_ops, cost_range, hardware_loss, macs_table, one_hot
 from papers.sgnas.method.prior import nearest_key, prior_keys, random_candidate
 from papers.sgnas.method.sampling import LayerOrder
-from papers.sgnas.network.architectures import MACROS, Macro, kernels_of, ops_of
-from papers.sgnas.network.derived import Network
-from papers.sgnas.network.fixed_supernet import FixedSupernet
-from papers.sgnas.network.published_keys import supernet_from_published
-from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.networks.architectures import MACROS, Macro, kernels_of, ops_of
+from papers.sgnas.networks.derived import Network
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.published_keys import supernet_from_published
+from papers.sgnas.networks.supernet import Supernet
 from papers.sgnas.settings import Train
 from papers.sgnas.train import rate
 

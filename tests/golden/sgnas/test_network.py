@@ -11,9 +11,9 @@ import torch
 
 from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from papers.sgnas.method.lookup import cost_of_ops, macs_table
-from papers.sgnas.network.architectures import MACROS, PUBLISHED, PUBLISHED_TARGETS, Macro, ops_of
-from papers.sgnas.network.derived import Network, fold
-from papers.sgnas.network.published_keys import from_published, to_published
+from papers.sgnas.networks.architectures import MACROS, PUBLISHED, PUBLISHED_TARGETS, Macro, ops_of
+from papers.sgnas.networks.derived import Network, fold
+from papers.sgnas.networks.published_keys import from_published, to_published
 
 
 def macro_of(layers, stem_stride, size=32):

@@ -9,10 +9,10 @@ import torch
 
 from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients, zero_gradients
-from papers.sgnas.network.architectures import MACROS, SUB_BLOCKS, Macro
-from papers.sgnas.network.fixed_supernet import FixedSupernet
-from papers.sgnas.network.published_keys import supernet_from_published, supernet_to_published
-from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.networks.architectures import MACROS, SUB_BLOCKS, Macro
+from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.published_keys import supernet_from_published, supernet_to_published
+from papers.sgnas.networks.supernet import Supernet
 
 
 def small(golden):

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from papers.cream.network.architectures import SKIP, ChoicePath
-from papers.cream.network.blocks import (
+from papers.cream.networks.architectures import SKIP, ChoicePath
+from papers.cream.networks.blocks import (
     ConvBnAct,
     DepthwiseSeparable,
     InvertedResidual,
@@ -22,7 +22,7 @@ from papers.cream.network.blocks import (
     global_pool,
     initialise,
 )
-from papers.cream.network.layout import PUBLISHED_LAYOUT, Layout, NetworkSpec, network_spec
+from papers.cream.networks.layout import PUBLISHED_LAYOUT, Layout, NetworkSpec, network_spec
 
 
 class Frame(nn.Module):

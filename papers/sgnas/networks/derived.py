@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from common.train.batchnorm import fold as fold_bn
 from common.train.batchnorm import scale_and_shift
-from papers.sgnas.network.architectures import (
+from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     KERNEL_SIZES,
     LAST_CHANNELS,
@@ -23,7 +23,7 @@ from papers.sgnas.network.architectures import (
     Kernels,
     Macro,
 )
-from papers.sgnas.network.layers import BN_EPS, ConvBN, SqueezeExcite, activate, init_conv, init_module
+from papers.sgnas.networks.layers import BN_EPS, ConvBN, SqueezeExcite, activate, init_conv, init_module
 
 DROPOUT = 0.2
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from papers.nao_v2.network.architectures import NODES, SPACES, Architecture, edges, loose_ends
-from papers.nao_v2.network.operations import DropPath, FactorizedReduce, ReluConvBn, initialise, pool2d
+from papers.nao_v2.networks.architectures import NODES, SPACES, Architecture, edges, loose_ends
+from papers.nao_v2.networks.operations import DropPath, FactorizedReduce, ReluConvBn, initialise, pool2d
 
 
 class SharedNorm(nn.Module):

@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from common.train.batchnorm import fold as fold_bn
 from common.train.batchnorm import scale_and_shift
-from papers.sgnas.network.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS, THRESHOLD, Ops
-from papers.sgnas.network.derived import fold
-from papers.sgnas.network.layers import relu6_
-from papers.sgnas.network.supernet import Supernet, UnifiedBlock
+from papers.sgnas.networks.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS, THRESHOLD, Ops
+from papers.sgnas.networks.derived import fold
+from papers.sgnas.networks.layers import relu6_
+from papers.sgnas.networks.supernet import Supernet, UnifiedBlock
 
 
 class FixedBlock:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import fsum
 
-from papers.cream.network.architectures import CHOICES, SKIP, ChoicePath
+from papers.cream.networks.architectures import CHOICES, SKIP, ChoicePath
 
 SMALLEST_INPUT = 32  # pixels; the networks halve the picture five times
 SINGLE_BLOCK = ((3, 4), (5, 4), (3, 6), (3, 6), (5, 6))  # (kernel, expansion) a one-block stage 1..5 always gets

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from papers.cream.network.convolution import Convolution
-from papers.cream.network.layout import BlockSpec, round8
+from papers.cream.networks.convolution import Convolution
+from papers.cream.networks.layout import BlockSpec, round8
 
 
 def convolution(

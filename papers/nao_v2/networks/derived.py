@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.cli.errors import UserError
-from papers.nao_v2.network.architectures import Architecture, Cell, Shape, edges, loose_ends
-from papers.nao_v2.network.operations import (
+from papers.nao_v2.networks.architectures import Architecture, Cell, Shape, edges, loose_ends
+from papers.nao_v2.networks.operations import (
     ConvChain,
     DropPath,
     FactorizedReduce,

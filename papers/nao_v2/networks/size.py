@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from papers.nao_v2.network.architectures import SPACES, Architecture, Cell, Shape, edges, loose_ends
+from papers.nao_v2.networks.architectures import SPACES, Architecture, Cell, Shape, edges, loose_ends
 
 
 @dataclass(frozen=True)

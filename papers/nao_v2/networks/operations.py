@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.spaces.darts.operations import DilatedConv2d
-from papers.nao_v2.network.architectures import SPACES
+from papers.nao_v2.networks.architectures import SPACES
 
 
 class FactorizedReduce(nn.Module):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from common.cli.errors import UserError
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
-from papers.cream.network.networks import DerivedNetwork
+from papers.cream.networks.networks import DerivedNetwork
 
 
 def in_order(found: Checkpoint, model: DerivedNetwork) -> dict[str, Tensor]:

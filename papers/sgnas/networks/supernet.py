@@ -22,7 +22,7 @@ from torch.nn import functional
 from common.cli.errors import UserError
 from common.run.files import read_json, write_json
 from common.weights.read import load_strict, load_tensors, save_weights
-from papers.sgnas.network.architectures import (
+from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     KERNEL_SIZES,
     LAST_CHANNELS,
@@ -33,8 +33,8 @@ from papers.sgnas.network.architectures import (
     Ops,
     macro_for,
 )
-from papers.sgnas.network.derived import Block
-from papers.sgnas.network.layers import BN_EPS, ConvBN, init_conv, init_module, relu6_
+from papers.sgnas.networks.derived import Block
+from papers.sgnas.networks.layers import BN_EPS, ConvBN, init_conv, init_module, relu6_
 
 
 class RowBatchNorm(nn.Module):

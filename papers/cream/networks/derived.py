@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from papers.cream.network.architectures import PUBLISHED, Architecture, resolve
-from papers.cream.network.layout import VARIANTS, Layout, NetworkSpec, network_spec, variant_of
+from papers.cream.networks.architectures import PUBLISHED, Architecture, resolve
+from papers.cream.networks.layout import VARIANTS, Layout, NetworkSpec, network_spec, variant_of
 
 CLASSES = {
     "imagenet": 1000,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 
 from common.cli.errors import UserError
-from papers.sgnas.network.architectures import KERNEL_SIZES, STEM_CHANNELS, SUB_BLOCKS
-from papers.sgnas.network.derived import Network
-from papers.sgnas.network.supernet import Supernet
+from papers.sgnas.networks.architectures import KERNEL_SIZES, STEM_CHANNELS, SUB_BLOCKS
+from papers.sgnas.networks.derived import Network
+from papers.sgnas.networks.supernet import Supernet
 
 Tensors = dict[str, torch.Tensor]
 
