@@ -15,7 +15,7 @@ from common.data.sets import Images, open_images
 from common.run import seeds
 from common.spaces.sizes import check_pixels
 from common.train import distributed
-from papers.evnas.network import MEAN_STD
+from papers.evnas.networks import MEAN_STD
 from papers.evnas.settings import Search
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from common.spaces.darts import supernet as darts_supernet
 from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
 from common.spaces.darts.plan import counts
 from common.spaces.nasbench201 import network as nasbench201
-from papers.evnas.network import CLASSES, load_genotype
+from papers.evnas.networks import CLASSES, load_genotype
 from papers.evnas.settings import Describe, Draw
 
 if TYPE_CHECKING:

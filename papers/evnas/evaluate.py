@@ -22,7 +22,7 @@ from common.spaces.darts.weights import Form, check_classes, form_of, genotype_o
 from common.train.device import pick_device
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
-from papers.evnas.network import build, constants, load_genotype
+from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.settings import Evaluate
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from common.spaces.darts.plan import plan_testing, plan_training
 from papers.evnas.data import batches, open_search_data
 from papers.evnas.evaluate import load
-from papers.evnas.network import build, load_genotype
+from papers.evnas.networks import build, load_genotype
 from papers.evnas.search import supernet_of
 from papers.evnas.settings import Evaluate, Search, SearchDARTS, SearchNB201, Train, TrainImageNet
 from papers.evnas.train import open_data

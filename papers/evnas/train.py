@@ -23,7 +23,7 @@ from common.spaces.darts.train import save_derived, train_derived
 from common.train.device import pick_device
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
-from papers.evnas.network import build, constants, load_genotype
+from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.settings import Train, TrainImageNet
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from papers.nsas.describe import described
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
 from papers.nsas.method.schedules import shifted
 from papers.nsas.nasbench201.supernet import build_nb201_supernet
-from papers.nsas.network.architectures import NB201
-from papers.nsas.network.supernet import build_supernet
+from papers.nsas.networks.architectures import NB201
+from papers.nsas.networks.supernet import build_supernet
 from papers.nsas.recurrent.model import Dropouts, LanguageModel
 from papers.nsas.recurrent.supernet import SupernetCell
 from papers.nsas.train import learning_rate

@@ -17,7 +17,7 @@ from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
 from common.spaces.darts.plan import counts
 from common.spaces.nasbench201.graph import canonical, connected
 from papers.nsas.nasbench201.supernet import build_nb201
-from papers.nsas.network.architectures import (
+from papers.nsas.networks.architectures import (
     CLASSES,
     IMAGE_SIZE,
     NB201,

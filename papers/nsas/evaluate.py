@@ -13,7 +13,7 @@ from common.train.device import pick_device
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import load_strict
 from papers.nsas.data import constants
-from papers.nsas.network.weights import read_cnn
+from papers.nsas.networks.weights import read_cnn
 from papers.nsas.settings import Evaluate
 
 if TYPE_CHECKING:

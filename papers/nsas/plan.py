@@ -28,9 +28,9 @@ from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
 from papers.nsas.nasbench201 import search_random as search_nb201_random
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.nasbench201.supernet import build_nb201
-from papers.nsas.network.architectures import load_genotype, size_of
-from papers.nsas.network.supernet import build_supernet
-from papers.nsas.network.weights import read_cnn
+from papers.nsas.networks.architectures import load_genotype, size_of
+from papers.nsas.networks.supernet import build_supernet
+from papers.nsas.networks.weights import read_cnn
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.chunks import epoch_chunks
 from papers.nsas.recurrent.evaluate import read_recurrent

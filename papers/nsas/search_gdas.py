@@ -34,8 +34,8 @@ from papers.nsas.method.sampling import decode_depth, decode_top2, genotype_of, 
 from papers.nsas.method.schedules import shifted
 from papers.nsas.method.selection import accuracy
 from papers.nsas.method.tables import Tables
-from papers.nsas.network.paths import logits_function
-from papers.nsas.network.supernet import build_supernet
+from papers.nsas.networks.paths import logits_function
+from papers.nsas.networks.supernet import build_supernet
 from papers.nsas.settings import SearchGdas
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from papers.nsas.method.novelty import ConstraintSet
 from papers.nsas.method.sampling import SAMPLERS, genotype_of
 from papers.nsas.method.schedules import shifted
 from papers.nsas.method.selection import accuracy, candidates, recalibrate, winners
-from papers.nsas.network.architectures import MONITORED
-from papers.nsas.network.paths import Logits, logits_function
-from papers.nsas.network.supernet import build_supernet
+from papers.nsas.networks.architectures import MONITORED
+from papers.nsas.networks.paths import Logits, logits_function
+from papers.nsas.networks.supernet import build_supernet
 from papers.nsas.settings import SearchRandom
 
 if TYPE_CHECKING:

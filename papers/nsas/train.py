@@ -27,7 +27,7 @@ from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, exponential
 from papers.nsas.data import augmentation
 from papers.nsas.method.schedules import imagenet_linear, shifted
-from papers.nsas.network.architectures import load_genotype
+from papers.nsas.networks.architectures import load_genotype
 from papers.nsas.settings import Train
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from papers.nsas.method.sampling import sample_free
 from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights, live_loss, term_weights
 from papers.nsas.nasbench201.settings import SearchNb201Gdas
 from papers.nsas.nasbench201.supernet import Touched, build_nb201_supernet, make_sgd, weighted_logits
-from papers.nsas.network.architectures import CNN
-from papers.nsas.network.paths import logits_function
-from papers.nsas.network.supernet import build_supernet
+from papers.nsas.networks.architectures import CNN
+from papers.nsas.networks.paths import logits_function
+from papers.nsas.networks.supernet import build_supernet
 from papers.nsas.recurrent.architecture import RECURRENT
 from papers.nsas.recurrent.chunks import text_loss
 from papers.nsas.recurrent.loss import Chunk

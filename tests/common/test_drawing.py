@@ -10,7 +10,7 @@ from common.data.nasbench201 import drawn_edges
 from common.spaces import drawing
 from common.spaces.darts.genotype import drawn_pairs
 from papers.evnas.describe import graphs
-from papers.evnas.network import PUBLISHED
+from papers.evnas.networks import PUBLISHED
 from papers.nsas.describe import recurrent_edges
 from papers.nsas.recurrent.architecture import load_cell
 

@@ -13,7 +13,7 @@ from common.cli.verbs import main
 from common.weights.read import save_weights
 from papers.evnas.__main__ import VERBS
 from papers.evnas.evaluate import evaluate
-from papers.evnas.network import PUBLISHED, build, load_genotype
+from papers.evnas.networks import PUBLISHED, build, load_genotype
 from papers.evnas.plan import plan_evaluate
 from papers.evnas.settings import Evaluate, Train
 from papers.evnas.train import train

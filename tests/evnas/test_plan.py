@@ -6,7 +6,7 @@ import re
 
 from common.spaces.counting import parameters
 from common.weights.read import save_weights
-from papers.evnas.network import build, load_genotype
+from papers.evnas.networks import build, load_genotype
 from papers.evnas.plan import plan_evaluate, plan_search, plan_train
 from papers.evnas.settings import Evaluate, Train
 from tests.evnas.small import DARTS_SEARCH, TRAIN, options, train_options

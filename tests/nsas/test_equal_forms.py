@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from papers.nsas.method.sampling import sample_depth_published, sample_free
-from papers.nsas.network import paths
-from papers.nsas.network.supernet import build_supernet, table_logits
+from papers.nsas.networks import paths
+from papers.nsas.networks.supernet import build_supernet, table_logits
 
 
 @pytest.mark.parametrize("draw", [sample_free, sample_depth_published])

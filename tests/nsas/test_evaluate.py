@@ -16,8 +16,8 @@ from common.weights.read import read_metadata
 from papers.nsas.__main__ import VERBS
 from papers.nsas.describe import described
 from papers.nsas.evaluate import evaluate
-from papers.nsas.network.architectures import CNN
-from papers.nsas.network.weights import read_cnn
+from papers.nsas.networks.architectures import CNN
+from papers.nsas.networks.weights import read_cnn
 from papers.nsas.settings import Evaluate, Train
 from papers.nsas.train import form_of, train
 from tests.nsas.small import RANDOM, TRAIN_CNN, module_of, options

@@ -13,8 +13,8 @@ from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.__main__ import VERBS
 from papers.nsas.describe import described
 from papers.nsas.nasbench201.settings import SearchNb201Random
-from papers.nsas.network.architectures import CNN, load_genotype
-from papers.nsas.network.weights import need_checkpoint
+from papers.nsas.networks.architectures import CNN, load_genotype
+from papers.nsas.networks.weights import need_checkpoint
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel

@@ -33,7 +33,7 @@ def test_variants_of_gdas(variant, tmp_path):
     settings = replace(GDAS, **{**overrides, "table": overrides.get("table", "softmax")})
     result = module_of("search_gdas:search")[1](settings, options(tmp_path))
     assert all(op != "none" for op, _ in result["architecture"]["normal"])
-    from papers.nsas.network.architectures import load_genotype
+    from papers.nsas.networks.architectures import load_genotype
 
     assert len(load_genotype(str(tmp_path / "architecture.json")).reduce) == 8
 

@@ -68,13 +68,13 @@ def network(checkpoint: Checkpoint) -> nn.Module:
     imagenet = checkpoint.dataset == "imagenet"
     if checkpoint.paper == "nsas":
         from common.spaces.darts.network import derived
-        from papers.nsas.network.architectures import load_genotype, size_of
+        from papers.nsas.networks.architectures import load_genotype, size_of
 
         channels = int(flags[flags.index("--channels") + 1]) if "--channels" in flags else 0
         channels, layers = size_of(checkpoint.dataset, checkpoint.architecture, channels, 0)
         return derived(load_genotype(checkpoint.architecture), imagenet, classes, channels, layers, auxiliary=True)
     if checkpoint.paper == "evnas":
-        from papers.evnas.network import build, load_genotype
+        from papers.evnas.networks import build, load_genotype
 
         return build(load_genotype(checkpoint.architecture), imagenet, classes, auxiliary=True)
     if checkpoint.paper == "nao_v2":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from papers.nsas.network.supernet import mixed
+from papers.nsas.networks.supernet import mixed
 
 # (tensors or None, tables, batch) -> loss; tensors replace the network's own parameters and buffers
 Loss = Callable[[dict[str, Tensor] | None, Sequence[Tensor], tuple[Tensor, Tensor]], Tensor]

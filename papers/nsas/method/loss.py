@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from papers.nsas.method.novelty import distance
 from papers.nsas.method.sampling import Architecture
-from papers.nsas.network import paths
-from papers.nsas.network.supernet import table_logits
+from papers.nsas.networks import paths
+from papers.nsas.networks.supernet import table_logits
 
 Loss = Callable[[nn.Module, Tensor, Tensor, Architecture, Sequence[Architecture]], tuple[Tensor, Tensor]]
 Penalty = Callable[[Architecture, Sequence[Architecture], Sequence[float]], float]

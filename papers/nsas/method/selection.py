@@ -10,8 +10,8 @@ from torch import nn
 from common.data.batches import Batches
 from common.run import seeds
 from papers.nsas.method.sampling import Architecture, Sampler
-from papers.nsas.network.paths import Logits
-from papers.nsas.network.supernet import renew_statistics
+from papers.nsas.networks.paths import Logits
+from papers.nsas.networks.supernet import renew_statistics
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from papers.nsas.nasbench201.loss import constant_loss, live_loss, term_weights
 from papers.nsas.nasbench201.result import finish, short
 from papers.nsas.nasbench201.settings import SearchNb201Random
 from papers.nsas.nasbench201.supernet import batches_of, code_logits, open_halves, open_supernet, scoring_batches
-from papers.nsas.network.supernet import renew_statistics
+from papers.nsas.networks.supernet import renew_statistics
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions

@@ -10,7 +10,7 @@ from common.data.text import Corpus, batchify
 from common.run.folder import open_run
 from common.train.device import pick_device
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
-from papers.nsas.network.weights import architecture_of, need_checkpoint, set_of, typed
+from papers.nsas.networks.weights import architecture_of, need_checkpoint, set_of, typed
 from papers.nsas.recurrent.architecture import Recurrent, load_cell, recurrent_of
 from papers.nsas.recurrent.chunks import perplexity, text_loss, unigram_perplexity
 from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel

@@ -41,7 +41,7 @@ from papers.nsas.nasbench201.constraints import Code, random_code, uniform
 from papers.nsas.nasbench201.loss import constant_loss, live_loss
 from papers.nsas.nasbench201.result import short, table_accuracies
 from papers.nsas.nasbench201.supernet import batches_of, code_logits, open_halves, open_supernet, scoring_batches
-from papers.nsas.network.supernet import renew_statistics
+from papers.nsas.networks.supernet import renew_statistics
 from papers.nsas.studies import summary as study
 from papers.nsas.studies.probe import Clock, Probe
 from papers.nsas.studies.settings import Experiment

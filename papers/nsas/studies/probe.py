@@ -12,7 +12,7 @@ from torch import Tensor
 from common.spaces.nasbench201.network import Supernet
 from papers.nsas.nasbench201.constraints import Code
 from papers.nsas.nasbench201.supernet import code_logits
-from papers.nsas.network.paths import frozen_statistics
+from papers.nsas.networks.paths import frozen_statistics
 
 WATCHED = 4  # architectures whose accuracy is followed from one probe to the next
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from common.spaces.darts.network import derived
 from common.train.loop import auxiliary_loss
-from papers.nsas.network.architectures import CNN
+from papers.nsas.networks.architectures import CNN
 from papers.nsas.train import loss_function
 
 CIFAR = {

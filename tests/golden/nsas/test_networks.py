@@ -28,9 +28,9 @@ from papers.nsas.nasbench201.supernet import (
     make_sgd,
     weighted_logits,
 )
-from papers.nsas.network import paths
-from papers.nsas.network.architectures import CNN
-from papers.nsas.network.supernet import build_supernet, mixed, table_logits
+from papers.nsas.networks import paths
+from papers.nsas.networks.architectures import CNN
+from papers.nsas.networks.supernet import build_supernet, mixed, table_logits
 from papers.nsas.settings import Draw
 
 T = torch.from_numpy

@@ -13,7 +13,7 @@ from papers.nsas.method import schedules
 from papers.nsas.method.relaxation import darts_temperature, nb201_temperature
 from papers.nsas.method.sampling import cells_of
 from papers.nsas.nasbench201 import constraints as constraints201
-from papers.nsas.network import architectures
+from papers.nsas.networks import architectures
 from papers.nsas.recurrent.architecture import ACTIVATIONS, load_cell
 
 LOGS = [
@@ -148,7 +148,7 @@ def test_claims_and_pins_are_named(golden):
 
 def test_monitored_architectures(golden):
     """The four cells that the 2019 notebook scored after every epoch."""
-    from papers.nsas.network.architectures import MONITORED
+    from papers.nsas.networks.architectures import MONITORED
 
     stored = golden.json("genotypes.json")["monitored_search_archs"]
     assert [[[list(pair) for pair in cell] for cell in architecture] for architecture in MONITORED] == stored

@@ -18,7 +18,7 @@ from common.run.folder import say
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.weights import Form, form_of
 from common.weights.read import Checkpoint, read_checkpoint
-from papers.nsas.network.architectures import load_genotype
+from papers.nsas.networks.architectures import load_genotype
 from papers.nsas.settings import Evaluate
 
 RELEASED_SETS = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from papers.nsas.method.sampling import ROWS, Architecture, Cell, active, first_edge
-from papers.nsas.network.supernet import norms_of, table_logits
+from papers.nsas.networks.supernet import norms_of, table_logits
 
 Logits = Callable[[nn.Module, Tensor, Architecture], Tensor]
 
