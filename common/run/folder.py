@@ -266,9 +266,8 @@ class Run(Keeping):
         }
         if not self.pinned:
             document["unpinned_data"] = True
-        document = json.loads(
-            json.dumps(records.checked(document, "result"), sort_keys=True)
-        )  # as it will be read back
+        # as it will be read back
+        document = json.loads(json.dumps(records.checked(document, "result"), sort_keys=True))
         if self.writes:
             records.write_json(self.folder / "result.json", document)
             records.write_json(self.folder / "timing.json", self._timing())
