@@ -12,7 +12,19 @@ from typing import Any
 
 from common.cli.errors import UserError
 from common.data.names import PICTURE_SETS, SMALL_SETS, TEXTS, canonical
+from common.data.pins import data_root
 from common.run.files import write_json
+
+
+def pinned(identifier: str) -> Path:
+    """The authors' file of a pin, under ``checkpoints/`` of the data root. Raises UserError with what fetches it."""
+    path = data_root() / "checkpoints" / identifier
+    if not path.is_file():
+        raise UserError(
+            f"the authors' weights {identifier} are not at {path}; get them with: python -m reproductions checkpoints "
+            f"fetch {identifier}"
+        )
+    return path
 
 
 def beside(path: Path) -> Path:

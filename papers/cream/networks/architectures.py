@@ -6,12 +6,12 @@ A path lists one choice index per block and stage (stages 0 to 6). Choice -> (ke
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
+from common.spaces.pasted import given, plain
 
 ChoicePath = list[list[int]]
 
@@ -60,13 +60,15 @@ def check_path(path: Any, positions: list[int] | None = None, choices: int = len
     Raises UserError naming the stage: not seven stages, an unknown choice, a stage without blocks, too many blocks.
     """
     if not isinstance(path, list) or len(path) != STAGES or not all(isinstance(stage, list) for stage in path):
-        raise UserError(f"a Cream path is a list of {STAGES} lists (stages 0 to 6); got {str(path)[:80]}")
+        many = f" of {len(path)}" if isinstance(path, list) else ""
+        raise UserError(f"a Cream path is a list of {STAGES} lists (stages 0 to 6){many}; got {str(path)[:80]}")
     for number, stage in enumerate(path):
         allowed = 1 if number in (0, STAGES - 1) else choices
-        for entry in stage:
+        for place, entry in enumerate(stage):
             if not isinstance(entry, int) or isinstance(entry, bool) or not SKIP <= entry < allowed:
                 raise UserError(
-                    f"stage {number}: unknown choice {entry!r}; use 0 to {allowed - 1}, or {SKIP} to leave a block out"
+                    f"stage {number}: unknown choice {entry!r} at position {place}; use 0 to {allowed - 1}, or "
+                    f"{SKIP} to leave a block out"
                 )
         if not stage or stage[0] == SKIP:
             raise UserError(f"stage {number} has no first block, which must change the width; give it a choice >= 0")
@@ -77,12 +79,27 @@ def check_path(path: Any, positions: list[int] | None = None, choices: int = len
     return path
 
 
+def path_of(value: Any, where: str = "") -> ChoicePath:
+    """A path as people write it: lists or tuples, a stage of one block as the bare number (Python reads ``(3)`` so).
+
+    Raises UserError naming stage and position.
+    """
+    if not isinstance(value, list | tuple):
+        raise UserError(f"{where or 'the text'} holds no path: a list of {STAGES} lists is expected, not {value!r:.60}")
+    stages = [list(stage) if isinstance(stage, list | tuple) else [stage] for stage in value]
+    if len(stages) != STAGES:
+        start = f"{where}: " if where else ""
+        raise UserError(f"{start}a Cream path is a list of {STAGES} lists (stages 0 to 6); {len(stages)} are given")
+    return check_path(stages)
+
+
 def parse_path(text: str) -> ChoicePath:
-    """A path written as JSON, such as ``[[0],[3],[3,3],[3,3],[3],[3],[0]]``. Raises UserError."""
+    """A path written as ``[[0],[3],[3,3],[3,3],[3],[3],[0]]``, tuples instead of lists too. Raises UserError."""
     try:
-        return check_path(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise UserError(f"--arch {text[:60]!r} is not a path list: {error.msg}") from None
+        value = plain(text)
+    except UserError as error:
+        raise UserError(f"--arch {text[:60]!r} is not a path list: {error}") from None
+    return path_of(value)
 
 
 @dataclass(frozen=True)
@@ -104,31 +121,39 @@ class Architecture:
 
 def name_of(arch: str) -> str:
     """The name that ``resolve`` would give, without a look at any file: published, "path", or the file's."""
-    if arch.lstrip().startswith("["):
+    if arch.lstrip().startswith(("[", "(")):
         return "path"
     name = _canonical(arch)
     return name if name in PUBLISHED else Path(arch).stem
 
 
 def resolve(arch: str) -> Architecture:
-    """Of a published name, a path list, an architecture file, or weights trained here. Raises UserError otherwise."""
+    """Of a published name, a path list, a file (an architecture file, a path as .json or .txt, weights trained here) or
+    the folder of a run. Raises UserError otherwise.
+    """
     if not arch:
         raise UserError(f"no architecture given; pass --arch with one of {', '.join(PUBLISHED)}, a path list or a file")
-    if arch.lstrip().startswith("["):
+    if arch.lstrip().startswith(("[", "(")):
         return Architecture("path", parse_path(arch))
-    name = published_name(arch) if not Path(arch).is_file() else None
+    there = Path(arch).exists()
+    name = published_name(arch) if not there else None
     if name is not None:
         return Architecture(name, PUBLISHED[name], RESOLUTIONS[name])
-    if not Path(arch).is_file():
+    if not there:
         raise UserError(
             f"unknown architecture {arch!r}; choose one of {', '.join(PUBLISHED)}, a path list, or an architecture file"
         )
     if Path(arch).suffix == ".safetensors":
         return of_weights(arch)
-    from common.spaces.architecture import load_architecture, read_architecture
-
-    content = load_architecture(Path(arch), "cream")
-    return _of_content(Path(arch).stem, content, read_architecture(Path(arch))["origin"])
+    found = given(Path(arch), PUBLISHED, "cream")
+    if found.space and found.space != "cream":
+        raise UserError(f"{found.where} holds an architecture of space {found.space!r}; 'cream' is needed here")
+    if found.space:
+        return _of_content(Path(found.where).stem, found.value, found.record.get("origin") or found.record)
+    value = plain(found.text, found.where) if found.text else found.value
+    if isinstance(value, dict) and "path" in value:
+        return _of_content(Path(arch).stem, {**value, "path": path_of(value["path"], found.where)}, {})
+    return Architecture(Path(arch).stem, path_of(value, found.where))
 
 
 def of_weights(file: str) -> Architecture:

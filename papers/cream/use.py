@@ -1,0 +1,80 @@
+"""A Cream network in your own hands: from a name, a file or pasted text to the network itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from common.cli.errors import UserError
+from common.weights.published import pinned
+from common.weights.read import read_checkpoint, read_metadata
+from papers.cream.networks.architectures import PUBLISHED, Architecture, of_weights, path_of, resolve
+from papers.cream.networks.convolution import plain
+from papers.cream.networks.derived import CLASSES, spec_of
+from papers.cream.networks.networks import DerivedNetwork
+from papers.cream.networks.weights import load_weights
+
+
+def architecture(source: Any) -> Architecture:
+    """See ``papers.cream.architecture``."""
+    if isinstance(source, Architecture):
+        return source
+    if isinstance(source, list | tuple):
+        return Architecture("path", path_of(source))
+    return resolve(str(source).strip())
+
+
+_read = architecture  # below, ``architecture`` is what was given
+
+
+def network(
+    architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
+    weights: str | Path | None = None, pretrained: bool = False, dropout: float = 0.0, single_block: str = "auto",
+    repeat_stage3: bool = False,
+) -> nn.Module:  # fmt: skip
+    """See ``papers.cream.network``."""
+    found = None if architecture is None else _read(architecture)
+    if pretrained:
+        if weights is not None:
+            raise UserError("pretrained and weights are both given; leave one out")
+        if found is None or found.name not in PUBLISHED:
+            raise UserError(f"pretrained weights are those of {', '.join(PUBLISHED)}; name one as the architecture")
+        weights = pinned(f"cream-{found.name}")
+    if weights is None:
+        if found is None:
+            raise UserError(f"no architecture given; choose one of {', '.join(PUBLISHED)}, a path, a file, or weights")
+        return _made(found, classes or _classes(found, dataset), dropout, single_block, repeat_stage3)
+    file = str(Path(weights) / "weights.safetensors" if Path(weights).is_dir() else weights)
+    found = found or of_weights(file)
+    state = read_checkpoint(file).tensors
+    head = state.get("classifier.weight", state.get("classifier.1.weight"))
+    held = len(head) if head is not None else classes or _classes(found, dataset)
+    asked = classes or (
+        None if dataset is None or dataset == read_metadata(file).get("dataset") else CLASSES.get(dataset)
+    )
+    if asked and asked != held:
+        raise UserError(
+            f"{file} has a classifier of {held} classes, {asked} are asked for; leave classes and dataset out, and "
+            f"give the network another classifier afterwards"
+        )
+    made = _made(found, held, dropout, single_block, repeat_stage3)
+    load_weights(made, file)
+    return made
+
+
+def _made(found: Architecture, classes: int, dropout: float, single_block: str, repeat: bool) -> DerivedNetwork:
+    made = DerivedNetwork(spec_of(found, classes, single_block, repeat), dropout)
+    plain(made)
+    return made.eval()
+
+
+def _classes(found: Architecture, dataset: str | None) -> int:
+    """Of the set that is asked for, else of the file's, else ImageNet's."""
+    if (dataset is None or dataset == found.dataset) and found.classes:
+        return found.classes
+    name = dataset or found.dataset or "imagenet"
+    if name not in CLASSES:
+        raise UserError(f"unknown data set {name!r}; choose one of {', '.join(CLASSES)}, or say classes=")
+    return CLASSES[name]
