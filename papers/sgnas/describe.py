@@ -8,16 +8,15 @@ from typing import Any
 from common.cli.errors import UserError
 from common.run.files import make_folder, write_figure
 from common.run.folder import say
-from common.spaces.architecture import read_architecture
 from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     LAST_CHANNELS,
-    PUBLISHED,
     STEM_CHANNELS,
     Kernels,
     Macro,
     load_kernels,
     macro_for,
+    read,
 )
 from papers.sgnas.settings import Describe, Draw
 
@@ -70,29 +69,28 @@ def description(name_or_path: str, dataset: str | None = None) -> dict[str, Any]
     """
     if dataset and dataset not in DATASETS:
         raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
-    if name_or_path in PUBLISHED:
+    found = read(name_or_path)
+    kernels, size = found.kernels, 0
+    if not found.macro:
         dataset = dataset or "imagenet"
         structure, classes = DATASETS[dataset]
-        kernels, _ = load_kernels(name_or_path, structure)
-        size = 0
     else:
-        kernels, structure = load_kernels(name_or_path)
-        origin = read_architecture(Path(name_or_path)).get("origin") or {}
-        found_on = origin.get("dataset", "")
+        structure = found.macro
         usual = 1000 if structure == "imagenet" else 10
-        classes = DATASETS[dataset][1] if dataset else int(origin.get("classes", usual))
-        size = int(origin.get("input_size", 0)) if not dataset or dataset == found_on else 0
+        classes = DATASETS[dataset][1] if dataset else found.classes or usual
+        size = found.input_size if not dataset or dataset == found.dataset else 0
         published = structure == "imagenet" and classes == 1000  # what the published generator's files are of
-        dataset = dataset or found_on or ("imagenet" if published else "unnamed")
+        dataset = dataset or found.dataset or ("imagenet" if published else "unnamed")
     macro = macro_for(structure, size)
-    found = counts(kernels, macro, classes, se=dataset == "imagenet")
+    se = dataset == "imagenet" if found.se is None else found.se
+    sizes = counts(kernels, macro, classes, se)
     return {
         "name": name_or_path,
         "dataset": dataset,
         "classes": classes,
         "input_size": macro.input_size,
-        **found,
-        "parameters_with_auxiliary": found["parameters"],
+        **sizes,
+        "parameters_with_auxiliary": sizes["parameters"],
         "architecture": {"kernels": kernels, "macro": structure},
     }
 

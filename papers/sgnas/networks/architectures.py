@@ -6,13 +6,14 @@ sub-blocks, layer by layer (its length is the layer's expansion rate).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
-from common.spaces.architecture import load_architecture
+from common.spaces.pasted import given, plain
 
 SPACE = "sgnas"  # the word for it in architecture files
 PRIMITIVES = ("dw_conv_3x3", "dw_conv_5x5", "dw_conv_7x7", "skip")
@@ -98,7 +99,8 @@ def check_kernels(kernels: Any, macro: Macro, where: str = "architecture") -> Ke
         )
     for number, row in enumerate(kernels):
         if not 1 <= len(row) <= SUB_BLOCKS or any(k not in KERNEL_SIZES for k in row):
-            raise UserError(f"{where}: layer {number} is {row}; use 1 to {SUB_BLOCKS} kernels out of 3, 5, 7")
+            wrong = next((f" (sub-block {i} is {k!r})" for i, k in enumerate(row) if k not in KERNEL_SIZES), "")
+            raise UserError(f"{where}: layer {number} is {row}{wrong}; use 1 to {SUB_BLOCKS} kernels out of 3, 5, 7")
     return [[int(k) for k in row] for row in kernels]
 
 
@@ -117,17 +119,81 @@ PUBLISHED = {"SGNAS-A": SGNAS_A, "SGNAS-B": SGNAS_B, "SGNAS-C": SGNAS_C}
 PUBLISHED_TARGETS = {"SGNAS-A": 365.0, "SGNAS-B": 320.0, "SGNAS-C": 275.0}
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """Kernel lists, and what their source says beside them.
+
+    macro: the name of the structure; "" where the source leaves it to the data set, as published names and pasted lists
+    do. The rest: of the search or training that wrote the file; 0, "" and None where nothing is said.
+    """
+
+    name: str
+    kernels: Kernels
+    macro: str = ""
+    dataset: str = ""
+    classes: int = 0
+    input_size: int = 0
+    se: bool | None = None
+    activation: str = ""
+
+
+def read(source: Any, macro: str | None = None) -> Architecture:
+    """Of a published name, kernel lists or their text, a file (an architecture file, lists as .json or .txt, own
+    weights), or the folder of a run. ``macro``: the structure wanted. Raises UserError naming layer and sub-block.
+    """
+    if isinstance(source, Architecture):
+        return source
+    if isinstance(source, list | tuple):
+        return _listed("lists", source, macro, "architecture")
+    word = str(source).strip()
+    if word in PUBLISHED:
+        return Architecture(word, PUBLISHED[word], macro or "")
+    there = isinstance(source, Path) or Path(word[:4096].partition("\n")[0]).exists()
+    if not there and not re.search(r"[\s,;\[(]", word):
+        raise UserError(f"no architecture {word!r}; use {', '.join(PUBLISHED)}, an architecture file, or kernel lists")
+    found = given(Path(word), PUBLISHED, "sgnas") if there else None
+    if found is None or not found.space:
+        where = found.where if found else ""
+        value = plain(word, "") if found is None else plain(found.text, where) if found.text else found.value
+        return _listed(Path(where).stem if where else "lists", value, macro, where or "architecture")
+    if found.space != SPACE:
+        raise UserError(f"{found.where} holds an architecture of space {found.space!r}; {SPACE!r} is needed here")
+    content, said = found.value, found.record.get("origin") or found.record
+    if not isinstance(content, dict) or content.get("macro") not in MACROS:
+        raise UserError(f"{word} holds no SGNAS architecture: kernels and the name of a macro structure are expected")
+    wanted = macro or str(content["macro"])
+    return Architecture(
+        word, check_kernels(content.get("kernels"), MACROS[wanted], word), wanted, str(said.get("dataset", "")),
+        int(said.get("classes", 0)), int(said.get("input_size", 0)), said.get("se"), str(said.get("activation", "")),
+    )  # fmt: skip
+
+
+def _listed(name: str, value: Any, macro: str | None, where: str) -> Architecture:
+    """Of plain values: a row is a list of kernels, or their digits as a number or text (``5735``)."""
+    if isinstance(value, dict):
+        macro, value = macro or value.get("macro"), value.get("kernels")
+    if not isinstance(value, list | tuple):
+        raise UserError(f"{where}: expected a list of kernel lists such as [[3, 5], [7]]")
+    rows: list[Any] = []
+    for number, row in enumerate(value):
+        digits = str(row).strip()
+        if isinstance(row, list | tuple):
+            rows.append(list(row))
+        elif not isinstance(row, int | str) or not re.fullmatch(r"\d+", digits):
+            raise UserError(f"{where}: layer {number} is {row!r}; write its kernels as [5, 7, 3, 5] or 5735")
+        else:
+            rows.append([int(digit) for digit in digits])
+    if macro is None and len(rows) == len(MACROS["tiny"].layers):
+        macro = "tiny"
+    if macro is not None and macro not in MACROS:
+        raise UserError(f"{where}: unknown macro structure {macro!r}; use one of {', '.join(MACROS)}")
+    return Architecture(name, check_kernels(rows, MACROS[macro or "imagenet"], where), macro or "")
+
+
 def load_kernels(name: str, macro: str | None = None) -> tuple[Kernels, str]:
-    """(kernel lists, name of their macro structure) of a published name or an architecture file. Raises UserError.
+    """(kernel lists, name of their macro structure) of what ``read`` takes. Raises UserError.
 
     ``macro``: the structure wanted; a published architecture fits imagenet and cifar.
     """
-    if name in PUBLISHED:
-        return PUBLISHED[name], macro or "imagenet"
-    if not Path(name).exists():
-        raise UserError(f"no architecture {name!r}; use {', '.join(PUBLISHED)} or an architecture file")
-    content = load_architecture(Path(name), "sgnas")
-    if not isinstance(content, dict) or content.get("macro") not in MACROS:
-        raise UserError(f"{name} holds no SGNAS architecture: kernels and the name of a macro structure are expected")
-    wanted = macro or content["macro"]
-    return check_kernels(content.get("kernels"), MACROS[wanted], name), wanted
+    found = read(name, macro)
+    return found.kernels, found.macro or macro or "imagenet"
