@@ -156,7 +156,8 @@ class Given(NamedTuple):
 
 
 def given(source: str | Path, published: Collection[str], paper: str = "") -> Given:
-    """What ``source`` is: a published name; a file (.json, .txt, weights, a run folder); or pasted text.
+    """What ``source`` is: a published name (in any case, with or without hyphens); a file (.json, .txt, weights, a run
+    folder); or pasted text.
 
     A JSON file may be an architecture file (schema 1) or hold plain values, or pasted text as a string. paper: whose
     weights a weights file must be. Raises UserError: no such file, damaged, or a word that is neither.
@@ -165,12 +166,19 @@ def given(source: str | Path, published: Collection[str], paper: str = "") -> Gi
     if isinstance(source, str) and word in published:
         return Given(name=word)
     path = _file(source)
+    if path is None and (same := [name for name in published if _letters(name) == _letters(word)]):
+        return Given(name=same[0])
     if path is None:
         if not re.search(r"[\s(\[{|,;~=]", word) and not word.isdigit():
             known = f"; use a file, pasted text, or one of {', '.join(published)}" if published else ""
             raise UserError(f"unknown architecture {word!r}{suggestion(word, published)}{known}")
         return Given(text=word)
     return _read(path, paper)
+
+
+def _letters(name: str) -> str:
+    """A name without what people spell differently: case, hyphens, underscores."""
+    return re.sub(r"[-_\s]", "", name).lower()
 
 
 def _file(source: str | Path) -> Path | None:

@@ -89,7 +89,7 @@ def test_words_of_a_call() -> None:
 
 
 def test_given(tmp_path: Path) -> None:
-    assert given("A", ["A"]) == Given(name="A")
+    assert given("A", ["A"]) == given("a", ["A"]) == Given(name="A")
     assert given(GENOTYPE, []).text == GENOTYPE
     (tmp_path / "a.txt").write_text(GENOTYPE)
     assert given(tmp_path / "a.txt", []).text == GENOTYPE
@@ -100,6 +100,6 @@ def test_given(tmp_path: Path) -> None:
     for source in (tmp_path, str(tmp_path), tmp_path / "architecture.json"):
         found = given(source, [])
         assert (found.space, found.value) == ("darts", [1]) and found.where.endswith("architecture.json")
-    for wrong, message in (("Aa", "unknown architecture 'Aa'"), ("x.json", "no file"), ("w.pt", "no file")):
+    for wrong, message in (("Ab", "unknown architecture 'Ab'"), ("x.json", "no file"), ("w.pt", "no file")):
         with pytest.raises(UserError, match=message):
             given(wrong, ["A"])

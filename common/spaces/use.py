@@ -1,0 +1,168 @@
+"""Networks of the DARTS space and of NAS-Bench-201 in the user's own hands: what the papers' ``network`` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from common.cli.errors import UserError
+from common.data.names import canonical, in_memory
+from common.spaces.darts.genotype import Genotype
+from common.spaces.darts.network import derived
+from common.spaces.darts.plain import plain as plain_module
+from common.spaces.darts.read import genotype
+from common.spaces.darts.weights import form_of
+from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
+from common.spaces.nasbench201.plain import PlainNetwork
+from common.spaces.pasted import Call, Given, plain
+from common.weights.read import Checkpoint, load_strict, read_checkpoint
+
+SETS = {"digits": 10, "cifar10": 10, "cifar100": 100, "imagenet16-120": 120, "tiny-imagenet-20": 20, "imagenet": 1000}
+"""Classes of the known sets."""
+SPACES = ("darts", "nasbench201")
+
+
+def of_values(value: Any, where: str = "") -> Genotype | Cell201:
+    """The cells that plain values (or text) are of. Raises UserError with the position of what is wrong."""
+    if isinstance(value, (Genotype, Cell201)):
+        return value
+    if isinstance(value, str):
+        if is_cell_text(value):
+            return cell(value, where)
+        value = plain(value, where)
+    of_names = isinstance(value, (list, tuple)) and not isinstance(value, Call) and not hasattr(value, "normal")
+    if isinstance(value, int) or (of_names and (len(value) != 4 or any(isinstance(v, (int, str)) for v in value))):
+        return cell(value, where)
+    return genotype(value, where)
+
+
+def of_given(found: Given, paper: str, published: Mapping[str, Any]) -> Any:
+    """The architecture that a name, a file or a text is of. Raises UserError."""
+    if found.name:
+        return published[found.name]
+    if found.space and found.space not in SPACES:
+        raise UserError(f"{found.where} is of space {found.space!r}; {paper} reads {', '.join(SPACES)}")
+    if found.space == "darts":
+        return genotype(found.value, found.where)
+    return of_values(found.text or found.value, found.where)
+
+
+class Said(NamedTuple):
+    """What a file says of the network beside its cells; 0 and "" where nothing."""
+
+    dataset: str = ""
+    classes: int = 0
+    width: int = 0
+    depth: int = 0
+    imagenet: bool = False
+
+
+def said_by(record: Mapping[str, Any]) -> Said:
+    """Of the metadata of own weights, or of an architecture file (there in ``origin``)."""
+    facts = {**record, **(record.get("origin") or {})}
+    classes, width, depth = (int(facts.get(key) or 0) for key in ("classes", "width", "depth"))
+    imagenet = facts.get("network") == "imagenet" or facts.get("stage") == "train_imagenet"
+    return Said(str(facts.get("dataset") or ""), classes, width, depth, imagenet)
+
+
+def read_weights(weights: str | Path | None, paper: str, modules: Any = ()) -> Checkpoint | None:
+    """The weights of a file or of a training's folder; None for None. Raises UserError."""
+    if weights is None:
+        return None
+    path = Path(weights)
+    if path.is_dir():
+        path = path / "weights.safetensors"
+    found = read_checkpoint(path, "auto", modules)
+    if (own := found.metadata.get("paper", paper)) != paper:
+        raise UserError(f"{path} holds weights of {own}; give a file of {paper}")
+    return found
+
+
+def chosen(architecture: Any, found: Checkpoint | None, own: Any, paper: str) -> Any:
+    """The architecture that is named, or the one that the weights say they are of. Raises UserError."""
+    if architecture is None and own is None:
+        if found is not None:
+            raise UserError(f"{found.source} does not say its architecture; give network(architecture, weights=…)")
+        raise UserError(f"name an architecture: a published name, a file or pasted text; see papers/{paper}/README.md")
+    if architecture is not None and own is not None and architecture != own:
+        raise UserError(f"{found.source if found else 'the file'} holds another architecture than the one named")
+    return own if architecture is None else architecture
+
+
+def classes_of(dataset: str) -> int:
+    """How many classes a known set, or a folder of class folders, has. Raises UserError."""
+    name = canonical(dataset)
+    if name in SETS:
+        return SETS[name]
+    from common.data.pictures.sets import open_pictures
+    from common.data.sets import open_images
+
+    return len((open_images if in_memory(name) else open_pictures)(name, "train", None).classes)
+
+
+class Wanted(NamedTuple):
+    """What the caller asks for; None, 0 and "" leave it to the file, then to the paper."""
+
+    dataset: str | None = None
+    classes: int | None = None
+    channels: int = 0
+    layers: int = 0  # cells; of NAS-Bench-201: cells of each of the three stages
+    auxiliary: bool = False
+    form: str = ""  # "cifar" or "imagenet"
+
+
+def build(
+    architecture: Genotype | Cell201, wanted: Wanted, said: Said, found: Checkpoint | None,
+    size: Callable[[bool, str], tuple[int, int]],
+) -> nn.Module:  # fmt: skip
+    """The plain network in eval mode, with the weights of ``found`` where given.
+
+    size: (ImageNet form, set) -> the paper's channels and layers. Raises UserError: weights that do not fit or are of
+    other classes than asked for, unknown sets, no such form.
+    """
+    if wanted.form not in ("", "cifar", "imagenet"):
+        raise UserError(f"form must be 'cifar' or 'imagenet', not {wanted.form!r}")
+    dataset = canonical(wanted.dataset or said.dataset or "cifar10")
+    same = wanted.dataset is None or dataset == canonical(said.dataset or dataset)
+    tensors = found.tensors if found is not None else {}
+    held = int(tensors["classifier.weight"].shape[0]) if "classifier.weight" in tensors else 0
+    file_classes = held or said.classes
+    classes = wanted.classes or (file_classes if same and file_classes else classes_of(dataset))
+    if classes < 1:
+        raise UserError(f"classes must be 1 or more, not {classes}")
+    if isinstance(architecture, Cell201):
+        network: nn.Module = cell_network(architecture, wanted, found, classes)
+    else:
+        form = form_of(found) if found is not None else None
+        imagenet = form.imagenet if form else (said.imagenet or dataset == "imagenet")
+        if wanted.form:
+            imagenet = wanted.form == "imagenet"
+        width, depth = size(imagenet, dataset)
+        width = wanted.channels or (form.channels if form else said.width) or width
+        depth = wanted.layers or (form.layers if form else said.depth) or depth
+        network = plain_module(derived(architecture, imagenet, classes, width, depth, wanted.auxiliary))
+    if found is not None:
+        if held and held != classes:
+            raise UserError(
+                f"{found.source} has a classifier of {held} classes, {classes} are asked for; leave dataset and "
+                f"classes out, then replace network.classifier"
+            )
+        load_strict(network, found.tensors, () if wanted.auxiliary else ("auxiliary_head.",), source=found.source)
+    return network.eval()
+
+
+def cell_network(architecture: Cell201, wanted: Wanted, found: Checkpoint | None, classes: int) -> PlainNetwork:
+    """The benchmark's network (C = 16, N = 5), or one of the size of the weights."""
+    if wanted.auxiliary or wanted.form:
+        raise UserError("a network of NAS-Bench-201 has no auxiliary head and one form only; leave these words out")
+    width, depth = 16, 5
+    if found is not None:
+        stem = found.tensors.get("stem.0.weight")
+        if stem is None or "lastact.0.weight" not in found.tensors:
+            raise UserError(f"{found.source} holds no network of a NAS-Bench-201 cell")
+        blocks = [int(key.split(".")[1]) for key in found.tensors if ".conv_a." in key]  # between the stages
+        width, depth = stem.shape[0], min(blocks, default=5)
+    return PlainNetwork(architecture.operations, wanted.channels or width, wanted.layers or depth, classes)

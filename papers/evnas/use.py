@@ -1,0 +1,63 @@
+"""EvNAS's architectures and networks in Python: what ``papers.evnas.architecture`` and ``papers.evnas.network`` do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from common.cli.errors import UserError
+from common.spaces.darts.genotype import Genotype
+from common.spaces.nasbench201.cell import Cell201
+from common.spaces.pasted import Given, given
+from common.spaces.use import Said, Wanted, build, chosen, of_given, of_values, read_weights, said_by
+from common.weights.published import pinned
+from papers.evnas.networks import PUBLISHED
+
+PINNED = ("cifar10", "cifar100", "imagenet")  # sets of the authors' weights
+
+
+def architecture(source: Any) -> Genotype | Cell201:
+    """See ``papers.evnas.architecture``."""
+    return _read(source)[0]
+
+
+def _read(source: Any) -> tuple[Genotype | Cell201, Given]:
+    """(architecture, what it was given as)."""
+    if not isinstance(source, (str, Path)):
+        return of_values(source), Given()
+    found = given(source, PUBLISHED, "evnas")
+    return of_given(found, "evnas", PUBLISHED), found
+
+
+def network(
+    architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
+    weights: str | Path | None = None, pretrained: bool = False, channels: int = 0, layers: int = 0,
+    auxiliary: bool = False, form: str = "",
+) -> nn.Module:  # fmt: skip
+    """See ``papers.evnas.network``."""
+    named, source = _read(architecture) if architecture is not None else (None, Given())
+    if pretrained:
+        if weights is not None:
+            raise UserError("give weights or pretrained=True, not both")
+        weights = pinned(pin_of(named, dataset or "cifar10"))
+    found = read_weights(weights, "evnas")
+    own = (
+        of_values(found.metadata["architecture"], found.source) if found and "architecture" in found.metadata else None
+    )
+    said = said_by(found.metadata) if found else said_by(source.record) if source.record else Said()
+    wanted = Wanted(dataset, classes, channels, layers, auxiliary, form)
+    picked = chosen(named, found, own, "evnas")
+    return build(picked, wanted, said, found, lambda imagenet, _: (48, 14) if imagenet else (36, 20))
+
+
+def pin_of(genotype: Any, dataset: str) -> str:
+    """The id of the authors' weights of a published network. Raises UserError where they published none."""
+    name = next((name for name in ("EvNASA", "EvNASB", "EvNASC") if PUBLISHED[name] == genotype), "")
+    if not name or dataset not in PINNED:
+        raise UserError(
+            f"the authors published weights of EvNASA, EvNASB and EvNASC on {', '.join(PINNED)} only; leave out "
+            f"pretrained, or name one of these"
+        )
+    return f"evnas-{dataset}-{name[-1].lower()}"

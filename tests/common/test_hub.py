@@ -1,0 +1,23 @@
+"""``hubconf.py``: one function a paper, with the arguments of the paper's ``network``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from common.papers import PAPERS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_function_for_every_paper():
+    listed = torch.hub.list(str(ROOT), source="local")
+    assert set(PAPERS) <= set(listed)
+    for paper in PAPERS:
+        assert f"papers.{paper}.network" in torch.hub.help(str(ROOT), paper, source="local")
+
+
+def test_a_network_from_the_hub():
+    net = torch.hub.load(str(ROOT), "evnas", "EvNASA", source="local", channels=4, layers=3, classes=5)
+    assert not net.training and net(torch.zeros(1, 3, 32, 32)).shape == (1, 5)
