@@ -12,8 +12,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_function_for_every_paper():
-    listed = torch.hub.list(str(ROOT), source="local")
-    assert set(PAPERS) <= set(listed)
     for paper in PAPERS:
         assert f"papers.{paper}.network" in torch.hub.help(str(ROOT), paper, source="local")
 
