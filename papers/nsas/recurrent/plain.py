@@ -20,11 +20,11 @@ class PlainCell(DerivedCell):
         for step in x.unbind(0):
             step = step if masks.x is None else step * masks.x
             c, g = (torch.cat([step, self._masked(h, masks)], -1) @ self._W0).chunk(2, -1)
-            states = [torch.lerp(h, torch.tanh(g), torch.sigmoid(c))]
+            states = [h + torch.sigmoid(c) * (torch.tanh(g) - h)]
             for (name, source), weight in zip(self.recurrent, self._Ws):
                 state = states[source]
                 c, g = (self._masked(state, masks) @ weight).chunk(2, -1)
-                states.append(torch.lerp(state, activation(name, g), torch.sigmoid(c)))
+                states.append(state + torch.sigmoid(c) * (activation(name, g) - state))
             h = torch.stack([states[i] for i in self.concat]).mean(0)
             outputs.append(h)
         return torch.stack(outputs), outputs[-1].unsqueeze(0)
