@@ -7,7 +7,6 @@ from typing import Any
 
 from common.cli.errors import UserError
 from common.run.files import make_folder
-from common.spaces.architecture import read_architecture
 from common.spaces.drawing import FORMATS, Edge, draw_cells
 from common.weights.read import read_metadata
 from papers.nao_v2.networks.architectures import (
@@ -16,6 +15,8 @@ from papers.nao_v2.networks.architectures import (
     Cell,
     Shape,
     edges,
+    in_file,
+    is_text,
     load,
     loose_ends,
     space_of,
@@ -45,7 +46,7 @@ def describe(settings: Describe, options: Any = None) -> dict[str, Any]:
     kind, classes, width, depth, image = configuration(settings.dataset, held)
     name, space = held.get("text", settings.arch), held.get("space", settings.space)
     stem, _, suffix = name.rpartition("-")
-    if stem and suffix.isdigit() and not settings.channels and len(name.split()) == 1:
+    if stem and suffix.isdigit() and not settings.channels and not is_text(name):
         name, width = stem, int(suffix)
     space = space_of(name, space)
     architecture = load(name, space)
@@ -88,15 +89,20 @@ def origin_of(name_or_path: str) -> dict[str, Any]:
     """What a file says of the search that found its architecture, or own weights of themselves (``text`` and ``space``
     are then their architecture); {} for anything else.
     """
-    if name_or_path in PUBLISHED_TEXT or len(name_or_path.split()) > 1 or not Path(name_or_path).is_file():
+    known = not name_or_path or name_or_path in PUBLISHED_TEXT or is_text(name_or_path)
+    if known or not Path(name_or_path).exists():
         return {}
-    if not name_or_path.endswith(".safetensors"):
-        return dict(read_architecture(Path(name_or_path)).get("origin") or {})
-    said = read_metadata(name_or_path)
-    if said.get("paper") != "nao_v2" or "architecture" not in said:
-        raise UserError(
-            f"{name_or_path} does not hold weights that train of nao_v2 wrote; give those or an architecture"
-        )
+    if name_or_path.endswith(".safetensors"):
+        said = read_metadata(name_or_path)
+        if said.get("paper") != "nao_v2" or "architecture" not in said:
+            raise UserError(
+                f"{name_or_path} does not hold weights that train of nao_v2 wrote; give those or an architecture"
+            )
+    else:
+        found = in_file(name_or_path)
+        if "schema" in found.record or not found.record:
+            return dict(found.record.get("origin") or {})
+        said = found.record
     return {**said, "text": said["architecture"]["text"], "space": said["space"]}
 
 

@@ -6,13 +6,15 @@ read states 0 .. j+1: state 0 is the output of the cell before the previous one,
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.cli.errors import UserError
-from common.spaces.architecture import load_architecture
+from common.spaces.pasted import Given, given, plain
 
 Cell = tuple[int, ...]
 Architecture = tuple[Cell, Cell]
@@ -47,18 +49,27 @@ PUBLISHED_TEXT = {
     "NAONet_V2_2019_09_23": "0 0 0 3 0 1 2 1 0 2 0 0 0 3 0 0 0 0 0 0 0 0 0 0 1 4 0 1 2 1 0 2 0 0 0 3 0 0 5 0",
     "NAONet_B": "0 1 0 2 0 1 2 2 1 3 0 2 4 0 1 3 2 1 0 3 1 1 1 0 2 1 2 4 1 0 2 3 3 1 2 2 0 2 0 2",
 }
+# Of NAO version 1: its operations, numbered to 15, are in none of the spaces here.
+VERSION_1_TEXT = "0 7 1 15 2 8 1 7 0 6 1 7 0 8 4 7 1 5 0 7 0 7 1 13 0 6 0 14 0 9 1 10 0 14 2 6 1 11 0 7"
+VERSION_1_OPERATIONS = 16
+_BETWEEN = re.compile(r"[\s,;\[\](){}\"']+")
+
+
+def is_text(name: str) -> bool:
+    """Whether a word is the integers themselves rather than a name or a file."""
+    return len(name.split()) > 1 or re.match(r"[\s\[({\"']*\d+\s*[,;]", name) is not None
 
 
 def parse(text: str, space: str = "small", nodes: int = NODES, where: str = "architecture") -> Architecture:
-    """An architecture from its text (integers separated by blanks, normal cell first).
+    """An architecture from its text: integers with blanks, commas or brackets between them, normal cell first.
 
     Raises UserError for a wrong length, an unknown operation or a node that reads a later state, with the position.
     """
-    words = text.split()
+    words = [word for word in _BETWEEN.split(text) if word]
     try:
         numbers = [int(word) for word in words]
     except ValueError:
-        bad = next(i for i, word in enumerate(words) if not word.lstrip("-").isdigit())
+        bad = next(i for i, word in enumerate(words) if not re.fullmatch(r"[+-]?\d+", word))
         raise UserError(f"{where}: {words[bad]!r} at position {bad + 1} is no integer; write 40 integers") from None
     return check(numbers, space, nodes, where)
 
@@ -79,14 +90,51 @@ def check(numbers: list[int], space: str = "small", nodes: int = NODES, where: s
         if position % 2 == 0 and not 0 <= value <= node + 1:
             raise UserError(
                 f"{where}: position {position + 1} ({cell} cell, node {node + 2}) reads state {value}, but only "
-                f"states 0 to {node + 1} exist there"
+                f"states 0 to {node + 1} exist there{_meant(numbers)}"
             )
         if position % 2 == 1 and not 0 <= value < operations:
             raise UserError(
                 f"{where}: position {position + 1} ({cell} cell, node {node + 2}) names operation {value}, but "
-                f"space {space!r} has operations 0 to {operations - 1}"
+                f"space {space!r} has operations 0 to {operations - 1}{_meant(numbers)}"
             )
     return tuple(numbers[: 4 * nodes]), tuple(numbers[4 * nodes :])
+
+
+def numbers_of(value: Any, where: str = "architecture") -> list[int]:
+    """The integers of nested lists and tuples, or of their text. Raises UserError with the position."""
+    found: list[int] = []
+
+    def walk(part: Any) -> None:
+        if isinstance(part, list | tuple):
+            for item in part:
+                walk(item)
+        elif isinstance(part, str):
+            walk([int(w) if re.fullmatch(r"[+-]?\d+", w) else {w} for w in _BETWEEN.split(part) if w])
+        elif isinstance(part, bool) or not hasattr(part, "__index__"):
+            shown = next(iter(part)) if isinstance(part, set) else part
+            raise UserError(f"{where}: {shown!r} at position {len(found) + 1} is no integer; write 40 integers")
+        else:
+            found.append(int(part))
+
+    walk(value)
+    return found
+
+
+def _meant(numbers: list[int]) -> str:
+    """What a sequence that does not fit may be instead."""
+    inputs, operations = numbers[0::2], numbers[1::2]
+    most, tokens = max(operations), NODES + 2
+    if numbers == [int(word) for word in VERSION_1_TEXT.split()]:
+        return "; this is NAONet_A of NAO version 1, whose operations are in none of the spaces here"
+    if min(inputs) >= 1 and min(operations) >= tokens and most < tokens + len(LARGE):
+        return f"; these look like the controller's tokens (input + 1, operation + {tokens})"
+    wider = next((name for name, known in SPACES.items() if most < len(known)), "")
+    if most < len(SMALL):
+        return ""
+    if most < VERSION_1_OPERATIONS:
+        either = f"either of space {wider!r} or " if wider else ""
+        return f"; the sequence is {either}of NAO version 1 (operations to {VERSION_1_OPERATIONS - 1}, as NAONet_A's)"
+    return ""
 
 
 def text_of(architecture: Architecture) -> str:
@@ -95,21 +143,45 @@ def text_of(architecture: Architecture) -> str:
 
 
 def load(name: str, space: str = "small") -> Architecture:
-    """A published name, an architecture file of a search, or the text itself. Raises UserError."""
+    """A published name, a file (of a search, the integers as .txt or .json, own weights), the folder of a run, or the
+    integers themselves. Raises UserError.
+    """
     if name in PUBLISHED_TEXT:
         return parse(PUBLISHED_TEXT[name], "small")
-    if len(name.split()) > 1:
+    if is_text(name):
         return parse(name, space)
-    if Path(name).is_file():
-        content = load_architecture(Path(name), SPACE)
-        if isinstance(content, dict):
-            content, space = content.get("text", ""), str(content.get("operations", space))
-        if not isinstance(content, str):
-            raise UserError(f"{name} holds no NAO architecture: 40 integers as text are expected")
-        return parse(content, space, where=name)
+    if name and Path(name).exists():
+        found = in_file(name)
+        text, held = _held(found)
+        return check(numbers_of(text, found.where), held or space, where=name)
+    if re.fullmatch(r"NAONet[-_]A([-_]\d+)?", name):
+        raise UserError(
+            f"{name} is of NAO version 1, whose operations, numbered to {VERSION_1_OPERATIONS - 1}, are in none of the "
+            f"spaces here; use {', '.join(PUBLISHED_TEXT)}"
+        )
     raise UserError(
         f"no architecture {name!r}; use {', '.join(PUBLISHED_TEXT)}, an architecture file, or 40 integers in quotes"
     )
+
+
+def in_file(name: str) -> Given:
+    """What a file or a run's folder holds. Raises UserError for one of another space or paper."""
+    found = given(Path(name), PUBLISHED_TEXT, "nao_v2")
+    if "schema" in found.record and found.space != SPACE:
+        raise UserError(f"{found.where} holds an architecture of space {found.space!r}; {SPACE!r} is needed here")
+    return found
+
+
+def _held(found: Given) -> tuple[Any, str]:
+    """(integers or their text, operation space; empty where the file does not say)."""
+    content, held = found.text or found.value, ""
+    if isinstance(content, dict):
+        content, held = content.get("text", ""), str(content.get("operations", ""))
+    if not isinstance(content, str | list | tuple) or not content:
+        raise UserError(f"{found.where} holds no NAO architecture: 40 integers as text are expected")
+    if isinstance(content, str) and content.lstrip().startswith("{"):  # an architecture file under another name
+        return _held(found._replace(value=plain(content, found.where), text=""))
+    return content, held
 
 
 def space_of(name: str, asked: str = "small") -> str:
@@ -119,9 +191,8 @@ def space_of(name: str, asked: str = "small") -> str:
     """
     if name in PUBLISHED_TEXT:
         held = "small"
-    elif len(name.split()) == 1 and Path(name).is_file():
-        content = load_architecture(Path(name), SPACE)
-        held = str(content.get("operations", asked)) if isinstance(content, dict) else asked
+    elif name and not is_text(name) and Path(name).exists():
+        held = _held(in_file(name))[1] or asked
     else:
         held = asked
     if asked not in ("small", held):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +85,7 @@ class DerivedCell(nn.Module):
     ) -> None:
         super().__init__()
         self.index, self.nodes = index, edges(cell)
+        self.shared = True  # what readers of a state have in common is computed once, past the modules of the others
         self.ops = nn.ModuleList(Node(space, node, channels, reduction) for node in self.nodes)
         self.maybe_calibrate_size = Calibration(before, previous, channels)
         loose = loose_ends(cell)
@@ -98,7 +99,9 @@ class DerivedCell(nn.Module):
         for number, (i1, o1, i2, o2) in enumerate(self.nodes):
             module, total = cast(Node, self.ops[number]), None
             for operand, (op, state, kind) in enumerate(((module.x_op, i1, o1), (module.y_op, i2, o2))):
-                if isinstance(op, Pool):
+                if not self.shared:
+                    out = op(states[state])
+                elif isinstance(op, Pool):
                     key = (state, kind, op.stride)
                     if key not in pooled:
                         pooled[key] = op(states[state])
@@ -190,10 +193,29 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(1 - dropout_keep)
         self.classifier = nn.Linear(previous[1], classes)
         initialise(self, generator)
+        self.channels_last = True
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def plain(self) -> Network:
+        """The network itself, slower from now on: every layer is called as a module, with contiguous tensors.
+
+        For hooks, export, and layers of one's own; the same function.
+        """
+        for cell in self.cells:
+            cast(DerivedCell, cell).shared = False
+        self.channels_last = False
+        return self.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
+        """A network without auxiliary head leaves out that of a training that had one."""
+        if not self.auxiliary:
+            for name in [name for name in state_dict if name.startswith(prefix + "auxiliary_head.")]:
+                del state_dict[name]
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        x = x.contiguous(memory_format=torch.channels_last)
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         if self.kind == "cifar":
             s0 = s1 = self.stem(x)
         else:

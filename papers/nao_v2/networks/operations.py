@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.spaces.darts.operations import DilatedConv2d
 from papers.nao_v2.networks.architectures import SPACES
 
 
@@ -35,7 +34,7 @@ class FactorizedReduce(nn.Module):
         second = x[:, :, 1::2, 1::2]
         if height % 2 or width % 2:
             second = F.pad(second, (0, width % 2, 0, height % 2))
-        return torch.cat([self.path1[1](first), self.path2[1](second)], 1)
+        return torch.cat([self.path1(first), self.path2(second)], 1)
 
     def forward(self, x: Tensor, relu: Tensor | None = None) -> Tensor:
         return self.bn(self.halves(x))
@@ -60,21 +59,34 @@ class Separable(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for step in (stride,) if dilated else (stride, 1):
-            dilation, conv = (2, DilatedConv2d) if dilated else (1, nn.Conv2d)
+            dilation = 2 if dilated else 1
             pad = dilation * (kernel // 2)
             layers += [
                 nn.ReLU(),
-                conv(channels, channels, kernel, step, pad, dilation, channels, bias=False),
+                nn.Conv2d(channels, channels, kernel, step, pad, dilation, channels, bias=False),
                 nn.Conv2d(channels, channels, 1, bias=False),
                 nn.BatchNorm2d(channels),
             ]
         self.op = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, relu: Tensor | None = None) -> Tensor:
-        out = F.relu(x) if relu is None else relu
-        for layer in list(self.op)[1:]:
-            out = layer(out)
+        first, *layers = self.op
+        out = first(x) if relu is None else relu
+        for layer in layers:
+            out = in_fp32(layer, out) if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1) else layer(out)
         return out
+
+
+def in_fp32(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A dilated convolution that stays fp32 under autocast on the CPU.
+
+    torch 2.13 computes a wrong bf16 weight gradient of dilated depthwise ones there (see ``DilatedConv2d`` of the DARTS
+    space). Outside the module, so that its type is torch's own.
+    """
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return conv(x.float())
+    return conv(x)
 
 
 class ConvChain(nn.Module):
@@ -91,7 +103,9 @@ class ConvChain(nn.Module):
         self.ops = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, relu: Tensor | None = None) -> Tensor:
-        out = F.relu(x) if relu is None else relu
+        if relu is None:
+            return self.ops(x)
+        out = relu
         for layer in list(self.ops)[1:]:
             out = layer(out)
         return out

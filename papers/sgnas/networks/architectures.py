@@ -148,7 +148,7 @@ def read(source: Any, macro: str | None = None) -> Architecture:
     word = str(source).strip()
     if word in PUBLISHED:
         return Architecture(word, PUBLISHED[word], macro or "")
-    there = isinstance(source, Path) or Path(word[:4096].partition("\n")[0]).exists()
+    there = isinstance(source, Path) or (word != "" and "\n" not in word and Path(word).exists())
     if not there and not re.search(r"[\s,;\[(]", word):
         raise UserError(f"no architecture {word!r}; use {', '.join(PUBLISHED)}, an architecture file, or kernel lists")
     found = given(Path(word), PUBLISHED, "sgnas") if there else None
