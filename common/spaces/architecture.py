@@ -53,6 +53,10 @@ def recorded(name: str, paper: str = "") -> tuple[dict[str, Any], Record]:
 
     paper: where given, the paper that the weights must be of. Raises UserError.
     """
+    from common.spaces.pasted import is_pasted
+
+    if is_pasted(name):
+        return {}, Record()  # cells alone
     if name.endswith(".json"):
         document = read_architecture(Path(name))
         said = document.get("origin") or {}

@@ -144,6 +144,23 @@ def _call(node: ast.Call, where: str) -> Any:
     return Call(name, arguments, {str(k.arg): _value(k.value, where) for k in node.keywords})
 
 
+def is_pasted(word: str) -> bool:
+    """Whether a word of the command line is pasted text, a .txt, or a JSON file of plain values: what ``given`` reads
+    and ``load_architecture`` does not.
+    """
+    if word.endswith(".json"):
+        try:
+            content = read_json(Path(word))
+        except UserError:
+            return False  # who opens it says what is wrong
+        if isinstance(content, dict):
+            return bool(content) and not {"schema", "space", "architecture"} & set(content)
+        return isinstance(content, (str, list))
+    if word.endswith(".txt"):
+        return True
+    return _file(word) is None and re.search(r"[(\[{|]", word) is not None
+
+
 class Given(NamedTuple):
     """What the user gave: a published name, or a value with the place it is from."""
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from common.cli.errors import UserError
-from common.data.nasbench201 import drawn_edges
+from common.data.nasbench201 import DATASETS, drawn_edges
 from common.run.files import make_folder
 from common.spaces import drawing
 from common.spaces.architecture import read_architecture, recorded
-from common.spaces.counting import parameters
+from common.spaces.counting import macs, parameters
 from common.spaces.darts import supernet as darts_supernet
 from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
 from common.spaces.darts.plan import counts
 from common.spaces.nasbench201 import network as nasbench201
+from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
+from common.spaces.nasbench201.graph import connected
+from common.spaces.nasbench201.plain import PlainNetwork
+from common.spaces.pasted import is_pasted
+from common.spaces.use import SETS
 from papers.evnas.networks import CLASSES, load_genotype
 from papers.evnas.settings import Describe, Draw
 
@@ -30,6 +37,8 @@ def describe(settings: Describe, options: RunOptions | None = None) -> dict[str,
     """
     name = settings.arch
     file, said = recorded(name, "evnas")
+    if is_cell_text(name) or file.get("space") == "nasbench201":
+        return describe_cell(cell(file.get("architecture") or name), name, settings.dataset or said.dataset)
     is_weights = name.endswith(".safetensors")
     genotype = Genotype.from_dict(file["architecture"], name) if is_weights else load_genotype(name)
     used = settings.dataset or said.dataset or "cifar10"
@@ -47,6 +56,20 @@ def describe(settings: Describe, options: RunOptions | None = None) -> dict[str,
             "architecture": architecture}  # fmt: skip
 
 
+def describe_cell(found: Cell201, name: str, dataset: str) -> dict[str, Any]:
+    """The benchmark's network of a cell (C = 16, N = 5), counted; on CIFAR-10 where the benchmark lacks the set."""
+    used = dataset if dataset in DATASETS else "cifar10"
+    pixels = 16 if used == "imagenet16-120" else 32
+    with torch.device("meta"):
+        network = PlainNetwork(found.operations, classes=SETS[used])
+    count, multiply_adds = parameters(network), macs(network, (3, pixels, pixels))
+    return {
+        "name": name, "dataset": used, "classes": SETS[used], "parameters": count, "parameters_with_auxiliary": count,
+        "macs": multiply_adds, "macs_published": multiply_adds, "architecture": str(found),
+        "connected": connected(found.operations),
+    }  # fmt: skip
+
+
 def supernet_parameters(space: str, classes: int = 10) -> int:
     """Parameters of the search network with 10 classes: darts 1,930,618; nb201 1,686,106 (without the alphas)."""
     if space == "darts":
@@ -61,8 +84,8 @@ def space_size(space: str) -> int:
 
 def graphs(arch: str) -> dict[str, list[drawing.Edge]]:
     """File name -> edges: both cells of a DARTS architecture, or the one cell of a NAS-Bench-201 file or string."""
-    text = arch if arch.startswith("|") else None
-    if arch.endswith(".json"):
+    text = str(cell(arch)) if is_cell_text(arch) else None
+    if arch.endswith(".json") and not is_pasted(arch):
         document = read_architecture(Path(arch))
         text = document["architecture"] if document["space"] == "nasbench201" else None
     if text is not None:

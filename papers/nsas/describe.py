@@ -15,10 +15,13 @@ from common.spaces.architecture import Record, read_architecture, recorded
 from common.spaces.counting import macs, parameters
 from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
 from common.spaces.darts.plan import counts
+from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.graph import canonical, connected
+from common.spaces.pasted import is_pasted
 from papers.nsas.nasbench201.supernet import build_nb201
 from papers.nsas.networks.architectures import (
     CLASSES,
+    CNN,
     IMAGE_SIZE,
     NB201,
     load_genotype,
@@ -27,6 +30,7 @@ from papers.nsas.networks.architectures import (
 from papers.nsas.recurrent.architecture import RECURRENT, Recurrent, load_cell, recurrent_of
 from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 from papers.nsas.settings import Describe, Draw
+from papers.nsas.use import architecture
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
@@ -52,6 +56,12 @@ def described(name: str, dataset: str = "", channels: int = 0, layers: int = 0) 
     if space == "nasbench201":
         own = record.dataset if record.dataset in NB201_INPUT else "cifar10"
         return describe_nb201("".join(map(str, to_operations(file["architecture"]))), dataset or own)
+    if name not in CNN and is_pasted(name):
+        pasted = architecture(name)
+        if isinstance(pasted, Recurrent):
+            return describe_recurrent("pasted" if "(" in name else name, found=pasted)
+        if isinstance(pasted, Cell201):
+            return describe_nb201(pasted.digits, dataset or "cifar10")
     if name in NB201 or (len(name) == 6 and name.isdigit()):
         return describe_nb201(NB201.get(name, name), dataset or "cifar10")
     genotype = Genotype.from_dict(file["architecture"], name) if space == "darts" else load_genotype(name)
@@ -128,8 +138,8 @@ def graphs(arch: str, recurrent: bool = False) -> dict[str, tuple[list[drawing.E
     """File name -> (labelled edges, input nodes): both cells of a CNN, a recurrent cell, or one of NAS-Bench-201."""
     if recurrent:
         return {"recurrent": (recurrent_edges(load_cell(arch)), RECURRENT_INPUTS)}
-    text = arch if arch.startswith("|") else None
-    if arch.endswith(".json"):
+    text = str(cell(arch)) if is_cell_text(arch) else None
+    if arch.endswith(".json") and not is_pasted(arch):
         document = read_architecture(Path(arch))
         text = document["architecture"] if document["space"] == "nasbench201" else None
     if text is not None:

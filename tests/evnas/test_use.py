@@ -10,14 +10,16 @@ import torch
 from safetensors.torch import load_file
 
 from common.cli.errors import UserError
-from common.cli.verbs import RunOptions
+from common.cli.verbs import RunOptions, main
 from common.spaces.architecture import save_architecture
 from common.weights.read import save_weights
 from papers.evnas import architecture, network
+from papers.evnas.__main__ import VERBS
 from papers.evnas.describe import describe
 from papers.evnas.networks import PUBLISHED, build
 from papers.evnas.settings import Describe, Train
 from papers.evnas.train import train
+from tests.evnas.small import mistake
 from tests.plain import check_plain, counted, run_readme
 
 TEXT = repr(PUBLISHED["EvNASA"])
@@ -216,3 +218,19 @@ def test_pretrained(tmp_path, monkeypatch):
 def test_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_readme("evnas")
+
+
+def test_pasted_cells_in_the_shell(tmp_path, capsys):
+    (tmp_path / "found.txt").write_text(TEXT)
+    (tmp_path / "found.json").write_text(json.dumps(TEXT))
+    for arch in (TEXT, f"{tmp_path}/found.txt", f"{tmp_path}/found.json"):
+        main("evnas", VERBS, ["describe", arch, "--dataset", "cifar10"])
+        assert "parameters: 3626470" in capsys.readouterr().out
+    for arch in (CELL, "301142", "naslib: (2, 1, 0, 0, 4, 3)"):
+        main("evnas", VERBS, ["describe", arch])
+        said = capsys.readouterr().out
+        assert CELL in said and f"macs: {counted(network(CELL), torch.zeros(1, 3, 32, 32))}" in said
+    main("evnas", VERBS, ["draw", CELL, "--out", str(tmp_path / "drawn")])
+    main("evnas", VERBS, ["draw", TEXT, "--out", str(tmp_path / "drawn2")])
+    assert len(list((tmp_path / "drawn2").glob("*.svg"))) == 2
+    assert "line 1, column" in mistake(capsys, "describe", TEXT[:-30])

@@ -197,3 +197,13 @@ def test_pretrained(tmp_path, monkeypatch):
 def test_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_readme("nsas")
+
+
+def test_pasted_cells_in_the_shell(tmp_path):
+    text, cell = repr(CNN["Random_NSAS"]), str(architecture("GDAS_NSAS"))
+    (tmp_path / "found.txt").write_text(text)
+    for given in (text, f"{tmp_path}/found.txt"):
+        assert described(given)["parameters"] == described("Random_NSAS")["parameters"]
+    for given in (cell, architecture(cell).digits, f"autodl: {architecture(cell).operations}"):
+        assert described(given)["macs"] == described("GDAS_NSAS")["macs"]
+    assert described(DARTS_V2)["parameters"] == described("PTB_Random_NSAS")["parameters"]

@@ -10,6 +10,7 @@ from typing import Any
 from common.cli.errors import UserError
 from common.cli.settings import suggestion
 from common.spaces.architecture import load_architecture
+from common.spaces.pasted import given, is_pasted, plain
 
 PRIMITIVES = (
     "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect",
@@ -65,9 +66,14 @@ class Genotype:
 
 
 def load_genotype(name: str, published: Mapping[str, Genotype]) -> Genotype:
-    """A published cell by name, or an architecture file of space "darts". Raises UserError."""
+    """A published cell by name, an architecture file of space "darts", or pasted text. Raises UserError."""
     if name in published:
         return published[name]
+    if is_pasted(name):
+        from common.spaces.darts.read import genotype
+
+        found = given(name, published)
+        return genotype(plain(found.text, found.where) if found.text else found.value, found.where)
     if not name.endswith(".json"):
         raise UserError(
             f"unknown architecture {name!r}{suggestion(name, published)}; use a file made by search, or one of "

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from common.cli.errors import UserError
 from common.spaces.architecture import load_architecture
+from common.spaces.pasted import is_pasted
 
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")  # the index is the operation of an encoded cell
 STEPS = 8  # nodes of a cell
@@ -38,6 +39,13 @@ def load_cell(name: str) -> Recurrent:
     """A published recurrent cell by name, or an architecture file of space "darts-rnn". UserError when malformed."""
     if name in RECURRENT:
         return RECURRENT[name]
+    if is_pasted(name):
+        from papers.nsas.use import architecture
+
+        found = architecture(name)
+        if not isinstance(found, Recurrent):
+            raise UserError(f"{name[:40]!r} is no recurrent cell; give Genotype(recurrent=[…], concat=…)")
+        return found
     if not name.endswith(".json"):
         raise UserError(f"unknown recurrent cell {name!r}; use a file or one of {', '.join(RECURRENT)}")
     return recurrent_of(load_architecture(Path(name), "darts-rnn"), name)
