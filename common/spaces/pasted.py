@@ -183,7 +183,7 @@ def given(source: str | Path, published: Collection[str], paper: str = "") -> Gi
     if isinstance(source, str) and word in published:
         return Given(name=word)
     path = _file(source)
-    if path is None and (same := [name for name in published if _letters(name) == _letters(word)]):
+    if path is None and (same := [name for name in published if letters(name) == letters(word)]):
         return Given(name=same[0])
     if path is None:
         if not re.search(r"[\s(\[{|,;~=]", word) and not word.isdigit():
@@ -193,7 +193,7 @@ def given(source: str | Path, published: Collection[str], paper: str = "") -> Gi
     return _read(path, paper)
 
 
-def _letters(name: str) -> str:
+def letters(name: str) -> str:
     """A name without what people spell differently: case, hyphens, underscores."""
     return re.sub(r"[-_\s]", "", name).lower()
 

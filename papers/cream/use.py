@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from common.cli.errors import UserError
+from common.spaces.use import classes_of
 from common.weights.published import pinned
 from common.weights.read import read_checkpoint, read_metadata
 from papers.cream.networks.architectures import PUBLISHED, Architecture, of_weights, path_of, resolve
@@ -71,10 +72,8 @@ def _made(found: Architecture, classes: int, dropout: float, single_block: str, 
 
 
 def _classes(found: Architecture, dataset: str | None) -> int:
-    """Of the set that is asked for, else of the file's, else ImageNet's."""
+    """Of the set or folder that is asked for, else of the file's, else ImageNet's. Raises UserError."""
     if (dataset is None or dataset == found.dataset) and found.classes:
         return found.classes
     name = dataset or found.dataset or "imagenet"
-    if name not in CLASSES:
-        raise UserError(f"unknown data set {name!r}; choose one of {', '.join(CLASSES)}, or say classes=")
-    return CLASSES[name]
+    return CLASSES[name] if name in CLASSES else classes_of(name)

@@ -27,15 +27,15 @@ def architecture(source: Any, space: str = "small") -> Found:
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
     weights: str | Path | None = None, pretrained: bool = False, channels: int | None = None,
-    layers: int | None = None, space: str | None = None, kind: str | None = None, auxiliary: bool = False,
+    layers: int | None = None, space: str | None = None, form: str | None = None, auxiliary: bool = False,
     dropout_keep: float = 1.0,
 ) -> nn.Module:  # fmt: skip
     """The derived network in eval mode, [N, 3, H, W] -> logits [N, classes].
 
     architecture: whatever ``architecture`` takes or gave; may be left out beside weights that say their own.
-    dataset, classes: of the classifier, and the published width, depth and kind of network that go with the set;
+    dataset, classes: of the classifier, and the published width, depth and form that go with the set;
     without them those of the file, else CIFAR-10's. channels (of the first cell, even), layers (normal cells a stage),
-    kind (cifar for small images, imagenet): others than those. auxiliary: with the auxiliary head, which answers in
+    form (cifar for small images, imagenet): others than those. auxiliary: with the auxiliary head, which answers in
     train mode only: (logits, auxiliary logits). dropout_keep: before the classifier. weights: a file of ours or of the
     authors, or a training's folder, loaded strictly. pretrained: the authors' weights, as
     ``python -m reproductions checkpoints fetch`` left them. Raises UserError.
@@ -44,5 +44,5 @@ def network(
 
     return build(
         architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, channels=channels,
-        layers=layers, space=space, kind=kind, auxiliary=auxiliary, dropout_keep=dropout_keep,
+        layers=layers, space=space, form=form, auxiliary=auxiliary, dropout_keep=dropout_keep,
     )  # fmt: skip

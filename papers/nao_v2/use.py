@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from common.cli.errors import UserError
+from common.spaces.pasted import letters
+from common.spaces.use import classes_of
 from common.weights.published import pinned
 from common.weights.read import load_strict
 from papers.nao_v2.describe import DATASETS, configuration, origin_of
@@ -80,26 +82,28 @@ _read = architecture  # below, ``architecture`` is what was given
 
 
 def _published(name: str) -> tuple[str, int]:
-    """(name with underscores, width) of ``NAONet-V2-44``."""
-    plain = name.replace("-", "_")
-    if plain in PUBLISHED_TEXT:
-        return plain, 0
-    stem, _, suffix = plain.rpartition("_")
-    return (stem, int(suffix)) if stem in PUBLISHED_TEXT and suffix.isdigit() else (name, 0)
+    """(published name, width) of ``naonet-v2`` or ``NAONet_V2-44``; (the word itself, 0) of another one."""
+    for known in PUBLISHED_TEXT:
+        width = letters(name).removeprefix(letters(known))
+        if letters(name) == letters(known):
+            return known, 0
+        if letters(name).startswith(letters(known)) and width.isdigit() and len(width) < 5:
+            return known, int(width)
+    return name, 0
 
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
     weights: str | Path | None = None, pretrained: bool = False, channels: int | None = None,
-    layers: int | None = None, space: str | None = None, kind: str | None = None, auxiliary: bool = False,
+    layers: int | None = None, space: str | None = None, form: str | None = None, auxiliary: bool = False,
     dropout_keep: float = 1.0,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.nao_v2.network``."""
     found = None if architecture is None else _read(architecture, space or "small")
     if found is not None and space not in (None, found.space):
         raise UserError(f"the architecture is of space {found.space!r}, not {space!r}; leave space out")
-    if kind not in (None, *SIZES):
-        raise UserError(f"unknown kind of network {kind!r}; use {' or '.join(SIZES)}")
+    if form not in (None, *SIZES):
+        raise UserError(f"unknown form {form!r}; use {' or '.join(SIZES)}")
     if pretrained:
         if weights is not None:
             raise UserError("pretrained and weights are both given; leave one out")
@@ -111,7 +115,7 @@ def network(
     if weights is not None:
         file = Path(weights) / "weights.safetensors" if Path(weights).is_dir() else Path(weights)
         stored = read_checkpoint(file)
-        _agree(stored, str(file), dataset, classes, kind)
+        _agree(stored, str(file), dataset, classes, form)
         asked = Evaluate(
             checkpoint=str(file), arch=found.text if found else "", channels=channels or 0, layers=layers or 0,
             space=found.space if found else space or "small",  # type: ignore[arg-type]
@@ -123,30 +127,28 @@ def network(
         return made.plain().eval()
     if found is None:
         raise UserError(f"no architecture given; use {', '.join(PUBLISHED_TEXT)}, 40 integers, a file, or weights")
-    shape = _shape(found, dataset, classes, kind, channels, layers)
+    shape = _shape(found, dataset, classes, form, channels, layers)
     return Network(found, shape, auxiliary=auxiliary, dropout_keep=dropout_keep).plain().eval()
 
 
 def _shape(
-    found: Found, dataset: str | None, classes: int | None, kind: str | None, channels: int | None, layers: int | None
+    found: Found, dataset: str | None, classes: int | None, form: str | None, channels: int | None, layers: int | None
 ) -> Shape:
     """What is asked for, else what the file says, else the published configuration of the set."""
-    if classes and (dataset or found.said.get("dataset", "cifar10")) not in DATASETS and not found.said.get("classes"):
-        own, rows, (width, depth) = "cifar", classes, SIZES["cifar"]
+    name = dataset or str(found.said.get("dataset", "cifar10"))
+    if name in DATASETS or (not dataset and found.said.get("classes")):
+        own, rows, width, depth, _ = configuration(dataset or "", found.said)
     else:
-        try:
-            own, rows, width, depth, _ = configuration(dataset or "", found.said)
-        except UserError as error:
-            raise UserError(f"{error}, or say classes=") from None
-    if kind and kind != own:
-        own, (width, depth) = kind, SIZES[kind]
+        own, rows, (width, depth) = "cifar", classes or classes_of(name), SIZES["cifar"]
+    if form and form != own:
+        own, (width, depth) = form, SIZES[form]
     width, depth = channels or found.channels or width, layers or depth
     if width < 2 or width % 2 or depth < 1:
         raise UserError(f"channels {width}, layers {depth}: give an even width and at least one layer")
     return Shape(own, width, depth, classes or rows, found.space)
 
 
-def _agree(stored: Stored, file: str, dataset: str | None, classes: int | None, kind: str | None) -> None:
+def _agree(stored: Stored, file: str, dataset: str | None, classes: int | None, form: str | None) -> None:
     """Raise UserError where a file's network is not what is asked for."""
     known = DATASETS[dataset][1] if dataset in DATASETS and dataset != stored.dataset else None
     asked = classes or known
@@ -155,5 +157,5 @@ def _agree(stored: Stored, file: str, dataset: str | None, classes: int | None, 
             f"{file} has a classifier of {stored.classes} classes, {asked} are asked for; leave classes and dataset "
             f"out, and give the network another classifier afterwards"
         )
-    if kind not in (None, stored.kind):
-        raise UserError(f"{file} is of a network of kind {stored.kind!r}, {kind!r} is asked for; leave kind out")
+    if form not in (None, stored.kind):
+        raise UserError(f"{file} is of a network of form {stored.kind!r}, {form!r} is asked for; leave form out")

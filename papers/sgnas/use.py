@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from common.cli.errors import UserError
+from common.spaces.use import classes_of
 from common.weights.published import pinned
 from common.weights.read import Checkpoint, read_checkpoint
 from papers.sgnas.describe import DATASETS
@@ -44,9 +45,7 @@ def network(
     structure = macro_for(macro or found.macro or known)
     kernels = check_kernels(found.kernels, structure)
     own = found.classes if held is not None or name == found.dataset else None
-    rows = classes or own or usual
-    if not rows:
-        raise UserError(f"unknown data set {name!r}; use {', '.join(DATASETS)}, or say classes=")
+    rows = classes or own or usual or classes_of(name)
     imagenet = name == "imagenet"
     with_se = se if se is not None else imagenet if found.se is None else found.se
     chosen = activation or found.activation or ("hswish" if imagenet else "relu")

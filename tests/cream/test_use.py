@@ -115,5 +115,12 @@ def test_pretrained(tmp_path, monkeypatch):
         network(PATH, pretrained=True)
 
 
+def test_folders(class_folders):
+    net = network("14", dataset=str(class_folders))
+    assert net.classifier.out_features == 2
+    with pytest.raises(UserError, match="elsewhere"):
+        network("14", dataset="elsewhere")
+
+
 def test_readme():
     run_readme("cream")

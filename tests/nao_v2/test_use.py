@@ -56,7 +56,7 @@ def test_sequences_as_people_write_them(given, tmp_path):
 
 
 def test_names_and_files(tmp_path):
-    assert architecture("NAONet-V2") == architecture("NAONet_V2") == CELLS
+    assert architecture("NAONet-V2") == architecture("naonet_v2") == architecture("NAONet_V2") == CELLS
     assert architecture("NAONet_V2-44").channels == 44
     (tmp_path / "plain.json").write_text(json.dumps(NUMBERS))
     assert architecture(tmp_path / "plain.json") == CELLS
@@ -100,9 +100,9 @@ def test_hooks_count_what_describe_counts(dataset, side):
     assert net.classifier.out_features == said["classes"]
 
 
-@pytest.mark.parametrize(("kind", "side"), [("cifar", 16), ("imagenet", 64)])
-def test_plain_module(kind, side):
-    check_plain(network("NAONet_V2", channels=4, layers=1, classes=7, kind=kind), side, 7)
+@pytest.mark.parametrize(("form", "side"), [("cifar", 16), ("imagenet", 64)])
+def test_plain_module(form, side):
+    check_plain(network("NAONet_V2", channels=4, layers=1, classes=7, form=form), side, 7)
 
 
 def test_plain_module_of_all_operations():
@@ -166,6 +166,21 @@ def test_pretrained(tmp_path, monkeypatch):
     assert network("NAONet_V2", pretrained=True).classifier.out_features == 10
     with pytest.raises(UserError, match="pretrained weights are those of"):
         network("NAONet_B", pretrained=True)
+
+
+def test_sets_and_folders(tmp_path):
+    from PIL import Image
+
+    for label in "abc":
+        for split in ("train", "val"):
+            (tmp_path / split / label).mkdir(parents=True)
+            Image.new("RGB", (40, 40)).save(tmp_path / split / label / "x.png")
+    small = {"channels": 4, "layers": 1}
+    assert network("NAONet_V2", dataset=str(tmp_path), **small).classifier.out_features == 3
+    assert network("NAONet_V2", dataset=str(tmp_path), form="imagenet", **small).stem1 is not None
+    assert network("NAONet_V2", dataset="cifar100", **small).classifier.out_features == 100
+    with pytest.raises(UserError, match="elsewhere"):
+        network("NAONet_V2", dataset="elsewhere")
 
 
 def test_readme():

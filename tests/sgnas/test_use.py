@@ -45,7 +45,7 @@ def test_kernel_lists_as_people_write_them(given, tmp_path):
 
 
 def test_names_and_files(tmp_path, searched):
-    assert architecture("SGNAS-A").kernels == PUBLISHED["SGNAS-A"]
+    assert architecture("SGNAS-A").kernels == architecture("sgnas_a").kernels == PUBLISHED["SGNAS-A"]
     (tmp_path / "plain.json").write_text(json.dumps(SGNAS_C))
     assert architecture(tmp_path / "plain.json").kernels == SGNAS_C
     found = architecture(searched)
@@ -145,6 +145,12 @@ def test_pretrained(tmp_path, monkeypatch):
         network("SGNAS-C", pretrained=True, dataset="cifar10")
     with pytest.raises(UserError, match="pretrained weights are those of"):
         network(SGNAS_C, pretrained=True)
+
+
+def test_folders(tree):
+    assert network("SGNAS-C", dataset=str(tree / "tree")).classifier.out_features == 3
+    with pytest.raises(UserError, match="elsewhere"):
+        network("SGNAS-C", dataset="elsewhere")
 
 
 def test_readme():

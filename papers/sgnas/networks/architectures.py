@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli.errors import UserError
-from common.spaces.pasted import given, plain
+from common.spaces.pasted import given, letters, plain
 
 SPACE = "sgnas"  # the word for it in architecture files
 PRIMITIVES = ("dw_conv_3x3", "dw_conv_5x5", "dw_conv_7x7", "skip")
@@ -149,6 +149,8 @@ def read(source: Any, macro: str | None = None) -> Architecture:
     if word in PUBLISHED:
         return Architecture(word, PUBLISHED[word], macro or "")
     there = isinstance(source, Path) or (word != "" and "\n" not in word and Path(word).exists())
+    if not there and (same := [name for name in PUBLISHED if letters(name) == letters(word)]):
+        return Architecture(same[0], PUBLISHED[same[0]], macro or "")
     if not there and not re.search(r"[\s,;\[(]", word):
         raise UserError(f"no architecture {word!r}; use {', '.join(PUBLISHED)}, an architecture file, or kernel lists")
     found = given(Path(word), PUBLISHED, "sgnas") if there else None

@@ -34,7 +34,7 @@ class PlainDepthwise(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         parts = x.chunk(len(self.blocks), 1)
-        return self.bn(torch.cat([conv(part) for conv, part in zip(self.blocks, parts)], 1))
+        return self.bn(torch.cat([conv(parts[i]) for i, conv in enumerate(self.blocks)], 1))
 
 
 class PlainBlock(nn.Module):
