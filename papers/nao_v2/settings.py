@@ -14,7 +14,7 @@ Space = Literal["small", "middle"]
 DerivedSpace = Literal["small", "middle", "large"]
 
 SET = "cifar10, cifar100, digits, or a folder of class folders (NAME@32 to resize)"
-ARCHITECTURE = "a published name, an architecture file, or 40 integers in quotes"
+ARCHITECTURE = "a published name, an architecture file (.json, .txt), or 40 integers in quotes"
 IN_PLACE = "the auxiliary head rectifies the cell's output in place, as released; no-: later cells see it as it is"
 
 
