@@ -53,8 +53,9 @@ def recorded(name: str, paper: str = "") -> tuple[dict[str, Any], Record]:
 
     paper: where given, the paper that the weights must be of. Raises UserError.
     """
-    from common.spaces.pasted import is_pasted
+    from common.spaces.pasted import inside, is_pasted
 
+    name = inside(name)
     if is_pasted(name):
         return {}, Record()  # cells alone
     if name.endswith(".json"):

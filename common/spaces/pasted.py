@@ -161,6 +161,13 @@ def is_pasted(word: str) -> bool:
     return _file(word) is None and re.search(r"[(\[{|]", word) is not None
 
 
+def inside(word: str) -> str:
+    """Of a run's folder the file that says its architecture; any other word as it is."""
+    path = _file(word)
+    found = [path / name for name in WRITTEN if (path / name).is_file()] if path is not None and path.is_dir() else []
+    return str(found[0]) if found else word
+
+
 class Given(NamedTuple):
     """What the user gave: a published name, or a value with the place it is from."""
 
@@ -214,10 +221,9 @@ def _read(path: Path, paper: str) -> Given:
     from common.spaces.architecture import read_architecture, recorded
 
     if path.is_dir():
-        inside = next((path / name for name in WRITTEN if (path / name).is_file()), None)
-        if inside is None:
+        if inside(str(path)) == str(path):
             raise UserError(f"{path} holds no {WRITTEN[0]} and no {WRITTEN[1]}; give a finished run's, or a file")
-        return _read(inside, paper)
+        return _read(Path(inside(str(path))), paper)
     where = str(path)
     if not path.is_file():
         raise UserError(f"no file {path}; give the path of an existing file, a published name, or pasted text")

@@ -20,7 +20,7 @@ from common.spaces.nasbench201 import network as nasbench201
 from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.plain import PlainNetwork
-from common.spaces.pasted import is_pasted
+from common.spaces.pasted import inside, is_pasted
 from common.spaces.use import SETS
 from papers.evnas.networks import CLASSES, load_genotype
 from papers.evnas.settings import Describe, Draw
@@ -35,7 +35,7 @@ def describe(settings: Describe, options: RunOptions | None = None) -> dict[str,
     ``parameters`` leaves out the auxiliary head, as the paper does; ``macs`` are convolutions and classifier;
     ``macs_published`` is the paper's column: convolutions alone, at the set's input size. Raises UserError.
     """
-    name = settings.arch
+    name = inside(settings.arch)
     file, said = recorded(name, "evnas")
     if is_cell_text(name) or file.get("space") == "nasbench201":
         return describe_cell(cell(file.get("architecture") or name), name, settings.dataset or said.dataset)
@@ -84,6 +84,7 @@ def space_size(space: str) -> int:
 
 def graphs(arch: str) -> dict[str, list[drawing.Edge]]:
     """File name -> edges: both cells of a DARTS architecture, or the one cell of a NAS-Bench-201 file or string."""
+    arch = inside(arch)
     text = str(cell(arch)) if is_cell_text(arch) else None
     if arch.endswith(".json") and not is_pasted(arch):
         document = read_architecture(Path(arch))

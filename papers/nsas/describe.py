@@ -17,7 +17,7 @@ from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
 from common.spaces.darts.plan import counts
 from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.graph import canonical, connected
-from common.spaces.pasted import is_pasted
+from common.spaces.pasted import inside, is_pasted
 from papers.nsas.nasbench201.supernet import build_nb201
 from papers.nsas.networks.architectures import (
     CLASSES,
@@ -46,6 +46,7 @@ def describe(settings: Describe, options: RunOptions | None = None) -> dict[str,
 
 def described(name: str, dataset: str = "", channels: int = 0, layers: int = 0) -> dict[str, Any]:
     """The same at another size. dataset: default the file's own, else cifar10 ("ptb" for recurrent cells)."""
+    name = inside(name)
     file, record = recorded(name, "nsas")
     space = file.get("space", "")
     if name.startswith("PTB_") or dataset == "ptb" or space == "darts-rnn":
@@ -138,6 +139,7 @@ def graphs(arch: str, recurrent: bool = False) -> dict[str, tuple[list[drawing.E
     """File name -> (labelled edges, input nodes): both cells of a CNN, a recurrent cell, or one of NAS-Bench-201."""
     if recurrent:
         return {"recurrent": (recurrent_edges(load_cell(arch)), RECURRENT_INPUTS)}
+    arch = inside(arch)
     text = str(cell(arch)) if is_cell_text(arch) else None
     if arch.endswith(".json") and not is_pasted(arch):
         document = read_architecture(Path(arch))

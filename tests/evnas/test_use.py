@@ -188,6 +188,14 @@ def test_own_weights_of_a_cell(tmp_path):
         network(weights=tmp_path / "w.pt")
 
 
+def test_symbolic_tracing():
+    images = torch.randn(2, 3, 32, 32)
+    for name in ("EvNASA", CELL):
+        net = network(name, channels=4, layers=3)
+        with torch.no_grad():
+            torch.testing.assert_close(torch.fx.symbolic_trace(net)(images), net(images))
+
+
 def test_sizes_follow_what_is_given(tmp_path):
     origin = {"dataset": "some/folder", "classes": 3, "pixels": 32}
     save_architecture(tmp_path / "architecture.json", "darts", PUBLISHED["EvNASA"].as_dict(), origin)
@@ -226,6 +234,9 @@ def test_pasted_cells_in_the_shell(tmp_path, capsys):
     for arch in (TEXT, f"{tmp_path}/found.txt", f"{tmp_path}/found.json"):
         main("evnas", VERBS, ["describe", arch, "--dataset", "cifar10"])
         assert "parameters: 3626470" in capsys.readouterr().out
+    save_architecture(tmp_path / "run" / "architecture.json", "darts", PUBLISHED["EvNASA"].as_dict())
+    main("evnas", VERBS, ["describe", str(tmp_path / "run")])
+    assert "parameters: 3626470" in capsys.readouterr().out
     for arch in (CELL, "301142", "naslib: (2, 1, 0, 0, 4, 3)"):
         main("evnas", VERBS, ["describe", arch])
         said = capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import Any
 from common.cli.errors import UserError
 from common.cli.settings import suggestion
 from common.spaces.architecture import load_architecture
-from common.spaces.pasted import given, is_pasted, plain
+from common.spaces.pasted import given, inside, is_pasted, plain
 
 PRIMITIVES = (
     "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect",
@@ -69,6 +69,7 @@ def load_genotype(name: str, published: Mapping[str, Genotype]) -> Genotype:
     """A published cell by name, an architecture file of space "darts", or pasted text. Raises UserError."""
     if name in published:
         return published[name]
+    name = inside(name)
     if is_pasted(name):
         from common.spaces.darts.read import genotype
 

@@ -44,7 +44,7 @@ class PlainDilConv(DilConv):
         """[B, C, H, W] -> [B, C, H / stride, W / stride]."""
         relu, dilated, *rest = self.op
         x = relu(x)
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        if torch.is_autocast_enabled("cpu") and x.device.type == "cpu":
             with torch.autocast("cpu", enabled=False):
                 x = dilated(x.float())
         else:

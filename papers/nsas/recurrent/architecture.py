@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from common.cli.errors import UserError
 from common.spaces.architecture import load_architecture
-from common.spaces.pasted import is_pasted
+from common.spaces.pasted import inside, is_pasted
 
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")  # the index is the operation of an encoded cell
 STEPS = 8  # nodes of a cell
@@ -39,6 +39,7 @@ def load_cell(name: str) -> Recurrent:
     """A published recurrent cell by name, or an architecture file of space "darts-rnn". UserError when malformed."""
     if name in RECURRENT:
         return RECURRENT[name]
+    name = inside(name)
     if is_pasted(name):
         from papers.nsas.use import architecture
 
