@@ -34,7 +34,6 @@ class PlainDepthwise(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         parts = x.chunk(len(self.blocks), 1)
-        parts = x.chunk(len(self.blocks), 1)
         return self.bn(torch.cat([conv(parts[i]) for i, conv in enumerate(self.blocks)], 1))
 
 
