@@ -86,7 +86,9 @@ def chosen(architecture: Any, found: Checkpoint | None, own: Any, paper: str) ->
     if architecture is None and own is None:
         if found is not None:
             raise UserError(f"{found.source} does not say its architecture; give network(architecture, weights=…)")
-        raise UserError(f"name an architecture: a published name, a file or pasted text; see papers/{paper}/README.md")
+        raise UserError(
+            f"name an architecture: a published name, a file or pasted text; the README of {paper} lists the names"
+        )
     if architecture is not None and own is not None and architecture != own:
         raise UserError(f"{found.source if found else 'the file'} holds another architecture than the one named")
     return own if architecture is None else architecture
