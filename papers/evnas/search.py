@@ -29,9 +29,9 @@ from common.train.optim import clip
 from common.train.schedules import cosine
 from common.weights.read import save_weights
 from papers.evnas.data import SearchData, batches, open_search_data
-from papers.evnas.generations import Generations
 from papers.evnas.lookup import Lookup
 from papers.evnas.method.evolution import Draws, Rules, evolve
+from papers.evnas.method.generations import Generations
 from papers.evnas.method.population import SPACES, mixtures
 from papers.evnas.settings import Search, SearchDARTS, SearchNB201
 
