@@ -19,8 +19,9 @@ from typing import Any
 from common.cli.verbs import RunOptions
 from common.run.files import write_json
 from reproductions.claims import ROOT, Claim
+from reproductions.results import RESULTS
 
-KEPT = ROOT / "results" / "scratch"
+KEPT = RESULTS / "scratch"
 
 
 def value_of(claim: Claim) -> Any:

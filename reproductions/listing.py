@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: results)")
     args = parser.parse_args(argv)
     claims = [c for c in chosen(args.ids, args.paper) if args.kind in (None, c.kind)]
-    if not args.results.is_dir():
+    if not args.results.is_dir() and args.results != RESULTS:
         raise UserError(f"{args.results} is no folder; --results takes a folder of results")
     verdicts = [v for v in decide_all(claims, load(args.results)) if args.verdict in (None, v.verdict)]
     if args.json:

@@ -21,7 +21,7 @@ from common.run.files import read_json
 from reproductions.claims import ROOT, Claim
 from reproductions.renamed import settings_today, stage_today
 
-RESULTS = ROOT / "results"
+RESULTS = (ROOT if (ROOT / "results").is_dir() else Path.cwd()) / "results"  # an installed package has none of its own
 
 
 SUBJECT = ("dataset", "text", "arch")

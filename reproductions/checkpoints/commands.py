@@ -22,6 +22,7 @@ from common.weights import published
 from reproductions.arguments import OneLineParser
 from reproductions.checkpoints.pins import Checkpoint, addresses, browser_hint, load_checkpoints
 from reproductions.data.download import download
+from reproductions.results import RESULTS
 
 FOLDER = "checkpoints"
 RECORD = "recorded.json"
@@ -204,7 +205,7 @@ def evaluate(checkpoint: Checkpoint, root: Path, more: list[str], results: Path 
     ``checkpoint.json`` in the same folder. Raises UserError when the file or the run fails.
     """
     facts = verify(checkpoint, root)
-    out = (results or ROOT / "results") / "paper" / checkpoint.paper / f"evaluate-{checkpoint.id}"
+    out = (results or RESULTS) / "paper" / checkpoint.paper / f"evaluate-{checkpoint.id}"
     command = evaluate_command(checkpoint, location(checkpoint, root).resolve(), out, ["--data", str(root), *more])
     status = run_verb(command)
     if status:

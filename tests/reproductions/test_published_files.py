@@ -52,7 +52,7 @@ def in_process(command):
 def test_goes_to_a_verdict(name, root, tmp_path, monkeypatch, capsys):
     checkpoint = dataclasses.replace(KNOWN[name], digests={}, bytes=None)
     monkeypatch.setattr(checkpoints, "load_checkpoints", lambda: {name: checkpoint})
-    monkeypatch.setattr(checkpoints, "ROOT", tmp_path)
+    monkeypatch.setattr(checkpoints, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(checkpoints, "run_verb", in_process)
     path = checkpoints.location(checkpoint, root)
     path.parent.mkdir(exist_ok=True)
