@@ -15,6 +15,15 @@ PICTURE_SETS = {"tiny-imagenet-20": 64, "imagenet": 224}
 """Sets of picture files under the data root; of ImageNet the side to which its pictures are cut."""
 IMAGE_SETS = (*SMALL_SETS, "tiny-imagenet-20")
 TEXTS = ("ptb", "kjv")
+CLASSES = {
+    "digits": 10,
+    "cifar10": 10,
+    "cifar100": 100,
+    "imagenet16-120": 120,
+    "tiny-imagenet-20": 20,
+    "imagenet": 1000,
+}
+"""Classes of the known sets."""
 
 
 def canonical(name: str) -> str:

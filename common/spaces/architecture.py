@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,14 @@ class Record(NamedTuple):
     layers: int = 0
     imagenet: bool = False  # weights of the ImageNet form
 
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Record:
+        """Of an architecture file (there in ``origin``), or of the metadata of weights that a training wrote."""
+        said = {**document, **(document.get("origin") or {})}
+        classes, pixels, width, depth = (int(said.get(key) or 0) for key in ("classes", "pixels", "width", "depth"))
+        imagenet = said.get("network") == "imagenet" or said.get("stage") == "train_imagenet"
+        return cls(str(said.get("dataset") or ""), classes, pixels, width, depth, imagenet)
+
 
 def recorded(name: str, paper: str = "") -> tuple[dict[str, Any], Record]:
     """({space, architecture, …}, what else it says) of an architecture file, or of weights that a training wrote; an
@@ -60,8 +69,7 @@ def recorded(name: str, paper: str = "") -> tuple[dict[str, Any], Record]:
         return {}, Record()  # cells alone
     if name.endswith(".json"):
         document = read_architecture(Path(name))
-        said = document.get("origin") or {}
-        return document, Record(str(said.get("dataset", "")), int(said.get("classes", 0)), int(said.get("pixels", 0)))
+        return document, Record.of(document)
     if name.endswith(".safetensors"):
         from common.weights.read import read_metadata
 
@@ -70,7 +78,5 @@ def recorded(name: str, paper: str = "") -> tuple[dict[str, Any], Record]:
             raise UserError(f"{name} holds weights of {said['paper']}; give a file of {paper}")
         if "architecture" not in said:
             raise UserError(f"{name} does not say its architecture; describe the architecture's name or file instead")
-        classes, pixels, width, depth = (int(said.get(key, 0)) for key in ("classes", "pixels", "width", "depth"))
-        imagenet = said.get("network") == "imagenet" or said.get("stage") == "train_imagenet"
-        return said, Record(str(said.get("dataset", "")), classes, pixels, width, depth, imagenet)
+        return said, Record.of(said)
     return {}, Record()

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from common.cli.errors import UserError
-from common.data.names import canonical, in_memory
+from common.data.names import CLASSES, canonical, in_memory
+from common.spaces.architecture import Record
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.network import derived
 from common.spaces.darts.plain import plain as plain_module
@@ -20,8 +21,6 @@ from common.spaces.nasbench201.plain import PlainNetwork
 from common.spaces.pasted import Call, Given, plain
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 
-SETS = {"digits": 10, "cifar10": 10, "cifar100": 100, "imagenet16-120": 120, "tiny-imagenet-20": 20, "imagenet": 1000}
-"""Classes of the known sets."""
 SPACES = ("darts", "nasbench201")
 
 
@@ -50,31 +49,32 @@ def of_given(found: Given, paper: str, published: Mapping[str, Any]) -> Any:
     return of_values(found.text or found.value, found.where)
 
 
-class Said(NamedTuple):
-    """What a file says of the network beside its cells; 0 and "" where nothing."""
-
-    dataset: str = ""
-    classes: int = 0
-    width: int = 0
-    depth: int = 0
-    imagenet: bool = False
+def file_of(weights: str | Path) -> Path:
+    """The file itself, or the weights in a training's folder."""
+    path = Path(weights)
+    return path / "weights.safetensors" if path.is_dir() else path
 
 
-def said_by(record: Mapping[str, Any]) -> Said:
-    """Of the metadata of own weights, or of an architecture file (there in ``origin``)."""
-    facts = {**record, **(record.get("origin") or {})}
-    classes, width, depth = (int(facts.get(key) or 0) for key in ("classes", "width", "depth"))
-    imagenet = facts.get("network") == "imagenet" or facts.get("stage") == "train_imagenet"
-    return Said(str(facts.get("dataset") or ""), classes, width, depth, imagenet)
+def refuse_both(weights: Any, pretrained: bool) -> None:
+    """Raise UserError where weights are given and the authors' are asked for."""
+    if pretrained and weights is not None:
+        raise UserError("pretrained and weights are both given; leave one out")
+
+
+def check_classes(source: Any, held: int, asked: int | None) -> None:
+    """Raise UserError where other classes are asked for (None, 0: none are) than a file's classifier has."""
+    if asked and asked != held:
+        raise UserError(
+            f"{source} has a classifier of {held} classes, {asked} are asked for; leave classes and dataset out, and "
+            f"give the network another classifier afterwards"
+        )
 
 
 def read_weights(weights: str | Path | None, paper: str, modules: Any = ()) -> Checkpoint | None:
     """The weights of a file or of a training's folder; None for None. Raises UserError."""
     if weights is None:
         return None
-    path = Path(weights)
-    if path.is_dir():
-        path = path / "weights.safetensors"
+    path = file_of(weights)
     found = read_checkpoint(path, "auto", modules)
     if (own := found.metadata.get("paper", paper)) != paper:
         raise UserError(f"{path} holds weights of {own}; give a file of {paper}")
@@ -97,8 +97,8 @@ def chosen(architecture: Any, found: Checkpoint | None, own: Any, paper: str) ->
 def classes_of(dataset: str) -> int:
     """How many classes a known set, or a folder of class folders, has. Raises UserError."""
     name = canonical(dataset)
-    if name in SETS:
-        return SETS[name]
+    if name in CLASSES:
+        return CLASSES[name]
     from common.data.pictures.sets import open_pictures
     from common.data.sets import open_images
 
@@ -117,7 +117,7 @@ class Wanted(NamedTuple):
 
 
 def build(
-    architecture: Genotype | Cell201, wanted: Wanted, said: Said, found: Checkpoint | None,
+    architecture: Genotype | Cell201, wanted: Wanted, said: Record, found: Checkpoint | None,
     size: Callable[[bool, str], tuple[int, int]],
 ) -> nn.Module:  # fmt: skip
     """The plain network in eval mode, with the weights of ``found`` where given.
@@ -143,15 +143,11 @@ def build(
         if wanted.form:
             imagenet = wanted.form == "imagenet"
         width, depth = size(imagenet, dataset)
-        width = wanted.channels or (form.channels if form else said.width) or width
-        depth = wanted.layers or (form.layers if form else said.depth) or depth
+        width = wanted.channels or (form.channels if form else said.channels) or width
+        depth = wanted.layers or (form.layers if form else said.layers) or depth
         network = plain_module(derived(architecture, imagenet, classes, width, depth, wanted.auxiliary))
     if found is not None:
-        if held and held != classes:
-            raise UserError(
-                f"{found.source} has a classifier of {held} classes, {classes} are asked for; leave dataset and "
-                f"classes out, then replace network.classifier"
-            )
+        check_classes(found.source, held or classes, classes)
         load_strict(network, found.tensors, () if wanted.auxiliary else ("auxiliary_head.",), source=found.source)
     return network.eval()
 

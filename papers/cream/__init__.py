@@ -25,8 +25,7 @@ def architecture(source: Any) -> Architecture:
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, dropout: float = 0.0, single_block: str = "auto",
-    repeat_stage3: bool = False,
+    weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """The derived network in eval mode, [N, 3, H, W] -> logits [N, classes].
 
@@ -38,7 +37,4 @@ def network(
     """
     from papers.cream.use import network as build
 
-    return build(
-        architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, dropout=dropout,
-        single_block=single_block, repeat_stage3=repeat_stage3,
-    )  # fmt: skip
+    return build(architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, **sizes)

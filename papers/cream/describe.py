@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from common.cli.errors import UserError
+from common.data.names import CLASSES
 from papers.cream.networks.architectures import resolve
-from papers.cream.networks.derived import CLASSES, input_size, spec_of
+from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.layout import BlockSpec
 from papers.cream.settings import Describe, Draw
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from common.cli.errors import UserError
+from common.data.names import CLASSES
 from common.run.folder import open_run, say
 from common.train import distributed
 from common.train.device import pick_device
@@ -14,7 +15,7 @@ from common.weights.read import read_metadata
 from papers.cream.data import batches as data
 from papers.cream.data import sets
 from papers.cream.networks.architectures import Architecture, of_weights, resolve
-from papers.cream.networks.derived import CLASSES, input_size, spec_of
+from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.networks import DerivedNetwork, folded, placed
 from papers.cream.networks.weights import load_weights
 from papers.cream.settings import Evaluate

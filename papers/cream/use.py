@@ -8,12 +8,13 @@ from typing import Any
 from torch import nn
 
 from common.cli.errors import UserError
-from common.spaces.use import classes_of
+from common.data.names import CLASSES
+from common.spaces.use import check_classes, classes_of, file_of, refuse_both
 from common.weights.published import pinned
 from common.weights.read import read_checkpoint, read_metadata
 from papers.cream.networks.architectures import PUBLISHED, Architecture, of_weights, path_of, resolve
 from papers.cream.networks.convolution import plain
-from papers.cream.networks.derived import CLASSES, spec_of
+from papers.cream.networks.derived import spec_of
 from papers.cream.networks.networks import DerivedNetwork
 from papers.cream.networks.weights import load_weights
 
@@ -37,9 +38,8 @@ def network(
 ) -> nn.Module:  # fmt: skip
     """See ``papers.cream.network``."""
     found = None if architecture is None else _read(architecture)
+    refuse_both(weights, pretrained)
     if pretrained:
-        if weights is not None:
-            raise UserError("pretrained and weights are both given; leave one out")
         if found is None or found.name not in PUBLISHED:
             raise UserError(f"pretrained weights are those of {', '.join(PUBLISHED)}; name one as the architecture")
         weights = pinned(f"cream-{found.name}")
@@ -47,7 +47,7 @@ def network(
         if found is None:
             raise UserError(f"no architecture given; choose one of {', '.join(PUBLISHED)}, a path, a file, or weights")
         return _made(found, classes or _classes(found, dataset), dropout, single_block, repeat_stage3)
-    file = str(Path(weights) / "weights.safetensors" if Path(weights).is_dir() else weights)
+    file = str(file_of(weights))
     found = found or of_weights(file)
     state = read_checkpoint(file).tensors
     head = state.get("classifier.weight", state.get("classifier.1.weight"))
@@ -55,11 +55,7 @@ def network(
     asked = classes or (
         None if dataset is None or dataset == read_metadata(file).get("dataset") else CLASSES.get(dataset)
     )
-    if asked and asked != held:
-        raise UserError(
-            f"{file} has a classifier of {held} classes, {asked} are asked for; leave classes and dataset out, and "
-            f"give the network another classifier afterwards"
-        )
+    check_classes(file, held, asked)
     made = _made(found, held, dropout, single_block, repeat_stage3)
     load_weights(made, file)
     return made

@@ -42,6 +42,4 @@ def network(
     """
     from papers.evnas.use import network as make
 
-    return make(
-        architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, **sizes
-    )  # fmt: skip
+    return make(architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, **sizes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from common.cli.errors import UserError
+from common.data import names
 from common.data.nasbench201 import DATASETS, drawn_edges
 from common.run.files import make_folder
 from common.spaces import drawing
@@ -21,7 +22,6 @@ from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.plain import PlainNetwork
 from common.spaces.pasted import inside, is_pasted
-from common.spaces.use import SETS
 from papers.evnas.networks import CLASSES, load_genotype
 from papers.evnas.settings import Describe, Draw
 
@@ -61,10 +61,11 @@ def describe_cell(found: Cell201, name: str, dataset: str) -> dict[str, Any]:
     used = dataset if dataset in DATASETS else "cifar10"
     pixels = 16 if used == "imagenet16-120" else 32
     with torch.device("meta"):
-        network = PlainNetwork(found.operations, classes=SETS[used])
+        network = PlainNetwork(found.operations, classes=names.CLASSES[used])
     count, multiply_adds = parameters(network), macs(network, (3, pixels, pixels))
     return {
-        "name": name, "dataset": used, "classes": SETS[used], "parameters": count, "parameters_with_auxiliary": count,
+        "name": name, "dataset": used, "classes": names.CLASSES[used],
+        "parameters": count, "parameters_with_auxiliary": count,
         "macs": multiply_adds, "macs_published": multiply_adds, "architecture": str(found),
         "connected": connected(found.operations),
     }  # fmt: skip

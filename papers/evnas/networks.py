@@ -5,11 +5,12 @@ The cells are those of the authors' README, and DARTS's for comparison: pairs (o
 
 from __future__ import annotations
 
+from common.data import names
 from common.spaces.darts.genotype import CONCAT, Genotype
 from common.spaces.darts.genotype import load_genotype as load_any
 from common.spaces.darts.network import NetworkCIFAR, NetworkImageNet, derived
 
-CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000, "digits": 10}
+CLASSES = {name: names.CLASSES[name] for name in ("cifar10", "cifar100", "imagenet", "digits")}  # that describe knows
 MEAN_STD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar10": ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)),
     "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),

@@ -8,10 +8,11 @@ from typing import Any
 from torch import nn
 
 from common.cli.errors import UserError
+from common.spaces.architecture import Record
 from common.spaces.darts.genotype import Genotype
 from common.spaces.nasbench201.cell import Cell201
 from common.spaces.pasted import Given, given
-from common.spaces.use import Said, Wanted, build, chosen, of_given, of_values, read_weights, said_by
+from common.spaces.use import Wanted, build, chosen, of_given, of_values, read_weights, refuse_both
 from common.weights.published import pinned
 from papers.evnas.networks import PUBLISHED
 
@@ -33,21 +34,19 @@ def _read(source: Any) -> tuple[Genotype | Cell201, Given]:
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, channels: int = 0, layers: int = 0,
-    auxiliary: bool = False, form: str = "",
+    weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.evnas.network``."""
     named, source = _read(architecture) if architecture is not None else (None, Given())
+    refuse_both(weights, pretrained)
     if pretrained:
-        if weights is not None:
-            raise UserError("give weights or pretrained=True, not both")
         weights = pinned(pin_of(named, dataset or "cifar10"))
     found = read_weights(weights, "evnas")
     own = (
         of_values(found.metadata["architecture"], found.source) if found and "architecture" in found.metadata else None
     )
-    said = said_by(found.metadata) if found else said_by(source.record) if source.record else Said()
-    wanted = Wanted(dataset, classes, channels, layers, auxiliary, form)
+    said = Record.of(found.metadata if found else source.record)
+    wanted = Wanted(dataset, classes, **sizes)
     picked = chosen(named, found, own, "evnas")
     return build(picked, wanted, said, found, lambda imagenet, _: (48, 14) if imagenet else (36, 20))
 

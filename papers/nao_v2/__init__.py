@@ -26,9 +26,7 @@ def architecture(source: Any, space: str = "small") -> Found:
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, channels: int | None = None,
-    layers: int | None = None, space: str | None = None, form: str | None = None, auxiliary: bool = False,
-    dropout_keep: float = 1.0,
+    weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """The derived network in eval mode, [N, 3, H, W] -> logits [N, classes].
 
@@ -42,7 +40,4 @@ def network(
     """
     from papers.nao_v2.use import network as build
 
-    return build(
-        architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, channels=channels,
-        layers=layers, space=space, form=form, auxiliary=auxiliary, dropout_keep=dropout_keep,
-    )  # fmt: skip
+    return build(architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, **sizes)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.cli.verbs import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, Stage, Verb, alone, main
 from papers.nao_v2.settings import (
     SEARCH_VARIANTS,
     TRAIN_VARIANTS,
@@ -18,8 +18,7 @@ from papers.nao_v2.settings import (
 
 def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
     plan = f"papers.nao_v2.plan:{section}"
-    stage = Stage(settings=settings, run=f"papers.nao_v2.{run}", section=section, about=about, plan=plan, **more)
-    return Verb({(): stage}, about)
+    return alone(Stage(settings=settings, run=f"papers.nao_v2.{run}", section=section, about=about, plan=plan, **more))
 
 
 VERBS = {

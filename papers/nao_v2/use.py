@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from common.cli.errors import UserError
 from common.spaces.pasted import letters
-from common.spaces.use import classes_of
+from common.spaces.use import check_classes, classes_of, file_of, refuse_both
 from common.weights.published import pinned
 from common.weights.read import load_strict
 from papers.nao_v2.describe import DATASETS, configuration, origin_of
-from papers.nao_v2.evaluate import Stored, build, read_checkpoint
+from papers.nao_v2.evaluate import build, read_checkpoint
 from papers.nao_v2.networks.architectures import (
     PUBLISHED_TEXT,
     Cell,
@@ -92,70 +92,74 @@ def _published(name: str) -> tuple[str, int]:
     return name, 0
 
 
+class Wanted(NamedTuple):
+    """What the caller asks for; None leaves it to the file, then to the published configuration of the set."""
+
+    dataset: str | None
+    classes: int | None
+    channels: int | None = None
+    layers: int | None = None
+    space: str | None = None
+    form: str | None = None
+    auxiliary: bool = False
+    dropout_keep: float = 1.0
+
+
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, channels: int | None = None,
-    layers: int | None = None, space: str | None = None, form: str | None = None, auxiliary: bool = False,
-    dropout_keep: float = 1.0,
+    weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.nao_v2.network``."""
-    found = None if architecture is None else _read(architecture, space or "small")
-    if found is not None and space not in (None, found.space):
-        raise UserError(f"the architecture is of space {found.space!r}, not {space!r}; leave space out")
-    if form not in (None, *SIZES):
-        raise UserError(f"unknown form {form!r}; use {' or '.join(SIZES)}")
+    wanted = Wanted(dataset, classes, **sizes)
+    found = None if architecture is None else _read(architecture, wanted.space or "small")
+    if found is not None and wanted.space not in (None, found.space):
+        raise UserError(f"the architecture is of space {found.space!r}, not {wanted.space!r}; leave space out")
+    if wanted.form not in (None, *SIZES):
+        raise UserError(f"unknown form {wanted.form!r}; use {' or '.join(SIZES)}")
+    refuse_both(weights, pretrained)
     if pretrained:
-        if weights is not None:
-            raise UserError("pretrained and weights are both given; leave one out")
         pin = PINS.get((found.name if found else "", dataset or "cifar10"))
         if pin is None:
             known = ", ".join(f"{name} on {on}" for name, on in PINS)
             raise UserError(f"pretrained weights are those of {known}; name one of these")
         weights = pinned(pin)
     if weights is not None:
-        file = Path(weights) / "weights.safetensors" if Path(weights).is_dir() else Path(weights)
-        stored = read_checkpoint(file)
-        _agree(stored, str(file), dataset, classes, form)
-        asked = Evaluate(
-            checkpoint=str(file), arch=found.text if found else "", channels=channels or 0, layers=layers or 0,
-            space=found.space if found else space or "small",  # type: ignore[arg-type]
-        )  # fmt: skip
-        made, cells, shape = build(asked, stored)
-        if auxiliary or dropout_keep < 1:
-            made = Network(cells, shape, auxiliary=auxiliary, dropout_keep=dropout_keep)
-            load_strict(made, stored.weights, drop=() if auxiliary else ("auxiliary_head.",), source=str(file))
-        return made.plain().eval()
+        return _of_weights(file_of(weights), found, wanted).plain().eval()
     if found is None:
         raise UserError(f"no architecture given; use {', '.join(PUBLISHED_TEXT)}, 40 integers, a file, or weights")
-    shape = _shape(found, dataset, classes, form, channels, layers)
-    return Network(found, shape, auxiliary=auxiliary, dropout_keep=dropout_keep).plain().eval()
+    shape = _shape(found, wanted)
+    return Network(found, shape, auxiliary=wanted.auxiliary, dropout_keep=wanted.dropout_keep).plain().eval()
 
 
-def _shape(
-    found: Found, dataset: str | None, classes: int | None, form: str | None, channels: int | None, layers: int | None
-) -> Shape:
+def _of_weights(file: Path, found: Found | None, wanted: Wanted) -> Network:
+    """The network of a file's weights. Raises UserError where it is not what is asked for."""
+    stored = read_checkpoint(file)
+    known = DATASETS[wanted.dataset][1] if wanted.dataset in DATASETS and wanted.dataset != stored.dataset else None
+    check_classes(file, stored.classes, wanted.classes or known)
+    if wanted.form not in (None, stored.kind):
+        raise UserError(f"{file} is of a network of form {stored.kind!r}, {wanted.form!r} is asked for; leave form out")
+    asked = Evaluate(
+        checkpoint=str(file), arch=found.text if found else "",
+        channels=wanted.channels or 0, layers=wanted.layers or 0,
+        space=found.space if found else wanted.space or "small",  # type: ignore[arg-type]
+    )  # fmt: skip
+    made, cells, shape = build(asked, stored)
+    if wanted.auxiliary or wanted.dropout_keep < 1:
+        made = Network(cells, shape, auxiliary=wanted.auxiliary, dropout_keep=wanted.dropout_keep)
+        load_strict(made, stored.weights, drop=() if wanted.auxiliary else ("auxiliary_head.",), source=str(file))
+    return made
+
+
+def _shape(found: Found, wanted: Wanted) -> Shape:
     """What is asked for, else what the file says, else the published configuration of the set."""
-    name = dataset or str(found.said.get("dataset", "cifar10"))
-    if name in DATASETS or (not dataset and found.said.get("classes")):
-        own, rows, width, depth, _ = configuration(dataset or "", found.said)
+    name = wanted.dataset or str(found.said.get("dataset", "cifar10"))
+    if name in DATASETS or (not wanted.dataset and found.said.get("classes")):
+        own, rows, width, depth, _ = configuration(wanted.dataset or "", found.said)
     else:
-        own, rows, (width, depth) = "cifar", classes or classes_of(name), SIZES["cifar"]
-    if form and form != own:
-        own, (width, depth) = form, SIZES[form]
-    width, depth = channels or found.channels or width, layers or depth
+        own, rows, (width, depth) = "cifar", wanted.classes or classes_of(name), SIZES["cifar"]
+    if wanted.form and wanted.form != own:
+        own, (width, depth) = wanted.form, SIZES[wanted.form]
+    width, depth = wanted.channels or found.channels or width, wanted.layers or depth
     if width < 2 or width % 2 or depth < 1:
         raise UserError(f"channels {width}, layers {depth}: give an even width and at least one layer")
-    return Shape(own, width, depth, classes or rows, found.space)
-
-
-def _agree(stored: Stored, file: str, dataset: str | None, classes: int | None, form: str | None) -> None:
-    """Raise UserError where a file's network is not what is asked for."""
-    known = DATASETS[dataset][1] if dataset in DATASETS and dataset != stored.dataset else None
-    asked = classes or known
-    if asked and asked != stored.classes:
-        raise UserError(
-            f"{file} has a classifier of {stored.classes} classes, {asked} are asked for; leave classes and dataset "
-            f"out, and give the network another classifier afterwards"
-        )
-    if form not in (None, stored.kind):
-        raise UserError(f"{file} is of a network of form {stored.kind!r}, {form!r} is asked for; leave form out")
+    return Shape(own, width, depth, wanted.classes or rows, found.space)

@@ -19,7 +19,17 @@ INPUTS = {"nsas": ("released", "distinct"), "nsas-c": ("released", "published")}
 
 
 @dataclass(frozen=True)
-class SearchDarts(Settings):
+class Constraints(Settings):
+    """The constraint set of the NSAS loss, in every space."""
+
+    constraints: int = setting(4, "M, architectures in the constraint set; 8 at the head; 0: none", at_least=0)
+    recent: int = setting(50, "C, recently trained architectures that may enter the constraint set", at_least=1)
+    neighbours: int = setting(10, "k, nearest members that novelty is the mean distance to", at_least=1)
+    mix: float = setting(0.5, "eps: (1 - eps) CE(current) + eps mean CE(constraints)", at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class SearchDarts(Constraints):
     """What both searches in the DARTS space share."""
 
     dataset: str = setting("cifar10", "data set: cifar10, cifar100, digits, or a folder of class folders")
@@ -32,10 +42,6 @@ class SearchDarts(Settings):
     table: Literal["softmax", "raw"] = setting(
         "softmax", "weights of the operations: softmax of the 0/1 table (2019/20), or the table itself (head)"
     )
-    constraints: int = setting(4, "M, architectures in the constraint set; 8 at the head; 0: none", at_least=0)
-    recent: int = setting(50, "C, recently trained cells that may enter the constraint set", at_least=1)
-    neighbours: int = setting(10, "k, nearest members that novelty is the mean distance to", at_least=1)
-    mix: float = setting(0.5, "eps: (1 - eps) CE(current) + eps mean CE(constraints)", at_least=0, at_most=1)
     channels: int = setting(16, "C of the supernet's first cells", at_least=1)
     layers: int = setting(8, "cells of the supernet", at_least=1)
     epochs: int = setting(50, "epochs of the supernet", at_least=1)

@@ -8,11 +8,12 @@ from typing import Any
 from torch import nn
 
 from common.cli.errors import UserError
+from common.spaces.architecture import Record
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.read import mapping_of, pairs_of
 from common.spaces.nasbench201.cell import Cell201, cell
 from common.spaces.pasted import Call, Given, given, plain
-from common.spaces.use import Said, Wanted, build, chosen, of_given, of_values, read_weights, said_by
+from common.spaces.use import Wanted, build, chosen, of_given, of_values, read_weights, refuse_both
 from common.weights.published import pinned
 from common.weights.read import Checkpoint, load_strict
 from papers.nsas.networks.architectures import CNN, NB201, size_of
@@ -69,40 +70,38 @@ def _of_values(value: Any, where: str = "") -> Genotype | Cell201 | Recurrent:
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, channels: int = 0, layers: int = 0,
-    auxiliary: bool = False, form: str = "", width: int = 0,
+    weights: str | Path | None = None, pretrained: bool = False, width: int = 0, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.nsas.network``."""
     named, source = _read(architecture) if architecture is not None else (None, Given())
+    refuse_both(weights, pretrained)
     if pretrained:
-        if weights is not None:
-            raise UserError("give weights or pretrained=True, not both")
         weights = pinned(pin_of(named, dataset or ("ptb" if isinstance(named, Recurrent) else "cifar10")))
     found = read_weights(weights, "nsas", PICKLED_CLASSES)
     said_own = found.metadata.get("architecture") if found else None
     own = _of_values(said_own, found.source) if found and said_own else None
     picked = chosen(named, found, own, "nsas")
-    said = said_by(found.metadata) if found else said_by(source.record) if source.record else Said()
+    said = Record.of(found.metadata if found else source.record)
     if isinstance(picked, Recurrent):
-        if channels or layers or auxiliary or form:
+        if any(sizes.values()):
             raise UserError("a recurrent network has width and classes (its words) only; leave the other words out")
         return recurrent_network(picked, dataset or said.dataset or "ptb", classes, width, said, found)
     if width:
         raise UserError("width is a word of recurrent networks; of others: channels")
     name = next((name for name, cells in CNN.items() if cells == picked), "Random_NSAS")
-    wanted = Wanted(dataset, classes, channels, layers, auxiliary, form)
+    wanted = Wanted(dataset, classes, **sizes)
     return build(picked, wanted, said, found, lambda imagenet, _: size_of("imagenet" if imagenet else "cifar10", name))
 
 
 def recurrent_network(
-    cell: Recurrent, text: str, classes: int | None, width: int, said: Said, found: Checkpoint | None
+    cell: Recurrent, text: str, classes: int | None, width: int, said: Record, found: Checkpoint | None
 ) -> PlainModel:
     """The language model in eval mode; words and width come from the weights where given. Raises UserError."""
     tied = dict(found.tensors) if found else {}
     held = tied.get("encoder.weight")
     if found is not None and held is None:
         raise UserError(f"{found.source} holds no recurrent network")
-    rows, units = held.shape if held is not None else (said.classes if text == said.dataset else 0, said.width)
+    rows, units = held.shape if held is not None else (said.classes if text == said.dataset else 0, said.channels)
     words = classes or rows or WORDS.get(text, 0)
     if not words:
         raise UserError(f"how many words {text!r} has is not known; give classes=N")

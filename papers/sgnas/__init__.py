@@ -25,8 +25,7 @@ def architecture(source: Any) -> Architecture:
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, macro: str | None = None, se: bool | None = None,
-    activation: str | None = None, dropout: float = 0.2, bn_momentum: float = 0.1,
+    weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """The derived network in eval mode, [N, 3, H, W] -> logits [N, classes], its layers named as in the authors' files.
 
@@ -39,7 +38,4 @@ def network(
     """
     from papers.sgnas.use import network as build
 
-    return build(
-        architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, macro=macro, se=se,
-        activation=activation, dropout=dropout, bn_momentum=bn_momentum,
-    )  # fmt: skip
+    return build(architecture, dataset=dataset, classes=classes, weights=weights, pretrained=pretrained, **sizes)

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from common.cli.verbs import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, Stage, Verb, alone, main
 from papers.sgnas import settings as stages
 from papers.sgnas.studies import settings as studies
 
 
 def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
     plan = f"papers.sgnas.plan:plan_{section}"
-    stage = Stage(settings=settings, run=f"papers.sgnas.{run}", section=section, about=about, plan=plan, **more)
-    return Verb({(): stage}, about=about)
+    return alone(Stage(settings=settings, run=f"papers.sgnas.{run}", section=section, about=about, plan=plan, **more))
 
 
 def _search(settings: type, run: str, section: str, about: str, cifar: dict[str, Any]) -> Verb:

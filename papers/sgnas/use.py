@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from common.cli.errors import UserError
-from common.spaces.use import classes_of
+from common.spaces.use import check_classes, classes_of, file_of, refuse_both
 from common.weights.published import pinned
 from common.weights.read import Checkpoint, read_checkpoint
 from papers.sgnas.describe import DATASETS
@@ -20,47 +20,54 @@ from papers.sgnas.networks.layers import ACTIVATIONS
 from papers.sgnas.networks.plain import plain_form
 
 
+class Wanted(NamedTuple):
+    """What the caller asks for; None leaves it to the file, then to the set."""
+
+    dataset: str | None
+    classes: int | None
+    macro: str | None = None
+    se: bool | None = None
+    activation: str | None = None
+    dropout: float = DROPOUT
+    bn_momentum: float = 0.1
+
+
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, macro: str | None = None, se: bool | None = None,
-    activation: str | None = None, dropout: float = DROPOUT, bn_momentum: float = 0.1,
+    weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.sgnas.network``."""
+    wanted = Wanted(dataset, classes, **sizes)
     found = None if architecture is None else read(architecture)
+    refuse_both(weights, pretrained)
     if pretrained:
-        if weights is not None:
-            raise UserError("pretrained and weights are both given; leave one out")
         if found is None or found.name not in PUBLISHED:
             raise UserError(f"pretrained weights are those of {', '.join(PUBLISHED)}; name one as the architecture")
         weights = pinned(found.name.lower())
     held = None
     if weights is not None:
-        file = Path(weights)
-        held = read_checkpoint(file / "weights.safetensors" if file.is_dir() else file)
-        found = _of_weights(found, held, classes, dataset, (se, activation))
+        held = read_checkpoint(file_of(weights))
+        found = _of_weights(found, held, wanted)
     if found is None:
         raise UserError(f"no architecture given; use {', '.join(PUBLISHED)}, kernel lists, a file, or weights")
     name = dataset or found.dataset or "imagenet"
     known, usual = DATASETS.get(name, ("imagenet", None))
-    structure = macro_for(macro or found.macro or known)
+    structure = macro_for(wanted.macro or found.macro or known)
     kernels = check_kernels(found.kernels, structure)
     own = found.classes if held is not None or name == found.dataset else None
     rows = classes or own or usual or classes_of(name)
     imagenet = name == "imagenet"
-    with_se = se if se is not None else imagenet if found.se is None else found.se
-    chosen = activation or found.activation or ("hswish" if imagenet else "relu")
-    if chosen not in ACTIVATIONS:
-        raise UserError(f"unknown activation {chosen!r}; use one of {', '.join(ACTIVATIONS)}")
-    made = Network(structure, kernels, rows, with_se, chosen, bn_momentum, dropout).eval()
+    with_se = wanted.se if wanted.se is not None else imagenet if found.se is None else found.se
+    activation = wanted.activation or found.activation or ("hswish" if imagenet else "relu")
+    if activation not in ACTIVATIONS:
+        raise UserError(f"unknown activation {activation!r}; use one of {', '.join(ACTIVATIONS)}")
+    made = Network(structure, kernels, rows, with_se, activation, wanted.bn_momentum, wanted.dropout).eval()
     if held is not None:
         load_weights(made, held)
-    return plain_form(made, with_se, bn_momentum)
+    return plain_form(made, with_se, wanted.bn_momentum)
 
 
-def _of_weights(
-    found: Architecture | None, held: Checkpoint, classes: int | None, dataset: str | None,
-    asked: tuple[bool | None, str | None],
-) -> Architecture:  # fmt: skip
+def _of_weights(found: Architecture | None, held: Checkpoint, wanted: Wanted) -> Architecture:
     """The network that a file's weights are of. Raises UserError where what is asked for says something else."""
     about = held.metadata if held.metadata.get("space") == SPACE else {}
     if about:
@@ -71,15 +78,12 @@ def _of_weights(
     if found is None:
         raise UserError(f"{held.source} does not say its architecture; name it, such as SGNAS-A")
     se, activation = any(".se." in name for name in held.tensors), about.get("activation", "")
-    for word, value, own in (("se", asked[0], se), ("activation", asked[1], activation)):
+    for word, value, own in (("se", wanted.se, se), ("activation", wanted.activation, activation)):
         if value is not None and own != "" and value != own:
             raise UserError(f"{word} {value}: {held.source} has {word} {own}; leave it out")
     head = held.tensors.get(CLASSIFIER)
-    rows = len(head) if head is not None else 0
-    wanted = classes or (DATASETS[dataset][1] if dataset in DATASETS and dataset != found.dataset else None)
-    if rows and wanted and wanted != rows:
-        raise UserError(
-            f"{held.source} has a classifier of {rows} classes, {wanted} are asked for; leave classes and dataset out, "
-            f"and give the network another classifier afterwards"
-        )
-    return replace(found, classes=rows, se=se, activation=str(activation or asked[1] or "hswish"))
+    rows, on = len(head) if head is not None else 0, wanted.dataset
+    asked = wanted.classes or (DATASETS[on][1] if on in DATASETS and on != found.dataset else None)
+    if rows:
+        check_classes(held.source, rows, asked)
+    return replace(found, classes=rows, se=se, activation=str(activation or wanted.activation or "hswish"))

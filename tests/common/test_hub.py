@@ -19,6 +19,17 @@ def test_a_function_for_every_paper():
     assert functions["dependencies"] == ["torch", "torchvision", "safetensors"]
 
 
+def test_the_readmes_lines_run():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## In Python")[2]
+    code = text.partition("```python\n")[2].partition("```")[0]
+    assert "network(" in code
+    names: dict = {}
+    exec(code, names)
+    assert names["net"](torch.zeros(1, 3, 32, 32)).shape == (1, 10) and names["cells"] == names["architecture"](
+        "evnasa"
+    )
+
+
 def test_a_network_from_the_hub():
     net = torch.hub.load(str(ROOT), "evnas", "EvNASA", source="local", channels=4, layers=3, classes=5)
     assert not net.training and net(torch.zeros(1, 3, 32, 32)).shape == (1, 5)

@@ -10,14 +10,6 @@ from typing import Any
 from papers.cream.networks.architectures import PUBLISHED, Architecture, resolve
 from papers.cream.networks.layout import VARIANTS, Layout, NetworkSpec, network_spec, variant_of
 
-CLASSES = {
-    "imagenet": 1000,
-    "tiny-imagenet-20": 20,
-    "cifar10": 10,
-    "cifar100": 100,
-    "digits": 10,
-    "imagenet16-120": 120,
-}
 RESOLUTIONS = {"tiny-imagenet-20": 64, "cifar10": 32, "cifar100": 32, "digits": 32}
 DEFAULT_RESOLUTION = 224
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.data import names
 from common.spaces.darts.genotype import CONCAT, PRIMITIVES, Genotype
 from common.spaces.darts.genotype import load_genotype as load_any
 from papers.nsas.method.sampling import Architecture, cells_of
@@ -92,8 +93,8 @@ NB201 = {
 
 # (initial channels, layers) of each published network; ImageNet comparison cells use 48 channels
 SIZES = {"cifar10": (36, 20), "cifar100": (36, 20), "imagenet": (50, 14)}
-CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000, "digits": 10}
 IMAGE_SIZE = {"cifar10": 32, "cifar100": 32, "imagenet": 224, "digits": 32}
+CLASSES = {name: names.CLASSES[name] for name in IMAGE_SIZE}
 
 
 def load_genotype(name: str) -> Genotype:

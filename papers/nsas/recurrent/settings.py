@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common.cli.settings import Settings, refuse_idle, setting
+from papers.nsas.settings import Constraints
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Training(Text):
 
 
 @dataclass(frozen=True)
-class SearchRecurrent(Training):
+class SearchRecurrent(Training, Constraints):
     """RandomNAS-NSAS in the recurrent space (October 2019 log; its architecture never changed: ``path`` "fixed")."""
 
     path: Literal["fixed", "sampled"] = setting(
@@ -49,8 +50,6 @@ class SearchRecurrent(Training):
     )
     constraints: int = setting(8, "M, constraint architectures; 0: none", at_least=0)
     recent: int = setting(20, "C, recently trained architectures that may enter the archive", at_least=1)
-    neighbours: int = setting(10, "k, nearest members that count for the novelty of an architecture", at_least=1)
-    mix: float = setting(0.5, "share of the constraints in the loss", at_least=0, at_most=1)
     width: int = setting(300, "units of the cell and of the embedding", at_least=1)
     epochs: int = setting(300, "epochs of the supernet", at_least=1)
     weight_decay: float = setting(5e-7, "weight decay", at_least=0)

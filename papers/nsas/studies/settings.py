@@ -7,10 +7,11 @@ from typing import Literal
 
 from common.cli.settings import refuse_idle, setting
 from papers.nsas.nasbench201.settings import SupernetTraining
+from papers.nsas.settings import Constraints
 
 
 @dataclass(frozen=True)
-class Experiment(SupernetTraining):
+class Experiment(SupernetTraining, Constraints):
     """Does the constraint matter? Supernets on NAS-Bench-201/CIFAR-10 trained under several losses."""
 
     train_images: int = setting(10_000, "images of the training set that are used, 0: all", at_least=0)
@@ -18,9 +19,6 @@ class Experiment(SupernetTraining):
         "authors", "constraint losses without gradient (authors) or with it (paper); both in turn"
     )
     constraints: int = setting(2, "M, constraint architectures; 0: RandomNAS", at_least=0)
-    mix: float = setting(0.5, "share of the constraints in the loss", at_least=0, at_most=1)
-    recent: int = setting(50, "C, recently trained architectures that may enter the archive", at_least=1)
-    neighbours: int = setting(10, "k, nearest members that count for the novelty of an architecture", at_least=1)
     channels: int = setting(8, "width of the first stage", at_least=1)
     cells: int = setting(2, "cells of a stage", at_least=1)
     epochs: int = setting(10, "epochs of the supernet", at_least=1)
