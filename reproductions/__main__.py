@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 VERBS = {
     "claims": ("reproductions.listing", "every published number with its verdict"),

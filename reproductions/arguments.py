@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 from common.run.files import read_json, write_json
 from reproductions.arguments import OneLineParser

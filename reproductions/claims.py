@@ -19,10 +19,10 @@ from typing import Any
 
 import yaml
 
-from common.cli.errors import UserError
-from common.cli.settings import suggestion
 from common.data.pins import data_pins
+from common.errors import UserError
 from common.papers import PAPERS
+from common.settings import suggestion
 from reproductions.checkpoints.pins import load_checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib
 import sys
 
-from common.cli.settings import suggestion
 from common.cli.verbs import main as run_paper
 from common.papers import PAPERS
+from common.settings import suggestion
 from reproductions.__main__ import VERBS
 from reproductions.__main__ import main as run_reproductions
 

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
-from common.cli.settings import suggestion
+from common.errors import UserError
 from common.papers import PAPERS
+from common.settings import suggestion
 from reproductions.arguments import OneLineParser
 from reproductions.claims import Claim, load_all
 from reproductions.results import RESULTS, load

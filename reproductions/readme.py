@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 from common.run.files import write_json
 from reproductions.arguments import OneLineParser

@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common.cli.errors import UserError
 from common.cli.parsing import parse, select
-from common.cli.settings import plain, result_bearing
+from common.errors import UserError
 from common.run.files import read_json
+from common.settings import plain, result_bearing
 from reproductions.claims import ROOT, Claim
 from reproductions.renamed import settings_today, stage_today
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from reproductions.claims import Claim
 from reproductions.compare.groups import groups
 from reproductions.compare.statistics import equivalence, spread

@@ -15,8 +15,8 @@ import typing
 
 import pytest
 
-from common.cli.errors import UserError
-from common.cli.settings import NOT_RESULT_BEARING, field_types
+from common.errors import UserError
+from common.settings import NOT_RESULT_BEARING, field_types
 
 
 def others(value, kind):

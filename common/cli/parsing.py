@@ -17,8 +17,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from common.cli.errors import UserError
-from common.cli.settings import (
+from common.cli.stages import IGNORED_BECAUSE, CommonFlags, RunOptions, Stage, Verb
+from common.data.names import canonical
+from common.errors import UserError
+from common.run.naming import distinctions
+from common.settings import (
     PROFILES,
     Settings,
     coerce,
@@ -28,9 +31,6 @@ from common.cli.settings import (
     settings_from,
     suggestion,
 )
-from common.cli.stages import IGNORED_BECAUSE, CommonFlags, RunOptions, Stage, Verb
-from common.data.names import canonical
-from common.run.naming import distinctions
 from common.weights import published
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from common.cli.settings import plain
+from common.settings import plain
 
 DIGITS = 6  # significant digits of a number shown; JSON has them all
 

@@ -14,13 +14,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from common.cli.errors import UserError
 from common.cli.parsing import parse
-from common.cli.settings import field_types, plain
 from common.cli.showing import overview, show, show_plan
 from common.cli.stages import COMPUTES, CommonFlags, RunOptions, Stage, Verb, alone
+from common.errors import UserError
 from common.run import files as records
 from common.run import outputs
+from common.settings import field_types, plain
 
 __all__ = ["COMPUTES", "CommonFlags", "RunOptions", "Stage", "Verb", "alone", "main", "parse"]
 
@@ -95,7 +95,7 @@ def _target(name: str) -> Any:
 
 def _execute(function: Any, settings: Any, options: RunOptions) -> Any:
     """Run a stage inside its process group, with failures that have a remedy put into words."""
-    from common.train import distributed
+    from common.run import distributed
 
     try:
         distributed.setup()

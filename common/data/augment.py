@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional
 
-from common.cli.errors import UserError
 from common.data.names import canonical
+from common.errors import UserError
 
 ORDERS = ("crop_flip", "flip_crop")
 

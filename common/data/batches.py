@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation, Draws, draw, plain, transform
 from common.data.sets import Images
+from common.errors import UserError
 from common.run import seeds
 
 Batch = tuple[Tensor, Tensor]

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 CACHE_NAME = ".verified.json"
 RACY_SECONDS = 2.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 SMALL_SETS = {"digits": 32, "cifar10": 32, "cifar100": 32, "imagenet16-120": 16}
 """Sets of small square images, held in memory, and the side of their images."""

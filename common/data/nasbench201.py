@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli.errors import UserError
 from common.data.pins import EMBEDDED_SHA256, embedded_file, verified_path
+from common.errors import UserError
 from common.run import seeds
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

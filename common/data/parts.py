@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from common.cli.errors import UserError
 from common.data.nasbench201 import halves
 from common.data.pictures.batches import Pictures
 from common.data.sets import Images
+from common.errors import UserError
 from common.run import seeds
 
 Set = TypeVar("Set", Images, Pictures, Images | Pictures)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 _RECONSTRUCT = {"numpy.core.multiarray", "numpy._core.multiarray"}
 

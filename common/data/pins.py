@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from common.cli.errors import UserError
 from common.data.digests import cached_hash, content_sha256
+from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS_FILE = Path(__file__).resolve().parent / "pins.yaml"

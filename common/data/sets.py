@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli.errors import UserError
 from common.data import pickles
 from common.data.names import IMAGE_SETS, PICTURE_SETS, parse
 from common.data.pictures.folders import split_of
@@ -32,6 +31,7 @@ from common.data.pins import (
     fetch_command,
     pins_of,
 )
+from common.errors import UserError
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGENET16_CLASSES = 120

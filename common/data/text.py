@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.digests import hash_file
 from common.data.pins import (
     EMBEDDED_SHA256,
@@ -23,6 +22,7 @@ from common.data.pins import (
     fetch_command,
     pins_of,
 )
+from common.errors import UserError
 
 TEXTS = ("kjv", "ptb")
 PARTS = ("train", "valid", "test")

@@ -20,14 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, fingerprint, plain, result_bearing, to_dict
+from common.errors import UserError
+from common.run import distributed, outputs
 from common.run import files as records
-from common.run import outputs
 from common.run import state as states
 from common.run.identity import data_of, flat, input_files, tidy
 from common.run.keep import Keeping
-from common.train import distributed
+from common.settings import Settings, fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
 # What a run writes beside its results; the record of the folder (common.run.outputs) holds them too.
@@ -278,7 +277,7 @@ class Run(Keeping):
         return document
 
     def _timing(self) -> dict[str, Any]:
-        from common.train.device import peak_memory_bytes
+        from common.run.device import peak_memory_bytes
 
         memory = {"resident": peak_memory_bytes()}
         torch = sys.modules.get("torch")

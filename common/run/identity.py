@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from common.cli.settings import to_dict
+from common.settings import to_dict
 
 
 def data_of(extra: dict[str, Any]) -> tuple[dict[str, str], bool, dict[str, Any]]:

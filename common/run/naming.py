@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.cli.settings import result_bearing
+from common.settings import result_bearing
 
 LONGEST = 100  # characters of a folder's name
 LONGEST_WORD = 28

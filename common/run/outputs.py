@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 RECORD = ".written.json"
 # Files by which a finished run is known in folders from before there was a record; a log beside them is not ours.

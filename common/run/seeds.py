@@ -52,7 +52,7 @@ def step_chance(seed: int, epoch: int, step: int) -> None:
     process; one process keeps its one stream, which a run's state saves. What all processes must draw alike comes from
     ``generator`` or ``numpy_rng``, which do not know the rank.
     """
-    from common.train import distributed
+    from common.run import distributed
 
     if distributed.world_size() > 1:
         import torch

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run import files as records
 
 KEEP = 2

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.files import read_json, write_json
 
 SCHEMA = 1

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.files import write_figure, write_text
 
 Edge = tuple[str, str, str | None]

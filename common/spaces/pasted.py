@@ -12,9 +12,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.cli.errors import UserError
-from common.cli.settings import suggestion
+from common.errors import UserError
 from common.run.files import read_json
+from common.settings import suggestion
 
 LONGEST = 1_000_000  # characters
 LONGEST_RANGE = 10_000

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.cli.errors import UserError
 from common.data.names import parse
+from common.errors import UserError
 
 
 def check_pixels(name: str, pixels: int, auxiliary: bool = False) -> None:

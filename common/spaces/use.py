@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from common.cli.errors import UserError
 from common.data.names import CLASSES, canonical, in_memory
+from common.errors import UserError
 from common.spaces.architecture import Record
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.network import derived

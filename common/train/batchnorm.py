@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.train import distributed
+from common.run import distributed
 
 
 def statistics(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
+from common.run import distributed
+from common.run.device import autocast
 from common.run.folder import check_finite
-from common.train import distributed
 from common.train.batchnorm import PartStatistics, average
-from common.train.device import autocast
 from common.train.losses import TopK
 from common.train.optim import clip
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run import files as records
 
 CONTENT_SHA256 = "content_sha256"  # key in the metadata

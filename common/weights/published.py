@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
 from common.data.names import PICTURE_SETS, SMALL_SETS, TEXTS, canonical
 from common.data.pins import data_root
+from common.errors import UserError
 from common.run.files import write_json
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.weights import unpickle as unpickling
 from common.weights.own import is_safetensors, load_safetensors, read_metadata, save_weights, strip_prefix
 from common.weights.unpickle import Inert, module_tensors

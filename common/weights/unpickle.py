@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_ELEMENTS = 2**36

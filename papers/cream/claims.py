@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.cream.method import window as window_rule
 from papers.cream.method.window import supernet_window
 

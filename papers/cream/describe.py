@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.cli.errors import UserError
 from common.data.names import CLASSES
+from common.errors import UserError
 from papers.cream.networks.architectures import resolve
 from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.layout import BlockSpec

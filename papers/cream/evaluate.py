@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from common.cli.errors import UserError
 from common.data.names import CLASSES
+from common.errors import UserError
+from common.run import distributed
+from common.run.device import pick_device
 from common.run.folder import open_run, say
-from common.train import distributed
-from common.train.device import pick_device
 from common.train.loop import evaluate as test_error
 from common.weights.read import read_metadata
 from papers.cream.data import batches as data

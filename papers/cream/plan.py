@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from common.data.parts import take
-from common.train import distributed
+from common.run import distributed
 from papers.cream.data import batches as data
 from papers.cream.data import sets
 from papers.cream.evaluate import what_is_tested

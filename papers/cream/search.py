@@ -16,12 +16,11 @@ from typing import Any
 import torch
 
 from common.data.batches import Epochs
-from common.run import seeds
+from common.run import distributed, seeds
+from common.run.device import autocast, pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
-from common.train import distributed
-from common.train.device import autocast, pick_device
 from common.weights.read import save_weights
 from papers.cream.data import batches as data
 from papers.cream.data import sets

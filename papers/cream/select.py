@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
-from common.cli.settings import settings_from
+from common.errors import UserError
+from common.run import distributed
+from common.run.device import pick_device
 from common.run.files import read_json
 from common.run.folder import open_run
+from common.settings import settings_from
 from common.spaces.architecture import save_architecture
-from common.train import distributed
-from common.train.device import pick_device
 from common.weights.read import load_strict, load_tensors
 from papers.cream.data import sets
 from papers.cream.method.scoring import outside, score_paths, scoring_batches, share_size

@@ -10,9 +10,9 @@ from typing import Literal
 
 import tyro
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, refuse_idle, setting
-from common.train import distributed
+from common.errors import UserError
+from common.run import distributed
+from common.settings import Settings, refuse_idle, setting
 from papers.cream.networks.architectures import name_of
 from papers.cream.networks.layout import Layout
 

@@ -12,11 +12,10 @@ from torch import Tensor
 from common.data.batches import Epochs
 from common.data.parts import take
 from common.data.pictures.sets import has_validation
-from common.run import seeds
+from common.run import distributed, seeds
+from common.run.device import autocast, pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
-from common.train import distributed
-from common.train.device import autocast, pick_device
 from common.train.loop import Metrics, evaluate, gradients, read
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.nasbench201 import SPLIT_SIZES, split_pins
 from common.data.parts import benchmark_halves, check_classes, in_file_order, split, take
 from common.data.sets import Images, open_images
-from common.run import seeds
+from common.errors import UserError
+from common.run import distributed, seeds
 from common.spaces.sizes import check_pixels
-from common.train import distributed
 from papers.evnas.networks import MEAN_STD
 from papers.evnas.settings import Search
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data import names
 from common.data.nasbench201 import DATASETS, drawn_edges
+from common.errors import UserError
 from common.run.files import make_folder
 from common.spaces import drawing
 from common.spaces.architecture import read_architecture, recorded

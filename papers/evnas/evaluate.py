@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.names import other_set
+from common.errors import UserError
+from common.run.device import pick_device
 from common.run.folder import open_run
 from common.spaces.counting import parameters
 from common.spaces.darts.data import open_test
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.weights import Form, check_classes, form_of, genotype_of
-from common.train.device import pick_device
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.evnas.networks import build, constants, load_genotype

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from common.run import seeds
+from common.run.device import autocast, pick_device
 from common.run.folder import Run, open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
@@ -22,7 +23,6 @@ from common.spaces.darts import supernet as darts
 from common.spaces.darts.norm import sharpen
 from common.spaces.nasbench201 import network as nasbench201
 from common.train.batchnorm import PartStatistics, average
-from common.train.device import autocast, pick_device
 from common.train.loop import gradients, read
 from common.train.losses import TopK
 from common.train.optim import clip

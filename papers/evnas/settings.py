@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 import tyro
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, refuse_idle, setting, with_default
+from common.errors import UserError
+from common.settings import Settings, refuse_idle, setting, with_default
 from common.spaces.darts.settings import TrainDerived
 
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation
+from common.errors import UserError
 from common.run import seeds
+from common.run.device import pick_device
 from common.run.folder import open_run
 from common.spaces.counting import parameters
 from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.train import save_derived, train_derived
-from common.train.device import pick_device
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
 from papers.evnas.networks import build, constants, load_genotype

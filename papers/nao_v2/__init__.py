@@ -17,7 +17,7 @@ def architecture(source: Any, space: str = "small") -> Found:
     Files: what a search wrote, the integers as .txt or .json, weights that a training wrote. The integers may stand in
     lists or tuples, nested or not, or in a text with blanks, commas or brackets. space: the operations that they name
     (small, middle, large), where no file says it. The result is the pair (normal cell, reduction cell). Raises
-    ``common.cli.errors.UserError`` with the position of what is wrong; a sequence of NAO version 1 is named as such.
+    ``common.errors.UserError`` with the position of what is wrong; a sequence of NAO version 1 is named as such.
     """
     from papers.nao_v2.use import architecture as read
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.names import other_set
 from common.data.pictures.sets import Pictures
 from common.data.sets import Images
+from common.errors import UserError
+from common.run.device import pick_device
 from common.run.folder import open_run, say
-from common.train.device import pick_device
 from common.train.loop import evaluate as evaluate_model
 from common.weights import read as checkpoints
 from common.weights.read import load_strict

@@ -20,7 +20,7 @@ from common.data.pictures.sets import Pictures, open_pictures
 from common.data.pictures.sizes import image_size
 from common.data.sets import Images, blank, open_images
 from common.run import seeds
-from common.train.distributed import per_process
+from common.run.distributed import per_process
 from papers.nao_v2.data.sets import check_pixels, split
 from papers.nao_v2.evaluate import open_checkpoint
 from papers.nao_v2.method import balanced, pool

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli.errors import UserError
 from common.data.batches import Batches
 from common.data.sets import Images
-from common.run import files, seeds
+from common.errors import UserError
+from common.run import distributed, files, seeds
+from common.run.device import pick_device
 from common.run.folder import Run, open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
-from common.train import distributed
-from common.train.device import pick_device
 from common.train.loop import evaluate
 from papers.nao_v2.data.sets import all_batches, small_images, split, train_batches
 from papers.nao_v2.method import balanced, pool

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import tyro
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, refuse_idle, setting
+from common.errors import UserError
+from common.settings import Settings, refuse_idle, setting
 
 Space = Literal["small", "middle"]
 DerivedSpace = Literal["small", "middle", "large"]

@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.parts import take
 from common.data.pictures.sets import Pictures, has_validation
 from common.data.sets import Images
-from common.run import seeds
+from common.errors import UserError
+from common.run import distributed, seeds
+from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
-from common.train import distributed
-from common.train.device import pick_device
 from common.train.loop import evaluate
 from common.weights.read import save_weights
 from papers.nao_v2.data import sets as datasets

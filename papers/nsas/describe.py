@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.nasbench201 import drawn_edges, to_operations, to_string
+from common.errors import UserError
 from common.run.files import make_folder
 from common.spaces import drawing
 from common.spaces.architecture import Record, read_architecture, recorded

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from common.run.device import pick_device
 from common.run.folder import open_run, say
 from common.spaces.counting import parameters
 from common.spaces.darts.data import open_test
 from common.spaces.darts.network import derived
 from common.spaces.darts.weights import check_classes
-from common.train.device import pick_device
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import load_strict
 from papers.nsas.data import constants

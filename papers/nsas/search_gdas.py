@@ -10,11 +10,11 @@ from torch import nn
 
 from common.data.batches import Batches
 from common.run import seeds
+from common.run.device import pick_device
+from common.run.distributed import one_process
 from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
-from common.train.device import pick_device
-from common.train.distributed import one_process
 from common.train.optim import zero_fill_grads
 from common.train.schedules import cosine
 from papers.nsas.data import augmentation, origin_of, search_parts

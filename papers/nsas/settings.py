@@ -10,8 +10,8 @@ from typing import Literal
 
 import tyro
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, refuse_idle, setting
+from common.errors import UserError
+from common.settings import Settings, refuse_idle, setting
 from common.spaces.darts.settings import TrainDerived
 from common.spaces.sizes import check_depth
 

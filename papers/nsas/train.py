@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from common.cli.errors import UserError
-from common.cli.settings import refuse_idle
 from common.data.pictures.sizes import image_size
+from common.errors import UserError
 from common.run import seeds
+from common.run.device import pick_device
 from common.run.folder import open_run, say
+from common.settings import refuse_idle
 from common.spaces.counting import parameters
 from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.network import derived
 from common.spaces.darts.train import save_derived, train_derived
-from common.train.device import pick_device
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, exponential
 from papers.nsas.data import augmentation

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.architecture import Record
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.read import mapping_of, pairs_of

@@ -16,7 +16,7 @@ def architecture(source: Any) -> Architecture:
 
     Files: what a search or ``generate`` wrote, lists as .json or .txt, weights that a training wrote. Text: nested
     lists or tuples, or a word of digits a layer (``"5535 553 …"``). ``kernels`` of the result lists the kernel sizes of
-    every layer. Raises ``common.cli.errors.UserError`` naming layer and sub-block of what is wrong.
+    every layer. Raises ``common.errors.UserError`` naming layer and sub-block of what is wrong.
     """
     from papers.sgnas.networks.architectures import read
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.files import make_folder, write_figure
 from common.run.folder import say
 from papers.sgnas.networks.architectures import (

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
 from common.data.names import IMAGE_SETS, PICTURE_SETS
+from common.errors import UserError
+from common.run.device import pick_device
 from common.run.folder import open_run, say
-from common.train.device import pick_device
 from common.train.loop import evaluate as errors_of
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.sgnas.data import sets as datasets

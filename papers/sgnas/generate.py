@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.folder import open_run, say
 from common.spaces.architecture import save_architecture
 from papers.sgnas.describe import counts

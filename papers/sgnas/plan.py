@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.parts import take
 from common.data.pictures.folders import list_pictures
-from common.train import distributed
+from common.errors import UserError
+from common.run import distributed
 from common.weights.read import read_checkpoint
 from papers.sgnas import claims
 from papers.sgnas.data import sets as datasets

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
-from common.run import seeds
+from common.errors import UserError
+from common.run import distributed, seeds
+from common.run.device import autocast
 from common.run.files import write_json
 from common.run.folder import Run, check_finite, open_run, say
 from common.run.keep import Values
-from common.train import distributed
-from common.train.device import autocast
 from common.train.schedules import cosine
 from papers.sgnas.data.search_data import SearchData, open_search_data
 from papers.sgnas.generate import as_text, rows_of, write_architectures

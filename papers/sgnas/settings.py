@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import tyro
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, refuse_idle, setting
+from common.errors import UserError
+from common.settings import Settings, refuse_idle, setting
 
 Macro = Literal["auto", "imagenet", "cifar", "tiny"]
 AUTHORS_FILES = (".pth", ".pt", ".tar")  # endings of the authors' file of a generator

@@ -9,11 +9,10 @@ import torch
 
 from common.data.parts import in_file_order, take
 from common.data.pictures.sets import has_validation
-from common.run import seeds
+from common.run import distributed, seeds
+from common.run.device import pick_device
 from common.run.folder import Run, open_run
 from common.run.keep import Values
-from common.train import distributed
-from common.train.device import pick_device
 from common.train.loop import Metrics, evaluate, read, train_step
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay

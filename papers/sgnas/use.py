@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.use import check_classes, classes_of, file_of, refuse_both
 from common.weights.published import pinned
 from common.weights.read import Checkpoint, read_checkpoint

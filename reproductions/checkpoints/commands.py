@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
 from common.data.digests import cached_hash, hash_file
 from common.data.pins import ROOT, data_root
+from common.errors import UserError
 from common.run.files import write_json
 from common.weights import published
 from reproductions.arguments import OneLineParser

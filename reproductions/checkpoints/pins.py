@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from common.cli.errors import UserError
 from common.data.names import PICTURE_SETS, SMALL_SETS
+from common.errors import UserError
 from common.papers import PAPERS
 from common.weights.published import TEXTS
 

@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT, load_all

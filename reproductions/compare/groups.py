@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from common.cli.settings import NOT_RESULT_BEARING
+from common.settings import NOT_RESULT_BEARING
 from reproductions.results import Result, same_path
 
 SHOWN = 4  # differing settings named in a label

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from common.cli.errors import UserError
 from common.data.pictures.folders import list_pictures
 from common.data.pictures.sets import content_digest, open_pictures
 from common.data.pins import (
@@ -24,6 +23,7 @@ from common.data.pins import (
     fetch_command,
     pins_of,
 )
+from common.errors import UserError
 from common.run.files import write_json
 from reproductions.arguments import OneLineParser
 from reproductions.checkpoints.commands import fetch as fetch_checkpoint

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
 from common.data.digests import hash_file
+from common.errors import UserError
 
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 AGENT = "nas-replications (python)"

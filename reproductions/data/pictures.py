@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
 from common.data.pictures.folders import list_pictures
 from common.data.pictures.lmdb import write_lmdb
 from common.data.pictures.sets import IMAGENET_COUNTS, FolderStore
+from common.errors import UserError
 from common.run import seeds
 
 WNID = re.compile(r"n\d{8}")

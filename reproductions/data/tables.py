@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli.errors import UserError
 from common.data import nasbench201
 from common.data.digests import hash_file
 from common.data.pins import PREPARED_SUFFIX, pins_of
+from common.errors import UserError
 from common.run.files import write_json
 
 HPO_FILES = {"cifar10": "cifar10.pkl", "cifar100": "cifar100.pkl", "imagenet16_120": "imagenet.pkl"}

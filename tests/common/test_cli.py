@@ -11,10 +11,10 @@ from typing import Literal
 import pytest
 import tyro
 
-from common.cli import settings as settings_module
+from common import settings as settings_module
 from common.cli import verbs as cli
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions, Stage, Verb, main
+from common.errors import UserError
 from common.run import naming as folders
 
 
@@ -309,8 +309,8 @@ def test_flags_of_every_verb_cannot_be_settings():
 
 def test_the_command_line_imports_no_torch():
     code = (
-        "import sys, common.cli.verbs, common.cli.settings, common.run.files, common.train.device, common.run.folder, "
-        "common.run.seeds, common.train.distributed, common.spaces.architecture, "
+        "import sys, common.cli.verbs, common.settings, common.run.files, common.run.device, common.run.folder, "
+        "common.run.seeds, common.run.distributed, common.spaces.architecture, "
         "common.train.schedules; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

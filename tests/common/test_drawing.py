@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from common.cli.errors import UserError
 from common.data.nasbench201 import drawn_edges
+from common.errors import UserError
 from common.spaces import drawing
 from common.spaces.darts.genotype import drawn_pairs
 from papers.evnas.describe import graphs

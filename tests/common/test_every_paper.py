@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.errors import UserError
-from common.cli.settings import PROFILES, load_yaml
 from common.cli.verbs import main, parse
+from common.errors import UserError
 from common.papers import PAPERS
+from common.settings import PROFILES, load_yaml
 
 
 def verbs_of(paper):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from common.cli import verbs as cli
-from common.cli.errors import UserError
-from common.cli.settings import refuse_idle
+from common.errors import UserError
+from common.settings import refuse_idle
 from papers.evnas.__main__ import VERBS as EVNAS
 from papers.nao_v2.__main__ import VERBS as NAO_V2
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from common.run import files as records
 from common.run import seeds
+from common.run.device import autocast, deterministic, peak_memory_bytes, pick_device
 from common.spaces.architecture import load_architecture, save_architecture
-from common.train.device import autocast, deterministic, peak_memory_bytes, pick_device
 
 
 def test_json_is_sorted_plain_and_refuses_foreign_scalars(tmp_path):

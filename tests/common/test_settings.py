@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import pytest
 
-from common.cli import settings as module
-from common.cli.errors import UserError
-from common.cli.settings import fingerprint, load_yaml, profile_section, result_bearing, settings_from, to_dict
+from common import settings as module
+from common.errors import UserError
+from common.settings import fingerprint, load_yaml, profile_section, result_bearing, settings_from, to_dict
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, fingerprint, range_of, refuse_idle, setting, settings_from
 from common.cli.verbs import Stage, Verb, main
+from common.errors import UserError
+from common.settings import Settings, fingerprint, range_of, refuse_idle, setting, settings_from
 
 
 @dataclass(frozen=True)

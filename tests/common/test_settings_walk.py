@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
-from common.cli.errors import UserError
-from common.cli.settings import refuse_idle
+from common.errors import UserError
+from common.settings import refuse_idle
 from tests.settings_walk import others, walk
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.train import schedules
 from common.train.loop import Metrics, auxiliary_loss, evaluate, gradients, read, train_step
 from common.train.losses import TopK, label_smoothing_cross_entropy, soft_target_cross_entropy

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.weights.read import load_strict, load_tensors, read_checkpoint, read_metadata, save_weights, strip_prefix
 
 

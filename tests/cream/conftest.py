@@ -30,7 +30,7 @@ def opened(dataset, split, resolution, options):
     return source if split == "train" else source.subset(range({TESTED}))
 data.open_source = opened
 from common.cli.verbs import RunOptions
-from common.train import distributed
+from common.run import distributed
 options = RunOptions(out=Path(folder), device="cpu", paper="cream", section=stage, seed=int(seed))
 module = import_module("papers.cream." + stage)
 run = lambda: getattr(module, stage)(eval(settings), options)

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from common.cli import verbs as cli
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from papers.cream.__main__ import VERBS
 from papers.cream.describe import block_label

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.train.losses import label_smoothing_cross_entropy
 from papers.cream.method.board import Board, Entry
 from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
@@ -195,6 +195,6 @@ def test_a_meta_update_that_diverges_elsewhere_stops_here(monkeypatch):
             if t.shape == (2,):  # the two losses
                 t.fill_(torch.nan)
 
-    monkeypatch.setattr("common.train.distributed.all_reduce_mean", reduce)
+    monkeypatch.setattr("common.run.distributed.all_reduce_mean", reduce)
     with pytest.raises(UserError, match="meta update not finite"):
         meta_update(student, board, MetaRules())

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.cli.verbs import main
+from common.errors import UserError
 from papers.cream.__main__ import VERBS
 from papers.cream.evaluate import evaluate
 from papers.cream.networks.architectures import PUBLISHED

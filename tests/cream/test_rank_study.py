@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.weights.read import load_strict, load_tensors
 from papers.cream.data import batches as data
 from papers.cream.data.sets import search_parts

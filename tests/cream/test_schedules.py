@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.cream.method.schedules import IMAGENET, pace_of, search_lrs
 from papers.cream.plan import pace_lines
 from papers.cream.settings import Search

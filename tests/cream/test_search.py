@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.cream.data.sets import search_parts
 from papers.cream.search import search
 from papers.cream.settings import MODERN_SEARCH

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.cream.search import search
 from papers.cream.select import select
 from papers.cream.settings import Select

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from common.cli.errors import UserError
-from common.cli.settings import NOT_RESULT_BEARING
 from common.cli.verbs import RunOptions
+from common.errors import UserError
+from common.settings import NOT_RESULT_BEARING
 from common.weights.read import save_weights
 from papers.cream import evaluate as evaluate_stage
 from papers.cream import plan

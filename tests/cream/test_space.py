@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.cream.method.space import space_of
 from papers.cream.networks.architectures import SKIP
 from tests.cream.tools import SEARCH

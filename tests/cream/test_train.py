@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from papers.cream.evaluate import evaluate
 from papers.cream.method.schedules import training_lr

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.cream import architecture, network
 from papers.cream.networks.architectures import PUBLISHED
 from tests.cream.tools import described

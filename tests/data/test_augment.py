@@ -11,9 +11,9 @@ import scipy
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation, Draws, apply, cutout_mask, draw, plain, transform
 from common.data.pictures import vision
+from common.errors import UserError
 
 DATA = Path(__file__).parent / "data"
 MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)

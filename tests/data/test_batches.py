@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation, plain
 from common.data.batches import Batches
 from common.data.sets import Images
+from common.errors import UserError
 
 AUGMENTATION = Augmentation((0.5,) * 3, (0.25,) * 3, pad=2, flip=True, cutout=4)
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data import digests
 from common.data.pictures import batches as folder_module
 from common.data.pictures import sets as pictures_module
 from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.pictures.lmdb import LmdbStore, write_lmdb
 from common.data.pictures.sets import content_digest
+from common.errors import UserError
 
 JITTERED = TrainPictures(size=16, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.2), interpolation="random")
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.cli.errors import UserError
 from common.data import nasbench201
 from common.data.nasbench201 import Table, halves, official_halves, release_1_0, to_operations, to_string
+from common.errors import UserError
 
 cells = st.lists(st.integers(0, 4), min_size=6, max_size=6)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.data.nasbench201 import halves
 from common.data.parts import benchmark_halves, check_classes, in_file_order, order, split, take
 from common.data.pictures.batches import Pictures
 from common.data.sets import Images, open_images
+from common.errors import UserError
 
 
 def sorted_images(counts, name="made-up"):

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data import digests
 from common.data.names import canonical, in_memory, other_set, parse
 from common.data.pictures import sets as pictures_module
@@ -21,6 +20,7 @@ from common.data.pictures.lmdb import write_lmdb
 from common.data.pictures.sets import has_validation, open_pictures
 from common.data.pictures.sizes import image_size
 from common.data.sets import open_images
+from common.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from common.cli.errors import UserError
 from common.data import digests, pins
 from common.data.digests import content_sha256
 from common.data.sets import open_images
+from common.errors import UserError
 
 
 def age(path, seconds=10):

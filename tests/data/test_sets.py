@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data import digests, names, pickles, pins
 from common.data import sets as sources
 from common.data.pictures import decoding
 from common.data.sets import open_images
+from common.errors import UserError
 
 
 def make_pictures(root, classes=("ant", "bee"), count=10, size=8, parts=("",)):

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.data.text import Corpus, batchify
+from common.errors import UserError
 
 
 def write(folder, **parts):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation
 from common.data.sets import Images
+from common.errors import UserError
 from papers.evnas.data import augmentation, open_search_data
 from papers.evnas.settings import SearchDARTS, SearchNB201
 from tests.evnas.small import DARTS_SEARCH, NB201_SEARCH, change, options

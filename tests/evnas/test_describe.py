@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.spaces.counting import conv_macs, parameters
 from common.spaces.darts.genotype import drawn_pairs

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.cli.verbs import main
+from common.errors import UserError
 from common.weights.read import save_weights
 from papers.evnas.__main__ import VERBS
 from papers.evnas.evaluate import evaluate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.evnas.evaluate import evaluate
 from papers.evnas.networks import build, load_genotype
 from papers.evnas.search import search

@@ -34,7 +34,7 @@ TRAIN = Train(
 JOB = """
 import dataclasses, sys
 from pathlib import Path
-from common.train import distributed
+from common.run import distributed
 from common.cli.verbs import RunOptions
 from common.run.folder import Run
 from tests.evnas.test_processes import SPACES, TRAIN

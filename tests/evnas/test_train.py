@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data.pictures.batches import open_pictures
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from papers.evnas.describe import describe
 from papers.evnas.evaluate import evaluate

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions, main
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.weights.read import save_weights
 from papers.evnas import architecture, network

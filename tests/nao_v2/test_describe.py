@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.cli.verbs import main
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.weights.read import save_weights
 from papers.nao_v2.__main__ import VERBS

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.weights.read import read_metadata, save_weights
 from papers.nao_v2.evaluate import build, open_checkpoint, read_checkpoint, set_of, width_of
 from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, Shape, as_file, parse, text_of

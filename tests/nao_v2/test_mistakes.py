@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.cli.verbs import main
+from common.errors import UserError
 from papers.nao_v2.__main__ import VERBS
 from papers.nao_v2.method import pool
 from papers.nao_v2.method.controller import Controller

@@ -40,7 +40,7 @@ train --channels 2 --layers 1 --epochs 1 --batch-size 5 --train-images 0 --lr 0.
 """  # no masks, since those of a share are its process's own
 PROGRAM = """
 import json, os, signal, sys
-from common.train import distributed
+from common.run import distributed
 from common.cli.verbs import main
 from common.run.folder import Run
 from papers.nao_v2.__main__ import VERBS

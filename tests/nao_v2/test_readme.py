@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from common.cli import settings
+from common import settings
 from common.cli.verbs import main
 from papers.nao_v2.__main__ import VERBS
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from common.run.folder import Run
 from papers.nao_v2 import search as search_module
 from papers.nao_v2.search import search

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.cli.errors import UserError
 from common.cli.verbs import main
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from papers.nao_v2 import architecture, network
 from papers.nao_v2.__main__ import VERBS

@@ -22,10 +22,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from common.cli.errors import UserError
-from common.cli.settings import NOT_RESULT_BEARING, field_types
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from common.run import folder as runs
+from common.settings import NOT_RESULT_BEARING, field_types
 from common.train.loop import Metrics
 from papers.nao_v2 import evaluate as evaluate_module
 from papers.nao_v2 import search, train

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.cli.verbs import main
+from common.errors import UserError
 from common.spaces.darts.network import derived
 from common.weights.read import read_metadata
 from papers.nsas.__main__ import VERBS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.cli.verbs import main
 from common.data.text import batchify
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.__main__ import VERBS

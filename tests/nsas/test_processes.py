@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from tests.nsas.small import STAGES, module_of, options
 
 TRAIN = [

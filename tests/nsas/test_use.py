@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from papers.nsas import architecture, network
 from papers.nsas.describe import described

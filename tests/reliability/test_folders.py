@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from common.run import files as records
 from common.run import outputs
 from common.run.folder import check_finite, open_run

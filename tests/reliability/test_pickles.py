@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.weights.read import load_legacy_module, load_tensors, module_tensors, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]

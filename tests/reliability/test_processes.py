@@ -15,8 +15,9 @@ import sys
 sys.path.insert(0, sys.argv[2])
 import torch
 from common.run import seeds
-from common.train import batchnorm, distributed
-from common.cli.errors import UserError
+from common.run import distributed
+from common.train import batchnorm
+from common.errors import UserError
 from common.train.losses import TopK
 from common.run.folder import check_finite
 from common.train.loop import evaluate, read

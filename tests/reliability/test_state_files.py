@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from common.run import files as records
 from common.run import state as states
 from common.run.folder import open_run

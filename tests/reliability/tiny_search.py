@@ -39,8 +39,7 @@ class Points:
     def epoch(self, epoch, start):
         import torch
 
-        from common.run import seeds
-        from common.train import distributed
+        from common.run import distributed, seeds
 
         for step in range(start, len(self)):
             generator = seeds.generator(self.seed, "batch", epoch, step, distributed.rank())
@@ -52,10 +51,9 @@ def search(settings, options):
     import torch
     from torch import nn
 
-    from common.run import seeds
+    from common.run import distributed, seeds
     from common.run.folder import check_finite, open_run
     from common.run.keep import Values
-    from common.train import distributed
     from common.train.batchnorm import average
     from common.train.loop import auxiliary_loss
     from common.train.optim import EMA

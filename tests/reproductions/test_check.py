@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.cli.parsing import parse
-from common.cli.settings import plain, result_bearing
+from common.settings import plain, result_bearing
 from reproductions import check
 from reproductions.compare.groups import without_seed
 from reproductions.results import load

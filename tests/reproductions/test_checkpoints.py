@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 from reproductions.__main__ import main as house
 from reproductions.checkpoints import commands as checkpoints

@@ -11,7 +11,7 @@ import shlex
 import pytest
 
 from common.cli import verbs as cli
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 from reproductions import computed
 from reproductions.__main__ import main as house

@@ -19,11 +19,11 @@ import torch
 import yaml
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data import digests, nasbench201, pins
 from common.data.nasbench201 import Table
 from common.data.pictures.batches import open_pictures
 from common.data.sets import open_images
+from common.errors import UserError
 from reproductions.__main__ import main as house
 from reproductions.data import commands as data
 from reproductions.data import pictures as prepare_pictures

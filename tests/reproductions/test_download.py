@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from reproductions.data import download as module
 from reproductions.data.download import Patience, download
 

@@ -94,7 +94,7 @@ def test_report_names_the_ad_hoc_run_apart(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("more", "count"), [({}, 1), ({"variant": "paper"}, 0), ({"dataset": "cifar100"}, 0)])
 def test_claims_are_compared_with_equal_variants_only(tmp_path, more, count):
     """A smaller run answers a claim where stage, set, architecture and every choice between methods agree."""
-    from common.cli.settings import plain
+    from common.settings import plain
     from reproductions.results import resolve
 
     claim = next(c for c in load_all("evnas") if c.id == "evnas.nb201.evnas.cifar10.test")

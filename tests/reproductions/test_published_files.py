@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from common.cli import verbs as cli
-from common.cli.errors import UserError
 from common.cli.parsing import select
+from common.errors import UserError
 from common.papers import PAPERS
 from common.weights import published
 from reproductions.checkpoints import commands as checkpoints

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 from reproductions import readme
 from reproductions.claims import command_problem, load_all

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from common.cli import verbs as cli
-from common.cli.settings import to_dict
 from common.papers import PAPERS
 from common.run.folder import open_run
+from common.settings import to_dict
 from reproductions.claims import ROOT, command_problem
 from tests.reproductions.test_readme import PAGES, blocks
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from common.cli.settings import field_types
 from common.papers import PAPERS
+from common.settings import field_types
 from reproductions.renamed import OLD_NAMES, OLD_STAGES, OLD_VALUES, settings_today
 from reproductions.results import load, read
 

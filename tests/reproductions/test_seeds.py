@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 from reproductions import seeds
 

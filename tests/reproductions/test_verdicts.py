@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.cli.settings import plain, result_bearing
+from common.settings import plain, result_bearing
 from reproductions.claims import Claim
 from reproductions.compare.statistics import binomial_interval, equivalence, kendall, paired, spread
 from reproductions.results import Result, by_seed, matching, resolve

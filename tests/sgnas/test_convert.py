@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
 from common.data.pictures.lmdb import LmdbStore
+from common.errors import UserError
 from papers.sgnas.data.convert import convert_lmdb
 from papers.sgnas.settings import Convert
 

@@ -11,7 +11,7 @@ import lmdb
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.weights.read import read_checkpoint
 from papers.sgnas.evaluate import load_weights
 from papers.sgnas.networks.architectures import MACROS, PUBLISHED

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from papers.sgnas import claims
 from papers.sgnas.describe import description
 from papers.sgnas.generate import generate

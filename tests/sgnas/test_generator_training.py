@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.sgnas.method.generator_training import target_pool, targets_of_step
 from papers.sgnas.method.lookup import hardware_loss, macs_table
 from papers.sgnas.method.prior import PriorPool, make_pool, pool_from, prior_keys, read_pool

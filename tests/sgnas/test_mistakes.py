@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.files import write_json
 from papers.sgnas.method.trained_generator import load_generator
 from papers.sgnas.networks.architectures import MACROS
@@ -103,7 +103,7 @@ def test_supernets_and_times_that_do_not_belong(searched, tmp_path, capsys):
 
 
 def test_verbs_for_one_process_refuse_torchrun(tree, tmp_path, capsys, monkeypatch):
-    from common.train import distributed
+    from common.run import distributed
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "setup", lambda: None)

@@ -161,7 +161,7 @@ def test_shares_of_one_batch():
 
 @pytest.mark.parametrize("verb", ["search-supernet", "train"])
 def test_parts_that_cannot_be_shared(architecture, tmp_path, monkeypatch, capsys, verb):
-    from common.train import distributed
+    from common.run import distributed
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "setup", lambda: None)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.files import write_json
 from papers.sgnas.data.search_data import open_search_data
 from papers.sgnas.method.trained_generator import load_generator

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import Split, provenance_of
 from papers.sgnas.search import search_generator

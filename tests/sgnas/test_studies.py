@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from common.cli.errors import UserError
 from common.cli.verbs import RunOptions
+from common.errors import UserError
 from papers.sgnas.method.lookup import one_hot, read_latency_table
 from papers.sgnas.networks.architectures import MACROS
 from papers.sgnas.studies.evolve import evolve

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.sgnas.method.lookup import one_hot
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
 from papers.sgnas.networks.architectures import MACROS, PUBLISHED, SKIP

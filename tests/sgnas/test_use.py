@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.sgnas import architecture, network
 from papers.sgnas.describe import description
 from papers.sgnas.networks.architectures import MACROS, PUBLISHED, SGNAS_C

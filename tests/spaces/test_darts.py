@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.spaces.darts.genotype import Genotype, load_genotype
 from common.spaces.darts.network import NetworkCIFAR, NetworkImageNet, reductions

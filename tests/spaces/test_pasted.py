@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.pasted import Call, Given, given, plain
 
 GENOTYPE = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 6))"

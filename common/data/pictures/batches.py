@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation, plain
 from common.data.batches import Epochs
 from common.data.pictures import vision
 from common.data.pictures.sets import IMAGENET_COUNTS as IMAGENET_COUNTS
 from common.data.pictures.sets import Pictures as Pictures
 from common.data.pictures.sets import open_pictures as open_pictures
+from common.errors import UserError
 from common.run import seeds
 
 INTERPOLATIONS = ("bilinear", "bicubic", "random")
@@ -126,7 +126,7 @@ def _plain_errors(loader: torch.utils.data.DataLoader) -> Iterator[tuple[torch.T
             return
         except UserError as error:
             last = str(error).strip().splitlines()[-1]
-            raise UserError(last.removeprefix("common.cli.errors.UserError: ")) from None
+            raise UserError(last.removeprefix("common.errors.UserError: ")) from None
         yield batch
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli.errors import UserError
 from common.data.pictures.decoding import SUFFIXES
+from common.errors import UserError
 
 SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 VALIDATION_FOLDERS = ("val", "valid", "validation")

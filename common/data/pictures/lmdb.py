@@ -21,7 +21,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 SCHEMA = 1
 _HEAD = struct.Struct("<IiH")

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data import digests
 from common.data.digests import cached_tree_hash
 from common.data.names import IMAGE_SETS, PICTURE_SETS, canonical, parse
@@ -28,6 +27,7 @@ from common.data.pictures.decoding import decode, resize_square
 from common.data.pictures.folders import FOLDERS, TEST_EVERY, PictureList, divided, list_base, list_pictures, split_of
 from common.data.pictures.lmdb import LmdbStore
 from common.data.pins import allow_unpinned, data_root, fetch_command, pins_of
+from common.errors import UserError
 
 IMAGENET_COUNTS = {"train": (1000, 1_281_167), "test": (1000, 50_000), "val": (1000, 50_000)}
 READERS, READ_AHEAD = 8, 64

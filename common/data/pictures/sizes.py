@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from common.cli.errors import UserError
 from common.data.names import PICTURE_SETS, SMALL_SETS, in_memory, parse
 from common.data.pictures.sets import FolderStore, open_pictures
+from common.errors import UserError
 
 LOOKED_AT = 64  # pictures whose headers are read, spread evenly over the set
 

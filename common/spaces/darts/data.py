@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation
 from common.data.batches import Batches, share_limits
 from common.data.parts import take
 from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.pictures.sets import has_validation
 from common.data.sets import Images, open_images
+from common.errors import UserError
+from common.run import distributed
 from common.spaces.darts.settings import TrainDerived
 from common.spaces.sizes import check_depth, check_last_batch, check_pixels
-from common.train import distributed
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions

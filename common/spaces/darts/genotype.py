@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
-from common.cli.settings import suggestion
+from common.errors import UserError
+from common.settings import suggestion
 from common.spaces.architecture import load_architecture
 from common.spaces.pasted import given, inside, is_pasted, plain
 

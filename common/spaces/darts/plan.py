@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.run import distributed
 from common.spaces.counting import conv_macs, macs, parameters
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.network import derived
-from common.train import distributed
 
 # seconds of an image (step: forward and backward) and GB of its activations, times C / 10^9 multiply-adds
 STEP, FORWARD, MEMORY, FORWARD_MEMORY = 6.5, 1.5, 4.0, 0.4

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.darts.genotype import CONCAT, NODES, Genotype
 from common.spaces.pasted import Call
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.cli.settings import Settings, setting
+from common.settings import Settings, setting
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.darts.genotype import Genotype
 from common.weights.read import Checkpoint
 

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from common.cli.errors import UserError
-from common.cli.settings import suggestion
 from common.data.nasbench201 import CELLS, EDGES, OPERATIONS, Table, to_operations, to_string
+from common.errors import UserError
+from common.settings import suggestion
 from common.spaces.pasted import plain
 
 NASLIB_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.cli.errors import UserError
-from common.cli.settings import refuse_idle
 from common.data.augment import Augmentation
 from common.data.batches import Batches, Epochs
 from common.data.parts import order
 from common.data.pictures.batches import FolderBatches
 from common.data.sets import Images
-from common.train import distributed
+from common.errors import UserError
+from common.run import distributed
+from common.settings import refuse_idle
 from papers.cream.data.randaugment import RandAugment
 from papers.cream.data.sets import Source
 from papers.cream.data.transforms import MEAN, STD, Erasing, TestTransform, TrainTransform

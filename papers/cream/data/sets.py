@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
 from common.data.names import in_memory
 from common.data.parts import split, take
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.sets import Images, open_images
+from common.errors import UserError
 from papers.cream.networks.layout import SMALLEST_INPUT
 from papers.cream.settings import Search
 

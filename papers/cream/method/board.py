@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
-from common.train import distributed
+from common.errors import UserError
+from common.run import distributed
 from papers.cream.networks.architectures import ChoicePath
 
 

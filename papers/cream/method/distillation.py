@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
-from common.train import distributed
+from common.errors import UserError
+from common.run import distributed
 from common.train.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
 from papers.cream.method.meta import Teacher
 from papers.cream.method.student import Student

@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from common.cli.errors import UserError
-from common.train import distributed
+from common.errors import UserError
+from common.run import distributed
 from common.train.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
 from papers.cream.method.board import Board, Entry
 from papers.cream.method.path_sgd import PathSGD

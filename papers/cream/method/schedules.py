@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.train import schedules
 from papers.cream.settings import Recipe, Search
 

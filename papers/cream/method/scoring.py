@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.data.batches import Epochs
 from common.data.parts import take
-from common.train import distributed
+from common.run import distributed
 from common.train.batchnorm import kept, renew
 from common.train.loop import Metrics, evaluate
 from papers.cream.data.batches import calibration_batches, plain_batches

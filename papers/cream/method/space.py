@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run import seeds
 from papers.cream.method.window import Window, supernet_window
 from papers.cream.networks.architectures import ChoicePath

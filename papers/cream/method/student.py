@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.train import distributed
+from common.run import distributed
 from papers.cream.method.path_sgd import PathSGD
 from papers.cream.networks.architectures import ChoicePath
 from papers.cream.networks.networks import Supernet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import fsum
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.cream.networks.layout import PUBLISHED_LAYOUT, FlopsTable
 
 GROWTH_ORDER = (2, 3, 4, 1, 0, 2, 3, 4, 1, 0)  # stages 1..5 counted from 0

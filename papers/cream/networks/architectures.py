@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.pasted import given, plain
 
 ChoicePath = list[list[int]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.cream.networks.networks import DerivedNetwork
 

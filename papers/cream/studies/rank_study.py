@@ -19,11 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
-from common.run import seeds
+from common.errors import UserError
+from common.run import distributed, seeds
+from common.run.device import pick_device
 from common.run.folder import open_run, say
-from common.train import distributed
-from common.train.device import pick_device
 from common.train.metrics import kendall_tau
 from papers.cream.data import batches as data
 from papers.cream.data import sets

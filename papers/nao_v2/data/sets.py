@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
 from common.data import names
 from common.data import parts as divisions
 from common.data.augment import Augmentation, cutout_mask, draw, normalise, plain, transform
@@ -17,8 +16,9 @@ from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictu
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.pictures.sizes import image_size
 from common.data.sets import Images, open_images
+from common.errors import UserError
 from common.run import seeds
-from common.train.distributed import per_process
+from common.run.distributed import per_process
 from papers.nao_v2.data.autoaugment import augment_batch, choose
 
 MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # CIFAR-10 and CIFAR-100

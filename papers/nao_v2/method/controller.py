@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 
 class Encoder(nn.Module):

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.run import seeds
+from common.run import distributed, seeds
 from common.run.folder import Run, check_finite
-from common.train import distributed
 from papers.nao_v2.method.agreement import hamming, pairwise_accuracy
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.networks.architectures import swapped

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.files import write_text
 from papers.nao_v2.networks.architectures import (
     NODES,

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.batches import Epochs
 from common.data.sets import Images
+from common.errors import UserError
 from common.run import seeds
 from common.run.folder import Run
 from common.train.loop import Metrics, auxiliary_loss, evaluate, read, train_step

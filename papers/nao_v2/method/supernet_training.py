@@ -12,10 +12,9 @@ from torch import Tensor
 
 from common.data.batches import Batches
 from common.data.sets import Images
-from common.run import seeds
+from common.run import distributed, seeds
+from common.run.device import autocast
 from common.run.folder import Run
-from common.train import distributed
-from common.train.device import autocast
 from common.train.loop import Metrics, gradients, read
 from common.train.losses import TopK
 from common.train.optim import clip

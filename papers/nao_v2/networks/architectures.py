@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.pasted import Given, given, plain
 
 Cell = tuple[int, ...]

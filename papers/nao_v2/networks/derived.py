@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.nao_v2.networks.architectures import Architecture, Cell, Shape, edges, loose_ends
 from papers.nao_v2.networks.operations import (
     ConvChain,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from common.run import seeds
+from common.run.device import pick_device
 from common.run.folder import open_run
 from common.spaces.architecture import save_architecture
-from common.train.device import pick_device
 from papers.nao_v2.data.sets import small_images, split
 from papers.nao_v2.method import pool
 from papers.nao_v2.method.stand_alone import Recipe, StandAlone

@@ -16,9 +16,9 @@ import torch
 from common.data.batches import Batches
 from common.data.sets import Images
 from common.run import seeds
+from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
-from common.train.device import pick_device
 from common.train.metrics import kendall_tau
 from papers.nao_v2.data.sets import small_images, split, train_batches
 from papers.nao_v2.method import agreement, balanced, pool

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.cli.errors import UserError
 from common.data.nasbench201 import DATASETS, Table, release_1_0, to_string
+from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.spaces.nasbench201.graph import connected
 from papers.nsas.nasbench201.constraints import Code

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from common.data.batches import Batches
 from common.run import seeds
+from common.run.device import pick_device
+from common.run.distributed import one_process
 from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.nasbench201.network import EDGES, OPERATIONS
-from common.train.device import pick_device
-from common.train.distributed import one_process
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums
 from papers.nsas.method.relaxation import gumbel, nb201_temperature, straight_through

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, refuse_idle, setting
+from common.errors import UserError
+from common.settings import Settings, refuse_idle, setting
 
 
 @dataclass(frozen=True)

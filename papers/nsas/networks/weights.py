@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.cli.errors import UserError
 from common.data.names import other_set
+from common.errors import UserError
 from common.run.folder import say
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.weights import Form, form_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.architecture import load_architecture
 from common.spaces.pasted import inside, is_pasted
 

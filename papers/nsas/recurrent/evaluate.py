@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from common.cli.errors import UserError
 from common.data.text import Corpus, batchify
+from common.errors import UserError
+from common.run.device import pick_device
 from common.run.folder import open_run
-from common.train.device import pick_device
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.nsas.networks.weights import architecture_of, need_checkpoint, set_of, typed
 from papers.nsas.recurrent.architecture import Recurrent, load_cell, recurrent_of

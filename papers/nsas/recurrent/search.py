@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
 from common.data.text import Corpus, batchify
+from common.errors import UserError
 from common.run import seeds
+from common.run.device import pick_device
+from common.run.distributed import one_process
 from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
 from common.train.batchnorm import renew
-from common.train.device import pick_device
-from common.train.distributed import one_process
 from papers.nsas.method.novelty import Archive, Cell, distance, distance_by_slot
 from papers.nsas.method.sampling import sample_free
 from papers.nsas.recurrent.averaging import make_sgd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from common.cli.settings import Settings, refuse_idle, setting
+from common.settings import Settings, refuse_idle, setting
 from papers.nsas.settings import Constraints
 
 

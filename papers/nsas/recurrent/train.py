@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from common.cli.errors import UserError
 from common.data.text import Corpus, batchify
+from common.errors import UserError
 from common.run import seeds
+from common.run.device import pick_device
+from common.run.distributed import one_process
 from common.run.folder import open_run
 from common.run.keep import Values
-from common.train.device import pick_device
-from common.train.distributed import one_process
 from common.weights.read import save_weights
 from papers.nsas.recurrent.architecture import Recurrent, load_cell
 from papers.nsas.recurrent.averaging import Descent, averaged, switches_to_averaging

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from common.cli.settings import refuse_idle, setting
+from common.settings import refuse_idle, setting
 from papers.nsas.nasbench201.settings import SupernetTraining
 from papers.nsas.settings import Constraints
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import scipy
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run import files as records
 
 MEASURES = {

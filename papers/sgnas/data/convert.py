@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
 from common.data.pictures.folders import list_pictures
 from common.data.pictures.lmdb import LmdbStore, write_lmdb
 from common.data.pictures.sets import FolderStore, has_validation
+from common.errors import UserError
+from common.run.distributed import one_process
 from common.run.files import make_folder
 from common.run.folder import say
-from common.train.distributed import one_process
 from papers.sgnas.settings import Convert
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
+from common.run import distributed
+from common.run.device import pick_device
 from common.run.folder import say
-from common.train import distributed
-from common.train.device import pick_device
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import Provenance, Split, provenance_of
 from papers.sgnas.networks.architectures import Macro

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
 from common.data.augment import Augmentation
 from common.data.batches import Batches
 from common.data.names import SMALL_SETS, in_memory, parse
@@ -22,7 +21,8 @@ from common.data.pictures.batches import (
 )
 from common.data.pictures.sets import blank_pictures
 from common.data.sets import Images, blank, open_images
-from common.train import distributed
+from common.errors import UserError
+from common.run import distributed
 from papers.sgnas.networks.architectures import PUBLISHED, Kernels, Macro, load_kernels, macro_for
 
 # The authors' constants, used for CIFAR-10 and CIFAR-100 alike.

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
 from common.data import parts
+from common.errors import UserError
 from common.run.files import read_json
 from papers.sgnas.data.sets import ImageSet, pixel_statistics
 from papers.sgnas.method.sampling import ACTIVE

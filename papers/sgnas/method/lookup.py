@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.files import read_json
 from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,

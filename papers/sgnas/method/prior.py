@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
+from common.run import distributed
 from common.run.files import write_json
-from common.train import distributed
 from papers.sgnas.method.generator import normalise
 from papers.sgnas.method.lookup import MARGIN, MFLOPS, Lookup, cost_of_ops, cost_range, one_hot
 from papers.sgnas.networks.architectures import KERNEL_SIZES, MIN_EXPANSION, OPS, SKIP, SUB_BLOCKS, Ops

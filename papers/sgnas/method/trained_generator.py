@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli.errors import UserError
 from common.data.pins import verified_path
+from common.errors import UserError
 from common.run.files import read_json, write_json
 from common.weights.read import load_strict, load_tensors, save_weights
 from papers.sgnas.method.generator import Generator

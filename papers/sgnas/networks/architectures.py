@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.spaces.pasted import given, letters, plain
 
 SPACE = "sgnas"  # the word for it in architecture files

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.sgnas.networks.architectures import KERNEL_SIZES, STEM_CHANNELS, SUB_BLOCKS
 from papers.sgnas.networks.derived import Network
 from papers.sgnas.networks.supernet import Supernet

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run.files import read_json, write_json
 from common.weights.read import load_strict, load_tensors, save_weights
 from papers.sgnas.networks.architectures import (

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.run import seeds
 from common.run.folder import open_run
 from papers.sgnas.generate import write_architectures

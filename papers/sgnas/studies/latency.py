@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.run.device import pick_device
+from common.run.distributed import one_process
 from common.run.files import write_json
 from common.run.folder import say
-from common.train.device import pick_device
-from common.train.distributed import one_process
 from papers.sgnas.method.lookup import Lookup
 from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,

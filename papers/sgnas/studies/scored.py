@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.train import distributed
-from common.train.device import pick_device
+from common.run import distributed
+from common.run.device import pick_device
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import Provenance, provenance_of
 from papers.sgnas.method.scoring import Scorer

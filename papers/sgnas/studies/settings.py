@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from common.cli.errors import UserError
-from common.cli.settings import Settings, refuse_idle, setting
+from common.errors import UserError
+from common.settings import Settings, refuse_idle, setting
 from papers.sgnas.settings import OfAGenerator
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
+from common.run.device import pick_device
+from common.run.distributed import one_process
 from common.run.files import read_json, write_figure, write_json
 from common.run.folder import say
-from common.train.device import pick_device
-from common.train.distributed import one_process
 from papers.sgnas.method.generator import Generator, gumbel_noise, gumbel_softmax
 from papers.sgnas.method.generator_training import accuracy_loss, build_optimizer, generate_ops
 from papers.sgnas.method.lookup import cost_range, hardware_loss, macs_table, one_hot

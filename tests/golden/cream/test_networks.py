@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.train.losses import label_smoothing_cross_entropy
 from papers.cream.method.window import supernet_window
 from papers.cream.networks.architectures import PUBLISHED, RESOLUTIONS

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.recurrent.architecture import load_cell
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from tests.nsas.small import TRAIN_TEXT, module_of, options
 
 

@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from papers.nsas.studies.settings import Experiment
 from tests.nsas.small import fake_experiments, module_of, options
 

@@ -25,12 +25,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from common.cli.errors import UserError
+from common.errors import UserError
 from common.papers import PAPERS
 
-PROFILES = {
-    name: Path(__file__).resolve().parents[1] / "profiles" / f"{name}.yaml" for name in ("smoke", "proxy", "paper")
-}
+PROFILES = {name: Path(__file__).resolve().parent / "profiles" / f"{name}.yaml" for name in ("smoke", "proxy", "paper")}
 # Settings that cannot change a result; they may differ when a run is resumed.
 NOT_RESULT_BEARING = frozenset({"workers"})
 

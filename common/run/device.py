@@ -8,7 +8,7 @@ import resource
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from common.cli.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     import torch
