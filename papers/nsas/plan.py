@@ -143,14 +143,16 @@ def plan_experiment(settings: Experiment, options: RunOptions) -> list[str]:
     seconds = float(c.epochs * len(train.images))
     terms = {"paper": [STEP_201], "authors": [FORWARD_201], "both": [STEP_201, FORWARD_201]}[c.loss]
     seconds *= len(terms) * STEP_201 + c.constraints * sum(terms)
-    ranked = c.rank_cells * (len(valid.images) + c.recalibrate_batches * c.batch_size)
+    times = c.epochs // c.rank_every if c.rank_every else 0
+    ranked = c.rank_cells * ((2 * times + 1) * len(valid.images) + (times + 1) * c.recalibrate_batches * c.batch_size)
     probed = steps // c.probe_every * 8 * min(c.probe_images, len(valid.images))
     return [
         f"{train.images.name}: {len(train.images):,} images for the weights, {len(valid.images):,} to rank ({note})",
         f"training: {c.epochs} x {len(train)} = {steps:,} steps of {c.batch_size} images, loss {c.loss}, up to "
         f"{c.constraints} constraints; {steps // c.probe_every} probes of forgetting"
         + ("; for each of the two losses" if len(terms) == 2 else ""),
-        f"ranking: {c.rank_cells} cells, {len(valid.images):,} images each",
+        f"ranking: {c.rank_cells} cells, {len(valid.images):,} images each"
+        + (f", and {times} times before" * (times > 0)),
         estimate((seconds + len(terms) * (ranked + probed) * FORWARD_201) * image, c.batch_size * memory),
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.nsas.small import (
@@ -45,6 +47,7 @@ SELECTIONS = {
     "search_nb201_random": ("nasbench201.search_random:search", NB201_RANDOM, "score_random_cell", 8),
     "search_ptb": ("recurrent.search:search", RECURRENT, "text_loss", 4),
     "experiments": ("studies.forgetting:experiment", EXPERIMENT, "score", 3),
+    "experiments_on_the_way": ("studies.forgetting:experiment", replace(EXPERIMENT, rank_every=1), "two_scores", 5),
 }
 
 

@@ -8,8 +8,9 @@ losses as numbers, loss "paper" differentiates them. M = 0 is RandomNAS.
 For one seed every form of the loss starts from the same weights and sees the same batches and the same sampled
 architectures (all are functions of seed, epoch and step), so forms are compared seed by seed.
 
-A run writes result.json, forgetting.csv, cells.csv, figure.svg and paragraph.txt; ``--summarise FOLDER`` joins all runs
-below a folder into study.csv, contrasts.csv, costs.csv, figure.svg, figure.png and paragraph.txt.
+A run writes result.json, forgetting.csv, cells.csv, figure.svg and paragraph.txt, with ``--rank-every`` also ranks.csv:
+how the order of the cells comes about over the epochs; ``--summarise FOLDER`` joins all runs below a folder into
+study.csv, contrasts.csv, costs.csv, figure.svg, figure.png and paragraph.txt.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from common.run.files import write_text
 from common.run.folder import check_finite, open_run
 from common.run.keep import Values
 from common.spaces.nasbench201.network import Supernet
+from common.train.batchnorm import kept
 from common.train.metrics import kendall_tau
 from common.train.schedules import cosine
 from papers.nsas.method.novelty import Archive, distance_by_slot
@@ -41,7 +43,7 @@ from papers.nsas.nasbench201.constraints import Code, random_code, uniform
 from papers.nsas.nasbench201.loss import constant_loss, live_loss
 from papers.nsas.nasbench201.result import short, table_accuracies
 from papers.nsas.nasbench201.supernet import batches_of, code_logits, open_halves, open_supernet, scoring_batches
-from papers.nsas.networks.supernet import renew_statistics
+from papers.nsas.networks.supernet import norms_of, renew_statistics
 from papers.nsas.studies import summary as study
 from papers.nsas.studies.probe import Clock, Probe
 from papers.nsas.studies.settings import Experiment
@@ -65,13 +67,14 @@ def forgetting(settings: Experiment, options: RunOptions) -> dict:
     for each batch: sample a cell a_t; update the archive with it;
         step on L(w) = (1 - eps) CE(w; a_t) + (eps / M) sum_i CE(w; a_i), a_i the archive's cells, same batch
         every so many steps: what the cells trained before the last probe have lost since; note those trained now
+        every so many epochs: score random cells, with renewed batch-norm values and with those of the training
     afterwards: score random cells with shared weights, compare the order with the tables'
     """
     device = pick_device(options)
     train, valid, note = open_batches(settings, options, device)
-    gradient = settings.loss == "paper"
-    loss_of = live_loss if gradient else constant_loss
+    loss_of = live_loss if (gradient := settings.loss == "paper") else constant_loss
     cells = ranked_cells(settings.rank_cells)
+    truth = table_accuracies(cells, train.images.name, options)
     with open_run(options, settings, data=train.images.pins) as run:
         if run.result is not None:
             return run.result
@@ -79,14 +82,13 @@ def forgetting(settings: Experiment, options: RunOptions) -> dict:
         supernet, optimizer, touched = open_supernet(settings, len(train.images.classes), device)
         archive = Archive[Code](settings.constraints, settings.recent, settings.neighbours, measure=distance_by_slot)
         probe, clock, now = Probe(supernet, *next(iter(valid.epoch(0)))), Clock(), Values(loss=0.0)
-        scores: list[float] = []
+        scores, ranks = list[float](), list[tuple[float, float]]()
         run.keeps(
             supernet=supernet, optimizer=optimizer, touched=touched, archive=archive, probe=probe, clock=clock, now=now,
-            scores=scores,
+            scores=scores, ranks=ranks,
         )  # fmt: skip
         for epoch in run.epochs(settings.epochs):
-            lr = cosine(settings.lr, settings.lr_min, epoch, settings.epochs)
-            optimizer.param_groups[0]["lr"] = lr
+            optimizer.param_groups[0]["lr"] = lr = cosine(settings.lr, settings.lr_min, epoch, settings.epochs)
             for step, (x, y) in run.steps(train, epoch):
                 supernet.train()
                 draw = uniform(seeds.numpy_rng(options.seed, "architecture", epoch, step))
@@ -104,10 +106,13 @@ def forgetting(settings: Experiment, options: RunOptions) -> dict:
                 at = epoch * len(train) + step + 1
                 if at % settings.probe_every == 0:
                     probe.measure(at)
+            if settings.rank_every and (epoch + 1) % settings.rank_every == 0:
+                for _, code in run.each(cells, "ranked"):
+                    ranks.append(two_scores(supernet, code, train, valid, settings.recalibrate_batches))
+                write_ranks(run, epoch, cells, ranks, truth)
             run.log(epoch=epoch, lr=lr, loss=now.loss, forgetting_points=probe.mean())
         for _, code in run.each(cells, "cell"):
             scores.append(score(supernet, code, train, valid, settings.recalibrate_batches))
-        truth = table_accuracies(cells, train.images.name, options)
         metrics = {"forgetting_points": probe.mean(), **ranking(scores, truth)}
         text = study.sentence_of_run(settings.loss, settings.constraints, metrics)
         write(run, probe.drops, cells, scores, truth)
@@ -140,13 +145,26 @@ def ranked_cells(count: int) -> list[Code]:
 @torch.no_grad()
 def score(supernet: Supernet, code: Code, train: Batches, valid: Batches, recalibrate: int) -> float:
     """Accuracy in percent of a cell with shared weights, batch-norm values renewed on ``recalibrate`` batches."""
-    renew_statistics(supernet, partial(code_logits, supernet, code=code), train, recalibrate)
+    if recalibrate:
+        renew_statistics(supernet, partial(code_logits, supernet, code=code), train, recalibrate)
+    return accuracy(supernet, code, valid)
+
+
+@torch.no_grad()
+def accuracy(supernet: Supernet, code: Code, valid: Batches) -> float:
+    """Accuracy in percent of a cell with shared weights, batch-norm values as they are."""
     supernet.eval()
     right = count = 0
     for x, y in valid.epoch(0):
         right += int((code_logits(supernet, x, code).argmax(1) == y).sum())
         count += len(y)
     return 100.0 * right / count
+
+
+def two_scores(supernet: Supernet, code: Code, train: Batches, valid: Batches, recalibrate: int) -> tuple[float, float]:
+    """The score of a cell with the batch-norm values that the training left, which stay, and with renewed ones."""
+    with kept(norms_of(supernet)):
+        return accuracy(supernet, code, valid), score(supernet, code, train, valid, recalibrate)
 
 
 def ranking(scores: Sequence[float], truth: Sequence[float] | None) -> dict[str, float]:
@@ -172,6 +190,21 @@ def write(
     for number, code in enumerate(cells):
         alone = math.nan if truth is None else truth[number]
         run.log("cells", cell=short(code), supernet_percent=scores[number], test_percent=alone)
+
+
+def write_ranks(
+    run: Run, epoch: int, cells: Sequence[Code], ranks: list[tuple[float, float]], truth: Sequence[float] | None
+) -> None:
+    """The rows of an epoch in ranks.csv: a cell's accuracy with shared weights, both ways, and trained alone. Empties
+    ``ranks`` for the next time.
+    """
+    for number, (code, (trained, renewed)) in enumerate(zip(cells, ranks, strict=True)):
+        alone = math.nan if truth is None else truth[number]
+        run.log(
+            "ranks", epoch=epoch, cell=short(code), as_trained_percent=trained, renewed_percent=renewed,
+            test_percent=alone,
+        )  # fmt: skip
+    ranks.clear()
 
 
 def both_losses(settings: Experiment, options: RunOptions) -> dict:

@@ -29,6 +29,9 @@ class Experiment(SupernetTraining, Constraints):
     recalibrate_batches: int = setting(
         2, "batches that renew batch-norm values before a cell is ranked, 0: none", at_least=0
     )
+    rank_every: int = setting(
+        0, "epochs between rankings on the way, with renewed values and with those of the training; 0: none", at_least=0
+    )
     summarise: str = setting("", "a folder: join the finished runs below it instead of running one")
 
     def check(self, given: frozenset[str] | None = None) -> None:

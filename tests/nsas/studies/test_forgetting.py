@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 
@@ -60,3 +61,33 @@ def test_tau_of_equal_scores_is_undefined_and_no_failure(tmp_path, monkeypatch):
     result = run(EXPERIMENT, options(tmp_path, "experiments"))
     assert "tau" not in result["metrics"] and "tau is undefined" in result["paragraph"]
     assert result["metrics"]["chosen_test_accuracy_percent"] == 90.0
+
+
+def test_rankings_on_the_way_change_nothing_and_end_where_the_run_ends(tmp_path):
+    """--rank-every: ranks.csv holds every cell at its epochs; training and results are those of a run without it."""
+    run = module_of("studies.forgetting:experiment")[1]
+    settings = replace(EXPERIMENT, epochs=3, rank_cells=4)
+    without = run(settings, options(tmp_path / "without", "experiments"))
+    ranked = run(replace(settings, rank_every=3), options(tmp_path / "every3", "experiments"))
+    each = run(replace(settings, rank_every=1), options(tmp_path / "every1", "experiments"))
+    assert without["metrics"] == ranked["metrics"] == each["metrics"]
+    rows, last = rows_of(tmp_path / "every1" / "ranks.csv"), rows_of(tmp_path / "every3" / "ranks.csv")
+    assert [r["epoch"] for r in rows] == ["0"] * 4 + ["1"] * 4 + ["2"] * 4
+    assert rows[8:] == last  # renewing in between leaves the values of the training alone
+    final = [row["supernet_percent"] for row in rows_of(tmp_path / "every1" / "cells.csv")]
+    assert [row["renewed_percent"] for row in last] == final
+    assert any(row["renewed_percent"] != row["as_trained_percent"] for row in rows)
+
+
+def test_no_batches_to_renew_leaves_batch_norm_alone(tmp_path):
+    """--recalibrate-batches 0: a cell is scored with the values of the training, not with those of a new network."""
+    run = module_of("studies.forgetting:experiment")[1]
+    run(replace(EXPERIMENT, epochs=3, rank_every=3, rank_cells=6), options(tmp_path / "renewed", "experiments"))
+    run(replace(EXPERIMENT, epochs=3, rank_cells=6, recalibrate_batches=0), options(tmp_path / "not", "experiments"))
+    plain = [row["supernet_percent"] for row in rows_of(tmp_path / "not" / "cells.csv")]
+    assert plain == [row["as_trained_percent"] for row in rows_of(tmp_path / "renewed" / "ranks.csv")]
+
+
+def rows_of(path):
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
