@@ -22,10 +22,18 @@ def overview(paper: str, verbs: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def values(result: Any) -> Any:
+    """What a stage returned, as JSON holds it: without ``table``, the lines that a person reads instead."""
+    return {k: v for k, v in result.items() if k != "table"} if isinstance(result, dict) else result
+
+
 def show(result: Any, options: Any) -> None:
-    """Print what a stage returned: JSON, or its numbers line by line."""
+    """Print what a stage returned: JSON, or its table, or its numbers line by line."""
     if options.json:
-        print(json.dumps(plain(result), indent=1, sort_keys=True))
+        print(json.dumps(plain(values(result)), indent=1, sort_keys=True))
+        return
+    if isinstance(result, dict) and "table" in result:
+        print("\n".join([*result["table"], *(["made from unpinned data"] if result.get("unpinned_data") else [])]))
         return
     if not isinstance(result, dict):
         if result is not None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from common.cli.parsing import parse
-from common.cli.showing import overview, show, show_plan
+from common.cli.showing import overview, show, show_plan, values
 from common.cli.stages import COMPUTES, CommonFlags, RunOptions, Stage, Verb, alone
 from common.errors import UserError
 from common.run import files as records
@@ -77,7 +77,7 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
     try:
         result = _execute(_target(stage.run), settings, options)
         if not stage.writes and options.out is not None and first:
-            records.write_json(options.out / f"{stage.section}.json", plain(result))
+            records.write_json(options.out / f"{stage.section}.json", plain(values(result)))
     finally:
         outputs.leave(options.folder)
     if first:

@@ -1,10 +1,11 @@
-"""``python -m papers.evnas search|train|evaluate|describe|draw``: see README.md beside this file."""
+"""``python -m papers.evnas search|train|evaluate|describe|lookup|draw``: see README.md beside this file."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from common.cli.verbs import COMPUTES, Stage, Verb, main
+from common.spaces.nasbench201.settings import Lookup
 from papers.evnas import settings
 
 
@@ -55,6 +56,15 @@ VERBS = {
             )
         },
         about="Counts of an architecture",
+    ),
+    "lookup": Verb(
+        {
+            (): _stage(
+                Lookup, "lookup:lookup", "lookup", "NAS-Bench-201's accuracies of cells", writes=False,
+                ignores=("seed", "device", "resume"),
+            )
+        },
+        about="NAS-Bench-201's accuracies of cells",
     ),
     "draw": Verb(
         {(): _stage(settings.Draw, "describe:draw", "draw", "Draw the cells", ignores=COMPUTES)},

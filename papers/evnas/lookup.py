@@ -1,4 +1,6 @@
-"""Accuracies of cells in the NAS-Bench-201 tables: trained for 200 epochs, mean over the trials."""
+"""Accuracies of cells in the NAS-Bench-201 tables: the ``lookup`` verb, and what a search says of its cells (trained
+for 200 epochs, mean over the trials).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,17 @@ from common.data.nasbench201 import DATASETS, Table, looked_up, to_operations
 from common.data.pins import data_root
 from common.run.folder import say
 from common.spaces.nasbench201.graph import connected
+from common.spaces.nasbench201.lookup import lookup as look_up
+from papers.evnas.networks import PUBLISHED
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
+    from common.spaces.nasbench201.settings import Lookup as Asked
+
+
+def lookup(settings: Asked, options: RunOptions) -> dict[str, Any]:
+    """What the tables say of cells. Raises UserError."""
+    return look_up(settings.cells, "evnas", PUBLISHED, options)
 
 
 class Lookup:

@@ -1,10 +1,11 @@
-"""``python -m papers.nsas search|train|evaluate|describe|draw|experiments``: see README.md beside this file."""
+"""``python -m papers.nsas search|train|evaluate|describe|lookup|draw|experiments``: see README.md beside this file."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from common.cli.verbs import COMPUTES, Stage, Verb, main
+from common.spaces.nasbench201.settings import Lookup
 from papers.nsas import settings
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchGdasRecurrent, SearchRecurrent, TrainRecurrent
@@ -97,6 +98,10 @@ EVALUATE: dict[tuple[str, ...], Stage] = {
 DESCRIBE = _stage(
     settings.Describe, "describe:describe", "describe", "Parameters, MACs, cell", writes=False, ignores=COMPUTES
 )
+LOOKUP = _stage(
+    Lookup, "nasbench201.result:lookup", "lookup", "NAS-Bench-201's accuracies of cells", writes=False,
+    ignores=("seed", "device", "resume"),
+)  # fmt: skip
 DRAW = _stage(settings.Draw, "describe:draw", "draw", "Pictures of the cells", ignores=COMPUTES)
 EXPERIMENTS = _stage(
     Experiment, "studies.forgetting:experiment", "experiments", "Does the constraint matter?", "plan_experiment",
@@ -112,6 +117,7 @@ VERBS = {
     "train": Verb(TRAIN, selectors={"space": ("darts", "ptb")}, about="Train an architecture from scratch"),
     "evaluate": Verb(EVALUATE, selectors={"space": ("darts", "ptb")}, about="Test trained weights"),
     "describe": Verb({(): DESCRIBE}, about="Counts of an architecture"),
+    "lookup": Verb({(): LOOKUP}, about="NAS-Bench-201's accuracies of cells"),
     "draw": Verb({(): DRAW}, about="Draw the cells"),
     "experiments": Verb(
         {(): EXPERIMENTS}, about="Forgetting, ranking and the chosen cell with and without constraints"

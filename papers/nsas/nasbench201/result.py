@@ -10,11 +10,20 @@ from common.data.nasbench201 import DATASETS, Table, release_1_0, to_string
 from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.spaces.nasbench201.graph import connected
+from common.spaces.nasbench201.lookup import lookup as look_up
 from papers.nsas.nasbench201.constraints import Code
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
     from common.run.folder import Run
+    from common.spaces.nasbench201.settings import Lookup
+
+
+def lookup(settings: Lookup, options: RunOptions) -> dict[str, Any]:
+    """What the benchmark's tables say of cells. Raises UserError."""
+    from papers.nsas.use import PUBLISHED
+
+    return look_up(settings.cells, "nsas", PUBLISHED, options)
 
 
 def finish(run: Run, code: Code, metrics: dict[str, Any], options: RunOptions, note: str, dataset: str) -> dict:
