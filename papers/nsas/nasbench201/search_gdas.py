@@ -13,7 +13,7 @@ from common.run.device import pick_device
 from common.run.distributed import one_process
 from common.run.folder import check_finite, open_run
 from common.run.keep import Values
-from common.spaces.nasbench201.network import EDGES, OPERATIONS
+from common.spaces.nasbench201.network import EDGE_NAMES, EDGES, OPERATIONS
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums
 from papers.nsas.method.relaxation import gumbel, nb201_temperature, straight_through
@@ -25,6 +25,7 @@ from papers.nsas.nasbench201.supernet import batches_of, open_halves, open_super
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
+    from common.run.folder import Run
 
 
 def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
@@ -79,12 +80,12 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
                 held_sums.add(alphas.step(nn.functional.cross_entropy(logits, y)), logits, y)
                 touched.note(drawn.code)  # as released it leaves gradients in the weights; clearing makes them zero
                 now.previous = current.code
-            held = held_sums.read()
-            now.valid_top1 = held["train_top1_percent"]
+            now.valid_top1 = (held := held_sums.read())["train_top1_percent"]
             run.log(
                 epoch=epoch, lr=lr, tau=tau, **sums.read(), valid_loss=held["loss"], valid_top1_percent=now.valid_top1,
                 cell=short(alphas.cell()),
             )  # fmt: skip
+        alphas.write(run)
         metrics = {"supernet_accuracy_percent": now.valid_top1}  # of the last epoch's architecture steps, as printed
         return finish(run, alphas.cell(), metrics, options, note, train.images.name)
 
@@ -119,6 +120,11 @@ class Alphas:
     def cell(self) -> Code:
         """The largest entry of each edge, the first of equals."""
         return decode(self.table)
+
+    def write(self, run: Run) -> None:
+        """alphas.csv: the table, a row an edge."""
+        for edge, row in zip(EDGE_NAMES, self.table.tolist(), strict=True):
+            run.log("alphas", edge=edge, **dict(zip(OPERATIONS, row, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
         """Table, gradient, Adam."""

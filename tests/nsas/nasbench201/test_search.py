@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 
 import pytest
 
+from common.data.nasbench201 import OPERATIONS, to_operations
 from papers.nsas.__main__ import SEARCH
 from tests.nsas.small import NB201_GDAS, NB201_RANDOM, module_of, options
 
@@ -20,6 +22,16 @@ def test_nb201_constraints(method, constraint, tmp_path):
         settings = replace(settings, recalibrate_batches=min(settings.recalibrate_batches, 1))
     result = module_of(f"nasbench201.search_{method}:search")[1](settings, options(tmp_path))
     assert result["architecture"].count("|") == 9 or result["architecture"].count("~") == 6
+    with (tmp_path / ("candidates.csv" if method == "random" else "alphas.csv")).open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    if method == "random":  # the scored cells, of which the best is the answer
+        chosen = max(rows, key=lambda row: float(row["supernet_accuracy_percent"]))
+        assert len(rows) == settings.select_candidates
+        assert "c" + "".join(map(str, to_operations(result["architecture"]))) == chosen["cell"]
+    else:  # the table, of which the answer is the largest entry an edge
+        assert [row.pop("edge") for row in rows] == ["1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2"]
+        largest = [max(row, key=lambda name: float(row[name])) for row in rows]
+        assert [OPERATIONS[k] for k in to_operations(result["architecture"])] == largest
 
 
 def test_searches_on_digits_report_no_table_value(tmp_path):
