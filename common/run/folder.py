@@ -66,7 +66,7 @@ class Run(Keeping):
         }  # fmt: skip
         self._store = states.Store(self.folder / "state")
         self._started = self._saved_at = time.monotonic()
-        self._earlier_s, self._sessions = 0.0, 1
+        self._started_cpu, self._earlier_s, self._earlier_cpu_s, self._sessions = time.process_time(), 0.0, 0.0, 1
         self._generators: dict[str, Any] = {}
         self._every = float(os.environ.get("NAS_SAVE_EVERY_S", SAVE_EVERY_S))
 
@@ -181,7 +181,8 @@ class Run(Keeping):
         if package["fingerprint"] != self.fingerprint:
             raise UserError(f"the state in {self.folder} is of another run; delete the folder or choose another --out")
         self._generators = package["rng"][distributed.rank()]
-        self._earlier_s, self._sessions = package["seconds"], package["sessions"] + 1
+        self._earlier_s, self._earlier_cpu_s = package["seconds"], package.get("cpu_seconds", 0.0)
+        self._sessions = package["sessions"] + 1
         if self.writes:
             self._restore_histories(package["histories"])
         self._saved_at = time.monotonic()
@@ -200,13 +201,9 @@ class Run(Keeping):
         if not self.writes:
             return
         package = {
-            "fingerprint": self.fingerprint,
-            "state": state,
-            "rng": generators,
-            "histories": self._histories(),
-            "seconds": self.seconds(),
-            "sessions": self._sessions,
-        }
+            "fingerprint": self.fingerprint, "state": state, "rng": generators, "histories": self._histories(),
+            "seconds": self.seconds(), "cpu_seconds": self.cpu_seconds(), "sessions": self._sessions,
+        }  # fmt: skip
         self._store.save(package)
         self._saved_at = time.monotonic()
 
@@ -217,6 +214,10 @@ class Run(Keeping):
     def seconds(self) -> float:
         """Seconds of work so far, earlier sessions included."""
         return self._earlier_s + time.monotonic() - self._started
+
+    def cpu_seconds(self) -> float:
+        """Seconds that processors gave this process (all its threads, no workers), earlier sessions included."""
+        return self._earlier_cpu_s + time.process_time() - self._started_cpu
 
     # -- history ----------------------------------------------------------------------------------------------------
 
@@ -283,7 +284,8 @@ class Run(Keeping):
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
             memory["gpu"] = peak_memory_bytes(torch.device("cuda", torch.cuda.current_device()))
-        return {"seconds": round(self.seconds(), 3), "sessions": self._sessions, "peak_memory_bytes": memory}
+        times = {"seconds": round(self.seconds(), 3), "cpu_seconds": round(self.cpu_seconds(), 3)}
+        return times | {"sessions": self._sessions, "peak_memory_bytes": memory}
 
 
 @contextlib.contextmanager
