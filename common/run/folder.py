@@ -280,12 +280,11 @@ class Run(Keeping):
     def _timing(self) -> dict[str, Any]:
         from common.run.device import peak_memory_bytes
 
-        memory = {"resident": peak_memory_bytes()}
-        torch = sys.modules.get("torch")
+        memory, torch = {"resident": peak_memory_bytes()}, sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
             memory["gpu"] = peak_memory_bytes(torch.device("cuda", torch.cuda.current_device()))
         times = {"seconds": round(self.seconds(), 3), "cpu_seconds": round(self.cpu_seconds(), 3)}
-        return times | {"sessions": self._sessions, "peak_memory_bytes": memory}
+        return {**times, "sessions": self._sessions, "peak_memory_bytes": memory}
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def test_kill_at_random_moments_then_resume_is_bit_exact(tiny, tmp_path):
     assert outputs(broken) == outputs(tmp_path / "whole")
     assert not (broken / "state").exists()
     timing = json.loads((broken / "timing.json").read_text())
-    assert timing["sessions"] > 1 and 0 < timing["cpu_seconds"]
+    assert timing["sessions"] > 1 and timing["cpu_seconds"] > 0
 
 
 def test_two_runs_are_byte_equal_and_another_seed_is_not(here, tmp_path):
