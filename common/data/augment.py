@@ -6,7 +6,8 @@ checked against stored draws. Constants and order belong to the paper and are pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch.nn import functional
@@ -18,15 +19,26 @@ ORDERS = ("crop_flip", "flip_crop")
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """mean, std: per channel on the 0..1 scale. pad: zero pixels around the image before the random crop (0: no crop).
+class Normalisation:
+    """What every picture goes through at the end: (pixel / 255 - mean) / std, then ``erase`` where there is one.
+
+    mean, std: per channel on the 0..1 scale. erase: random erasing or the like, ``(float32 [1, 3, H, W], generator) ->
+    the same shape``.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    erase: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Augmentation(Normalisation):
+    """pad: zero pixels around the image before the random crop (0: no crop).
 
     flip: mirror with probability 1/2. cutout: side of the square set to zero after normalisation (0 or 1: none).
     order: whether the crop or the flip comes first (the distribution is the same, single outcomes are not).
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     pad: int = 0
     flip: bool = False
     cutout: int = 0
@@ -72,16 +84,16 @@ def draw(augmentation: Augmentation, batch: int, height: int, width: int, genera
     return Draws(below(span), below(span), below(2).bool() & augmentation.flip, below(height), below(width))
 
 
-def normalise(pixels: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+def normalise(pixels: torch.Tensor, constants: Normalisation) -> torch.Tensor:
     """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std, bit-equal to torchvision's ToTensor and Normalize."""
-    mean = torch.tensor(augmentation.mean, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
-    std = torch.tensor(augmentation.std, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
+    mean = torch.tensor(constants.mean, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
+    std = torch.tensor(constants.std, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
     return pixels.float().div_(255).sub_(mean).div_(std)
 
 
-def plain(pixels: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+def plain(pixels: torch.Tensor, constants: Normalisation) -> torch.Tensor:
     """The test transform: normalisation alone, channels last in memory."""
-    return normalise(pixels, augmentation).contiguous(memory_format=torch.channels_last)
+    return normalise(pixels, constants).contiguous(memory_format=torch.channels_last)
 
 
 def transform(pixels: torch.Tensor, augmentation: Augmentation, draws: Draws) -> torch.Tensor:

@@ -11,48 +11,72 @@ drawn for the whole batch, so an image's pixels do not depend on how many share 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from common.data.augment import Augmentation, Draws, draw, plain, transform
+from common.data.augment import Augmentation, Draws, Normalisation, draw, plain, transform
 from common.data.sets import Images
 from common.errors import UserError
 from common.run import seeds
+from common.run.distributed import Sharing
 
 Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order the images of a set come: drawn anew by ``seed`` for every epoch, or as they stand.
+
+    stream: names what is drawn from the seed (order, augmentation), so that two users of one set draw independently.
+    drop_last: whether an epoch leaves out a last batch that is not full.
+    """
+
+    seed: int
+    stream: str = "train"
+    shuffle: bool = True
+    drop_last: bool = False
+
+    def places(self, count: int, epoch: int) -> Tensor:
+        """The places of ``count`` images in the order of an epoch, int64 [count] on the CPU."""
+        if not self.shuffle:
+            return torch.arange(count)
+        return torch.randperm(count, generator=self.generator("order", epoch))
+
+    def generator(self, *names: str | int) -> torch.Generator:
+        """A generator that belongs to seed, stream and names."""
+        return seeds.generator(self.seed, self.stream, *names)
+
+
+def as_they_stand(seed: int, stream: str = "test") -> Order:
+    """The order of tests: the images of the set as they stand, every one of them."""
+    return Order(seed, stream, shuffle=False)
 
 
 class Epochs:
     """Which images stand in which batch, and which of them are this process's (``Batches`` and ``FolderBatches``).
 
-    batch_size: images of the whole batch. parts: shares that every batch is cut into, a multiple of ``world`` (0: one
-    per process); process ``rank`` takes ``parts // world`` consecutive ones. Raises UserError when the set has too few
-    images for a batch, or the parts cannot be shared by the processes.
+    name, count: the set's. batch_size: images of the whole batch, which ``sharing`` shares out. Raises UserError when
+    the set has too few images for a batch.
     """
 
-    erase: Callable[[Tensor, torch.Generator], Tensor] | None = None
-
-    def __init__(
-        self, name: str, count: int, batch_size: int, seed: int, stream: str, shuffle: bool, drop_last: bool,
-        rank: int, world: int, parts: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, name: str, count: int, batch_size: int, order: Order, sharing: Sharing) -> None:
         if batch_size < 1:
             raise UserError(f"a batch of {batch_size} images holds nothing; use a batch size of 1 or more")
-        if count == 0 or (count < batch_size and (shuffle or drop_last)):
+        if count == 0 or (count < batch_size and (order.shuffle or order.drop_last)):
             raise UserError(
                 f"{name}: {count} images are too few for a batch of {batch_size}; lower the batch size or use more "
                 f"images"
             )
-        self.count, self.batch_size, self.seed, self.stream, self.shuffle = count, batch_size, seed, stream, shuffle
-        self.rank, self.world = rank, world
-        self.parts = parts or world
-        if self.parts < 1 or self.parts % world:
-            raise UserError(f"{self.parts} parts cannot be shared by {world} processes; use a multiple of {world}")
-        if self.parts > batch_size:
-            raise UserError(f"a batch of {batch_size} images cannot be cut into {self.parts} parts; use a larger batch")
-        self.total = count // batch_size if drop_last else -(-count // batch_size)
+        if sharing.shares > batch_size:
+            raise UserError(
+                f"a batch of {batch_size} images cannot be cut into {sharing.shares} parts; use a larger batch"
+            )
+        self.count, self.batch_size, self.order, self.sharing = count, batch_size, order, sharing
+        self.total = count // batch_size if order.drop_last else -(-count // batch_size)
 
     def __len__(self) -> int:
         """Batches per epoch: the same number for every process, and as many as one process has."""
@@ -64,15 +88,8 @@ class Epochs:
 
     def share_sizes(self, step: int) -> list[int]:
         """Images in each of this process's shares of batch ``step``; 0 where a share is empty."""
-        limits = share_limits(self.size(step), self.parts)
-        mine = self.parts // self.world
-        return [limits[i + 1] - limits[i] for i in range(self.rank * mine, (self.rank + 1) * mine)]
-
-    def order(self, epoch: int) -> Tensor:
-        """The images' order in an epoch, int64 [N] on the CPU."""
-        if not self.shuffle:
-            return torch.arange(self.count)
-        return torch.randperm(self.count, generator=seeds.generator(self.seed, self.stream, "order", epoch))
+        limits = self.sharing.limits(self.size(step))
+        return [end - start for start, end in pairwise(limits)]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield this process's images of every batch from number ``start`` on: (float32 [B, 3, H, W] channels last,
@@ -90,21 +107,22 @@ class Epochs:
         """These epochs with every batch as the list of its shares, as ``run.steps`` takes them."""
         return InShares(self)
 
-    def _erased(self, batch: Tensor, epoch: int | str, chosen: list[int]) -> Tensor:
+    def _erased(self, batch: Tensor, constants: Normalisation, epoch: int, chosen: Tensor) -> Tensor:
         """``erase`` applied to each image by a stream of its own, so that it looks the same in whichever share it is.
 
         chosen: the images' places in the set.
         """
-        if self.erase is None or not chosen:
+        erase = constants.erase
+        if erase is None or not len(chosen):
             return batch
-        names = (self.seed, self.stream, "erase", epoch)
-        erased = [self.erase(batch[i : i + 1], seeds.generator(*names, at)) for i, at in enumerate(chosen)]
+        streams = [self.order.generator("erase", epoch, at) for at in chosen.tolist()]
+        erased = [erase(batch[i : i + 1], stream) for i, stream in enumerate(streams)]
         return torch.cat(erased).contiguous(memory_format=torch.channels_last)
 
     def _mine(self, step: int) -> slice:
         """This process's places in batch ``step``."""
-        limits, mine = share_limits(self.size(step), self.parts), self.parts // self.world
-        return slice(limits[self.rank * mine], limits[(self.rank + 1) * mine])
+        limits = self.sharing.limits(self.size(step))
+        return slice(limits[0], limits[-1])
 
 
 class InShares:
@@ -121,19 +139,11 @@ class InShares:
         return self.batches.shares(epoch, start)
 
 
-def share_limits(count: int, parts: int) -> list[int]:
-    """Where ``torch.tensor_split`` cuts ``count`` images into ``parts`` shares: parts + 1 limits from 0 to count."""
-    each, more = divmod(count, parts)
-    return [i * each + min(i, more) for i in range(parts + 1)]
-
-
 class Batches(Epochs):
     """The epochs of one image set.
 
     images: the set (moved to ``device`` once). batch_size: images per (whole) batch. augmentation: constants and
-    augmentation; with ``augment=False`` only its mean and std are used. stream: names the random stream, so that two
-    users of one set draw independently. rank, world, parts: see ``Epochs``. erase: applied to every normalised image,
-    ``(float32 [1, 3, H, W], generator) -> the same shape`` (random erasing).
+    augmentation; with ``augment=False`` only what every image goes through (None: as ``order`` shuffles).
 
     Raises UserError when the set has too few images for a batch.
     """
@@ -143,40 +153,33 @@ class Batches(Epochs):
         images: Images,
         batch_size: int,
         augmentation: Augmentation,
-        seed: int,
-        shuffle: bool = True,
-        drop_last: bool = False,
+        order: Order,
+        sharing: Sharing = Sharing(),
         device: torch.device | str = "cpu",
-        stream: str = "train",
         augment: bool | None = None,
-        rank: int = 0,
-        world: int = 1,
-        parts: int = 0,
-        erase: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ) -> None:
-        super().__init__(images.name, len(images), batch_size, seed, stream, shuffle, drop_last, rank, world, parts)
-        self.images = images.to(device)
-        self.augmentation, self.erase = augmentation, erase
-        self.augment = shuffle if augment is None else augment
+        super().__init__(images.name, len(images), batch_size, order, sharing)
+        self.images, self.augmentation = images.to(device), augmentation
+        self.augment = order.shuffle if augment is None else augment
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield (float32 [B, 3, H, W] channels last, int64 [B]): this process's images of every batch from ``start``.
 
         B is the whole batch for one process; with several it may differ by process and be 0.
         """
-        order = self.order(epoch).to(self.images.labels.device)
+        order = self.order.places(self.count, epoch).to(self.images.labels.device)
         for step in range(start, len(self)):
             mine = self._mine(step)
             index = order[step * self.batch_size :][mine]
             batch = self._augmented(self.images.pixels[index], mine, self.size(step), epoch, step)
-            yield self._erased(batch, epoch, index.tolist() if self.erase else []), self.images.labels[index]
+            yield self._erased(batch, self.augmentation, epoch, index), self.images.labels[index]
 
     def drawn(self, number: int, count: int) -> Batch:
         """``count`` images drawn uniformly with replacement: float32 [count, 3, H, W] channels last, int64 [count].
 
         A function of (seed, stream, number).
         """
-        generator = seeds.generator(self.seed, self.stream, "drawn", number)
+        generator = self.order.generator("drawn", number)
         index = torch.randint(self.count, (count,), generator=generator).to(self.images.labels.device)
         pixels = self._augmented(self.images.pixels[index], slice(0, count), count, "drawn", number)
         return pixels, self.images.labels[index]
@@ -189,6 +192,6 @@ class Batches(Epochs):
         return transform(pixels, self.augmentation, draws.part(mine))
 
     def _draws(self, size: int, epoch: int | str, number: int) -> Draws:
-        generator = seeds.generator(self.seed, self.stream, "augment", epoch, number)
+        generator = self.order.generator("augment", epoch, number)
         height, width = self.images.pixels.shape[-2:]
         return draw(self.augmentation, size, height, width, generator)

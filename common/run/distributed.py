@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -23,12 +24,45 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def per_process(shares: int = 0) -> dict[str, int]:
-    """What tells ``Batches`` and ``FolderBatches`` which part of each batch is this process's: rank, world, parts.
+@dataclass(frozen=True)
+class Sharing:
+    """Which shares of every batch are those of process ``rank`` of ``world``.
 
-    shares: shares that every batch is worked through in, over all processes; 0: one a process.
+    parts: shares that a batch is cut into over all processes, as ``torch.tensor_split`` cuts: a multiple of ``world``,
+    of which each process takes ``parts // world`` consecutive ones; 0: one a process. Raises UserError where the
+    processes cannot share them.
     """
-    return {"rank": rank(), "world": world_size(), "parts": shares}
+
+    rank: int = 0
+    world: int = 1
+    parts: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shares < 1 or self.shares % self.world:
+            raise UserError(
+                f"{self.shares} parts cannot be shared by {self.world} processes; use a multiple of {self.world}"
+            )
+
+    @property
+    def shares(self) -> int:
+        """Shares of a batch, over all processes."""
+        return self.parts or self.world
+
+    def limits(self, images: int) -> list[int]:
+        """Where this process's shares of a batch of ``images`` begin, and where the last one ends."""
+        mine = self.shares // self.world
+        return cuts(images, self.shares)[self.rank * mine : (self.rank + 1) * mine + 1]
+
+
+def cuts(images: int, shares: int) -> list[int]:
+    """Where ``torch.tensor_split`` cuts ``images`` into ``shares``: shares + 1 limits from 0 to images."""
+    each, more = divmod(images, shares)
+    return [i * each + min(i, more) for i in range(shares + 1)]
+
+
+def per_process(parts: int = 0) -> Sharing:
+    """How this process shares every batch with the others of the job. parts: see ``Sharing``."""
+    return Sharing(rank(), world_size(), parts)
 
 
 def one_process(what: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from common.data.augment import Augmentation
-from common.data.batches import Batches
+from common.data.batches import Batches, Order
 from common.data.nasbench201 import Table
 from common.data.pictures.batches import EvalPictures, FolderBatches
 from common.data.pictures.sets import blank_pictures
@@ -73,10 +73,10 @@ def steps(stage: str, images: int) -> int:
     """Batches in an epoch of so many images: darts, nb201 (search), cifar, imagenet (training)."""
     if stage == "imagenet":
         pictures = blank_pictures("imagenet", images, CLASSES["imagenet"])
-        return len(FolderBatches(pictures, TrainImageNet().batch_size, EvalPictures(), 0))
+        return len(FolderBatches(pictures, TrainImageNet().batch_size, EvalPictures(), Order(0)))
     black = blank("cifar10", images)
     if stage == "cifar":
-        return len(Batches(black, Train().batch_size, Augmentation(*constants("cifar10")), 0))
+        return len(Batches(black, Train().batch_size, Augmentation(*constants("cifar10")), Order(0)))
     return len(batches(SEARCHES[stage](), SearchData(black, black, "", {}), 0, torch.device("cpu"))[0])
 
 

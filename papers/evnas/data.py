@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from common.data.augment import Augmentation
-from common.data.batches import Batches
+from common.data.batches import Batches, Order
 from common.data.nasbench201 import SPLIT_SIZES, split_pins
 from common.data.parts import benchmark_halves, check_classes, in_file_order, split, take
 from common.data.sets import Images, open_images
@@ -102,11 +102,9 @@ def random_halves(images: Images, seed: int) -> tuple[Images, Images]:
 def batches(settings: Search, data: SearchData, seed: int, device: torch.device) -> tuple[Batches, Batches]:
     """Training batches and fitness batches (a new order in every pass); each shared out over processes and parts."""
     fitness_size = min(settings.fitness_batch_size, max(len(data.fitness), 1))
-    mine: Any = distributed.per_process(settings.parts)
+    mine = distributed.per_process(settings.parts)
     train, fitness = (
-        Batches(
-            images, size, augmentation(settings, images), seed, device=device, stream=stream, augment=augment, **mine,
-        )
+        Batches(images, size, augmentation(settings, images), Order(seed, stream), mine, device, augment)
         for images, size, stream, augment in (
             (data.train, settings.batch_size, "train", True),
             (data.fitness, fitness_size, "fitness", settings.fitness_augment),

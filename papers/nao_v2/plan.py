@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from common.data import names
-from common.data.batches import Epochs
+from common.data.batches import Epochs, Order
 from common.data.parts import take
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.pictures.sizes import image_size
@@ -185,7 +185,7 @@ def outline(dataset: str, kind: str, options: Any) -> Any:
 
 def steps_of(images: Images | Pictures, batch_size: int, parts: int) -> int:
     """Steps per epoch. Raises UserError for batches that cannot be made of so few images, or shared out."""
-    return len(Epochs(images.name, len(images), batch_size, 0, "train", True, False, **per_process(parts)))
+    return len(Epochs(images.name, len(images), batch_size, Order(0), per_process(parts)))
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from common.data.batches import Batches
+from common.data.batches import Batches, Order
 from common.run import seeds
 from common.run.device import pick_device
 from common.run.distributed import one_process
@@ -107,8 +107,8 @@ def open_batches(settings: SearchGdas, options: RunOptions, device: torch.device
     """(batches for the weights, batches of the selection part, shuffled and augmented alike)."""
     weights, held = search_parts(settings.dataset, settings.train_images, settings.train_portion, options)
     size = min(settings.batch_size, len(held))
-    train = Batches(weights, settings.batch_size, augmentation(weights), options.seed, device=device)
-    return train, Batches(held, size, augmentation(held), options.seed, device=device, stream="valid")
+    train = Batches(weights, settings.batch_size, augmentation(weights), Order(options.seed), device=device)
+    return train, Batches(held, size, augmentation(held), Order(options.seed, "valid"), device=device)
 
 
 def loss_function(settings: SearchGdas) -> Loss:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from common.data.batches import Batches
+from common.data.batches import Batches, Order, as_they_stand
 from common.data.parts import take
 from common.run import seeds
 from common.run.device import pick_device
@@ -98,11 +98,9 @@ def open_batches(settings: SearchRandom, options: RunOptions, device: torch.devi
     weights, held = search_parts(settings.dataset, settings.train_images, settings.train_portion, options)
     held = take(held, settings.select_images, "--select-images")
     size = min(settings.select_batch_size, len(held))
-    train = Batches(weights, settings.batch_size, augmentation(weights), options.seed, device=device)
-    valid = Batches(
-        held, size, augmentation(held), options.seed, shuffle=False, device=device, stream="valid",
-        augment=settings.select_augment,
-    )  # fmt: skip
+    train = Batches(weights, settings.batch_size, augmentation(weights), Order(options.seed), device=device)
+    order = as_they_stand(options.seed, "valid")
+    valid = Batches(held, size, augmentation(held), order, device=device, augment=settings.select_augment)
     return train, valid
 
 

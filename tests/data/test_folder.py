@@ -15,13 +15,24 @@ import torch
 from PIL import Image
 
 from common.data import digests
+from common.data.augment import Normalisation
+from common.data.batches import Order, as_they_stand
 from common.data.pictures import batches as folder_module
 from common.data.pictures import sets as pictures_module
-from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
+from common.data.pictures.batches import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EvalPictures,
+    FolderBatches,
+    TrainPictures,
+    open_pictures,
+)
 from common.data.pictures.lmdb import LmdbStore, write_lmdb
 from common.data.pictures.sets import content_digest
 from common.errors import UserError
+from common.run.distributed import Sharing
 
+ALONE = Sharing()
 JITTERED = TrainPictures(size=16, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.2), interpolation="random")
 
 
@@ -44,8 +55,9 @@ def pack(root, path, part="train"):
     return write_lmdb(path, records, pictures.classes)
 
 
-def batches(pictures, workers=0, transform=JITTERED, **more):
-    return FolderBatches(pictures, 4, transform, seed=3, workers=workers, **more)
+def batches(pictures, workers=0, transform=JITTERED, sharing=ALONE, erase=None):
+    constants = Normalisation(IMAGENET_MEAN, IMAGENET_STD, erase=erase)
+    return FolderBatches(pictures, 4, transform, Order(3), sharing, workers=workers, constants=constants)
 
 
 def same(first, second):
@@ -75,11 +87,11 @@ def test_processes_see_the_batches_of_one_process(root, workers):
 
     pictures = open_pictures(str(root), "train")
     one = list(batches(pictures, erase=erase).epoch(0, start=2))
-    ranks = [batches(pictures, workers, erase=erase, rank=r, world=3) for r in range(3)]
+    ranks = [batches(pictures, workers, erase=erase, sharing=Sharing(r, 3)) for r in range(3)]
     shares = [list(b.epoch(0, start=2)) for b in ranks]
     assert [len(b) for b in ranks] == [5] * 3 and [len(y) for _, y in (s[-1] for s in shares)] == [1, 1, 0]
     assert same(one, [tuple(map(torch.cat, zip(*step, strict=True))) for step in zip(*shares, strict=True)])
-    in_parts = list(batches(pictures, workers, erase=erase, parts=3).shares(0, start=2))
+    in_parts = list(batches(pictures, workers, erase=erase, sharing=Sharing(parts=3)).shares(0, start=2))
     for step, parts in enumerate(in_parts):
         assert same(parts, [s[step] for s in shares])
 
@@ -91,7 +103,7 @@ def test_evaluation_transform_equals_torchvision(root):
         transforms.Resize(18), transforms.CenterCrop(16), transforms.ToTensor(),
         transforms.Normalize(folder_module.IMAGENET_MEAN, folder_module.IMAGENET_STD),
     ])  # fmt: skip
-    inputs, labels = next(iter(batches(pictures, transform=EvalPictures(18, 16), shuffle=False).epoch(0)))
+    inputs, labels = next(iter(FolderBatches(pictures, 4, EvalPictures(18, 16), as_they_stand(3)).epoch(0)))
     assert labels.tolist() == [0] * 4
     for i in range(4):
         assert torch.equal(inputs[i], reference(pictures.picture(i)))
@@ -218,7 +230,7 @@ def test_mistakes(root, tmp_path):
     pictures = open_pictures("imagenet", "train", SimpleNamespace(data=tmp_path, allow_unpinned=True))
     assert not pictures.pinned and len(pictures.subset([1, 2])) == 2
     with pytest.raises(UserError, match="18 images are too few for a batch of 4000"):
-        FolderBatches(pictures, 4000, JITTERED, seed=0)
+        FolderBatches(pictures, 4000, JITTERED, Order(0))
     with pytest.raises(UserError, match="unknown split"):
         open_pictures("imagenet", "all", options)
     damaged = next((tmp_path / "imagenet" / "train" / "bee").iterdir())

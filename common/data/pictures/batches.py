@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.data.augment import Augmentation, plain
-from common.data.batches import Epochs
+from common.data.augment import Normalisation, plain
+from common.data.batches import Epochs, Order
 from common.data.pictures import vision
 from common.data.pictures.sets import IMAGENET_COUNTS as IMAGENET_COUNTS
 from common.data.pictures.sets import Pictures as Pictures
 from common.data.pictures.sets import open_pictures as open_pictures
 from common.errors import UserError
-from common.run import seeds
+from common.run.distributed import Sharing
 
 INTERPOLATIONS = ("bilinear", "bicubic", "random")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,14 @@ class EvalPictures:
 class _Items(torch.utils.data.Dataset):
     """The items of one epoch: (uint8 [3, H, W], label), each from its own random streams."""
 
-    def __init__(self, pictures: Pictures, transform: Any, seed: int, stream: str, epoch: int) -> None:
-        self.pictures, self.transform = pictures, transform
-        self.names = (seed, stream, "item", epoch)
+    def __init__(self, pictures: Pictures, transform: Any, order: Order, epoch: int) -> None:
+        self.pictures, self.transform, self.order, self.epoch = pictures, transform, order, epoch
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        source = seeds.generator(*self.names, index)
+        source = self.order.generator("item", self.epoch, index)
         rng = random.Random(source.initial_seed())
         with torch.random.fork_rng(devices=[]):  # torchvision's transforms draw from the global generator
             torch.set_rng_state(source.get_state())
@@ -134,9 +134,8 @@ class FolderBatches(Epochs):
     """The epochs of a set of pictures, with the interface of ``Batches``.
 
     transform: ``TrainPictures``, ``EvalPictures`` or any picklable ``(picture, rng) -> picture`` with results of
-    one size. erase: applied to every normalised picture, ``(float32 [1, 3, H, W], generator) -> the same shape``
-    (random erasing). workers: loader processes. rank, world, parts: as in ``Batches``. Raises UserError when there are
-    too few pictures for a batch.
+    one size; ``constants`` follow it. workers: loader processes. Raises UserError when there are too few pictures for a
+    batch.
     """
 
     def __init__(
@@ -144,33 +143,25 @@ class FolderBatches(Epochs):
         pictures: Pictures,
         batch_size: int,
         transform: Callable[[Image.Image, random.Random], Image.Image],
-        seed: int,
-        shuffle: bool = True,
-        drop_last: bool = False,
+        order: Order,
+        sharing: Sharing = Sharing(),
         device: torch.device | str = "cpu",
-        stream: str = "train",
         workers: int = 0,
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
-        erase: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
-        rank: int = 0,
-        world: int = 1,
-        parts: int = 0,
+        constants: Normalisation = IMAGENET,
     ) -> None:
-        super().__init__(pictures.name, len(pictures), batch_size, seed, stream, shuffle, drop_last, rank, world, parts)
+        super().__init__(pictures.name, len(pictures), batch_size, order, sharing)
         self.pictures, self.transform, self.workers = pictures, transform, workers
-        self.device, self.erase = torch.device(device), erase
-        self.constants = Augmentation(mean, std)
+        self.device, self.constants = torch.device(device), constants
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (float32 [B, 3, H, W] channels last, int64 [B]) on the device: this process's pictures of every batch
         from ``start`` on.
         """
-        order = self.order(epoch).split(self.batch_size)
+        order = self.order.places(self.count, epoch).split(self.batch_size)
         steps = range(start, len(self))
         shares = [order[step][self._mine(step)] for step in steps]
         loader = torch.utils.data.DataLoader(
-            _Items(self.pictures, self.transform, self.seed, self.stream, epoch),
+            _Items(self.pictures, self.transform, self.order, epoch),
             batch_sampler=[share.tolist() for share in shares],
             collate_fn=_as_it_is,
             num_workers=min(self.workers, len(shares)),
@@ -180,4 +171,4 @@ class FolderBatches(Epochs):
         )
         for share, (pixels, labels) in zip(shares, _plain_errors(loader), strict=True):
             batch = plain(pixels.to(self.device, non_blocking=True), self.constants)
-            yield self._erased(batch, epoch, share.tolist()), labels.to(self.device, non_blocking=True)
+            yield self._erased(batch, self.constants, epoch, share), labels.to(self.device, non_blocking=True)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from common.data.augment import Augmentation
-from common.data.batches import Batches, share_limits
+from common.data.batches import Batches, Order, as_they_stand
 from common.data.parts import take
 from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures, open_pictures
 from common.data.pictures.sets import has_validation
 from common.data.sets import Images, open_images
 from common.errors import UserError
 from common.run import distributed
+from common.run.distributed import cuts
 from common.spaces.darts.settings import TrainDerived
 from common.spaces.sizes import check_depth, check_last_batch, check_pixels
 
@@ -55,12 +56,12 @@ def open_small(
     check_depth(settings.layers, settings.auxiliary)
     images = take(images, settings.train_images, "--train-images")
     augment = augmentation(images)
-    mine: Any = distributed.per_process(settings.parts)
-    train = Batches(images, settings.batch_size, augment, options.seed, device=device, **mine)
-    check_shares(len(images), settings.batch_size, train.parts, settings.auxiliary)
-    testing: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test", **distributed.per_process()}
+    mine, order = distributed.per_process(settings.parts), as_they_stand(options.seed)
+    train = Batches(images, settings.batch_size, augment, Order(options.seed), mine, device)
+    check_shares(len(images), settings.batch_size, mine.shares, settings.auxiliary)
     judged = {
-        part: Batches(set_, settings.eval_batch_size, augment, options.seed, **testing) for part, set_ in held.items()
+        part: Batches(set_, settings.eval_batch_size, augment, order, distributed.per_process(), device)
+        for part, set_ in held.items()
     }
     return TrainingData(train, judged, images.classes, images.size, pins_of(images, *held.values()))
 
@@ -73,12 +74,11 @@ def open_large(settings: TrainDerived, options: RunOptions, device: torch.device
     pictures = open_pictures(settings.dataset, "train", options)
     held = {part: open_pictures(settings.dataset, part, options) for part in parts_judged(settings.dataset)}
     pictures = take(pictures, settings.train_images, "--train-images")
-    loading: dict[str, Any] = {"device": device, "workers": workers}
     augment, mine = TrainPictures(jitter=(0.4, 0.4, 0.4, 0.2)), distributed.per_process(settings.parts)
-    train = FolderBatches(pictures, settings.batch_size, augment, options.seed, **mine, **loading)  # type: ignore[arg-type]
-    testing: dict[str, Any] = {"shuffle": False, "stream": "test", **distributed.per_process(), **loading}
+    train = FolderBatches(pictures, settings.batch_size, augment, Order(options.seed), mine, device, workers)
+    order, share = as_they_stand(options.seed), distributed.per_process()
     judged = {
-        part: FolderBatches(set_, settings.eval_batch_size, EvalPictures(), options.seed, **testing)
+        part: FolderBatches(set_, settings.eval_batch_size, EvalPictures(), order, share, device, workers)
         for part, set_ in held.items()
     }
     return TrainingData(train, judged, pictures.classes, PICTURE_PIXELS, pins_of(pictures, *held.values()))
@@ -91,13 +91,13 @@ def open_test(
     """(test set, its batches) in the ImageNet or the CIFAR form; ``constants``: a set's name -> mean and std of small
     images. Raises UserError.
     """
-    testing: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test", **distributed.per_process()}
+    order, share = as_they_stand(options.seed), distributed.per_process()
     if imagenet:
         test = open_pictures(dataset, "test", options)
-        return test, FolderBatches(test, batch_size, EvalPictures(), options.seed, workers=workers, **testing)
+        return test, FolderBatches(test, batch_size, EvalPictures(), order, share, device, workers)
     images = open_images(dataset, "test", options)
     check_pixels(dataset, images.size)
-    return images, Batches(images, batch_size, Augmentation(*constants(images.name)), options.seed, **testing)
+    return images, Batches(images, batch_size, Augmentation(*constants(images.name)), order, share, device)
 
 
 def parts_judged(dataset: str) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def check_shares(images: int, batch_size: int, parts: int, auxiliary: bool) -> N
     """The CIFAR auxiliary classifier normalises single pixels, and one image has no variance. Raises UserError."""
     check_last_batch(images, batch_size, auxiliary)
     for size in {min(batch_size, images), images % batch_size or batch_size} if auxiliary and parts > 1 else ():
-        limits = share_limits(size, parts)
+        limits = cuts(size, parts)
         if 1 in (after - before for before, after in pairwise(limits)):
             raise UserError(
                 f"a batch of {size} images in {parts} shares leaves a share of one, which the auxiliary classifier "

@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.data.augment import Augmentation
-from common.data.batches import Batches, Epochs
+from common.data.augment import Augmentation, Normalisation
+from common.data.batches import Batches, Epochs, Order, as_they_stand
 from common.data.parts import order
 from common.data.pictures.batches import FolderBatches
 from common.data.sets import Images
 from common.errors import UserError
 from common.run import distributed
+from common.run.distributed import Sharing
 from common.settings import refuse_idle
 from papers.cream.data.randaugment import RandAugment
 from papers.cream.data.sets import Source
@@ -62,9 +63,7 @@ def train_batches(
     """
     check_batch(source, settings.batch_size)
     erase = Erasing(settings.erasing) if settings.erasing else None
-    shared: dict[str, Any] = {
-        "drop_last": True, "device": device, "erase": erase, **distributed.per_process(settings.shares()),
-    }  # fmt: skip
+    drawn, mine = Order(seed, drop_last=True), distributed.per_process(settings.shares())
     padded = settings.crop == "padded"
     if padded and not isinstance(source, Images):
         raise UserError(
@@ -72,15 +71,14 @@ def train_batches(
             f"use --crop resized"
         )
     if isinstance(source, Images) and padded and not jitter and randaugment is None:  # all at once, on the device
-        augmentation = Augmentation(MEAN, STD, pad=settings.pad, flip=settings.flip)
-        return Batches(source, settings.batch_size, augmentation, seed, **shared)
+        augmentation = Augmentation(MEAN, STD, pad=settings.pad, flip=settings.flip, erase=erase)
+        return Batches(source, settings.batch_size, augmentation, drawn, mine, device)
     transform = TrainTransform(
         resolution, (settings.scale_min, 1.0), jitter, settings.flip, randaugment, settings.pad if padded else None
     )
     pictures: Any = InMemory(source) if isinstance(source, Images) else source
-    return FolderBatches(
-        pictures, settings.batch_size, transform, seed, workers=settings.workers, mean=MEAN, std=STD, **shared
-    )
+    constants = Normalisation(MEAN, STD, erase=erase)
+    return FolderBatches(pictures, settings.batch_size, transform, drawn, mine, device, settings.workers, constants)
 
 
 def plain_batches(
@@ -91,13 +89,11 @@ def plain_batches(
 
     everywhere: every process gets all of it (what statistics are taken from).
     """
-    shared: dict[str, Any] = {"shuffle": False, "device": device, "stream": "test"}
-    if not everywhere:
-        shared |= distributed.per_process()
+    standing, mine = as_they_stand(0), Sharing() if everywhere else distributed.per_process()
     if isinstance(source, Images):
-        return Batches(source, batch_size, Augmentation(MEAN, STD), 0, **shared)
+        return Batches(source, batch_size, Augmentation(MEAN, STD), standing, mine, device)
     transform = TestTransform(resolution, interpolation)
-    return FolderBatches(source, batch_size, transform, 0, workers=workers, mean=MEAN, std=STD, **shared)
+    return FolderBatches(source, batch_size, transform, standing, mine, device, workers, Normalisation(MEAN, STD))
 
 
 def calibration_batches(

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from common.data import names
 from common.data import parts as divisions
-from common.data.augment import Augmentation, cutout_mask, draw, normalise, plain, transform
-from common.data.batches import Batches
-from common.data.pictures.batches import EvalPictures, FolderBatches, TrainPictures
+from common.data.augment import Augmentation, Normalisation, cutout_mask, draw, normalise, plain, transform
+from common.data.batches import Batches, Order, as_they_stand
+from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD, EvalPictures, FolderBatches, TrainPictures
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.pictures.sizes import image_size
 from common.data.sets import Images, open_images
@@ -60,7 +60,7 @@ class AutoAugmentBatches(Batches):
     def _augmented(self, pixels: Tensor, mine: slice, size: int, epoch: int | str, number: int) -> Tensor:
         constants, draws = self.augmentation, self._draws(size, epoch, number).part(mine)
         unit = Augmentation((0.0,) * 3, (1 / 255,) * 3, constants.pad, constants.flip)  # gives pixel values back
-        rng = seeds.numpy_rng(self.seed, "autoaugment", self.stream, "augment", epoch, number)
+        rng = seeds.numpy_rng(self.order.seed, "autoaugment", self.order.stream, "augment", epoch, number)
         choices = [choose(rng) for _ in range(size)][mine]  # drawn for the whole batch, whoever holds which share
         moved = transform(pixels, unit, draws).round().clamp(0, 255).to(torch.uint8)
         out = normalise(augment_batch(moved, choices), constants)
@@ -76,9 +76,8 @@ def train_batches(
 ) -> Batches:  # fmt: skip
     """Training batches of small images, on the device where they are; of each this process's shares (of ``parts``)."""
     kind = AutoAugmentBatches if autoaugment else Batches
-    share: dict[str, Any] = per_process(parts)
-    device = images.labels.device
-    return kind(images, batch_size, augmentation(images.name, cutout), seed, device=device, stream=stream, **share)
+    augment, device = augmentation(images.name, cutout), images.labels.device
+    return kind(images, batch_size, augment, Order(seed, stream), per_process(parts), device)
 
 
 def validation_batch(
@@ -114,10 +113,9 @@ def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images |
 def test_batches(images: Images | Pictures, batch_size: int, seed: int, device: torch.device, workers: int) -> Any:
     """Test batches: normalised only; pictures: shorter side 256, centre crop 224."""
     if isinstance(images, Pictures):
-        return FolderBatches(
-            images, batch_size, EvalPictures(256, 224), seed, False, device=device, stream="test", workers=workers
-        )
-    return Batches(images, batch_size, augmentation(images.name), seed, shuffle=False, device=device, stream="test")
+        transform = EvalPictures(256, 224)
+        return FolderBatches(images, batch_size, transform, as_they_stand(seed), device=device, workers=workers)
+    return Batches(images, batch_size, augmentation(images.name), as_they_stand(seed), device=device)
 
 
 def picture_batches(
@@ -131,10 +129,8 @@ def picture_batches(
         draws = draw(Augmentation((0.0,) * 3, (1.0,) * 3), len(batch), height, width, generator)
         return batch * cutout_mask(draws.cut_y, draws.cut_x, height, width, cutout).to(batch.device)
 
-    return FolderBatches(
-        images, batch_size, transforms, seed, device=device, stream="train", workers=workers,
-        erase=cut if cutout // 2 else None, **per_process(parts),  # type: ignore[arg-type]
-    )  # fmt: skip
+    constants = Normalisation(IMAGENET_MEAN, IMAGENET_STD, erase=cut if cutout // 2 else None)
+    return FolderBatches(images, batch_size, transforms, Order(seed), per_process(parts), device, workers, constants)
 
 
 def kind_of(network: str, dataset: str, options: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from common.data.batches import Batches
+from common.data.batches import Batches, Order
 from common.run import seeds
 from common.run.device import pick_device
 from common.run.distributed import one_process
@@ -93,8 +93,8 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
 def open_batches(settings: SearchNb201Gdas, options: RunOptions, device: torch.device) -> tuple[Batches, Batches, str]:
     """(batches for the weights, batches of the other half for alpha, where the halves are from)."""
     first, second, note = open_halves(settings.dataset, settings.train_images, options)
-    train = batches_of(first, settings.batch_size, options, device)
-    return train, batches_of(second, settings.batch_size, options, device, stream="valid"), note
+    train = batches_of(first, settings.batch_size, Order(options.seed), device)
+    return train, batches_of(second, settings.batch_size, Order(options.seed, "valid"), device), note
 
 
 class Alphas:

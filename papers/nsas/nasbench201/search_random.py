@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from common.data.batches import Batches
+from common.data.batches import Batches, Order
 from common.data.parts import take
 from common.run import seeds
 from common.run.device import pick_device
@@ -95,7 +95,7 @@ def open_batches(
     """(batches for the weights, batches that cells are scored on, where the halves are from)."""
     first, second, note = open_halves(settings.dataset, settings.train_images, options)
     second = take(second, settings.select_images, "--select-images")
-    train = batches_of(first, settings.batch_size, options, device)
+    train = batches_of(first, settings.batch_size, Order(options.seed), device)
     return train, scoring_batches(second, settings.select_batch_size, options, device), note
 
 

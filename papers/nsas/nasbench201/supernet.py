@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from common.data.augment import Augmentation
-from common.data.batches import Batches
+from common.data.batches import Batches, Order, as_they_stand
 from common.data.parts import benchmark_halves, take
 from common.data.sets import Images, open_images
 from common.spaces.nasbench201.network import EDGES, OPERATIONS, Network, SearchCell, Supernet
@@ -56,16 +56,16 @@ def open_halves(dataset: str, train_images: int, options: RunOptions) -> tuple[I
     return first, second, f"halves: {origin}"
 
 
-def batches_of(images: Images, size: int, options: RunOptions, device: torch.device, **more: Any) -> Batches:
-    """Batches with this space's constants, flip before crop. more: arguments of ``Batches``."""
+def batches_of(images: Images, size: int, order: Order, device: torch.device) -> Batches:
+    """Batches with this space's constants, flip before crop; images that come as they stand are not augmented."""
     augmentation = Augmentation(NB201_MEAN, NB201_STD, pad=4, flip=True, order="flip_crop").on(images.name)
-    return Batches(images, size, augmentation, options.seed, device=device, **more)
+    return Batches(images, size, augmentation, order, device=device)
 
 
 def scoring_batches(images: Images, size: int, options: RunOptions, device: torch.device) -> Batches:
     """Batches of the other half that cells are scored on: in order, as they are."""
     size = min(size, len(images))
-    return batches_of(images, size, options, device, shuffle=False, augment=False, stream="valid")
+    return batches_of(images, size, as_they_stand(options.seed, "valid"), device)
 
 
 def open_supernet(

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.data.batches import Batches
+from common.data.batches import Batches, Order
 from common.data.parts import take
 from common.run import seeds
 from common.run.device import pick_device
@@ -127,7 +127,7 @@ def open_batches(settings: Experiment, options: RunOptions, device: torch.device
     """(training batches, batches that rank and probe, where the halves are from)."""
     first, second, note = open_halves(settings.dataset, settings.train_images, options)
     second = take(second, settings.rank_images, "--rank-images")
-    train = batches_of(first, settings.batch_size, options, device)
+    train = batches_of(first, settings.batch_size, Order(options.seed), device)
     return train, scoring_batches(second, settings.probe_images, options, device), note
 
 

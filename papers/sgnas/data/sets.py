@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from common.data.augment import Augmentation
-from common.data.batches import Batches
+from common.data.batches import Batches, Order
 from common.data.names import SMALL_SETS, in_memory, parse
 from common.data.pictures.batches import (
     IMAGENET_MEAN,
@@ -119,20 +119,17 @@ class Loaders:
         """use: ``search`` (supernet), ``validation`` (generator), ``scratch`` or ``test``: which transform, and whether
         order and pixels are drawn anew in every epoch. stream: names what is drawn.
 
-        batch_size: of the whole batch, of which each process takes its share. parts: see ``Epochs``.
+        batch_size: of the whole batch, of which each process takes its share. parts: see ``Sharing``.
         """
         test = use == "test"
-        shared: dict[str, Any] = {
-            "seed": self.seed, "shuffle": not test, "drop_last": drop_last, "device": self.device, "stream": stream,
-            **distributed.per_process(parts),
-        }  # fmt: skip
+        order, mine = Order(self.seed, stream, not test, drop_last), distributed.per_process(parts)
         if isinstance(images, Images):
             known = augmentation(self.name, images.size)
-            return Batches(images, batch_size, known, augment=not test, **shared)
+            return Batches(images, batch_size, known, order, mine, self.device)
         transforms: dict[str, Any] = {
             "search": TrainPictures(scale=(0.2, 1.0)),
             "validation": TrainPictures(resize=256),
             "scratch": TrainPictures(interpolation="random", jitter=(0.4, 0.4, 0.4, 0.0)),
             "test": EvalPictures(256, 224, "bicubic"),
         }
-        return FolderBatches(images, batch_size, transforms[use], workers=self.workers, **shared)
+        return FolderBatches(images, batch_size, transforms[use], order, mine, self.device, self.workers)
