@@ -60,10 +60,7 @@ def drawn_edges(text: str) -> list[tuple[str, str, str | None]]:
 
     Raises UserError for text that is no architecture string.
     """
-    found: list[tuple[str, str, str | None]] = [
-        (str(i), str(j), OPERATIONS[op]) for (j, i), op in zip(EDGES, to_operations(text)) if op
-    ]
-    return found or [("0", "3", "none")]
+    return [(str(i), str(j), OPERATIONS[op]) for (j, i), op in zip(EDGES, to_operations(text)) if op]
 
 
 def code(operations: Sequence[int]) -> int:

@@ -6,13 +6,12 @@ from typing import Any
 
 from common.data.names import CLASSES
 from common.errors import UserError
-from papers.cream.networks.architectures import resolve
+from common.spaces.blocks import Block, draw_blocks
+from common.spaces.drawing import name_of
+from papers.cream.networks.architectures import PUBLISHED, resolve
 from papers.cream.networks.derived import input_size, spec_of
-from papers.cream.networks.layout import BlockSpec
+from papers.cream.networks.layout import NetworkSpec
 from papers.cream.settings import Describe, Draw
-
-COLOURS = {3: "#8ecae6", 5: "#219ebc", 7: "#023047"}
-PLAIN = "#b7b7a4"  # the fixed first and last block, which no path changes
 
 
 def describe(settings: Describe, options: Any) -> dict[str, Any]:
@@ -48,48 +47,30 @@ def describe(settings: Describe, options: Any) -> dict[str, Any]:
     }
 
 
-def block_label(block: BlockSpec) -> str:
-    """Kernel size, and expansion where there is one."""
-    text = f"{block.kernel}x{block.kernel}"
-    return f"{text}\ne{block.expand}" if block.kind == "mbconv" else text
-
-
 def draw(settings: Draw, options: Any) -> dict[str, Any]:
-    """<out>/architecture.<format>: height is the output width in channels, colour the kernel, ``e`` the expansion.
+    """<out>/architecture.<format>: a column a block. Raises UserError for what is no architecture.
 
-    Entries of a path that skip their position build no block. Raises UserError for what is no architecture.
+    Entries of a path that skip their position build no block.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from common.run.files import make_folder, write_figure
-    from common.run.folder import say
-
     found = resolve(settings.arch)
     spec = spec_of(found, 1000, settings.single_block, settings.repeat_stage3)
-    blocks = [(number, block) for number, stage in enumerate(spec.stages) for block in stage]
-    figure, axes = pyplot.subplots(figsize=(max(0.5 * len(blocks) + 1.5, 4), 3.6))
-    highest = max(block.cout for _, block in blocks)
-    side, ticks = -(-input_size(found) // 2), []
-    for x, (_, block) in enumerate(blocks):
-        colour = COLOURS[block.kernel] if block.kind == "mbconv" else PLAIN
-        axes.bar(x, block.cout, 0.85, color=colour)
-        axes.text(x, block.cout + 0.02 * highest, block_label(block), ha="center", va="bottom", fontsize=8)
-        side = -(-side // block.stride)
-        ticks.append(f"{side}")
-    for x in range(1, len(blocks)):
-        if blocks[x][0] != blocks[x - 1][0]:
-            axes.axvline(x - 0.5, color="#cccccc", lw=0.8, zorder=0)
-    axes.set(
-        title=found.name, ylabel="channels", xlabel="side of the block's output (lines: stages)",
-        xticks=range(len(blocks)), xticklabels=ticks, ylim=(0, 1.18 * highest),
-    )  # fmt: skip
-    folder = options.folder
-    make_folder(folder)
-    path = folder / f"architecture.{settings.format}"
-    write_figure(figure, path, bbox_inches="tight", dpi=120)
-    pyplot.close(figure)
-    say(str(path))
-    return {"files": [str(path)]}
+    title = found.name if found.name in PUBLISHED else name_of(settings.arch)
+    return draw_blocks(blocks_of(spec, input_size(found)), f"Cream {title}", options.folder, settings.format)
+
+
+def blocks_of(spec: NetworkSpec, size: int) -> list[Block]:
+    """Stem, the blocks of all stages, and the last 1x1 convolution, for a square picture of that side."""
+    side = -(-size // 2)
+    blocks = [Block("stem", side, spec.layout.stem, (3,), word="3x3")]
+    for number, stage in enumerate(spec.stages):
+        for block in stage:
+            side = -(-side // block.stride)
+            if block.kind == "mbconv":
+                units = max(1, round(block.middle / block.cin))
+                blocks.append(Block(str(number), side, block.cout, (block.kernel,) * units))
+            else:
+                words = {"dwsep": "", "conv_bn_act": "1x1", "resunit": "res"}
+                blocks.append(
+                    Block(str(number), side, block.cout, (block.kernel,), block.kind == "dwsep", words[block.kind])
+                )
+    return [*blocks, Block("last", 1, spec.layout.features, (1,), word="1x1")]

@@ -329,7 +329,7 @@ class Draw(OneNetwork):
     """Blocks of a network: kernel, expansion, width."""
 
     arch: tyro.conf.Positional[str] = setting("287", "a published name, a path list, or an architecture file")
-    format: Literal["svg", "png", "pdf"] = setting("svg", "kind of picture file")
+    format: Literal["svg", "png", "pdf"] = setting("svg", "kind of the picture")
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from common.data import names
-from common.data.nasbench201 import DATASETS, drawn_edges
+from common.data.nasbench201 import DATASETS
 from common.errors import UserError
-from common.run.files import make_folder
-from common.spaces import drawing
-from common.spaces.architecture import read_architecture, recorded
+from common.spaces.architecture import recorded
+from common.spaces.cells import cells_of
 from common.spaces.counting import macs, parameters
 from common.spaces.darts import supernet as darts_supernet
-from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
+from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.plan import counts
+from common.spaces.drawing import draw_cells
 from common.spaces.nasbench201 import network as nasbench201
 from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.plain import PlainNetwork
-from common.spaces.pasted import inside, is_pasted
+from common.spaces.pasted import inside
 from papers.evnas.networks import CLASSES, load_genotype
 from papers.evnas.settings import Describe, Draw
 
@@ -83,27 +82,6 @@ def space_size(space: str) -> int:
     return (180 * 7**8) ** 2 if space == "darts" else 5**6
 
 
-def graphs(arch: str) -> dict[str, list[drawing.Edge]]:
-    """File name -> edges: both cells of a DARTS architecture, or the one cell of a NAS-Bench-201 file or string."""
-    arch = inside(arch)
-    text = str(cell(arch)) if is_cell_text(arch) else None
-    if arch.endswith(".json") and not is_pasted(arch):
-        document = read_architecture(Path(arch))
-        text = document["architecture"] if document["space"] == "nasbench201" else None
-    if text is not None:
-        return {"cell": drawn_edges(text)}
-    genotype = load_genotype(arch)
-    return {"normal cell": drawn_pairs(genotype.normal), "reduction cell": drawn_pairs(genotype.reduce)}
-
-
 def draw(settings: Draw, options: RunOptions) -> dict[str, Any]:
-    """One picture per cell."""
-    cells, folder = graphs(settings.arch), options.folder
-    make_folder(folder)
-    written = []
-    for title, edges in cells.items():
-        path = folder / f"{title.split()[0]}.{settings.format}"
-        drawing.draw_cells(edges, path, title=title, inputs=() if title == "cell" else INPUTS)
-        written.append(str(path))
-        print(path)
-    return {"files": written}
+    """One picture a cell: <out>/normal, reduction, or cell of NAS-Bench-201. Raises UserError."""
+    return draw_cells(cells_of(settings.arch, load_genotype), options.folder, settings.format)

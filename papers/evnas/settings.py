@@ -207,4 +207,4 @@ class Draw(Settings):
     """Pictures of an architecture's cells."""
 
     arch: tyro.conf.Positional[str] = setting("EvNASA", "published name, architecture file, or a NAS-Bench-201 string")
-    format: Literal["svg", "png", "pdf", "dot"] = setting("svg", "kind of the pictures")
+    format: Literal["svg", "png", "pdf", "dot"] = setting("svg", "kind of the pictures; dot: text for graphviz")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.run.files import make_folder
-from common.spaces.drawing import FORMATS, Edge, draw_cells
+from common.spaces.drawing import Graph, draw_cells, name_of
+from common.spaces.layered import Edge
 from common.weights.read import read_metadata
 from papers.nao_v2.networks.architectures import (
     PUBLISHED_TEXT,
@@ -34,6 +34,7 @@ DATASETS = {
     "search": ("cifar", 10, 20, 3),
 }
 INPUTS = ("c_{k-2}", "c_{k-1}")
+ZERO = ("zero",)
 
 
 def describe(settings: Describe, options: Any = None) -> dict[str, Any]:
@@ -108,18 +109,14 @@ def origin_of(name_or_path: str) -> dict[str, Any]:
 
 def draw(settings: Draw, options: Any) -> dict[str, Any]:
     """Both cells as pictures, <out>/normal.<format> and <out>/reduction.<format>. Raises UserError."""
-    if settings.format not in FORMATS:
-        raise UserError(f"cannot draw as {settings.format!r}; use one of {', '.join(FORMATS)}")
     space = space_of(settings.arch, settings.space)
-    architecture = load(settings.arch, space)
-    folder = options.folder
-    make_folder(folder)
-    files = []
-    for title, cell in zip(("normal", "reduction"), architecture, strict=True):
-        path = folder / f"{title}.{settings.format}"
-        draw_cells(labelled_edges(cell, space), path, title=f"{title} cell")
-        files.append(str(path))
-    return {"files": files}
+    cells = {
+        kind: Graph(
+            f"{name_of(settings.arch)}: {kind} cell", tuple(labelled_edges(cell, space)), INPUTS, ("c_{k}",), ZERO
+        )
+        for kind, cell in zip(("normal", "reduction"), load(settings.arch, space), strict=True)
+    }
+    return draw_cells(cells, options.folder, settings.format)
 
 
 def labelled_edges(cell: Cell, space: str) -> list[Edge]:

@@ -295,7 +295,7 @@ class Draw(Settings):
 
     arch: tyro.conf.Positional[str] = setting("NAONet_V2", ARCHITECTURE)
     space: DerivedSpace = setting("small", "operations that the integers name")
-    format: Literal["svg", "png", "pdf", "dot"] = setting("svg", "file format")
+    format: Literal["svg", "png", "pdf", "dot"] = setting("svg", "kind of the pictures; dot: text for graphviz")
 
 
 def check_cutout(side: int) -> None:

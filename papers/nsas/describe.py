@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common.data.nasbench201 import drawn_edges, to_operations, to_string
+from common.data.nasbench201 import to_operations, to_string
 from common.errors import UserError
-from common.run.files import make_folder
-from common.spaces import drawing
-from common.spaces.architecture import Record, read_architecture, recorded
+from common.spaces.architecture import Record, recorded
+from common.spaces.cells import cells_of
 from common.spaces.counting import macs, parameters
-from common.spaces.darts.genotype import INPUTS, Genotype, drawn_pairs
+from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.plan import counts
-from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
+from common.spaces.drawing import Graph, draw_cells, name_of
+from common.spaces.layered import Edge
+from common.spaces.nasbench201.cell import Cell201
 from common.spaces.nasbench201.graph import canonical, connected
 from common.spaces.pasted import inside, is_pasted
 from papers.nsas.nasbench201.supernet import build_nb201
@@ -124,34 +124,28 @@ def describe_nb201(code: str, dataset: str = "cifar10") -> dict[str, Any]:
 
 
 def draw(settings: Draw, options: RunOptions) -> dict[str, Any]:
-    """One picture a cell in the authors' style, and its DOT text beside it. Raises UserError."""
-    make_folder(options.folder)
-    written = []
-    for name, (edges, inputs) in graphs(settings.arch, settings.recurrent).items():
-        for kind in dict.fromkeys((settings.format, "dot")):
-            path = options.folder / f"{name}.{kind}"
-            drawing.draw_cells(edges, path, inputs=inputs)
-            written.append(str(path))
-    return {"files": written}
+    """One picture a cell: <out>/normal, reduction, recurrent, or cell of NAS-Bench-201. Raises UserError."""
+    return draw_cells(graphs(settings.arch, settings.recurrent), options.folder, settings.format)
 
 
-def graphs(arch: str, recurrent: bool = False) -> dict[str, tuple[list[drawing.Edge], tuple[str, ...]]]:
-    """File name -> (labelled edges, input nodes): both cells of a CNN, a recurrent cell, or one of NAS-Bench-201."""
-    if recurrent:
-        return {"recurrent": (recurrent_edges(load_cell(arch)), RECURRENT_INPUTS)}
-    arch = inside(arch)
-    text = str(cell(arch)) if is_cell_text(arch) else None
-    if arch.endswith(".json") and not is_pasted(arch):
-        document = read_architecture(Path(arch))
-        text = document["architecture"] if document["space"] == "nasbench201" else None
-    if text is not None:
-        return {"cell": (drawn_edges(text), ())}
-    genotype = load_genotype(arch)
-    return {"normal": (drawn_pairs(genotype.normal), INPUTS), "reduction": (drawn_pairs(genotype.reduce), INPUTS)}
+def graphs(arch: str, recurrent: bool = False) -> dict[str, Graph]:
+    """File name -> graph. recurrent: of the two cells of a published name the recurrent one; a file says what it is."""
+    word, found = inside(arch), None
+    document = recorded(word, "nsas")[0]
+    if document.get("space") == "darts-rnn":
+        found = recurrent_of(document["architecture"], word)
+    elif recurrent:
+        found = load_cell(word)
+    elif word not in CNN and is_pasted(word) and isinstance(pasted := architecture(word), Recurrent):
+        found = pasted
+    if found is not None:
+        title = f"{name_of(arch)}: recurrent cell"
+        return {"recurrent": Graph(title, tuple(recurrent_edges(found)), RECURRENT_INPUTS, ("h_{t}",))}
+    return cells_of(arch, load_genotype)
 
 
-def recurrent_edges(cell: Recurrent) -> list[drawing.Edge]:
+def recurrent_edges(cell: Recurrent) -> list[Edge]:
     """x_{t} and h_{t-1} into node 0, then one labelled edge a node, the nodes into h_{t}."""
-    edges: list[drawing.Edge] = [(source, "0", None) for source in RECURRENT_INPUTS]
+    edges: list[Edge] = [(source, "0", None) for source in RECURRENT_INPUTS]
     edges += [(str(source), str(node), function) for node, (function, source) in enumerate(cell.recurrent, 1)]
-    return edges + [(str(node), "h_{t}", None) for node in range(1, len(cell.recurrent) + 1)]
+    return edges + [(str(node), "h_{t}", None) for node in cell.concat]

@@ -164,5 +164,5 @@ class Draw(Settings):
     """Drawings of the cells of an architecture."""
 
     arch: tyro.conf.Positional[str] = setting("Random_NSAS", "a published name, or an architecture file")
-    recurrent: bool = setting(False, "the recurrent cell of that name")
-    format: Literal["pdf", "png", "svg", "dot"] = setting("pdf", "kind of the pictures; DOT text stands beside them")
+    recurrent: bool = setting(False, "of the two cells of a published name the recurrent one; files say what they are")
+    format: Literal["svg", "png", "pdf", "dot"] = setting("svg", "kind of the pictures; dot: text for graphviz")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.run.files import make_folder, write_figure
-from common.run.folder import say
+from common.spaces.blocks import Block, draw_blocks
+from common.spaces.drawing import name_of
 from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     LAST_CHANNELS,
     STEM_CHANNELS,
+    Architecture,
     Kernels,
     Macro,
-    load_kernels,
     macro_for,
     read,
 )
@@ -105,31 +104,20 @@ def describe(settings: Describe, options: Any) -> dict[str, Any]:
 
 
 def draw(settings: Draw, options: Any) -> dict[str, Any]:
-    """The ``draw`` verb: the kernels of every layer as a chart, <out>/architecture.{png,svg}."""
-    import matplotlib
+    """<out>/architecture.<format>: a column a layer, a square a sub-block with its kernel. Raises UserError."""
+    found = read(settings.arch)
+    return draw_blocks(blocks_of(found), name_of(settings.arch), options.folder, settings.format)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
 
-    kernels, _ = load_kernels(settings.arch)
-    figure, axes = pyplot.subplots(figsize=(0.5 * len(kernels) + 1.5, 3.2))
-    colours = {3: "#8ecae6", 5: "#219ebc", 7: "#023047"}
-    for layer, row in enumerate(kernels):
-        for block, k in enumerate(row):
-            axes.bar(layer, 0.92, 0.85, bottom=block, color=colours[k])
-            axes.text(
-                layer, block + 0.46, str(k), ha="center", va="center", color="white" if k > 3 else "black", fontsize=8
-            )
-    axes.set(
-        xlabel="layer", ylabel="sub-blocks (expansion)", title=settings.arch, xticks=range(len(kernels)), ylim=(0, 6)
-    )
-    axes.set_xlim(-0.6, len(kernels) - 0.4)
-    folder = options.folder
-    make_folder(folder)
-    files = []
-    for suffix in ("png", "svg"):
-        files.append(str(folder / f"architecture.{suffix}"))
-        write_figure(figure, Path(files[-1]), bbox_inches="tight", dpi=120)
-    pyplot.close(figure)
-    say("\n".join(files))
-    return {"files": files}
+def blocks_of(found: Architecture) -> list[Block]:
+    """Stem, first block, the searched layers (stages by their width) and the last convolution."""
+    macro = macro_for(found.macro or "imagenet", found.input_size)
+    side = -(-macro.input_size // macro.stem_stride)
+    blocks = [Block("stem", side, STEM_CHANNELS, (3,), word="3x3"), Block("0", side, FIRST_CHANNELS, (3,), fixed=True)]
+    stage, before = 0, FIRST_CHANNELS
+    for (channels, stride), kernels in zip(macro.layers, found.kernels):
+        side = -(-side // stride)
+        stage += channels != before
+        blocks.append(Block(str(stage), side, channels, tuple(kernels)))
+        before = channels
+    return [*blocks, Block("last", side, LAST_CHANNELS, (1,), word="1x1")]

@@ -292,9 +292,10 @@ class Describe(Settings):
 
 @dataclass(frozen=True)
 class Draw(Settings):
-    """Draw an architecture's kernels."""
+    """Layers of a network: kernels, expansion, width."""
 
     arch: tyro.conf.Positional[str] = setting("SGNAS-A", "a published name or an architecture file")
+    format: Literal["svg", "png", "pdf"] = setting("svg", "kind of the picture")
 
 
 # -- presets: the authors' configuration for CIFAR --------------------------------------------------------------------

@@ -1,67 +1,211 @@
-"""Drawn cells: columns follow the edges, no edge hides a node, no two labels share a spot."""
+"""Drawn cells: no edge through a node that is not its own, no label on anything, everything inside the picture."""
+
+from __future__ import annotations
 
 import itertools
-import math
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from common.data.nasbench201 import drawn_edges
+from common.data.nasbench201 import drawn_edges, to_string
 from common.errors import UserError
 from common.spaces import drawing
-from common.spaces.darts.genotype import drawn_pairs
-from papers.evnas.describe import graphs
-from papers.evnas.networks import PUBLISHED
-from papers.nsas.describe import recurrent_edges
-from papers.nsas.recurrent.architecture import load_cell
+from common.spaces.blocks import Block, size_of
+from common.spaces.cells import cells_of, darts_cells, nasbench201_cell
+from common.spaces.darts.genotype import CONCAT, NODES, PRIMITIVES, Genotype
+from common.spaces.drawing import Graph, canvas, placed
+from papers.cream.describe import blocks_of as cream_blocks
+from papers.cream.networks.architectures import PUBLISHED as CREAM
+from papers.cream.networks.layout import network_spec
+from papers.evnas.networks import PUBLISHED as EVNAS
+from papers.evnas.networks import load_genotype
+from papers.nao_v2.describe import INPUTS, ZERO, labelled_edges
+from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, SPACES, parse, random_architecture
+from papers.nsas.describe import RECURRENT_INPUTS, graphs, recurrent_edges
+from papers.nsas.networks.architectures import CNN, NB201
+from papers.nsas.recurrent.architecture import ACTIVATIONS, STEPS, Recurrent
+from papers.sgnas.describe import blocks_of as sgnas_blocks
+from papers.sgnas.networks.architectures import PUBLISHED as SGNAS
+from papers.sgnas.networks.architectures import Architecture, load_kernels
 
-CELLS = [drawn_pairs(pairs) for cells in PUBLISHED.values() for pairs in (cells.normal, cells.reduce)]
-CELLS += [recurrent_edges(load_cell("Random_NSAS"))]
-CELLS += [drawn_edges("|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|")]
-
-
-@pytest.mark.parametrize("edges", CELLS)
-def test_edges_lead_to_the_right_and_past_other_nodes(edges):
-    place = drawing.layout(edges)
-    assert set(place) == {name for a, b, _ in edges for name in (a, b)}
-    for a, b, _ in edges:
-        assert place[a][0] < place[b][0]
-    hidden = [
-        (a, b, node)
-        for a, b, _ in edges
-        for node in place
-        if node not in (a, b) and drawing._distance(place[node], place[a], place[b]) < 0.3
-    ]
-    assert len(hidden) <= len(edges) // 6, hidden  # a recurrent cell of nine nodes cannot avoid every one
+RANDOM = 200
 
 
-@pytest.mark.parametrize("edges", CELLS)
-def test_labels_have_spots_of_their_own(edges):
-    spots = drawing._labels(edges, drawing.layout(edges))
-    labelled = [spot for spot, (_, _, label) in zip(spots, edges, strict=True) if label]
-    for one, other in itertools.combinations(labelled, 2):
-        assert math.dist(one, other) > 0.1
+def nao(name: str, cells: tuple, space: str) -> list[Graph]:
+    return [Graph(name, tuple(labelled_edges(cell, space)), INPUTS, ("c_{k}",), ZERO) for cell in cells]
+
+
+def published() -> Iterator[Graph]:
+    for name, genotype in {**EVNAS, **CNN}.items():
+        yield from darts_cells(genotype, name).values()
+    for code in NB201.values():
+        yield from cells_of(code, load_genotype).values()
+    for name, text in PUBLISHED_TEXT.items():
+        yield from nao(name, parse(text), "small")
+    yield from graphs("Random_NSAS", recurrent=True).values()
+
+
+def random_darts(rng: np.random.RandomState) -> list[Graph]:
+    sides = []
+    for _ in range(2):
+        pairs = []
+        for node in range(NODES):
+            states = rng.choice(node + 2, 2, replace=bool(rng.randint(2)))
+            pairs += [(PRIMITIVES[rng.randint(len(PRIMITIVES))], int(state)) for state in states]
+        sides += [tuple(pairs), CONCAT]
+    return list(darts_cells(Genotype(*sides), "random").values())
+
+
+def random_201(rng: np.random.RandomState) -> list[Graph]:
+    return list(nasbench201_cell(to_string([int(op) for op in rng.randint(0, 5, 6)]), "random").values())
+
+
+def random_nao(rng: np.random.RandomState) -> list[Graph]:
+    space = list(SPACES)[rng.randint(len(SPACES))]
+    return nao("random", random_architecture(rng, len(SPACES[space])), space)
+
+
+def random_recurrent(rng: np.random.RandomState) -> list[Graph]:
+    nodes = tuple((ACTIVATIONS[rng.randint(5)], int(rng.randint(0, node + 1))) for node in range(STEPS))
+    cell = Recurrent(nodes, tuple(range(1, STEPS + 1)))
+    return [Graph("random", tuple(recurrent_edges(cell)), RECURRENT_INPUTS, ("h_{t}",))]
+
+
+def stroke(place, number: int, ends: tuple[str, str], samples: int = 8) -> np.ndarray:
+    """Points [n, 2] of an edge as it is drawn: level pieces and cubic climbs."""
+    line, t = place.curves[number], np.linspace(0, 1, samples)[:, None]
+    points = [np.array([[place.nodes[ends[0]].right, line[0][0][1]]])]
+    for (xa, ya), (xb, yb) in line:
+        middle = (xa + xb) / 2
+        a, b, c, d = (np.array(p) for p in ((xa, ya), (middle, ya), (middle, yb), (xb, yb)))
+        points.append((1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d)
+    corners = np.concatenate([*points, [[place.nodes[ends[1]].left, line[-1][1][1]]]])
+    x = np.arange(corners[0, 0], corners[-1, 0], 0.04)  # an edge never turns back
+    return np.concatenate([np.stack([x, np.interp(x, corners[:, 0], corners[:, 1])], 1), corners])
+
+
+def faults(graph: Graph) -> list[str]:
+    """What is wrong with the picture of a graph."""
+    place, found = placed(graph), []
+    assert set(place.nodes) == set(graph.names)
+    assert set(place.labels) == {n for n, (_, _, label) in enumerate(graph.edges) if label}
+    boxes = {**{f"node {name}": box for name, box in place.nodes.items()},
+             **{f"label {n} {box.text}": box for n, box in place.labels.items()}}  # fmt: skip
+    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+        if abs(a.x - b.x) < (a.width + b.width) / 2 and abs(a.y - b.y) < (a.height + b.height) / 2:
+            found.append(f"{one} lies on {other}")
+    width, height = canvas(graph, place)
+    for name, box in boxes.items():
+        if box.left < -1e-9 or box.right > place.width + 1e-9 or place.width > width:
+            found.append(f"{name} is outside")
+        if box.y - box.height / 2 < -1e-9 or box.y + box.height / 2 > place.height + 1e-9 or place.height > height:
+            found.append(f"{name} is outside")
+    frames = np.array([[b.left, b.right, b.y - b.height / 2, b.y + b.height / 2] for b in boxes.values()])
+    for number, (a, b, label) in enumerate(graph.edges):
+        points = stroke(place, number, (a, b))
+        if any(end[0] < start[0] for start, end in place.curves[number]):
+            found.append(f"edge {number} turns back")
+        x, y = points[:, :1], points[:, 1:]
+        slack = 0.02
+        inside = (frames[:, 0] + slack < x) & (x < frames[:, 1] - slack) & (frames[:, 2] < y) & (y < frames[:, 3])
+        met = {name for name, hit in zip(boxes, inside.any(0)) if hit}
+        own = {f"label {number} {label}"} if label else set()
+        if met != own:
+            found.append(f"edge {number} ({a} to {b}) meets {sorted(met)}, not {sorted(own)}")
+        if y.min() < -0.1 or y.max() > place.height + 0.1:
+            found.append(f"edge {number} leaves the picture")
+    return found
+
+
+def test_published_cells():
+    cells = list(published())
+    assert len(cells) > 40
+    assert not [(graph.title, bad) for graph in cells if (bad := faults(graph))]
+
+
+@pytest.mark.parametrize("draw", [random_darts, random_201, random_nao, random_recurrent])
+def test_random_cells(draw):
+    rng = np.random.RandomState(7)
+    bad = [(graph, wrong) for _ in range(RANDOM) for graph in draw(rng)[-1:] if (wrong := faults(graph))]
+    assert not bad, bad[0]
+
+
+def test_the_check_finds_faults(monkeypatch):
+    """Were every item of one column at one height, the check would say so."""
+    monkeypatch.setattr("common.spaces.layered.BETWEEN", -0.4)
+    assert any("lies on" in fault for fault in faults(next(published())))
+    monkeypatch.setattr("common.spaces.layered.LANE", -1.0)
+    assert any("meets" in fault for graph in published() for fault in faults(graph))
+
+
+def test_letters_fit_the_boxes_that_are_kept_for_them():
+    """``text_width`` needs no renderer; matplotlib's own measure is never above it."""
+    from matplotlib.textpath import TextPath
+
+    words = {label for graph in published() for _, _, label in graph.edges if label}
+    words |= {op for space in SPACES.values() for op in space} | set(PRIMITIVES) | {"EvNASA: normal cell", "WWW mmm"}
+    for word in words:
+        assert TextPath((0, 0), word, size=10).get_extents().width / 72 <= drawing.text_width(word, 10) + 1e-6, word
+
+
+def test_what_carries_nothing_is_no_input():
+    """Node 1 gets ``none`` alone: it is grey, and so is node 2 behind it; node 0 is the one input."""
+    graph = cells_of("|none~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|avg_pool_3x3~2|", load_genotype)["cell"]
+    assert graph.colours == {"0": drawing.INPUT, "1": drawing.IDLE, "2": drawing.IDLE, "3": drawing.OUTPUT}
+    empty = cells_of("000000", load_genotype)["cell"]
+    assert empty.edges == () and empty.colours == {"0": drawing.IDLE, "3": drawing.IDLE}
+    for rng in (np.random.RandomState(k) for k in range(RANDOM)):
+        colours = random_201(rng)[0].colours
+        assert {name for name, colour in colours.items() if colour == drawing.INPUT} <= {"0"}
+    idle = darts_cells(Genotype((("none", 0), ("skip_connect", 1)) * 4, CONCAT, (("none", 0),) * 8, CONCAT), "x")
+    assert idle["normal"].colours["c_{k-2}"] == drawing.IDLE and idle["normal"].colours["c_{k-1}"] == drawing.INPUT
+    assert set(idle["reduction"].colours.values()) == {drawing.IDLE}
+    assert nao("x", parse("0 0 1 1 " * 10, "middle"), "middle")[0].colours["c_{k-2}"] == drawing.IDLE
 
 
 def test_a_cycle_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="cycle"):
-        drawing.draw_cells([("a", "b", None), ("b", "c", None), ("c", "b", None)], tmp_path / "x.svg")
+        drawing.draw_graph(Graph("", (("a", "b", None), ("b", "c", None), ("c", "b", None))), tmp_path / "x.svg")
 
 
 def test_cells_of_nasbench201():
     text = "|none~0|+|skip_connect~0|none~1|+|nor_conv_3x3~0|none~1|avg_pool_3x3~2|"
     assert drawn_edges(text) == [("0", "2", "skip_connect"), ("0", "3", "nor_conv_3x3"), ("2", "3", "avg_pool_3x3")]
-    assert graphs(text) == {"cell": drawn_edges(text)}
-    assert drawn_edges("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|") == [("0", "3", "none")]
+    assert cells_of(text, load_genotype)["cell"].edges == tuple(drawn_edges(text))
     with pytest.raises(UserError, match="architecture string"):
         drawn_edges("|conv~0|")
 
 
-def test_an_input_that_nothing_reads_is_drawn(tmp_path):
-    edges = [("c_{k-1}", "0", "skip_connect"), ("0", "c_{k}", None)]
-    inputs = ("c_{k-2}", "c_{k-1}")
-    assert drawing.node_colours(edges, inputs)["c_{k-2}"] == drawing.INPUT
-    assert "c_{k-2}" in drawing.layout(edges, inputs) and "c_{k-2}" not in drawing.layout(edges)
-    assert '"c_{k-2}" [fillcolor=' in drawing.dot_text(edges, inputs=inputs)
-    drawing.draw_cells(edges, tmp_path / "cell.svg", inputs=inputs)
-    drawing.draw_cells(edges, tmp_path / "without.svg")
-    assert (tmp_path / "cell.svg").read_text().count("<path") > (tmp_path / "without.svg").read_text().count("<path")
+def test_only_the_states_that_a_cell_puts_out_lead_to_its_output():
+    genotype = Genotype(EVNAS["EvNASA"].normal, (4, 5), EVNAS["EvNASA"].reduce, CONCAT)
+    out = [a for a, b, _ in darts_cells(genotype, "x")["normal"].edges if b == "c_{k}"]
+    assert out == ["2", "3"]
+
+
+def test_formats_and_titles(tmp_path):
+    """The same picture twice is the same file, and the title names the network."""
+    graph = cells_of("EvNASA", load_genotype)["normal"]
+    assert graph.title == "EvNASA: normal cell"
+    for kind in drawing.CELL_FORMATS:
+        files = [tmp_path / f"{k}.{kind}" for k in range(2)]
+        for file in files:
+            drawing.draw_graph(graph, file)
+        assert files[0].read_bytes() == files[1].read_bytes()
+    assert 'digraph "EvNASA: normal cell"' in files[0].read_text()
+    with pytest.raises(UserError, match="svg, png, pdf, dot"):
+        drawing.draw_graph(graph, tmp_path / "x.gif")
+
+
+def test_blocks_say_stage_side_channels_kernel_and_expansion():
+    found = {name: cream_blocks(network_spec(path), 224) for name, path in CREAM.items()}
+    assert found["287"][2] == Block("1", 56, 24, (3,) * 4)  # a stage of one block is built by the released default
+    assert [b.side for b in found["604"] if not b.word][-1] == 7
+    for name in SGNAS:
+        kernels, macro = load_kernels(name)
+        found[name] = sgnas_blocks(Architecture(name, kernels))
+        assert [list(b.kernels) for b in found[name] if not b.fixed and not b.word] == kernels and macro == "imagenet"
+        assert (found[name][2].side, found[name][-1].side, found[name][-1].channels) == (56, 7, 1280)
+    for name, blocks in found.items():
+        width, height = size_of(blocks, name)
+        assert width > 0.4 * len(blocks) + 1 and height < 4

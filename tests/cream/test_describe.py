@@ -9,10 +9,9 @@ from common.cli import verbs as cli
 from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from papers.cream.__main__ import VERBS
-from papers.cream.describe import block_label
+from papers.cream.describe import blocks_of
 from papers.cream.networks.architectures import PUBLISHED, SKIP
 from papers.cream.networks.derived import spec_of
-from papers.cream.networks.layout import BlockSpec
 from tests.cream.tools import described
 
 
@@ -55,18 +54,19 @@ def test_bad_architectures(arch, message):
     assert "\n" not in str(caught.value)
 
 
-def test_labels():
-    assert block_label(BlockSpec("mbconv", 5, 2, 16, 24, 6)) == "5x5\ne6"
-    assert block_label(BlockSpec("dwsep", 3, 1, 16, 16)) == "3x3"
-
-
 @pytest.mark.parametrize("name", ["14", "604"])
-def test_one_label_a_block(name, tmp_path):
-    cli.main("cream", VERBS, ["draw", name, "--format", "svg", "--out", str(tmp_path)])
-    drawn = re.findall(r"<!-- (\dx\d) -->", (tmp_path / "architecture.svg").read_text())
-    kernels = [f"{b.kernel}x{b.kernel}" for stage in spec_of(name, 1000).stages for b in stage]
-    assert drawn == kernels
-    assert len(drawn) == sum(entry != SKIP for entries in PUBLISHED[name] for entry in entries)
+def test_a_column_a_block(name, tmp_path):
+    """Kernel and expansion of every block that the path chose, and the two blocks that say what they are."""
+    cli.main("cream", VERBS, ["draw", name, "--out", str(tmp_path)])
+    words = re.findall(r"<!-- (.+) -->", (tmp_path / "architecture.svg").read_text())
+    assert f"Cream {name}" in words and words.count("1x1") == 2 and words.count("fixed") == 1
+    blocks = [b for stage in spec_of(name, 1000).stages for b in stage]
+    assert len(blocks) == sum(entry != SKIP for entries in PUBLISHED[name] for entry in entries)
+    drawn = blocks_of(spec_of(name, 1000), 224)[1:-1]  # without stem and last convolution
+    assert [(b.channels, b.kernels) for b in drawn] == [
+        (b.cout, (b.kernel,) * (b.expand if b.kind == "mbconv" else 1)) for b in blocks
+    ]
+    assert all(words.count(str(b.cout)) >= 1 for b in blocks)
 
 
 def test_an_unknown_name_is_one_line(capsys):

@@ -83,8 +83,8 @@ def load_genotype(name: str, published: Mapping[str, Genotype]) -> Genotype:
     return Genotype.from_dict(load_architecture(Path(name), "darts"), name)
 
 
-def drawn_pairs(pairs: Sequence[Pair]) -> list[tuple[str, str, str | None]]:
-    """Labelled edges of a cell in the field's drawing: c_{k-2}, c_{k-1}, nodes 0 to 3, c_{k}."""
+def drawn_pairs(pairs: Sequence[Pair], concat: Sequence[int] = CONCAT) -> list[tuple[str, str, str | None]]:
+    """Labelled edges of a cell in the field's drawing: c_{k-2}, c_{k-1}, nodes 0 to 3, c_{k}. concat: the output."""
     names = [*INPUTS, *map(str, range(NODES))]
     edges: list[tuple[str, str, str | None]] = [(names[s], str(slot // 2), op) for slot, (op, s) in enumerate(pairs)]
-    return edges + [(str(node), "c_{k}", None) for node in range(NODES)]
+    return edges + [(names[state], "c_{k}", None) for state in dict.fromkeys(concat)]
