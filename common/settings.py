@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
@@ -27,6 +26,7 @@ from typing import Any, TypeVar
 
 from common.errors import UserError
 from common.papers import PAPERS
+from common.words import suggestion
 
 PROFILES = {name: Path(__file__).resolve().parent / "profiles" / f"{name}.yaml" for name in ("smoke", "proxy", "paper")}
 # Settings that cannot change a result; they may differ when a run is resumed.
@@ -113,15 +113,6 @@ def refuse_idle(settings: Any, idle: Mapping[str, str], given: frozenset[str] | 
         value = getattr(settings, name)
         if name in given if given is not None else value != defaults[name]:
             raise UserError(f"--{name.replace('_', '-')} {value} does nothing here: it acts with {needs} only")
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for a near miss, else the known words."""
-    words = sorted(str(k) for k in known)
-    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(words)}" if words else ""
 
 
 @cache

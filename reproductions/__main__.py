@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from common.errors import UserError
+from common.words import hint
 
 VERBS = {
     "claims": ("reproductions.listing", "every published number with its verdict"),
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"  {verb:<12} {about}")
         return 0 if words else 2
     if words[0] not in VERBS:
-        print(f"error: unknown verb {words[0]!r}; there are {', '.join(VERBS)}", file=sys.stderr)
+        print(f"error: unknown verb {words[0]!r}{hint(words[0], VERBS)}; there are {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
         return int(importlib.import_module(VERBS[words[0]][0]).main(words[1:]) or 0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import NoReturn
 
 from common.errors import UserError
+from common.words import hint
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -16,4 +18,9 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(*words, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see: {self.prog} --help")
+        near = ""
+        if choice := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            near = hint(choice[1], re.findall(r"[^\s',]+", choice[2]))
+        elif flag := re.search(r"unrecognized arguments: (--[\w-]+)", message):
+            near = hint(flag[1], self._option_string_actions)
+        raise UserError(f"{message}{near}; see: {self.prog} --help")

@@ -22,7 +22,7 @@ import yaml
 from common.data.pins import data_pins
 from common.errors import UserError
 from common.papers import PAPERS
-from common.settings import suggestion
+from common.words import suggestion
 from reproductions.checkpoints.pins import load_checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ import sys
 
 from common.cli.verbs import main as run_paper
 from common.papers import PAPERS
-from common.settings import suggestion
+from common.words import suggestion
 from reproductions.__main__ import VERBS
 from reproductions.__main__ import main as run_reproductions
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.papers import PAPERS
-from common.settings import suggestion
+from common.words import suggestion
 from reproductions.arguments import OneLineParser
 from reproductions.claims import Claim, load_all
 from reproductions.results import RESULTS, load

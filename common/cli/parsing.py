@@ -10,13 +10,14 @@ import dataclasses
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from common.cli.helping import PROFILES_ARE, short_help, variants_are
 from common.cli.stages import IGNORED_BECAUSE, CommonFlags, RunOptions, Stage, Verb
 from common.data.names import canonical
 from common.errors import UserError
@@ -29,9 +30,9 @@ from common.settings import (
     file_section,
     profile_section,
     settings_from,
-    suggestion,
 )
 from common.weights import published
+from common.words import hint, suggestion
 
 
 def select(verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Stage, dict[str, str]]:
@@ -43,7 +44,7 @@ def select(verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Stage, dict[st
     verb, selected = verbs[name], {}
     for flag, choices in verb.selectors.items():
         value = peek(words, flag.replace("_", "-"))
-        selected[flag] = choices[0] if value is None else value
+        selected[flag] = next(iter(choices)) if value is None else value
         if selected[flag] not in choices:
             raise UserError(
                 f"--{flag} cannot be {value!r}{suggestion(str(value), choices)} (one of {', '.join(choices)})"
@@ -60,7 +61,7 @@ def _flags(verb: Verb, key: tuple[str, ...]) -> str:
 
 
 def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Stage, Any, RunOptions]:
-    """Stage, settings and options of ``VERB [flags]``. Raises UserError, or leaves after --help.
+    """Stage, settings and options of ``VERB [flags]``. Raises UserError, or leaves after --help and --help-all.
 
     Precedence, lowest first: dataclass defaults (the published run), ``--variant`` preset, ``--profile`` section,
     ``--settings`` file, flags.
@@ -68,9 +69,11 @@ def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Sta
     stage, selected = select(verbs, words)
     name, arguments = words[0], list(words[1:])
     verb, layers = verbs[name], _layers(paper, verbs, stage, arguments)
-    parsed = _flags_over(
-        layers.settings, f"python -m papers.{paper} {name}", stage, _own_flags(verb, selected, layers), arguments
-    )
+    program = f"python -m papers.{paper} {name}"
+    if {"--help", "-h"} & set(arguments):
+        print(short_help(program, verb, stage, selected, layers))
+        raise SystemExit(0)
+    parsed = _flags_over(layers.settings, program, stage, _own_flags(verb, stage, selected, layers), arguments)
     _check_common(stage, parsed.common)
     settings = parsed.stage
     for setting, kind in field_types(stage.settings).items():
@@ -83,7 +86,7 @@ def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Sta
     given = layers.in_file | _flags_of(arguments, {f.name for f in dataclasses.fields(stage.settings)})
     if isinstance(settings, Settings):
         settings.check(given)
-    selectors = {flag: (verb.selectors[flag][0], value) for flag, value in selected.items()}
+    selectors = {flag: (next(iter(verb.selectors[flag])), value) for flag, value in selected.items()}
     return (
         stage,
         settings,
@@ -145,13 +148,17 @@ def _layers(paper: str, verbs: dict[str, Verb], stage: Stage, arguments: Sequenc
     return _Layers(profile, variant, tuple(variants), preset, section, usual, names, settings)
 
 
-def _own_flags(verb: Verb, selected: dict[str, str], layers: _Layers) -> list[tuple[str, Any, Any]]:
+def _own_flags(verb: Verb, stage: Stage, selected: dict[str, str], layers: _Layers) -> list[tuple[str, Any, Any]]:
     """(name, type, default) of the flags that are neither common nor settings."""
+
+    def said(choices: Mapping[str, str]) -> str:
+        return "; ".join(f"{name}: {about}" for name, about in choices.items())
+
     file = Annotated[Path | None, tyro.conf.arg(help="YAML file with settings", metavar="FILE.yaml")]
     return [
-        *((flag, _choice(verb.selectors[flag], "kind of the stage"), value) for flag, value in selected.items()),
-        ("profile", _choice(PROFILES, "scale and data: a section of a file in common/profiles"), layers.profile),
-        ("variant", _choice(layers.variants, "preset: what the authors ran, or the method as written"), layers.variant),
+        *((flag, _choice(verb.selectors[flag], said(verb.selectors[flag])), value) for flag, value in selected.items()),
+        ("profile", _choice(PROFILES, f"scale and data: {said(PROFILES_ARE)}"), layers.profile),
+        ("variant", _choice(layers.variants, said(variants_are(stage))), layers.variant),
         ("settings", file, None),
     ]
 
@@ -228,15 +235,15 @@ def check_flags(verb: str, known: list[str], arguments: list[str]) -> None:
     for word in arguments:
         if word.startswith("--") and len(word) > 2:
             flag = word[2:].partition("=")[0].replace("_", "-")
-            if flag not in flags and flag.removeprefix("no-") not in flags and flag != "help":
-                near = suggestion(flag, flags) if suggestion(flag, flags).startswith("; did") else ""
-                near = re.sub(r"'(.*)'", r"'--\1'", near)
-                raise UserError(f"unknown flag --{flag} of {verb}{near} (--help lists all)")
+            if flag not in flags and flag.removeprefix("no-") not in flags and flag not in ("help", "help-all"):
+                near = hint(flag, flags).replace("'", "'--", 1)
+                raise UserError(f"unknown flag --{flag} of {verb}{near} (--help-all lists all)")
 
 
 def parsed_by_tyro(top: type, program: str, about: str, arguments: list[str], types: dict[str, Any]) -> Any:
     """tyro's parsing, with its boxed messages turned into one line."""
-    wants_help = any(word in ("--help", "-h") for word in arguments)
+    wants_help = "--help-all" in arguments
+    arguments = ["--help" if word == "--help-all" else word for word in arguments]
     caught = io.StringIO()
     try:
         if wants_help:
@@ -258,6 +265,9 @@ def _flatten(boxed: str, types: dict[str, Any]) -> str:
     words = re.sub(r"(\s|-{3,})+", " ", words).strip()
     if extra := re.fullmatch(r"Unrecognized options?: (.*)", words):
         return f"{extra[1]!r} follows no flag; give every value as --FLAG VALUE (--help lists the flags)"
+    if bad := re.match(r"invalid choice '(.*)' for argument '(--[\w-]+)'\. Expected one of \((.*)\)", words):
+        known = re.findall(r"[^\s',]+", bad[3])
+        return f"{bad[2]} cannot be {bad[1]!r}{hint(bad[1], known)} (one of {', '.join(known)})"
     if bad := re.match(r"Error parsing --([\w-]+):.*?('[^']*'|\[.*\])", words):
         kind = types.get(bad[1].replace("-", "_"))
         name = kind.__name__ if isinstance(kind, type) and not getattr(kind, "__args__", None) else str(kind)

@@ -1,25 +1,13 @@
-"""What a command prints: the overview of a paper's verbs, and results with numbers as people read them."""
+"""What a command prints: results with numbers as people read them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from common.settings import plain
 
 DIGITS = 6  # significant digits of a number shown; JSON has them all
-
-
-def overview(paper: str, verbs: Mapping[str, Any]) -> str:
-    """The verbs, what each is for, and its selectors."""
-    width = max(len(name) for name in verbs)
-    lines = [f"usage: python -m papers.{paper} VERB [flags]   (python -m papers.{paper} VERB --help lists them)", ""]
-    for name, verb in verbs.items():
-        lines.append(f"  {name:<{width}}  {verb.about}")
-        for flag, choices in verb.selectors.items():
-            lines.append(f"  {'':<{width}}  --{flag} {'|'.join(choices)}")
-    return "\n".join(lines)
 
 
 def values(result: Any) -> Any:

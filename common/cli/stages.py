@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from common.run.naming import default_folder
+from common.settings import setting
 
 DEVICES = Literal["auto", "cpu", "cuda"]
 PRECISIONS = Literal["fp32", "bf16"]
@@ -24,15 +26,21 @@ IGNORED_BECAUSE = {
 class CommonFlags:
     """Flags of every verb; none of them is part of a method."""
 
-    out: Path | None = None  # folder of the run; default results/<profile>/<paper>/<stage>[-<choices>]-seed<seed>
-    seed: int = 0  # seed of everything random
-    device: DEVICES = "auto"  # auto takes a GPU where there is one
-    precision: PRECISIONS = "fp32"  # bf16 is faster on GPUs and leaves golden tolerance; not every command has it
-    data: Path | None = None  # data root; default $NAS_DATA, else data/
-    allow_unpinned: bool = False  # read data that do not match their pins; results are marked
-    plan: bool = False  # print steps, estimated time and memory; run nothing
-    resume: bool = True  # --no-resume deletes what the folder holds and starts over
-    json: bool = False  # print the result as JSON
+    out: Path | None = setting(
+        None, "folder that the run writes to; default results/<profile>/<paper>/<stage>[-<choices>]-seed<seed>"
+    )
+    seed: int = setting(0, "seed of everything random, 0 to 4294967295")
+    device: DEVICES = setting("auto", "where to compute; auto takes a GPU where there is one")
+    precision: PRECISIONS = setting(
+        "fp32", "bf16 is faster on GPUs and leaves golden tolerance; not every command has it"
+    )
+    data: Path | None = setting(None, "folder of the data sets; default $NAS_DATA, else data/")
+    allow_unpinned: bool = setting(False, "also read data that do not match their pins; results are marked")
+    plan: bool = setting(False, "print every setting, the steps, time and memory of the run, and run nothing")
+    resume: bool = setting(
+        True, "go on from the last saved state; --no-resume deletes what the folder holds and starts over"
+    )
+    json: bool = setting(False, "print the result as JSON on standard output")
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Stage:
     and are refused (COMPUTES for what counts or draws from the code alone); writes: whether it writes files by itself
     (elsewhere ``--out DIR`` keeps what it says as DIR/<section>.json); cheap: it answers soon and is called again with
     other arguments: quantities stand in the default folder's name too, and in a folder given by ``--out`` a finished
-    call of it gives way to the next.
+    call of it gives way to the next; usual: settings that stand in the short help (about five), the rest in --help-all.
     """
 
     settings: type
@@ -83,15 +91,19 @@ class Stage:
     ignores: tuple[str, ...] = ()
     writes: bool = True
     cheap: bool = False
+    usual: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb and its stages, told apart by selector flags (first choice = default); () is the key without selectors."""
+    """A verb and its stages, told apart by selector flags; () is the key without selectors.
+
+    selectors: flag -> its choices, each with what it selects; the first is the default.
+    """
 
     stages: dict[tuple[str, ...], Stage]
     about: str
-    selectors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    selectors: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def alone(stage: Stage) -> Verb:

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from common.cli.helping import overview
 from common.cli.parsing import parse
-from common.cli.showing import overview, show, show_plan, values
+from common.cli.showing import show, show_plan, values
 from common.cli.stages import COMPUTES, CommonFlags, RunOptions, Stage, Verb, alone
 from common.errors import UserError
 from common.run import files as records
@@ -63,7 +64,7 @@ def _leave(message: str, status: int) -> NoReturn:
 
 
 def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
-    if not arguments or arguments[0] in ("--help", "-h", "help"):
+    if not arguments or arguments[0] in ("--help", "-h", "help", "--help-all"):
         print(overview(paper, verbs))
         return
     stage, settings, options = parse(paper, verbs, arguments)

@@ -14,6 +14,7 @@ import yaml
 
 from common.data.digests import cached_hash, content_sha256
 from common.errors import UserError
+from common.words import hint
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS_FILE = Path(__file__).resolve().parent / "pins.yaml"
@@ -67,7 +68,7 @@ def pins_of(name: str) -> dict[str, Any]:
     """The entry of one data set. Raises UserError for an unknown name."""
     pins = data_pins()
     if name not in pins:
-        raise UserError(f"unknown data set {name!r}; known: {', '.join(sorted(pins))}")
+        raise UserError(f"unknown data set {name!r}{hint(name, pins)}; known: {', '.join(sorted(pins))}")
     return pins[name]
 
 

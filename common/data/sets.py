@@ -32,6 +32,7 @@ from common.data.pins import (
     pins_of,
 )
 from common.errors import UserError
+from common.words import hint
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGENET16_CLASSES = 120
@@ -93,8 +94,8 @@ def open_images(name: str, split: str, options: Any = None) -> Images:
         return _OPENERS[plain]("train" if split == "train" else "test", options)
     if plain not in PICTURE_SETS and not Path(plain).expanduser().exists():
         raise UserError(
-            f"unknown data set or missing folder {plain!r}; known sets: {', '.join(IMAGE_SETS)}, or a path to a "
-            f"folder of class folders"
+            f"unknown data set or missing folder {plain!r}{hint(plain, IMAGE_SETS)}; known sets: "
+            f"{', '.join(IMAGE_SETS)}, or a path to a folder of class folders"
         )
     return _open_folder(plain, split, size, options)
 

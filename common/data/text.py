@@ -23,6 +23,7 @@ from common.data.pins import (
     pins_of,
 )
 from common.errors import UserError
+from common.words import hint
 
 TEXTS = ("kjv", "ptb")
 PARTS = ("train", "valid", "test")
@@ -129,8 +130,8 @@ def _folder_lines(name: str) -> tuple[dict[str, list[list[str]]], dict[str, str]
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UserError(
-            f"unknown text or missing folder {name!r}; known texts: {', '.join(TEXTS)}, or a folder with train.txt, "
-            f"valid.txt and test.txt"
+            f"unknown text or missing folder {name!r}{hint(name, TEXTS)}; known texts: {', '.join(TEXTS)}, or a folder "
+            f"with train.txt, valid.txt and test.txt"
         )
     lines, pins = {}, {}
     for part in PARTS:

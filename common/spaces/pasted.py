@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from common.errors import UserError
 from common.run.files import read_json
-from common.settings import suggestion
+from common.words import suggestion
 
 LONGEST = 1_000_000  # characters
 LONGEST_RANGE = 10_000

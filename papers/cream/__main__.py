@@ -20,21 +20,26 @@ VERBS = {
     "search": _verb(
         settings.Search, "search:search", "train the supernet with prioritized paths; the board's head is the result",
         variants={"head": HEAD_SEARCH, "paper": PAPER_SEARCH, "modern": MODERN_SEARCH}, bf16=True,
+        usual=("dataset", "method", "epochs", "macs_max", "choose"),
     ),
     "select": _verb(
-        settings.Select, "select:select", "re-score the board of a finished search and write the best path", cheap=True
+        settings.Select, "select:select", "re-score the board of a finished search and write the best path", cheap=True,
+        usual=("search", "rule", "select_images", "macs_max"),
     ),
     "train": _verb(
         settings.Train, "train:train", "train 14 to 604, a path list or a found architecture from scratch",
         variants={"paper": {}, "modern": {"single_block": "strict"}, "generic": GENERIC_TRAIN}, bf16=True,
+        usual=("arch", "dataset", "epochs", "batch_size", "resolution"),
     ),
     "evaluate": _verb(
         settings.Evaluate, "evaluate:evaluate", "test error of published or own weights",
         variants={"paper": {}, "modern": {}}, bf16=True,
+        usual=("arch", "checkpoint", "dataset", "weights", "resolution"),
     ),
     "rank-study": _verb(
         settings.RankStudy, "studies.rank_study:rank_study",
         "do shared weights rank random paths as training from scratch does?", bf16=True,
+        usual=("search", "paths", "epochs", "batch_size", "lr"),
     ),
     "describe": _verb(
         settings.Describe, "describe:describe", "parameters, multiply-adds and the published count of a network",

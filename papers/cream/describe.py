@@ -8,6 +8,7 @@ from common.data.names import CLASSES
 from common.errors import UserError
 from common.spaces.blocks import Block, draw_blocks
 from common.spaces.drawing import name_of
+from common.words import hint
 from papers.cream.networks.architectures import PUBLISHED, resolve
 from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.layout import NetworkSpec
@@ -26,7 +27,7 @@ def describe(settings: Describe, options: Any) -> dict[str, Any]:
     dataset = settings.dataset or found.dataset or "imagenet"
     classes = (found.classes if own else 0) or CLASSES.get(dataset, 0)
     if not classes:
-        raise UserError(f"unknown data set {dataset!r}; choose one of {', '.join(CLASSES)}")
+        raise UserError(f"unknown data set {dataset!r}{hint(dataset, CLASSES)}; choose one of {', '.join(CLASSES)}")
     size = input_size(found, (found.resolution or 0) if own else 0, dataset)
     spec = spec_of(found, classes, settings.single_block, settings.repeat_stage3)
     parameters, macs = spec.count("parameters"), spec.count("macs", size)

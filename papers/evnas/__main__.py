@@ -15,11 +15,20 @@ def _stage(cls: type, run: str, section: str, about: str, **more: Any) -> Stage:
 
 def _search(cls: type[settings.Search], section: str, about: str) -> Stage:
     plan, variants = "papers.evnas.plan:plan_search", settings.VARIANTS[cls]
-    return _stage(cls, "search:search", section, about, variants=variants, bf16=True, plan=plan)
+    usual = ("dataset", "strategy", "generations", "population", "channels")
+    return _stage(cls, "search:search", section, about, variants=variants, bf16=True, plan=plan, usual=usual)
 
 
 def _train(cls: type, section: str, about: str) -> Stage:
-    return _stage(cls, "train:train", section, about, bf16=True, plan="papers.evnas.plan:plan_train")
+    return _stage(
+        cls,
+        "train:train",
+        section,
+        about,
+        bf16=True,
+        plan="papers.evnas.plan:plan_train",
+        usual=("arch", "dataset", "epochs", "channels", "layers"),
+    )
 
 
 VERBS = {
@@ -28,7 +37,9 @@ VERBS = {
             ("darts",): _search(settings.SearchDARTS, "search", "Evolution in the DARTS cell space"),
             ("nb201",): _search(settings.SearchNB201, "search_nb201", "Evolution in NAS-Bench-201"),
         },
-        selectors={"space": ("darts", "nb201")},
+        selectors={
+            "space": {"darts": "cells of the DARTS space (S1 in the paper)", "nb201": "NAS-Bench-201 cells (S2)"}
+        },
         about="Search for an architecture",
     ),
     "train": Verb(
@@ -36,14 +47,19 @@ VERBS = {
             ("cifar",): _train(settings.Train, "train", "The CIFAR recipe"),
             ("imagenet",): _train(settings.TrainImageNet, "train_imagenet", "The ImageNet recipe"),
         },
-        selectors={"recipe": ("cifar", "imagenet")},
+        selectors={
+            "recipe": {
+                "cifar": "small images in memory: 20 cells, 600 epochs as published",
+                "imagenet": "pictures at 224 pixels: 14 cells, 250 epochs as published",
+            }
+        },
         about="Train an architecture from scratch",
     ),
     "evaluate": Verb(
         {
             (): _stage(
                 settings.Evaluate, "evaluate:evaluate", "evaluate", "Test error of trained weights", bf16=True,
-                plan="papers.evnas.plan:plan_evaluate",
+                plan="papers.evnas.plan:plan_evaluate", usual=("arch", "checkpoint", "dataset", "weights"),
             )
         },
         about="Test error of trained weights",

@@ -21,6 +21,7 @@ from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.plain import PlainNetwork
 from common.spaces.pasted import inside
+from common.words import hint
 from papers.evnas.networks import CLASSES, load_genotype
 from papers.evnas.settings import Describe, Draw
 
@@ -46,7 +47,7 @@ def describe(settings: Describe, options: RunOptions | None = None) -> dict[str,
     imagenet = used == "imagenet" or (own and said.imagenet)
     pixels = (said.pixels if own else 0) or (224 if imagenet else 32)
     if not classes:
-        raise UserError(f"unknown data set {used!r}; describe knows {', '.join(CLASSES)}")
+        raise UserError(f"unknown data set {used!r}{hint(used, CLASSES)}; describe knows {', '.join(CLASSES)}")
     width, depth = (48, 14) if imagenet else (36, 20)
     found = counts(genotype, imagenet, classes, said.channels or width, said.layers or depth, pixels)
     published = found.pop("conv_macs")

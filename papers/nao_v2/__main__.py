@@ -24,17 +24,22 @@ def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Ve
 VERBS = {
     "search": _verb(
         Search, "search:search", "search", "balanced one-shot search with a controller",
-        variants=SEARCH_VARIANTS, bf16=True,
+        variants=SEARCH_VARIANTS, bf16=True, usual=("dataset", "iterations", "epochs", "sampling", "final_epochs"),
     ),
     "random-search": _verb(
-        RandomSearch, "studies.random_search:random_search", "random_search", "baseline, same budget", bf16=True
+        RandomSearch, "studies.random_search:random_search", "random_search", "baseline, same budget", bf16=True,
+        usual=("dataset", "architectures", "epochs", "channels", "layers"),
     ),
     "train": _verb(
-        Train, "train:train", "train", "train an architecture from scratch", variants=TRAIN_VARIANTS, bf16=True
+        Train, "train:train", "train", "train an architecture from scratch", variants=TRAIN_VARIANTS, bf16=True,
+        usual=("arch", "dataset", "epochs", "channels", "layers"),
     ),
-    "evaluate": _verb(Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True),
+    "evaluate": _verb(Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True,
+        usual=("arch", "checkpoint", "dataset", "weights", "batch_size"),
+    ),
     "rank-study": _verb(
-        RankStudy, "studies.rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True
+        RankStudy, "studies.rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True,
+        usual=("dataset", "architectures", "seeds", "epochs", "alone_epochs"),
     ),
     "describe": _verb(
         Describe, "describe:describe", "describe", "size and multiply-adds", writes=False, ignores=COMPUTES

@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.spaces.drawing import Graph, draw_cells, name_of
 from common.spaces.layered import Edge
 from common.weights.read import read_metadata
+from common.words import hint
 from papers.nao_v2.networks.architectures import (
     PUBLISHED_TEXT,
     SPACES,
@@ -82,7 +83,7 @@ def configuration(dataset: str, held: dict[str, Any]) -> tuple[str, int, int, in
     elif known:
         kind, classes, width, depth = str(held.get("network", "cifar")), int(known), 36, 6
     else:
-        raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
+        raise UserError(f"unknown data set {dataset!r}{hint(dataset, DATASETS)}; use {', '.join(DATASETS)}")
     return kind, classes, int(held.get("width", width)), int(held.get("depth", depth)), image
 
 

@@ -30,6 +30,7 @@ def _stage(settings: type, run: str, section: str, about: str, plan: str = "", *
 SEARCH: dict[tuple[str, ...], Stage] = {
     ("darts", "random"): _stage(
         settings.SearchRandom, "search_random:search", "search", "RandomNAS-NSAS in the DARTS space", "plan_random",
+        usual=("dataset", "epochs", "constraints", "constraint_gradient", "select_candidates"),
         variants={
             "paper": MEANT,
             "modern": {**MEANT, "select_augment": False, "recalibrate_batches": 20},
@@ -40,6 +41,7 @@ SEARCH: dict[tuple[str, ...], Stage] = {
     ("darts", "gdas"): _stage(
         settings.SearchGdas, "search_gdas:search", "search_gdas", "GDAS-NSAS in the DARTS space (2019 semantics)",
         "plan_gdas",
+        usual=("dataset", "epochs", "constraints", "semantics", "channels"),
         variants={
             "paper": {**MEANT, "weighted": False},
             "modern": {**MEANT, "weighted": False},
@@ -57,6 +59,7 @@ SEARCH: dict[tuple[str, ...], Stage] = {
     ("ptb", "random"): _stage(
         SearchRecurrent, "recurrent.search:search", "search_ptb", "RandomNAS-NSAS for recurrent cells",
         "plan_recurrent_search",
+        usual=("text", "epochs", "constraints", "path", "width"),
         variants={
             "paper": {"path": "sampled"},
             "modern": {"path": "sampled"},
@@ -72,6 +75,7 @@ SEARCH: dict[tuple[str, ...], Stage] = {
 TRAIN: dict[tuple[str, ...], Stage] = {
     ("darts",): _stage(
         settings.Train, "train:train", "train", "A derived CNN from scratch", "plan_train", bf16=True,
+        usual=("arch", "dataset", "epochs", "channels", "layers"),
         variants={
             **SAME,
             "imagenet-step": {**IMAGENET, "schedule": "step", "lr": 0.1, "batch_size": 128},
@@ -80,6 +84,7 @@ TRAIN: dict[tuple[str, ...], Stage] = {
     ),
     ("ptb",): _stage(
         TrainRecurrent, "recurrent.train:train", "train_ptb", "A recurrent cell from scratch", "plan_recurrent_train",
+        usual=("arch", "text", "epochs", "width", "batch_size"),
         variants=SAME,
     ),
 }  # fmt: skip
@@ -87,11 +92,13 @@ TRAIN: dict[tuple[str, ...], Stage] = {
 EVALUATE: dict[tuple[str, ...], Stage] = {
     ("darts",): _stage(
         settings.Evaluate, "evaluate:evaluate", "evaluate", "A trained CNN on its test set", "plan_evaluate", bf16=True,
+        usual=("arch", "checkpoint", "dataset", "weights"),
         variants=SAME,
     ),
     ("ptb",): _stage(
         EvaluateRecurrent, "recurrent.evaluate:evaluate", "evaluate_ptb", "Perplexities of a trained recurrent network",
-        "plan_recurrent_evaluate", variants=SAME,
+        "plan_recurrent_evaluate",
+        usual=("arch", "checkpoint", "text", "weights"), variants=SAME,
     ),
 }  # fmt: skip
 
@@ -105,17 +112,20 @@ LOOKUP = _stage(
 DRAW = _stage(settings.Draw, "describe:draw", "draw", "Pictures of the cells", ignores=COMPUTES)
 EXPERIMENTS = _stage(
     Experiment, "studies.forgetting:experiment", "experiments", "Does the constraint matter?", "plan_experiment",
+    usual=("dataset", "loss", "constraints", "epochs", "summarise"),
     variants={"paper": {"loss": "paper"}, "modern": {"loss": "paper"}},
 )  # fmt: skip
 
+IMAGES, TEXT = {"darts": "cells of the DARTS space, for images"}, {"ptb": "recurrent cells, for text"}
+METHODS = {"random": "RandomNAS with the NSAS loss", "gdas": "GDAS with the NSAS loss"}
 VERBS = {
     "search": Verb(
         SEARCH,
-        selectors={"space": ("darts", "nb201", "ptb"), "method": ("random", "gdas")},
+        selectors={"space": {**IMAGES, "nb201": "cells of NAS-Bench-201, for images", **TEXT}, "method": METHODS},
         about="Search for an architecture",
     ),
-    "train": Verb(TRAIN, selectors={"space": ("darts", "ptb")}, about="Train an architecture from scratch"),
-    "evaluate": Verb(EVALUATE, selectors={"space": ("darts", "ptb")}, about="Test trained weights"),
+    "train": Verb(TRAIN, selectors={"space": {**IMAGES, **TEXT}}, about="Train an architecture from scratch"),
+    "evaluate": Verb(EVALUATE, selectors={"space": {**IMAGES, **TEXT}}, about="Test trained weights"),
     "describe": Verb({(): DESCRIBE}, about="Counts of an architecture"),
     "lookup": Verb({(): LOOKUP}, about="NAS-Bench-201's accuracies of cells"),
     "draw": Verb({(): DRAW}, about="Draw the cells"),

@@ -12,40 +12,43 @@ def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Ve
     return alone(Stage(settings=settings, run=f"papers.sgnas.{run}", section=section, about=about, plan=plan, **more))
 
 
-def _search(settings: type, run: str, section: str, about: str, cifar: dict[str, Any]) -> Verb:
+def _search(settings: type, run: str, section: str, about: str, cifar: dict[str, Any], usual: tuple[str, ...]) -> Verb:
     variants = {"cifar": cifar, "paper": {"active": "prefix"}}
-    return _verb(settings, run, section, about, variants=variants, bf16=True)
+    return _verb(settings, run, section, about, variants=variants, bf16=True, usual=usual)
 
 
 VERBS = {
     "search": _search(
-        stages.Search, "search:search", "search", "train supernet and generator", stages.CIFAR_SEARCH
+        stages.Search, "search:search", "search", "train supernet and generator", stages.CIFAR_SEARCH,
+        ("dataset", "supernet_epochs", "generator_epochs", "targets", "train_images"),
     ),
     "search-supernet": _search(
         stages.SearchSupernet, "search:search_supernet", "search_supernet", "train the supernet alone",
-        stages.CIFAR_SUPERNET,
+        stages.CIFAR_SUPERNET, ("dataset", "supernet_epochs", "paths", "batch_size", "train_images"),
     ),
     "search-generator": _search(
         stages.SearchGenerator, "search:search_generator", "search_generator", "train the generator on a supernet",
-        stages.CIFAR_GENERATOR,
+        stages.CIFAR_GENERATOR, ("supernet", "dataset", "generator_epochs", "targets", "search_images"),
     ),
     "generate": _verb(
         stages.Generate, "generate:generate", "generate", "architectures for any number of targets",
-        ignores=("device",), cheap=True,
+        ignores=("device",), cheap=True, usual=("generator", "target_mflops", "hit"),
     ),
     "sweep": _verb(
-        studies.Sweep, "studies.sweep:sweep", "sweep", "target against obtained MACs and error, with a plot", cheap=True
+        studies.Sweep, "studies.sweep:sweep", "sweep", "target against obtained MACs and error, with a plot",
+        cheap=True, usual=("generator", "supernet", "dataset", "step_mflops", "search_images"),
     ),
     "train": _verb(
         stages.Train, "train:train", "train", "train an architecture from scratch",
-        variants={"cifar": stages.CIFAR_TRAIN}, bf16=True,
+        variants={"cifar": stages.CIFAR_TRAIN}, bf16=True, usual=("arch", "dataset", "epochs", "batch_size", "se"),
     ),
     "evaluate": _verb(
-        stages.Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True, cheap=True
+        stages.Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True, cheap=True,
+        usual=("arch", "checkpoint", "dataset", "weights", "batch_size"),
     ),
     "evolve": _verb(
         studies.Evolve, "studies.evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)",
-        cheap=True,
+        cheap=True, usual=("supernet", "targets", "population", "generations", "random"),
     ),
     "cost": _verb(
         studies.Cost, "studies.speedup:speedup", "cost", "time for N constraints: generator against evolution",

@@ -7,6 +7,7 @@ from typing import Any
 from common.errors import UserError
 from common.spaces.blocks import Block, draw_blocks
 from common.spaces.drawing import name_of
+from common.words import hint
 from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     LAST_CHANNELS,
@@ -67,7 +68,7 @@ def description(name_or_path: str, dataset: str | None = None) -> dict[str, Any]
     published generator: ImageNet), on other sets without squeeze-excite, unless another set is named. Raises UserError.
     """
     if dataset and dataset not in DATASETS:
-        raise UserError(f"unknown data set {dataset!r}; use {', '.join(DATASETS)}")
+        raise UserError(f"unknown data set {dataset!r}{hint(dataset, DATASETS)}; use {', '.join(DATASETS)}")
     found = read(name_or_path)
     kernels, size = found.kernels, 0
     if not found.macro:

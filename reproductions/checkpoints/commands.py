@@ -19,6 +19,7 @@ from common.data.pins import ROOT, data_root
 from common.errors import UserError
 from common.run.files import write_json
 from common.weights import published
+from common.words import hint
 from reproductions.arguments import OneLineParser
 from reproductions.checkpoints.pins import Checkpoint, addresses, browser_hint, load_checkpoints
 from reproductions.data.download import download
@@ -38,8 +39,11 @@ def choose(ids: list[str], paper: str = "") -> list[Checkpoint]:
     known = load_checkpoints()
     unknown = [name for name in ids if name not in known and name != "all"]
     if unknown:
-        near = [name for name in known if unknown[0].split("-")[0] in name][:6] or list(known)[:6]
-        raise UserError(f"unknown checkpoint {unknown[0]!r}; for example {', '.join(near)}; see: checkpoints list")
+        like = [name for name in known if unknown[0].split("-")[0] in name][:6] or list(known)[:6]
+        raise UserError(
+            f"unknown checkpoint {unknown[0]!r}{hint(unknown[0], known)}; for example {', '.join(like)}; see: "
+            f"checkpoints list"
+        )
     names = list(known) if not ids or "all" in ids else ids
     return [known[name] for name in names if not paper or known[name].paper == paper]
 

@@ -25,6 +25,7 @@ from common.data.pins import (
 )
 from common.errors import UserError
 from common.run.files import write_json
+from common.words import hint
 from reproductions.arguments import OneLineParser
 from reproductions.checkpoints.commands import fetch as fetch_checkpoint
 from reproductions.checkpoints.commands import location
@@ -283,9 +284,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _chosen(arguments: argparse.Namespace) -> list[str]:
     known = known_sets()
+    arguments.sets = [name if name in known else name.lower() for name in arguments.sets]  # ImageNet16-120
     unknown = [name for name in arguments.sets if name not in known]
     if unknown:
-        raise UserError(f"unknown data set {unknown[0]!r}; known: {', '.join(known)}")
+        raise UserError(f"unknown data set {unknown[0]!r}{hint(unknown[0], known)}; known: {', '.join(known)}")
     if not arguments.sets and arguments.verb != "status":
         raise UserError(f"name the sets to {arguments.verb}: {', '.join(known)}")
     return arguments.sets or known

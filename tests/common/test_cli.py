@@ -16,6 +16,7 @@ from common.cli import verbs as cli
 from common.cli.verbs import RunOptions, Stage, Verb, main
 from common.errors import UserError
 from common.run import naming as folders
+from common.words import hint, near, suggestion
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def run(monkeypatch, capsys, tmp_path):
         "search": Verb(
             {("s1",): Stage(Search, "fake_stage:search", "search", "Search in S1.", variants),
              ("s2",): Stage(Search, "fake_stage:search", "search_s2", "Search in S2.")},
-            "search an architecture", {"space": ("s1", "s2", "s3")}),
+            "search an architecture", {"space": {"s1": "one", "s2": "another", "s3": "none"}}),
         "soon": Verb({(): Stage(Search, "fake_stage:search", "soon", "x", cheap=True)}, "x"),
         "describe": Verb(
             {(): Stage(Describe, "fake_stage:describe", "describe", "x", writes=False, ignores=cli.COMPUTES)}, "count"
@@ -257,8 +258,8 @@ def test_plan_runs_nothing(run):
         (["search", "--learning-rat", "1"], "unknown flag --learning-rat of search; did you mean '--learning-rate'?"),
         (["search", "--epochs", "2.5"], "--epochs must be int, not '2.5'"),
         (["search", "--learning-rate", "fast"], "--learning-rate must be float, not 'fast'"),
-        (["search", "--kind", "c"], "'c'"),
-        (["search", "--device", "tpu"], "'tpu'"),
+        (["search", "--kind", "c"], "--kind cannot be 'c' (one of a, b)"),
+        (["search", "--device", "gpu"], "--device cannot be 'gpu'; did you mean 'cuda'? (one of auto, cpu, cuda)"),
         (["search", "--seed"], "--seed"),
         (["search", "--seed", "99999999999"], "--seed must be 0 to 4294967295, not 99999999999"),
         (["search", "--seed", "-1"], "--seed must be 0 to 4294967295, not -1"),
@@ -289,13 +290,38 @@ def test_interruption(run):
     assert status == 130 and len(err.splitlines()) == 1 and "saved state" in err
 
 
-def test_help(run):
+def test_help_is_short_first_and_says_what_is_selected(run):
     status, out, _ = run("--help")
     assert status == 0 and "search an architecture" in out and "--space s1|s2|s3" in out
-    status, out, _ = run("search", "--help")
+    status, out, _ = run("search", "--help", "--epochs", "4")
+    assert status == 0 and "--epochs INT" in out and "now 7" in out and "--seed INT" in out
+    assert "* s1  one" in out and "  s2  another" in out  # the selector's choices, and which is meant
+    assert "* authors  what made the published numbers" in out and "paper    --epochs 5 --kind b --no-clip" in out
+    assert "* smoke  embedded digits" in out and "--limit" not in out and "--help-all" in out
+    assert "* s2  another" in run("search", "--space", "s2", "-h")[1]
+    assert "  ARCH " in run("describe", "--help")[1] and "--profile" not in run("describe", "--help")[1]
+
+
+def test_all_flags(run):
+    status, out, _ = run("search", "--help-all")
     assert status == 0
-    for words in ("--learning-rate FLOAT", "of the weights", "--seed INT", "--variant", "--space", "default: 0.7"):
+    for words in ("--learning-rate FLOAT", "--seed INT", "--variant", "--space", "default: 0.7"):
         assert words in out
+
+
+WORDS = {
+    "flops-maximum": "macs-max", "learning-rate": "lr", "num-epochs": "epochs", "gpu": "device", "wd": "weight-decay",
+    "output_dir": "out", "image-size": "resolution", "pop-size": "population", "ImageNet16": "imagenet16-120",
+    "cifar-10": "cifar10", "evnasa": "EvNASA", "mnist": "digits", "batchsize": "batch-size", "grad-clip": "clip",
+}  # fmt: skip
+
+
+def test_near_words():
+    known = [*WORDS.values(), "flip", "macs-min", "epoch-length", "eval-batch-size", "imagenet", "momentum", "workers"]
+    assert {word: near(word, known) for word in WORDS} == WORDS
+    assert near("zzz", known) is None and near("x", []) is None
+    assert suggestion("zzz", ["b", "a"]) == "; known: a, b" and hint("zzz", known) == ""
+    assert hint("flops_max", known) == "; did you mean 'macs-max'?"
 
 
 def test_flags_of_every_verb_cannot_be_settings():

@@ -1,5 +1,6 @@
 """Every verb of every paper: flags, profiles, variants and targets hold together."""
 
+import dataclasses
 import importlib
 import re
 import shlex
@@ -79,9 +80,19 @@ def test_profiles_name_stages_that_exist(paper):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_help_of_every_verb(paper, capsys):
     verbs = verbs_of(paper)
+    for words, stage in stages(paper):
+        with pytest.raises(SystemExit) as leaving:
+            main(paper, verbs, [*words, "--help"])
+        assert not leaving.value.code
+        shown = capsys.readouterr().out
+        flags = re.findall(r"^  (--[\w-]+|[A-Z]+)", shown, re.MULTILINE)
+        common = {"--profile", "--variant", "--out", "--seed", "--data", "--plan"}
+        own = [flag for flag in flags if flag not in common and flag[2:] not in verbs[words[0]].selectors]
+        known = {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(stage.settings)} | {"ARCH"}
+        assert len(own) <= 5 and set(own) <= known and stage.about.split()[0] in shown, words
     for name in verbs:
         with pytest.raises(SystemExit) as leaving:
-            main(paper, verbs, [name, "--help"])
+            main(paper, verbs, [name, "--help-all"])
         assert not leaving.value.code
         assert "--seed INT" in capsys.readouterr().out
 

@@ -28,6 +28,7 @@ from common.data.pictures.folders import FOLDERS, TEST_EVERY, PictureList, divid
 from common.data.pictures.lmdb import LmdbStore
 from common.data.pins import allow_unpinned, data_root, fetch_command, pins_of
 from common.errors import UserError
+from common.words import hint
 
 IMAGENET_COUNTS = {"train": (1000, 1_281_167), "test": (1000, 50_000), "val": (1000, 50_000)}
 READERS, READ_AHEAD = 8, 64
@@ -174,7 +175,7 @@ def _missing(name: str, path: Path, root: Path) -> str:
             f"{name} holds small images, and this network takes pictures of ImageNet's size: use imagenet, a folder "
             f"of class folders or an .lmdb"
         )
-    return f"{path} is missing; give a folder of class folders or an .lmdb"
+    return f"{path} is missing{hint(name, (*IMAGE_SETS, *PICTURE_SETS))}; give a folder of class folders or an .lmdb"
 
 
 def _opened(path: Path, split: str) -> tuple[Pictures, Path]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.settings import suggestion
 from common.spaces.architecture import load_architecture
 from common.spaces.pasted import given, inside, is_pasted, plain
+from common.words import suggestion
 
 PRIMITIVES = (
     "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect",

@@ -14,8 +14,8 @@ from typing import Any
 
 from common.data.nasbench201 import CELLS, EDGES, OPERATIONS, Table, to_operations, to_string
 from common.errors import UserError
-from common.settings import suggestion
 from common.spaces.pasted import plain
+from common.words import suggestion
 
 NASLIB_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 NASLIB_EDGES = ((1, 0), (2, 0), (3, 0), (2, 1), (3, 1), (3, 2))

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.spaces.pasted import given, plain
+from common.words import hint
 
 ChoicePath = list[list[int]]
 
@@ -141,7 +142,8 @@ def resolve(arch: str) -> Architecture:
         return Architecture(name, PUBLISHED[name], RESOLUTIONS[name])
     if not there:
         raise UserError(
-            f"unknown architecture {arch!r}; choose one of {', '.join(PUBLISHED)}, a path list, or an architecture file"
+            f"unknown architecture {arch!r}{hint(arch, PUBLISHED)}; choose one of {', '.join(PUBLISHED)}, a path list, "
+            f"or an architecture file"
         )
     if Path(arch).suffix == ".safetensors":
         return of_weights(arch)

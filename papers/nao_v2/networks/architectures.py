@@ -15,6 +15,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.spaces.pasted import Given, given, plain
+from common.words import hint
 
 Cell = tuple[int, ...]
 Architecture = tuple[Cell, Cell]
@@ -160,7 +161,8 @@ def load(name: str, space: str = "small") -> Architecture:
             f"spaces here; use {', '.join(PUBLISHED_TEXT)}"
         )
     raise UserError(
-        f"no architecture {name!r}; use {', '.join(PUBLISHED_TEXT)}, an architecture file, or 40 integers in quotes"
+        f"no architecture {name!r}{hint(name, PUBLISHED_TEXT)}; use {', '.join(PUBLISHED_TEXT)}, an architecture file, "
+        f"or 40 integers in quotes"
     )
 
 

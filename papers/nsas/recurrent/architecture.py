@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from common.errors import UserError
 from common.spaces.architecture import load_architecture
 from common.spaces.pasted import inside, is_pasted
+from common.words import hint
 
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")  # the index is the operation of an encoded cell
 STEPS = 8  # nodes of a cell
@@ -48,7 +49,9 @@ def load_cell(name: str) -> Recurrent:
             raise UserError(f"{name[:40]!r} is no recurrent cell; give Genotype(recurrent=[…], concat=…)")
         return found
     if not name.endswith(".json"):
-        raise UserError(f"unknown recurrent cell {name!r}; use a file or one of {', '.join(RECURRENT)}")
+        raise UserError(
+            f"unknown recurrent cell {name!r}{hint(name, RECURRENT)}; use a file or one of {', '.join(RECURRENT)}"
+        )
     return recurrent_of(load_architecture(Path(name), "darts-rnn"), name)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.spaces.pasted import given, letters, plain
+from common.words import hint
 
 SPACE = "sgnas"  # the word for it in architecture files
 PRIMITIVES = ("dw_conv_3x3", "dw_conv_5x5", "dw_conv_7x7", "skip")
@@ -152,7 +153,10 @@ def read(source: Any, macro: str | None = None) -> Architecture:
     if not there and (same := [name for name in PUBLISHED if letters(name) == letters(word)]):
         return Architecture(same[0], PUBLISHED[same[0]], macro or "")
     if not there and not re.search(r"[\s,;\[(]", word):
-        raise UserError(f"no architecture {word!r}; use {', '.join(PUBLISHED)}, an architecture file, or kernel lists")
+        raise UserError(
+            f"no architecture {word!r}{hint(word, PUBLISHED)}; use {', '.join(PUBLISHED)}, an architecture file, or "
+            f"kernel lists"
+        )
     found = given(Path(word), PUBLISHED, "sgnas") if there else None
     if found is None or not found.space:
         where = found.where if found else ""
