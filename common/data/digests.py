@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
+from common.run import locks
 
 CACHE_NAME = ".verified.json"
 RACY_SECONDS = 2.0
@@ -107,21 +108,13 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
 
     waiting: what process 0 of a job says when it has to wait. Raises OSError where the file cannot be made.
     """
-    import fcntl
 
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting and os.environ.get("RANK", "0") == "0":
-                print(waiting, file=sys.stderr, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            pass
+    def busy(holder: str) -> None:
+        if waiting and os.environ.get("RANK", "0") == "0":
+            print(waiting, file=sys.stderr, flush=True)
+
+    with locks.lock(path, busy, needed=False):
         yield
-    finally:
-        os.close(handle)
 
 
 def cached_hash(path: Path, algorithm: str, root: Path | None = None) -> str:

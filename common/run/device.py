@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +71,14 @@ def deterministic() -> Iterator[None]:
 
 
 def peak_memory_bytes(device: torch.device | None = None) -> int:
-    """Most memory held so far: of the GPU's allocator, or resident in this process."""
+    """Most memory held so far: of the GPU's allocator, or resident in this process (0 if the system does not say)."""
     import torch
 
     if device is not None and torch.device(device).type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) * (1 if os.uname().sysname == "Darwin" else 1024)
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)

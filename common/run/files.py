@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from common.errors import UserError
-from common.run import outputs
+from common.run import locks, outputs
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tyro", "safetensors", "dvc", "timm")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -74,26 +74,17 @@ def _replace(path: Path, content: bytes | memoryview) -> None:
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold the folder against a second writer until the process ends. Raises UserError when it is held."""
-    import fcntl
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"cannot use {folder}: {error.strerror}; choose another --out") from None
-    try:
+    def busy(holder: str) -> NoReturn:
+        raise UserError(f"{folder} is in use by process {holder}; wait for it, stop it, or choose another --out")
+
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(handle, 32).decode(errors="replace").strip()
-            raise UserError(
-                f"{folder} is in use by process {holder or 'unknown'}; wait for it, stop it, or choose another --out"
-            ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locks.lock(folder / ".lock", busy))
+        except OSError as error:
+            raise UserError(f"cannot use {folder}: {error.strerror or error}; choose another --out") from None
         yield
-    finally:
-        os.close(handle)
 
 
 def make_folder(path: Path) -> Path:
@@ -108,7 +99,9 @@ def make_folder(path: Path) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable."""
+    """Make renames inside a folder durable, where the system lets a folder be opened (Windows does not)."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import errno
-import fcntl
 import http.client
 import json
 import os
@@ -24,10 +23,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from common.data.digests import hash_file
 from common.errors import UserError
+from common.run.files import sync_folder
+from common.run.locks import lock
 
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 AGENT = "nas-replications (python)"
@@ -88,7 +89,7 @@ def download(
                 continue
             os.replace(part, target)
             _forget(part)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
             return url
     ending = f"; {hint}" if hint else ""
     raise UserError(f"cannot download {target.name}: {'; '.join(reasons)}{ending}")
@@ -96,17 +97,18 @@ def download(
 
 @contextlib.contextmanager
 def _one_at_a_time(part: Path) -> Iterator[None]:
-    lock = part.with_name(part.name + ".lock")
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            name = part.name.removesuffix(".part")
-            raise UserError(f"{name} is being downloaded by another process; wait for it") from None
+    path = part.with_name(part.name + ".lock")
+
+    def busy(holder: str) -> NoReturn:
+        name = part.name.removesuffix(".part")
+        raise UserError(f"{name} is being downloaded by process {holder}; wait for it")
+
+    with lock(path, busy, needed=False):
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows lets no file be taken away that is open
+                path.unlink()
 
 
 def _room_for(part: Path, size: int) -> None:
@@ -316,14 +318,6 @@ def _forget(part: Path) -> None:
 def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
     _forget(part)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _words(error: object) -> str:

@@ -203,7 +203,7 @@ def test_two_downloads_of_one_file(get):
     lock.parent.mkdir(parents=True)
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="being downloaded by another process"):
+        with pytest.raises(UserError, match="being downloaded by process"):
             get()
     get()
 

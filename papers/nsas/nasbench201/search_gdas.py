@@ -80,11 +80,8 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
                 held_sums.add(alphas.step(nn.functional.cross_entropy(logits, y)), logits, y)
                 touched.note(drawn.code)  # as released it leaves gradients in the weights; clearing makes them zero
                 now.previous = current.code
-            now.valid_top1 = (held := held_sums.read())["train_top1_percent"]
-            run.log(
-                epoch=epoch, lr=lr, tau=tau, **sums.read(), valid_loss=held["loss"], valid_top1_percent=now.valid_top1,
-                cell=short(alphas.cell()),
-            )  # fmt: skip
+            now.valid_top1 = (held := held_sums.read("valid"))["valid_top1_percent"]
+            run.log(epoch=epoch, lr=lr, tau=tau, **sums.read(), **held, cell=short(alphas.cell()))
         alphas.write(run)
         metrics = {"supernet_accuracy_percent": now.valid_top1}  # of the last epoch's architecture steps, as printed
         return finish(run, alphas.cell(), metrics, options, note, train.images.name)
