@@ -4,6 +4,7 @@ seeds    mean, sd, t and BCa 95 % intervals over the seeds of each kind of run; 
 claims   equivalence (TOST) of the seeds' mean with each published value against its margin, equal variants only
 paired   a method against the random-search baseline (or any other stage), seed by seed
 rank     Kendall's tau of two columns of a history or scatter file, with its interval
+nb201    the searches on NAS-Bench-201 under one protocol (flags of its own: compare nb201 --help)
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ PROFILES = ("smoke", "proxy", "paper")
 
 
 def main(argv: list[str]) -> int:
+    if argv[:1] == ["nb201"]:
+        from reproductions.compare_nb201.commands import main as nb201  # brings torch, which the others do without
+
+        return nb201(argv[1:])
     parser = OneLineParser(
         prog="python -m reproductions compare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", nargs="?", choices=("seeds", "claims", "paired", "rank"), default="seeds")
+    parser.add_argument("what", nargs="?", choices=("seeds", "claims", "paired", "rank", "nb201"), default="seeds")
     parser.add_argument("--profile", choices=PROFILES, default="smoke")
     parser.add_argument("--paper", choices=PAPERS)
     parser.add_argument("--metric", default="", help="key of metrics (default: every error and perplexity)")

@@ -1,0 +1,155 @@
+"""What the runs of the comparison wrote: the cell that a search chose, and the scores that it chose by.
+
+Truth is the NAS-Bench-201 tables: test accuracy after 200 epochs of training alone, mean over the trials.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.data.nasbench201 import DATASETS, EDGES, OPERATIONS, Table
+from common.errors import UserError
+from papers.nsas.studies.forgetting import ranked_cells
+from reproductions.results import Result, read
+
+SEARCHES, STUDY, CURVE = "search", "study", "curve"  # folders of the pipeline below results/compare_nb201
+ON = DATASETS[0]  # the data set that everything searches on
+FIXED = 200  # cells that every curve and the study rank, the same for all
+END = 0.2  # share of EvNAS's generations, the last ones, whose individuals tell how good its order of cells is
+
+
+@dataclass(frozen=True)
+class Method:
+    """A search of the comparison; ``key`` is its folder without the seed."""
+
+    key: str
+    name: str
+    rule: str  # how a cell is scored
+
+
+MIXTURE = "500 cells as mixtures; running batch norm, not renewed"
+PATH = "500 cells as paths; batch norm renewed on 20 batches"
+METHODS = (
+    Method("evnas-authors", "EvNAS", MIXTURE),
+    Method("evnas-random-search", "EvNAS's random search", MIXTURE),
+    Method("randomnas-none", "RandomNAS", PATH),
+    Method("randomnas-authors", "RandomNAS-NSAS, authors' cells", PATH),
+    Method("randomnas-paper", "RandomNAS-NSAS, paper's cells", PATH),
+    Method("gdas-authors", "GDAS-NSAS as released", "none: its alphas"),
+    Method("gdas-paper", "GDAS-NSAS as written", "none: its alphas"),
+)
+BASELINE = "evnas-random-search"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One search: its cell with the truth of it, and the scores it had (cells, scores), where it has any."""
+
+    method: str
+    seed: int
+    cell: str
+    test: dict[str, float]  # data set -> test accuracy in percent
+    rank: int  # of 15,625 on CIFAR-10, 1 the best
+    regret: float  # points below the best cell
+    scored: tuple[list[int], list[float]]  # table rows of the scored cells, their scores
+    cpu_seconds: float | None
+
+
+def outcomes(folder: Path, table: Table, costs: dict[str, float]) -> list[Outcome]:
+    """All finished searches below ``folder``/search. costs: run -> core-seconds."""
+    found = []
+    for method in METHODS:
+        for path in sorted((folder / SEARCHES).glob(f"{method.key}-*/result.json")):
+            if path.parent.name.removeprefix(f"{method.key}-").isdigit():
+                found.append(outcome(method, read(path), table, costs.get(f"{SEARCHES}/{path.parent.name}")))
+    return sorted(found, key=lambda o: ([m.key for m in METHODS].index(o.method), o.seed))
+
+
+def outcome(method: Method, result: Result, table: Table, cpu_seconds: float | None) -> Outcome:
+    """One finished search."""
+    cell = result.raw.get("architecture")
+    if not isinstance(cell, str):
+        raise UserError(f"{result.path}: its architecture is no cell of NAS-Bench-201; run that stage again")
+    test = {name: table.lookup(cell, name) for name in DATASETS}
+    return Outcome(
+        method=method.key, seed=result.seed, cell=cell, test=test, rank=table.rank(cell, ON),
+        regret=table.optimum(ON)[1] - test[ON], scored=scored(result.path.parent, table), cpu_seconds=cpu_seconds,
+    )  # fmt: skip
+
+
+def scored(folder: Path, table: Table) -> tuple[list[int], list[float]]:
+    """(table rows, scores) of the cells that a search scored with its final weights, each once.
+
+    RandomNAS: its candidates. EvNAS: the individuals of the last fifth of its generations, whose learning rate is
+    nearly nought; of a cell that was scored more than once the mean. GDAS scores none: the study's 200 fixed cells have
+    the log-probability that its alphas give them. Nothing where the file is absent.
+    """
+    if (path := folder / "candidates.csv").exists():
+        rows = _rows(path)
+        codes = [tuple(int(d) for d in row["cell"].removeprefix("c")) for row in rows]
+        return _once([table.index(c) for c in codes], [float(row["supernet_accuracy_percent"]) for row in rows])
+    if (path := folder / "individuals.csv").exists():
+        rows = _rows(path)
+        generations = 1 + max(int(row["generation"]) for row in rows)
+        first = generations - max(1, math.ceil(END * generations))
+        rows = [row for row in rows if int(row["generation"]) >= first]
+        return _once([table.index(row["cell"]) for row in rows], [float(row["top1"]) for row in rows])
+    if (path := folder / "alphas.csv").exists():
+        alphas = np.array([[float(row[name]) for name in OPERATIONS] for row in _rows(path)])
+        cells = _once([table.index(code) for code in ranked_cells(FIXED)], [0.0] * FIXED)[0]
+        return cells, [float(p) for p in log_probability(alphas, table.operations[cells])]
+    return [], []
+
+
+def log_probability(alphas: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """log p(cell) = sum over edges of log softmax(alpha)[edge, operation]; alphas [6, 5], cells [N, 6] -> [N]."""
+    shifted = alphas - alphas.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return log_p[np.arange(len(EDGES)), cells].sum(1)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The order of the fixed cells at an epoch of a supernet."""
+
+    scale: str
+    epoch: int  # epochs done
+    renewed: bool
+    cells: list[int]  # table rows
+    scores: list[float]
+
+
+def points(folder: Path, table: Table) -> list[Point]:
+    """All curves below ``folder``/curve, by scale and epoch, with renewed batch norm and without."""
+    found = []
+    for path in sorted((folder / CURVE).glob("*/ranks.csv")):
+        rows = _rows(path)
+        for epoch in sorted({int(row["epoch"]) for row in rows}):
+            mine = [row for row in rows if int(row["epoch"]) == epoch]
+            cells = [table.index(tuple(int(d) for d in row["cell"].removeprefix("c"))) for row in mine]
+            for renewed, column in ((True, "renewed_percent"), (False, "as_trained_percent")):
+                scores = [float(row[column]) for row in mine]
+                found.append(Point(path.parent.name, epoch + 1, renewed, cells, scores))
+    return found
+
+
+def _once(cells: Sequence[int], scores: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Every cell once, in the order of first appearance, with the mean of its scores."""
+    of: dict[int, list[float]] = {}
+    for cell, value in zip(cells, scores, strict=True):
+        of.setdefault(cell, []).append(value)
+    return list(of), [sum(values) / len(values) for values in of.values()]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    if not rows:
+        raise UserError(f"{path} is empty; run that stage again")
+    return rows
