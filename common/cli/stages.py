@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from common.run.device import check_name
 from common.run.naming import default_folder
 from common.settings import setting
 
-DEVICES = Literal["auto", "cpu", "cuda"]
 PRECISIONS = Literal["fp32", "bf16"]
 COMPUTES = ("seed", "device", "data", "allow_unpinned", "resume")
 IGNORED_BECAUSE = {
@@ -30,7 +30,9 @@ class CommonFlags:
         None, "folder that the run writes to; default results/<profile>/<paper>/<stage>[-<choices>]-seed<seed>"
     )
     seed: int = setting(0, "seed of everything random, 0 to 4294967295")
-    device: DEVICES = setting("auto", "where to compute; auto takes a GPU where there is one")
+    device: str = setting(
+        "auto", "where to compute: auto (a CUDA GPU where there is one), cpu, cuda, cuda:N or mps (the GPU of a Mac)"
+    )
     precision: PRECISIONS = setting(
         "fp32", "bf16 is faster on GPUs and leaves golden tolerance; not every command has it"
     )
@@ -41,6 +43,9 @@ class CommonFlags:
         True, "go on from the last saved state; --no-resume deletes what the folder holds and starts over"
     )
     json: bool = setting(False, "print the result as JSON on standard output")
+
+    def __post_init__(self) -> None:
+        check_name(self.device)
 
 
 @dataclass(frozen=True)

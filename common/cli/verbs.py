@@ -107,8 +107,9 @@ def _execute(function: Any, settings: Any, options: RunOptions) -> Any:
         raise UserError(_out_of_memory("memory", settings)) from error
     except RuntimeError as error:
         text = str(error)
-        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-            device = "GPU memory" if "CUDA" in text else "memory"
+        short = any(words in text for words in ("can't allocate memory", "MPS backend out of memory"))
+        if short or type(error).__name__ == "OutOfMemoryError":
+            device = "GPU memory" if "CUDA" in text or "MPS" in text else "memory"
             raise UserError(_out_of_memory(device, settings)) from error
         if distributed.world_size() > 1 and _lost_peer(error):
             raise UserError(
@@ -130,7 +131,7 @@ def _out_of_memory(what: str, settings: Any) -> str:
     listed = ", ".join(f"{name} {value}" for name, value in sizes.items())
     peak = ""
     torch = sys.modules.get("torch")
-    if torch is not None and what == "GPU memory":
+    if torch is not None and what == "GPU memory" and torch.cuda.is_available():
         peak = f" (peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB)"
     lower = "--" + next(iter(sizes)).replace("_", "-") if sizes else "the size of the network"
     return f"out of {what}{peak} with {listed or 'these settings'}; lower {lower}: the last saved state is intact"

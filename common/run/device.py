@@ -4,43 +4,74 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.words import suggestion
 
 if TYPE_CHECKING:
     import torch
 
+KNOWN = ("auto", "cpu", "cuda", "cuda:N", "mps")
+NAMES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+
+
+def check_name(name: str) -> None:
+    """Raises UserError for anything but auto, cpu, cuda, cuda:N and mps."""
+    if not NAMES.fullmatch(name):
+        raise UserError(f"--device cannot be {name!r}{suggestion(name, KNOWN)} (one of {', '.join(KNOWN)})")
+
 
 def pick_device(options: Any = None) -> torch.device:
-    """The device of a run: ``options.device`` is auto, cpu or cuda (under torchrun, the GPU of the local rank).
+    """The device of a run: ``options.device`` is auto (a CUDA GPU where there is one), cpu, cuda (under torchrun, the
+    GPU of the local rank), cuda:N or mps (the GPU of a Mac).
 
     fp32 means fp32: TF32 stays off unless asked for, and cuDNN does not try out algorithms.
-    Raises UserError when CUDA is asked for and absent.
+    Raises UserError when the device is absent, and for one GPU that several processes would share.
     """
     import torch
 
     name = getattr(options, "device", "auto") or "auto"
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"unknown device {name!r}; choose auto, cpu or cuda")
+    check_name(name)
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError("no MPS device (the GPU of a Mac) is usable here; use --device cpu")
+        return torch.device("mps")
     if not torch.cuda.is_available():
         raise UserError("no CUDA device is usable here; use --device cpu, or install a CUDA build of torch")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if local >= torch.cuda.device_count():
-        raise UserError(
-            f"process {local} of this machine has no GPU of its own ({torch.cuda.device_count()} found); "
-            f"lower --nproc-per-node or use --device cpu"
-        )
-    device = torch.device("cuda", local)
+    device = torch.device("cuda", _number(name, torch.cuda.device_count()))
     torch.cuda.set_device(device)
     return device
+
+
+def _number(name: str, found: int) -> int:
+    """The number of the GPU that ``cuda`` or ``cuda:N`` means to this process, of ``found`` ones. Raises UserError."""
+    number, local = name.partition(":")[2], int(os.environ.get("LOCAL_RANK", "0"))
+    if number and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(f"several processes take a GPU each, --device {name} is one of them; use --device cuda")
+    if number and int(number) >= found:
+        raise UserError(f"--device {name}: {found} GPU(s) found, numbered from 0; use a lower number or --device cuda")
+    if local >= found:
+        raise UserError(
+            f"process {local} of this machine has no GPU of its own ({found} found); "
+            f"lower --nproc-per-node or use --device cpu"
+        )
+    return int(number or local)
+
+
+def exact(device: torch.device | str) -> torch.dtype:
+    """The type that sums of many numbers have on a device: float64, or float32 on MPS, which knows no other."""
+    import torch
+
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

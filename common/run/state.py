@@ -193,6 +193,7 @@ def rng() -> dict[str, Any]:
         "numpy": [name, np.asarray(keys), int(position), int(has_gauss), float(gauss)],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
     }
 
 
@@ -204,6 +205,8 @@ def restore_rng(saved: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), spare))
     np.random.set_state(tuple(saved["numpy"]))
     torch.set_rng_state(saved["torch"].cpu())
+    for state in saved.get("mps", []) if torch.backends.mps.is_available() else []:
+        torch.mps.set_rng_state(state.cpu())
     if saved["cuda"] and torch.cuda.is_available():
         if len(saved["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.run import distributed
+from common.run.device import exact
 
 
 def statistics(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
@@ -37,7 +38,7 @@ def average(model: nn.Module, images: float = 1.0) -> None:
     """
     if distributed.world_size() > 1:
         means, counters = statistics(model)
-        _write(means, [b.double() for b in means], images)
+        _write(means, [b.to(exact(b.device)) for b in means], images)
         _newest(counters)
 
 
@@ -55,7 +56,7 @@ class PartStatistics:
         self.means, self.counters = statistics(model)
         self._before = [b.clone() for b in (*self.means, *self.counters)]
         self._after = [c.clone() for c in self.counters]
-        self._sums = [torch.zeros_like(b, dtype=torch.float64) for b in self.means]
+        self._sums = [torch.zeros_like(b, dtype=exact(b.device)) for b in self.means]
         self._images = 0.0
 
     @torch.no_grad()
@@ -63,7 +64,7 @@ class PartStatistics:
         """Take what the forward of a share of ``images`` left, and put back the statistics before the step."""
         if images:
             for total, buffer in zip(self._sums, self.means):
-                total.add_(buffer.double() * images)
+                total.add_(buffer.to(total.dtype) * images)
             self._after = [torch.maximum(a, c) for a, c in zip(self._after, self.counters)]
             self._images += images
         # .data: the backward of a share may still come, and must not take this for a change of what it saved

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.run import distributed
-from common.run.device import autocast
+from common.run.device import autocast, exact
 from common.run.folder import check_finite
 from common.train.batchnorm import PartStatistics, average
 from common.train.losses import TopK
@@ -68,7 +68,7 @@ def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], 
     shares = batch if isinstance(batch, list) else [tuple(batch)]
     images = sum(len(target) for _, target in shares)
     together = PartStatistics(model) if len(shares) > 1 else None
-    total = torch.zeros((), dtype=torch.float64, device=shares[0][1].device)
+    total = torch.zeros((), dtype=exact(shares[0][1].device), device=shares[0][1].device)
     for inputs, target in shares:
         if not len(target):
             continue

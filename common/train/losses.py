@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.run import distributed
+from common.run.device import exact
 
 
 def label_smoothing_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.1) -> Tensor:
@@ -32,7 +33,7 @@ class TopK:
 
     def __init__(self, device: torch.device | str = "cpu", k: int = 5) -> None:
         self.k = k
-        self.totals = torch.zeros(4, dtype=torch.float64, device=device)  # loss * images, top-1, top-k, images
+        self.totals = torch.zeros(4, dtype=exact(device), device=device)  # loss * images, top-1, top-k, images
 
     @torch.no_grad()
     def add(self, logits: Tensor, target: Tensor, loss: Tensor | None = None) -> None:
@@ -42,8 +43,9 @@ class TopK:
             return
         best = logits.detach().float().topk(min(self.k, logits.shape[1]), dim=1).indices.eq(target[:, None])
         value = torch.zeros((), device=logits.device) if loss is None else loss.detach()
-        hits = best.sum().double() if logits.shape[1] > self.k else torch.full_like(value, math.nan).double()
-        batch = torch.stack([value.double() * images, best[:, 0].sum().double(), hits])
+        hits = best.sum() if logits.shape[1] > self.k else torch.full_like(value, math.nan)
+        kind = exact(logits.device)
+        batch = torch.stack([value.to(kind) * images, best[:, 0].sum().to(kind), hits.to(kind)])
         self.totals[:3] += batch.to(self.totals.device)
         self.totals[3] += images
 

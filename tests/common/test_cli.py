@@ -259,7 +259,10 @@ def test_plan_runs_nothing(run):
         (["search", "--epochs", "2.5"], "--epochs must be int, not '2.5'"),
         (["search", "--learning-rate", "fast"], "--learning-rate must be float, not 'fast'"),
         (["search", "--kind", "c"], "--kind cannot be 'c' (one of a, b)"),
-        (["search", "--device", "gpu"], "--device cannot be 'gpu'; did you mean 'cuda'? (one of auto, cpu, cuda)"),
+        (
+            ["search", "--device", "gpu"],
+            "--device cannot be 'gpu'; did you mean 'cuda'? (one of auto, cpu, cuda, cuda:N, mps)",
+        ),
         (["search", "--seed"], "--seed"),
         (["search", "--seed", "99999999999"], "--seed must be 0 to 4294967295, not 99999999999"),
         (["search", "--seed", "-1"], "--seed must be 0 to 4294967295, not -1"),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common.run import distributed
+from common.run.device import exact
 from papers.cream.method.path_sgd import PathSGD
 from papers.cream.networks.architectures import ChoicePath
 from papers.cream.networks.networks import Supernet
@@ -49,8 +50,9 @@ class ShareStatistics:
         means = []
         for layer in layers:
             for kind in (0, 1):
-                parts = [own[layer][kind].double() * w for own, w in zip(self.own, self.weights)]
-                means.append(torch.stack(parts).sum(0))
+                parts = [own[layer][kind] for own in self.own]
+                weighted = [part.to(exact(part.device)) * w for part, w in zip(parts, self.weights)]
+                means.append(torch.stack(weighted).sum(0))
         distributed.all_reduce_mean(means)
         for place, layer in enumerate(layers):
             counted = self.own[0][layer][2]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.data.nasbench201 import to_string
+from common.run.device import exact
 from common.spaces.darts.genotype import CELL_EDGES, CONCAT, NODES, PRIMITIVES, Genotype
 from common.spaces.nasbench201 import network as nasbench201
 
@@ -48,7 +49,7 @@ class Space:
 
 def softmax_rows(alphas: Tensor) -> Tensor:
     """p = softmax over the operations of every row, in float64: [..., operations] (Method 2)."""
-    return torch.softmax(alphas.double(), dim=-1)
+    return torch.softmax(alphas.to(exact(alphas.device)), dim=-1)
 
 
 # -- DARTS cells (S1 of the paper) -------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class LossSums:
         self.loss, self.steps = self.loss + loss, self.steps + 1
         self.right, self.images = self.right + int((logits.argmax(1) == y).sum()), self.images + len(y)
 
-    def read(self, part: str = "train") -> dict[str, float]:
+    def read(self, part: str = "train") -> dict[str, Any]:
         """The columns of the history for the part of the set that was read; the training's loss is plain ``loss``."""
         loss = "loss" if part == "train" else f"{part}_loss"
         row = {loss: self.loss / self.steps, f"{part}_top1_percent": 100.0 * self.right / self.images}

@@ -83,8 +83,8 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
             run.log(epoch=epoch, lr=lr, **sums.read(), **looked_at(score, draw, settings.epoch_candidates))
         for _ in run.each(settings.select_candidates, "candidate"):
             scores.append(score(uniform(chance)))
-        for code, loss, accuracy in scores:
-            run.log("candidates", cell=short(code), loss=loss, supernet_accuracy_percent=accuracy)
+        for code, mean_loss, accuracy in scores:
+            run.log("candidates", cell=short(code), loss=mean_loss, supernet_accuracy_percent=accuracy)
         code, _, accuracy = best(scores)
         return finish(run, code, {"supernet_accuracy_percent": accuracy}, options, note, train.images.name)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from common.run import seeds
+from common.run.device import exact
 from common.run.folder import say
 from common.run.keep import Values
 from common.train.losses import label_smoothing_cross_entropy
@@ -90,7 +91,7 @@ def fit_to_targets(
     device = next(generator.parameters()).device
     costs = lookup.cost(one_hot(generate_ops(generator, pool, targets, device)))
     wanted = torch.tensor(targets, device=device)
-    total = hardware_loss(costs, wanted, alpha, penalty, pool.margin(lookup)).double().sum()
+    total = hardware_loss(costs, wanted, alpha, penalty, pool.margin(lookup)).to(exact(device)).sum()
     values = costs.tolist()
     return Fit(float(total), kendall_tau(targets, values), targets, values)
 
