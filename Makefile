@@ -2,6 +2,7 @@
 # make test        set up, run the whole test-suite
 # make proxy       set up, the proxy pipeline on real data (needs a data root, see README.md)
 # make lint        style, types, import layers, generated tables
+# make docs        the documentation as a static site, site/index.html
 # make lock        bring the locks up to date with pyproject.toml (needs uv)
 SHELL := /bin/bash
 .SHELLFLAGS := -uo pipefail -c
@@ -19,7 +20,7 @@ export MPLBACKEND := Agg
 # one thread per process: small networks gain nothing from two, and two contending processes lose a lot
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: reproduce test proxy lint lock venv report clean
+.PHONY: reproduce test proxy lint lock venv report docs clean
 .DEFAULT_GOAL := reproduce
 
 reproduce: venv
@@ -41,6 +42,9 @@ lint: venv
 
 report: venv
 	$(PY) -m reproductions report
+
+docs: venv
+	$(PY) -m reproductions docs
 
 # The environment is rebuilt only when the content of a lock changes. The CPU-only build of torch is preferred where pip
 # finds it; the CUDA build (what PyPI serves for Linux) needs the packages of requirements-cuda.lock besides.

@@ -1,4 +1,4 @@
-"""``python -m reproductions VERB``: claims, check, seeds, compare, report, readme, data, checkpoints."""
+"""``python -m reproductions VERB``: claims, check, seeds, compare, report, readme, docs, data, checkpoints."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ VERBS = {
     ),
     "report": ("reproductions.report.page", "results/report.html, one self-contained page"),
     "readme": ("reproductions.readme", "the generated tables of the README files"),
+    "docs": ("reproductions.site", "the documentation as a static site"),
     "data": ("reproductions.data.commands", "fetch, prepare, verify and list data sets"),
     "checkpoints": ("reproductions.checkpoints.commands", "fetch, verify and evaluate the authors' checkpoints"),
 }

@@ -1,4 +1,5 @@
-"""``python -m reproductions readme``: the generated tables of README.md and papers/*/README.md.
+"""``python -m reproductions readme``: the generated tables of README.md and papers/*/README.md, and the generated pages
+of docs/ (settings, histories).
 
 Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stands the paper's claims table (in the root README a
 summary of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. What stands in them:
@@ -18,6 +19,7 @@ from typing import Any
 from common.errors import UserError
 from common.papers import PAPERS
 from common.run.files import write_json
+from reproductions import words
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT, load_all
 from reproductions.listing import counted, measured, published
@@ -64,8 +66,14 @@ def main(argv: list[str]) -> int:
             stale.append(str(path.relative_to(ROOT)))
             if not args.check:
                 path.write_text(fresh, encoding="utf-8")
+    for page, text in words.pages().items():  # generated as a whole
+        if not (ROOT / page).exists() or (ROOT / page).read_text(encoding="utf-8") != text:
+            stale.append(str(page))
+            if not args.check:
+                (ROOT / page).parent.mkdir(parents=True, exist_ok=True)
+                (ROOT / page).write_text(text, encoding="utf-8")
     if args.check and stale:
-        raise UserError(f"stale tables in {', '.join(stale)}; run: python -m reproductions readme")
+        raise UserError(f"stale tables or pages: {', '.join(stale)}; run: python -m reproductions readme")
     if absent:
         needs = ", ".join(sorted({need.partition(":")[2] for claim in absent for need in claim.needs}))
         print(f"{len(absent)} values need data that are not here ({needs}): taken from {RECORD.relative_to(ROOT)}")

@@ -48,7 +48,7 @@ def test_every_setting_says_what_it_is(paper):
 
 
 def test_the_table_of_words_names_settings_that_are_there():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
     table = text[text.index("<!-- words:start -->") : text.index("<!-- words:end -->")]
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     words = {word for cell in first_cells for word in re.findall(r"`([a-z_]+)`", cell)}
