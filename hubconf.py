@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-dependencies = ["torch", "torchvision", "safetensors"]
+dependencies = ["torch", "torchvision", "numpy", "scipy", "safetensors", "yaml", "tyro", "tqdm", "PIL", "filelock"]
 
 
 def cream(architecture: Any = None, **words: Any) -> Any:

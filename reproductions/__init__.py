@@ -2,3 +2,5 @@
 
 ``python -m reproductions --help`` lists the verbs.
 """
+
+import common  # noqa: F401  (tells of a missing environment in a line)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+import common
 from common.papers import PAPERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,7 +17,7 @@ def test_a_function_for_every_paper():
     functions = runpy.run_path(str(ROOT / "hubconf.py"))
     for paper in PAPERS:
         assert f"papers.{paper}.network" in functions[paper].__doc__
-    assert functions["dependencies"] == ["torch", "torchvision", "safetensors"]
+    assert sorted(functions["dependencies"]) == sorted(["torchvision", *common.NEEDED])
 
 
 def test_the_readmes_lines_run():
