@@ -227,7 +227,7 @@ def compare(results: list[Result], expected: dict[str, Any]) -> tuple[list[str],
                     where = f"{name} seed {result.seed}: column {key} of history.csv"
                     faults.append(f"{where} is {table.get(key)}, expected exactly {wanted}")
     if expected.get("computed_claims"):
-        for verdict in decide_all([c for c in load_all() if c.kind == "computed"], []):
+        for verdict in decide_all([c for c in load_all() if c.hardest == "computed"], []):
             checked += 1
             if not as_expected(verdict):
                 text = f"claim {verdict.claim.id}: {verdict.verdict}: published {verdict.claim.value}"

@@ -24,6 +24,7 @@ from common.errors import UserError
 from common.papers import PAPERS
 from common.words import suggestion
 from reproductions.checkpoints.pins import load_checkpoints
+from reproductions.kinds import OF_QUANTITY, kind_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "reproductions" / "claims"
@@ -48,7 +49,7 @@ NEEDS = re.compile(r"(training|search|gpu|quoted|(data|checkpoint|unpublished):[
 COMPUTE = re.compile(r"(describe:[^:]+(:[^:]*)?:[a-z0-9_.]+|call:[\w.]+:\w+(:.*)?)\Z")
 TEXTS = (
     "id", "quantity", "unit", "source", "paper_or_code", "command", "margin_reason", "compute", "metric", "result",
-    "table", "row", "column", "note",
+    "table", "row", "column", "note", "headline", "reduced",
 )  # fmt: skip
 IDENTIFIER = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_+-]+)+\Z")
 
@@ -76,6 +77,8 @@ class Claim:
     row: str = ""  # … and its place there
     column: str = ""
     note: str = ""
+    headline: str = ""  # what it measures, in words: one of the numbers that the front page shows
+    reduced: str = ""  # glob of smaller runs below results/, shown beside it besides those of the same command
     holds: bool = True  # False: this suite finds the published value false, and its check demands that this stays so
     published: bool = True  # False: nobody published it; measured by running the authors' code, to be met all the same
     file: str = field(default="", compare=False)
@@ -87,7 +90,12 @@ class Claim:
 
     @property
     def kind(self) -> str:
-        """computed | checkpoint | training | search | data | quoted: the hardest thing the claim needs."""
+        """One of ``kinds.KINDS``, or context."""
+        return kind_of(self.needs, self.quantity)
+
+    @property
+    def hardest(self) -> str:
+        """The hardest thing it needs: computed, checkpoint, training, search, data, quoted or unpublished."""
         for kind in ("quoted", "search", "training"):
             if kind in self.needs:
                 return kind
@@ -220,6 +228,11 @@ def _faults_of_commands(values: dict[str, Any], paper: str) -> Faults:
         yield "command", problem
     if not values["needs"] and not values.get("compute"):
         yield "needs", "a claim that needs nothing must say how it is computed: compute: describe:… or call:…"
+    if not values["needs"] and values["quantity"] not in OF_QUANTITY:
+        yield (
+            "quantity",
+            f"kinds.py does not say of what kind {values['quantity']!r} is",
+        )
     if not {"quoted", "unpublished"} & needs:
         shown = re.match(r"python -m reproductions claims (\S+)\Z", values["command"])
         if shown and shown[1] != values["id"]:
@@ -278,11 +291,7 @@ def paper_verbs(paper: str) -> tuple[str, ...]:
 
 def _plain(node: yaml.Node) -> Any:
     """A YAML node as plain values by the safe loader's rules."""
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node, deep=True)
-    finally:
-        loader.dispose()
+    return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
 
 
 def _shown(path: Path) -> str:

@@ -1,27 +1,21 @@
 """Values that only the code decides: ``describe:NAME:DATASET:KEY`` and ``call:MODULE:FUNCTION:ARG…`` of a claim.
 
 Building and counting a hundred networks takes half a minute, and check, report and README tables all ask for the same
-values, so they are kept in ``results/scratch`` under a hash of the code that made them: changed code computes anew.
+values, so they are kept (``kept.py``) under a hash of the code that made them: changed code computes anew.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import json
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from common.cli.verbs import RunOptions
 from common.run.files import write_json
-from reproductions.claims import ROOT, Claim
-from reproductions.results import RESULTS
-
-KEPT = RESULTS / "scratch"
+from reproductions.claims import Claim
+from reproductions.code_hash import KEPT, code_key
 
 
 def value_of(claim: Claim) -> Any:
@@ -29,7 +23,7 @@ def value_of(claim: Claim) -> Any:
 
     What is computed from a data file is computed anew each time: the file may have changed or gone.
     """
-    if claim.kind == "data":
+    if claim.hardest == "data":
         return compute(claim)
     if claim.compute.startswith("describe:"):
         return compute(claim)  # its description is kept, for all the claims about that network
@@ -57,6 +51,8 @@ def described(
 
     describe: what makes it, (settings, options) -> description; default the paper's verb.
     """
+    from common.cli.stages import RunOptions
+
     stage = importlib.import_module(f"papers.{paper}.__main__").VERBS["describe"].stages[()]
     module, _, function = stage.run.partition(":")
     make = describe or getattr(importlib.import_module(module), function)
@@ -66,7 +62,7 @@ def described(
 
 
 def _kept_or_made(paper: str, key: str, make: Callable[[], Any]) -> Any:
-    path = KEPT / f"computed-{paper}-{_code_hash(paper)}.json"
+    path = KEPT / f"computed-{paper}-{code_key(paper)}.json"
     known = _kept(str(path))
     if key not in known:
         known[key] = make()
@@ -91,11 +87,3 @@ def _kept(path: str) -> dict[str, Any]:
             return json.load(file)
     except (OSError, ValueError):
         return {}
-
-
-@cache
-def _code_hash(paper: str) -> str:
-    digest = hashlib.sha256(version("torch").encode())
-    for path in sorted([*(ROOT / "common").rglob("*.py"), *(ROOT / "papers" / paper).rglob("*.py"), Path(__file__)]):
-        digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -1,12 +1,15 @@
 """``python -m reproductions claims [ID …]``: every published number with its verdict, as a table or as JSON.
 
-A claim that needs nothing but the code is computed there and then, so ``claims ID`` prints its number.
+Below the list stands what came back: per paper one line for each kind of number, and every accuracy, error and
+perplexity that matters. A claim that needs nothing but the code is computed there and then, so ``claims ID`` prints its
+number; what rests on unchanged code, data and results is kept between calls (``kept.py``).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +18,104 @@ from common.papers import PAPERS
 from common.words import suggestion
 from reproductions.arguments import OneLineParser
 from reproductions.claims import Claim, load_all
+from reproductions.kept import verdicts as decided
+from reproductions.kinds import CONTEXT, KINDS, MEANING, by_kind, headline
 from reproductions.results import RESULTS, load
-from reproductions.verdicts import VERDICTS, Verdict, decide_all
+from reproductions.verdicts import VERDICTS, Verdict
 
-KINDS = ("computed", "data", "checkpoint", "training", "search", "quoted", "unpublished")
+NEEDS = ("computed", "data", "checkpoint", "training", "search", "quoted", "unpublished")
 
 
 def main(argv: list[str]) -> int:
+    kinds = "; ".join(f"{kind}: {about}" for kind, about in MEANING.items())
     parser = OneLineParser(prog="python -m reproductions claims", description=__doc__)
     parser.add_argument("ids", nargs="*", metavar="ID", help="a claim, or the beginning of several (evnas.steps)")
     parser.add_argument("--paper", choices=PAPERS)
-    parser.add_argument("--kind", choices=KINDS, help="the hardest thing a claim needs")
+    parser.add_argument("--kind", choices=(*KINDS, CONTEXT), type=_kind, metavar="KIND", help=f"what it is; {kinds}")
+    parser.add_argument("--needs", choices=NEEDS, help="the hardest thing a claim needs")
     parser.add_argument("--verdict", choices=VERDICTS)
     parser.add_argument("--json", action="store_true", help="one JSON list, all fields")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: results)")
     args = parser.parse_args(argv)
-    claims = [c for c in chosen(args.ids, args.paper) if args.kind in (None, c.kind)]
+    asked = chosen(args.ids, args.paper)
     if not args.results.is_dir() and args.results != RESULTS:
         raise UserError(f"{args.results} is no folder; --results takes a folder of results")
-    verdicts = [v for v in decide_all(claims, load(args.results)) if args.verdict in (None, v.verdict)]
+    claims = [c for c in asked if args.kind in (None, c.kind) and args.needs in (None, c.hardest)]
+    verdicts = [v for v in decided(claims, load(args.results)) if args.verdict in (None, v.verdict)]
     if args.json:
         print(json.dumps([v.as_dict() for v in verdicts], indent=1, sort_keys=True, ensure_ascii=False))
         return 0
-    width = max((len(v.claim.id) for v in verdicts), default=10)
-    exact = {"digits": 12, "width": 10**6} if args.ids else {}  # who asks for one number gets all of it
-    for v in verdicts:
-        origin = "published" if v.claim.published else "authors' code"
-        line = f"{v.verdict:<15} {v.claim.id:<{width}}  {origin} {published(v, **exact)}"
-        if v.measured is not None:
-            line += f"  measured {measured(v, **exact)}"
-        print(line + (f"  ({v.reason})" if v.reason else ""))
-        if args.ids:
-            print(f"  source: {v.claim.source}; margin {v.claim.margin:g}: {v.claim.margin_reason}")
-            how = f"{v.claim.compute} (this suite's code, counted now)" if v.claim.compute else v.claim.command
-            print(f"  how: {how}" + (f"\n  note: {v.claim.note}" if v.claim.note else ""))
+    shown = [v for v in verdicts if v.claim.kind != CONTEXT]
+    context = [v for v in verdicts if v.claim.kind == CONTEXT]
+    width = max((len(v.claim.id) for v in shown), default=0)
+    for v in shown:
+        print(line(v, width, exact=bool(args.ids)))
+    if context and (args.ids or args.kind == CONTEXT or args.needs):
+        print("Context: quoted by the papers for comparison, not measured here, no verdict")
+        for v in context:
+            print(f"  {v.claim.id}  {published(v)}  ({v.claim.source})")
+    if not args.ids:
+        print("\n".join(["", *at_a_glance(verdicts), ""]))
     print(counted(verdicts))
     return 0
+
+
+def _kind(text: str) -> str:
+    return text.replace("-", " ").replace("_", " ").lower()
+
+
+def line(v: Verdict, width: int, exact: bool) -> str:
+    """A claim in one line; ``exact``: all digits, and where it comes from."""
+    form = {"digits": 12, "width": 10**6} if exact else {}  # who asks for one number gets all of it
+    origin = "published" if v.claim.published else "authors' code"
+    text = f"{v.verdict:<15} {v.claim.id:<{width}}  {origin} {published(v, **form)}"
+    if v.measured is not None:
+        text += f"  measured {measured(v, **form)}"
+    text += f"  ({v.reason})" if v.reason else ""
+    if exact:
+        c = v.claim
+        how = f"{c.compute} (this suite's code, counted now)" if c.compute else c.command
+        text += f"\n  source: {c.source}; margin {c.margin:g}: {c.margin_reason}"
+        text += f"\n  kind: {c.kind}\n  how: {how}" + (f"\n  note: {c.note}" if c.note else "")
+    return text
+
+
+def at_a_glance(verdicts: list[Verdict]) -> list[str]:
+    """The two tables of ``kinds.py`` as lines of text; none where there is nothing to count."""
+    rows = [
+        [
+            *(row.paper, row.kind, str(row.published)),
+            *(str(n or "–") for n in row.counts.values()),
+            f"{row.others_met} of {row.others} met" if row.others else "–",
+        ]
+        for row in by_kind(verdicts)
+    ]
+    lines = _columns([["paper", "kind", "published", *VERDICTS, "of the authors' code"], *rows]) if rows else []
+    found = headline(verdicts)
+    if found:
+        head = ["paper", "accuracy, error or perplexity", "published", "here", "at what scale", "seeds", "verdict"]
+        body = [[h.paper, h.label, h.published, h.here, h.scale, h.seeds, h.verdict.verdict, h.reduced] for h in found]
+        lines += ["", *_columns([[*head, "reduced runs (no verdict)"], *body])]
+    return lines
+
+
+def _columns(rows: Iterable[list[str]]) -> list[str]:
+    table = list(rows)
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    return ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
 
 
 def counted(verdicts: list[Verdict], form: str = "{n} {word}") -> str:
     """How many have which verdict: published numbers, then values that only the authors' code gave."""
     parts = []
     for name, kind in (("published numbers", True), ("values of the authors' code, published nowhere", False)):
-        mine = [v for v in verdicts if v.claim.published is kind]
+        mine = [v for v in verdicts if v.claim.published is kind and v.claim.kind != CONTEXT]
         counts = Counter(v.verdict for v in mine)
         listed = ", ".join(form.format(n=counts[word], word=word) for word in VERDICTS if kind or counts[word])
         if mine or kind:
             parts.append(f"{len(mine)} {name}: {listed}")
+    context = sum(v.claim.kind == CONTEXT for v in verdicts)
+    parts += [f"{context} numbers quoted as context, without verdict"] * bool(context)
     return "; ".join(parts)
 
 
@@ -111,11 +165,11 @@ def published(v: Verdict, **form: int) -> str:
     )
 
 
-def measured(v: Verdict, **form: int) -> str:
-    """Measured value or mean over seeds, with spread and number of seeds; – when there is none."""
+def measured(v: Verdict, seeds: bool = True, **form: int) -> str:
+    """Measured value or mean over seeds, with spread and (``seeds``) their number; – when there is none."""
     if v.measured is None:
         return "–"
     text = number(v.measured, v.claim.unit, **form)
     if v.n > 1:
-        text += f" ± {v.sd:.2g} (n = {v.n})"
+        text += f" ± {v.sd:.2g}" + (f" (n = {v.n})" if seeds else "")
     return text + SUFFIX.get(v.claim.unit, "")

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a table is stale")
     args = parser.parse_args(argv)
     verdicts = {paper: decided(paper) for paper in PAPERS}
-    of_data = [v for found in verdicts.values() for v in found if v.claim.kind == "data" and v.claim.compute]
+    of_data = [v for found in verdicts.values() for v in found if v.claim.hardest == "data" and v.claim.compute]
     absent = [v.claim for v in of_data if v.measured is None]
     record = recorded()
     fresh_record = {v.claim.id: record.get(v.claim.id) if v.measured is None else v.measured for v in of_data}
@@ -167,8 +167,8 @@ def _pivot(group: list[Verdict]) -> str:
     rows = list(dict.fromkeys(v.claim.row or v.claim.id for v in group))
     cells: dict[tuple[str, str], list[str]] = {}
     for v in group:
-        shown = origin(v) if v.claim.kind == "quoted" else f"{origin(v)} {MARK[v.verdict]}"
-        if v.measured is not None and (v.claim.kind != "computed" or not v.claim.holds):
+        shown = origin(v) if v.claim.hardest == "quoted" else f"{origin(v)} {MARK[v.verdict]}"
+        if v.measured is not None and (v.claim.hardest != "computed" or not v.claim.holds):
             shown += f" ({measured(v)})"
         cells.setdefault((v.claim.row or v.claim.id, v.claim.column or v.claim.quantity), []).append(shown)
     lines = ["| | " + " | ".join(columns) + " |", "| --- " + "| ---: " * len(columns) + "|"]

@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common.cli.parsing import parse, select
 from common.errors import UserError
 from common.run.files import read_json
 from common.settings import plain, result_bearing
@@ -163,6 +162,8 @@ def matching(claim: Claim, results: list[Result]) -> list[Result]:
 
 def varied(command: str) -> frozenset[str]:
     """The switches and choices between methods (texts and booleans) that a variant of the command's stage can set."""
+    from common.cli.parsing import select  # its parser takes half a second to import
+
     words = shlex.split(command)
     words = words[words.index("-m") + 1 :]
     stage, _ = select(importlib.import_module(f"{words[0]}.__main__").VERBS, words[1:])
@@ -173,6 +174,8 @@ def varied(command: str) -> frozenset[str]:
 @cache
 def resolve(command: str) -> tuple[Any, Any]:
     """(settings, options) that ``python -m papers.X VERB …`` runs with under the paper profile. Raises UserError."""
+    from common.cli.parsing import parse
+
     words = shlex.split(command)
     words = words[words.index("-m") + 1 :]
     verbs = importlib.import_module(f"{words[0]}.__main__").VERBS

@@ -104,7 +104,7 @@ def against_claims(results: list[Result], paper: str | None) -> list[dict[str, A
     """TOST of each claim with each kind of run that answers it, at the profile asked for (only `paper` decides)."""
     rows = []
     for claim in load_all(paper):
-        if claim.kind in ("computed", "quoted") or claim.unit == "exact":
+        if claim.hardest in ("computed", "quoted") or claim.unit == "exact":
             continue
         for name, group in groups(matching(claim, results)).items():
             values = list(by_seed(group, claim.metric_key).values())

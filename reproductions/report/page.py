@@ -153,7 +153,7 @@ def claims_table(verdicts: list[Verdict]) -> str:
     rows = []
     for v in verdicts:
         c = v.claim
-        command = f"<br><code>{html.escape(c.command)}</code>" if c.command and c.kind != "computed" else ""
+        command = f"<br><code>{html.escape(c.command)}</code>" if c.command and c.hardest != "computed" else ""
         rows.append([
             html.escape(c.id.split(".", 1)[1]), html.escape(c.quantity.replace("_", " ")), html.escape(origin(v)),
             html.escape(measured(v)), tag(v.verdict), html.escape(v.reason or c.note) + command,

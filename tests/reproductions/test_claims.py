@@ -40,7 +40,7 @@ def read(tmp_path, text):
 
 def test_good_claim(tmp_path):
     (claim,) = read(tmp_path, GOOD)
-    assert (claim.paper, claim.kind, claim.metric_key, claim.line) == ("evnas", "training", "top1_error_percent", 1)
+    assert (claim.paper, claim.hardest, claim.metric_key, claim.line) == ("evnas", "training", "top1_error_percent", 1)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_unknown_paper():
 def test_every_command_of_the_real_claims_parses(paper):
     claims = load_all(paper)
     assert claims
-    for command in {c.command for c in claims if f"papers.{paper} " in c.command and c.kind != "computed"}:
+    for command in {c.command for c in claims if f"papers.{paper} " in c.command and c.hardest != "computed"}:
         resolve(command)
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_computed_claims_are_what_their_entries_say(paper):
-    computed = [c for c in load_all(paper) if c.kind == "computed"]
+    computed = [c for c in load_all(paper) if c.hardest == "computed"]
     assert computed
     wrong = [
         f"{v.claim.id}: {v.verdict} {v.measured} {v.reason}" for c in computed if not as_expected(v := decide(c, []))
@@ -140,7 +140,7 @@ def descriptions_once(monkeypatch):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_command_that_needs_only_the_code_prints_its_number(paper, descriptions_once, capsys):
     """Claims that are computed, with what the suite finds false printed as measured."""
-    claims = [c for c in load_all(paper) if c.kind == "computed"]
+    claims = [c for c in load_all(paper) if c.hardest == "computed"]
     by_id = {f"python -m reproductions claims {c.id}": c.id for c in claims}
     asked = [by_id[c.command] for c in claims if c.command in by_id]
     assert house(["claims", *asked]) == 0  # one call for all: reading the claims is what takes time
@@ -167,7 +167,7 @@ def test_what_is_measured_and_false_is_not_reproduced():
         assert (verdict.verdict, verdict.claim.value) == ("not reproduced", published)
         assert round(verdict.measured, 1) == counted
     optimum = claims["evnas.nb201.optimum.imagenet16_120.valid"]
-    assert optimum.kind == "data" and not optimum.holds  # 46.73 in the tables of release 1.1
+    assert optimum.hardest == "data" and not optimum.holds  # 46.73 in the tables of release 1.1
 
 
 def test_what_only_the_authors_code_gave_is_not_called_published():
