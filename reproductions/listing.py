@@ -55,7 +55,8 @@ def main(argv: list[str]) -> int:
         for v in context:
             print(f"  {v.claim.id}  {published(v)}  ({v.claim.source})")
     if not args.ids:
-        print("\n".join(["", *at_a_glance(verdicts), ""]))
+        tables = at_a_glance(verdicts)
+        print("\n".join(["", *tables, ""]) if tables else "", end="\n" if tables else "")
     print(counted(verdicts))
     return 0
 
@@ -107,14 +108,14 @@ def _columns(rows: Iterable[list[str]]) -> list[str]:
 
 def counted(verdicts: list[Verdict], form: str = "{n} {word}") -> str:
     """How many have which verdict: published numbers, then values that only the authors' code gave."""
+    context = sum(v.claim.kind == CONTEXT for v in verdicts)
     parts = []
     for name, kind in (("published numbers", True), ("values of the authors' code, published nowhere", False)):
         mine = [v for v in verdicts if v.claim.published is kind and v.claim.kind != CONTEXT]
         counts = Counter(v.verdict for v in mine)
         listed = ", ".join(form.format(n=counts[word], word=word) for word in VERDICTS if kind or counts[word])
-        if mine or kind:
+        if mine or (kind and (context < len(verdicts) or not verdicts)):
             parts.append(f"{len(mine)} {name}: {listed}")
-    context = sum(v.claim.kind == CONTEXT for v in verdicts)
     parts += [f"{context} numbers quoted as context, without verdict"] * bool(context)
     return "; ".join(parts)
 

@@ -27,7 +27,7 @@ from reproductions.verdicts import VERDICTS, Verdict, decide_all
 PROFILES = {"smoke": "embedded digits and text: shows that everything runs and learns, says nothing about the papers",
             "proxy": "real data at reduced budget: does not count as reproduced",
             "paper": "the papers' data and budgets"}  # fmt: skip
-CLASS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "maybe", "not run": "none"}
+CLASS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "maybe", "not run": "none", "": "none"}
 HEADLINE = ("top1_error_percent", "top5_error_percent", "test_perplexity", "parameters", "macs")
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 SCRIPT = """
@@ -87,7 +87,7 @@ def table(head: list[tuple[str, str]], rows: list[list[str]]) -> str:
 
 
 def tag(verdict: str) -> str:
-    return f'<span class="tag {CLASS[verdict]}">{verdict}</span>'
+    return f'<span class="tag {CLASS[verdict]}">{verdict or "context"}</span>'
 
 
 def verdict_table(verdicts: list[Verdict]) -> str:

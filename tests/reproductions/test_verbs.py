@@ -24,11 +24,13 @@ def test_help_and_unknown_verb(capsys):
 
 
 def test_claims_filters_and_json(capsys, tmp_path):
-    base = ["claims", "--paper", "cream", "--kind", "training", "--results", str(tmp_path)]
+    base = ["claims", "--paper", "cream", "--needs", "training", "--results", str(tmp_path)]
     assert main([*base, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert rows
-    assert {(r["paper"], r["kind"], r["verdict"]) for r in rows} == {("cream", "training", "not run")}
+    assert {(r["paper"], r["decided_by"], r["kind"], r["verdict"]) for r in rows} == {
+        ("cream", "training", "trained from scratch", "not run")
+    }
     assert all(r["reason"] and r["margin_reason"] and r["source"] for r in rows)
     assert main([*base, "--verdict", "reproduced"]) == 0
     assert capsys.readouterr().out.startswith("0 published numbers: 0 reproduced")

@@ -84,7 +84,8 @@ def test_computed_claim():
 
 
 def test_quoted_is_never_measured():
-    assert decide(Claim(**{**BASE, "needs": ["quoted"]}), results([2.5, 2.5])).verdict == "not run"
+    found = decide(Claim(**{**BASE, "needs": ["quoted"]}), results([2.5, 2.5]))
+    assert (found.verdict, found.measured, found.claim.kind) == ("", None, "context")
 
 
 def test_spread_and_intervals():
