@@ -37,17 +37,20 @@ S = TypeVar("S")
 
 def setting(
     default: Any, help: str, *, at_least: float | None = None, above: float | None = None, at_most: float | None = None,
-    below: float | None = None, result: bool = True,
+    below: float | None = None, result: bool = True, recorded: bool = True,
 ) -> Any:  # fmt: skip
     """A field of a settings class: its published value, a few words with their unit, its range.
 
     at_least, above, at_most, below: bounds of a number, or of every number of a tuple; None has no range.
     result: whether it can change a result; one that cannot (loader processes) may differ when a run is resumed.
+    recorded: whether a run says it where it has its default; no: only where it is used.
     """
     given = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     bounds = {rule: bound for rule, bound in given.items() if bound is not None}
     shown = f"{help} ({range_of(bounds)})" if bounds else help
-    return dataclasses.field(default=default, metadata={"help": shown, "bounds": bounds, "result": result})
+    return dataclasses.field(
+        default=default, metadata={"help": shown, "bounds": bounds, "result": result, "recorded": recorded}
+    )
 
 
 def with_default(base: type, name: str, default: Any) -> Any:
@@ -290,8 +293,12 @@ def _mapping(value: Any, key: str, path: Path) -> dict[str, Any]:
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Plain values (tuples as lists, paths as text), in the order of the dataclass."""
-    return {f.name: plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+    """Plain values (tuples as lists, paths as text), in the order of the dataclass; see ``recorded`` of ``setting``."""
+    return {
+        f.name: plain(value)
+        for f in dataclasses.fields(settings)
+        if (value := getattr(settings, f.name)) != f.default or f.metadata.get("recorded", True)
+    }
 
 
 def plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from common.cli.helping import PROFILES_ARE, short_help, variants_are
-from common.cli.stages import IGNORED_BECAUSE, CommonFlags, RunOptions, Stage, Verb
+from common.cli.stages import IGNORED_BECAUSE, CommonFlags, FileFlags, RunOptions, Stage, Verb
 from common.data.names import canonical
 from common.errors import UserError
 from common.run.naming import distinctions
@@ -80,7 +80,8 @@ def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Sta
         coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
     if isinstance(getattr(settings, "dataset", None), str):  # ImageNet16-120 and imagenet16-120 are one set
         settings = dataclasses.replace(settings, dataset=canonical(settings.dataset))
-    published.check_set(settings, layers.profile)
+    if name == "evaluate":
+        published.check_set(settings, layers.profile)
     if peek(arguments, "variant"):
         layers.say_what_profile_sets(settings)
     given = layers.in_file | _flags_of(arguments, {f.name for f in dataclasses.fields(stage.settings)})
@@ -168,6 +169,7 @@ def _flags_over(
 ) -> Any:
     """What tyro makes of the flags: an object with ``common`` and ``stage`` (the settings). Raises UserError."""
     taken = [name for name, _, _ in own]
+    shared = FileFlags if stage.file else CommonFlags
     common = [f.name for f in dataclasses.fields(CommonFlags)]
     settings = [f.name for f in dataclasses.fields(stage.settings)]
     if clash := set(settings) & {*taken, *common}:
@@ -176,7 +178,7 @@ def _flags_over(
         "Flags",
         [(n, t, dataclasses.field(default=d)) for n, t, d in own]
         + [
-            ("common", tyro.conf.OmitArgPrefixes[CommonFlags], dataclasses.field(default=CommonFlags())),
+            ("common", tyro.conf.OmitArgPrefixes[shared], dataclasses.field(default=shared())),  # type: ignore[misc,valid-type]
             ("stage", tyro.conf.OmitArgPrefixes[stage.settings], dataclasses.field(default=defaults)),  # type: ignore[misc,name-defined]
         ],
         frozen=True,

@@ -13,11 +13,12 @@ from common.settings import setting
 
 PRECISIONS = Literal["fp32", "bf16"]
 COMPUTES = ("seed", "device", "data", "allow_unpinned", "resume")
+NO_RUN = ("seed", "data", "allow_unpinned", "resume")
 IGNORED_BECAUSE = {
     "seed": "nothing in this command is random",
     "device": "this command computes on the CPU",
-    "data": "this command reads no data",
-    "allow_unpinned": "this command reads no data",
+    "data": "this command reads no data set",
+    "allow_unpinned": "this command reads no data set",
     "resume": "this command keeps no state",
 }
 
@@ -46,6 +47,13 @@ class CommonFlags:
 
     def __post_init__(self) -> None:
         check_name(self.device)
+
+
+@dataclass(frozen=True)
+class FileFlags(CommonFlags):
+    """Flags of a verb that writes one file."""
+
+    out: Path | None = setting(None, "file to write; one that this suite did not write is not overwritten")
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ class Stage:
     (elsewhere ``--out DIR`` keeps what it says as DIR/<section>.json); cheap: it answers soon and is called again with
     other arguments: quantities stand in the default folder's name too, and in a folder given by ``--out`` a finished
     call of it gives way to the next; usual: settings that stand in the short help (about five), the rest in --help-all.
+    file: ``--out`` names the one file that it writes, not a folder.
     """
 
     settings: type
@@ -97,6 +106,7 @@ class Stage:
     writes: bool = True
     cheap: bool = False
     usual: tuple[str, ...] = ()
+    file: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from typing import Any, NoReturn
 from common.cli.helping import overview
 from common.cli.parsing import parse
 from common.cli.showing import show, show_plan, values
-from common.cli.stages import COMPUTES, CommonFlags, RunOptions, Stage, Verb, alone
+from common.cli.stages import COMPUTES, NO_RUN, CommonFlags, RunOptions, Stage, Verb, alone
 from common.errors import UserError
 from common.run import files as records
 from common.run import outputs
 from common.settings import field_types, plain
 
-__all__ = ["COMPUTES", "CommonFlags", "RunOptions", "Stage", "Verb", "alone", "main", "parse"]
+__all__ = ["COMPUTES", "NO_RUN", "CommonFlags", "RunOptions", "Stage", "Verb", "alone", "main", "parse"]
 
 
 def main(paper: str, verbs: dict[str, Verb], argv: Sequence[str] | None = None) -> None:
@@ -74,13 +74,14 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
         show_plan(lines, paper, arguments[0], options, options.folder if stage.writes or options.out else None)
         return
     first = int(os.environ.get("RANK", "0")) == 0
-    outputs.own(options.folder)  # files of others in it are not written over
+    folder = options.out.parent if stage.file and options.out is not None else options.folder
+    outputs.own(folder)  # files of others in it are not written over
     try:
         result = _execute(_target(stage.run), settings, options)
-        if not stage.writes and options.out is not None and first:
+        if not stage.writes and not stage.file and options.out is not None and first:
             records.write_json(options.out / f"{stage.section}.json", plain(values(result)))
     finally:
-        outputs.leave(options.folder)
+        outputs.leave(folder)
     if first:
         show(result, options)
 

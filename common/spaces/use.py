@@ -70,12 +70,16 @@ def check_classes(source: Any, held: int, asked: int | None) -> None:
         )
 
 
-def read_weights(weights: str | Path | None, paper: str, modules: Any = ()) -> Checkpoint | None:
-    """The weights of a file or of a training's folder; None for None. Raises UserError."""
+def read_weights(
+    weights: str | Path | None, paper: str, modules: Any = (), which: str = "auto"
+) -> Checkpoint | None:  # fmt: skip
+    """The weights of a file or of a training's folder; None for None. which: ``ema``, ``raw`` or ``auto`` of a file
+    with both. Raises UserError.
+    """
     if weights is None:
         return None
     path = file_of(weights)
-    found = read_checkpoint(path, "auto", modules)
+    found = read_checkpoint(path, which, modules)
     if (own := found.metadata.get("paper", paper)) != paper:
         raise UserError(f"{path} holds weights of {own}; give a file of {paper}")
     return found

@@ -154,7 +154,8 @@ def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[s
     both = {"ema", "raw"} <= kinds
     if both and weights == "auto":
         say(
-            f"{path.name} holds averaged and raw weights: the average is taken ({place}); --weights raw takes the other"
+            f"{path.name} holds averaged and raw weights: the average is taken ({place}); --weights raw (evaluate, "
+            f"predict, export) takes the other"
         )
     plain, own = {}, {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if isinstance(content, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.cli.verbs import COMPUTES, Stage, Verb, alone, main
+from common.cli.verbs import COMPUTES, NO_RUN, Stage, Verb, alone, main
 from papers.cream import settings
 from papers.cream.settings import GENERIC_TRAIN, HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH
 
@@ -35,6 +35,14 @@ VERBS = {
         settings.Evaluate, "evaluate:evaluate", "test error of published or own weights",
         variants={"paper": {}, "modern": {}}, bf16=True,
         usual=("arch", "checkpoint", "dataset", "weights", "resolution"),
+    ),
+    "predict": _verb(
+        settings.Predict, "use:predict", "what pictures show, by trained weights", planned=False, bf16=True, file=True,
+        ignores=NO_RUN,
+    ),
+    "export": _verb(
+        settings.Export, "use:export", "trained weights as ONNX or TorchScript", planned=False, file=True,
+        ignores=COMPUTES,
     ),
     "rank-study": _verb(
         settings.RankStudy, "studies.rank_study:rank_study",

@@ -13,6 +13,8 @@ import tyro
 from common.errors import UserError
 from common.run import distributed
 from common.settings import Settings, refuse_idle, setting
+from common.use import settings as use
+from common.use.settings import checkpoint_setting
 from papers.cream.networks.architectures import name_of
 from papers.cream.networks.layout import Layout
 
@@ -262,8 +264,9 @@ class OneNetwork(Settings):
 
 @dataclass(frozen=True)
 class Train(OneNetwork, Recipe):
-    """Training from scratch of one network."""
+    """Training of one network, from scratch or from weights."""
 
+    checkpoint: str = checkpoint_setting()
     dataset: str = setting("imagenet", SETS)
     train_images: int = setting(0, "first images of the training set that are used; 0: all", at_least=0)
     eval_every: int = setting(1, "epochs between two tests; the last epoch is tested always", at_least=1)
@@ -314,6 +317,19 @@ class Evaluate(OneNetwork):
     weights: Literal["auto", "ema", "raw"] = setting(
         "auto", "averaged or raw weights of a file; auto: the average where it holds one (the published numbers)"
     )
+
+
+@dataclass(frozen=True)
+class Predict(OneNetwork, use.Predict):
+    """What pictures show, by trained weights."""
+
+    arch: str = use.OfWeights.__dataclass_fields__["arch"]  # type: ignore[assignment]
+    interpolation: Literal["bicubic", "bilinear"] = setting("bicubic", "how pictures are resized")
+
+
+@dataclass(frozen=True)
+class Export(OneNetwork, use.Export):
+    """A network as a file for other programs."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Training a derived network from scratch: RMSpropTF, EMA, RandAugment, random erasing, label smoothing (Method 11)."""
+"""Training a derived network: RMSpropTF, EMA, RandAugment, random erasing, label smoothing (Method 11)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -19,16 +19,19 @@ from common.run.keep import Values
 from common.train.loop import Metrics, evaluate, gradients, read
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
+from common.use.finetune import Start, arch_asked, settled
+from common.use.settings import OfWeights
 from common.weights.read import save_weights
 from papers.cream.data import batches as data
 from papers.cream.data import sets
 from papers.cream.data.randaugment import RandAugment
 from papers.cream.method.schedules import training_lr, untrained_share
-from papers.cream.networks.architectures import resolve
-from papers.cream.networks.derived import architecture_of, input_size, spec_of
+from papers.cream.networks.architectures import Architecture, resolve
+from papers.cream.networks.derived import architecture_of, input_size, single_block_rule, spec_of
 from papers.cream.networks.layout import NetworkSpec
 from papers.cream.networks.networks import DerivedNetwork, placed
 from papers.cream.settings import Recipe, Train
+from papers.cream.use import held_network
 
 TESTED = ("top1_error_percent", "top5_error_percent", "loss", "raw_top1_error_percent", "raw_top5_error_percent")
 
@@ -39,7 +42,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
     A folder with ``val`` beside ``test`` is watched on ``val`` and tested once, at the end. Writes weights.safetensors
     (EMA), weights_raw.safetensors and result.json. Raises UserError.
     """
-    arch = resolve(settings.arch)
+    settings, arch, start = started(settings, options)
     size = input_size(arch, settings.resolution, settings.dataset)
     images = take(sets.open_source(settings.dataset, "train", size, options), settings.train_images, "--train-images")
     test = sets.open_source(settings.dataset, "test", size, options)
@@ -60,6 +63,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         if run.result is not None:
             return run.result
         network = Training(spec, settings, options.seed, device)
+        origin = {"started_from": network.start_from(start, images.classes, settings.dataset)} if start else {}
         now = Values(measured=dict.fromkeys(named(prefix)), best={})
         run.keeps(network=network, now=now)
         for epoch, trained in fit(run, network, batches, settings, rate, epochs):
@@ -78,13 +82,34 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         if run.writes:
             about = {
                 "paper": "cream", "stage": "train", "space": "cream", "dataset": settings.dataset, "classes": classes,
+                "class_names": list(images.classes),
                 "architecture": architecture_of(arch, size, settings.single_block, settings.repeat_stage3),
             }  # fmt: skip
             save_weights(network.averaged(), run.folder / "weights.safetensors", {**about, "weights": "ema"})
             save_weights(network.net, run.folder / "weights_raw.safetensors", {**about, "weights": "raw"})
         metrics |= {**spec.sizes(size), "epochs": epochs, "steps": epochs * len(batches)}
         architecture = {"path": arch.path, "resolution": size}
-        return run.finish({"paper": "cream", "stage": "train", "metrics": metrics, "architecture": architecture})
+        return run.finish(
+            {"paper": "cream", "stage": "train", "metrics": metrics, "architecture": architecture, **origin}
+        )
+
+
+def started(settings: Train, options: Any) -> tuple[Train, Architecture, Start | None]:
+    """(settings, architecture, the weights of ``--checkpoint``), the first two as those weights say. Raises UserError
+    where a flag says otherwise, and where nobody says of which network the weights are.
+    """
+    if not settings.checkpoint:
+        return settings, resolve(settings.arch), None
+    named = arch_asked(settings, options.given)
+    held = held_network(OfWeights(checkpoint=settings.checkpoint, arch=named), settings)
+    file, found, arch = held.file, held.found, held.architecture
+    said = {
+        "single_block": "default" if single_block_rule(arch, settings.single_block) else "strict",
+        "repeat_stage3": settings.repeat_stage3 or bool(arch.extra.get("repeat_stage3")),
+    }  # fmt: skip
+    own = {name: said[name] for name in said if arch.extra}  # of files that do not say it, the flags say it
+    settings = settled(settings, options.given, own, found.source, arch=named, checkpoint=str(file))
+    return settings, arch, Start(file, found, held.network.state_dict(), held.network.classes)
 
 
 class Training:
@@ -102,6 +127,12 @@ class Training:
         self.counter = TopK(device)
         self.device = device
         self._smooth = placed(DerivedNetwork(spec), device)
+
+    def start_from(self, start: Start, classes: Sequence[str], dataset: str) -> dict[str, Any]:
+        """Take the weights of a file, for the average too; what result.json says of it."""
+        said = start.into(self.net, classes, dataset)
+        self.ema = EMA(self.net, self.ema.decay)
+        return said
 
     def averaged(self) -> DerivedNetwork:
         """The network with the averaged weights as they are now."""

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from common.data.names import CLASSES
+from common.data.names import CLASSES, in_memory
 from common.errors import UserError
+from common.settings import refuse_idle
 from common.spaces.use import check_classes, classes_of, file_of, refuse_both
+from common.use import predict as use
+from common.use.names import class_names, trained_on, weights_of
+from common.use.predict import Square, View
+from common.use.settings import OfWeights
 from common.weights.published import pinned
-from common.weights.read import read_checkpoint, read_metadata
+from common.weights.read import Checkpoint, read_checkpoint, read_metadata
+from papers.cream.data.transforms import MEAN, STD, TestTransform
 from papers.cream.networks.architectures import PUBLISHED, Architecture, of_weights, path_of, resolve
 from papers.cream.networks.convolution import plain
-from papers.cream.networks.derived import spec_of
+from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.networks import DerivedNetwork
 from papers.cream.networks.weights import load_weights
+from papers.cream.settings import Export, OneNetwork, Predict
 
 
 def architecture(source: Any) -> Architecture:
@@ -33,8 +40,8 @@ _read = architecture  # below, ``architecture`` is what was given
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, dropout: float = 0.0, single_block: str = "auto",
-    repeat_stage3: bool = False,
+    weights: str | Path | None = None, pretrained: bool = False, which: str = "auto", dropout: float = 0.0,
+    single_block: str = "auto", repeat_stage3: bool = False,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.cream.network``."""
     found = None if architecture is None else _read(architecture)
@@ -49,16 +56,20 @@ def network(
         return _made(found, classes or _classes(found, dataset), dropout, single_block, repeat_stage3)
     file = str(file_of(weights))
     found = found or of_weights(file)
-    state = read_checkpoint(file).tensors
-    head = state.get("classifier.weight", state.get("classifier.1.weight"))
-    held = len(head) if head is not None else classes or _classes(found, dataset)
+    held = _rows(read_checkpoint(file, which)) or classes or _classes(found, dataset)
     asked = classes or (
         None if dataset is None or dataset == read_metadata(file).get("dataset") else CLASSES.get(dataset)
     )
     check_classes(file, held, asked)
     made = _made(found, held, dropout, single_block, repeat_stage3)
-    load_weights(made, file)
+    load_weights(made, file, which)
     return made
+
+
+def _rows(held: Checkpoint) -> int:
+    """Outputs of a file's classifier; 0 where it has none."""
+    head = held.tensors.get("classifier.weight", held.tensors.get("classifier.1.weight"))
+    return 0 if head is None else len(head)
 
 
 def _made(found: Architecture, classes: int, dropout: float, single_block: str, repeat: bool) -> DerivedNetwork:
@@ -73,3 +84,49 @@ def _classes(found: Architecture, dataset: str | None) -> int:
         return found.classes
     name = dataset or found.dataset or "imagenet"
     return CLASSES[name] if name in CLASSES else classes_of(name)
+
+
+class Held(NamedTuple):
+    """A file of weights, loaded."""
+
+    file: Path
+    found: Checkpoint
+    architecture: Architecture
+    network: DerivedNetwork
+
+
+def held_network(asked: OfWeights, flags: OneNetwork) -> Held:
+    """The network of a file of weights. flags: how the entries of its path are read. Raises UserError."""
+    file, named = weights_of(asked)
+    found = resolve(named) if named else of_weights(str(file))
+    held = read_checkpoint(file, asked.weights)
+    if named and held.metadata.get("architecture") and of_weights(str(file)).path != found.path:
+        raise UserError(f"{held.source} holds another architecture than --arch {named}; leave the flag out")
+    made = _made(found, _rows(held), 0.0, flags.single_block, flags.repeat_stage3)
+    load_weights(made, str(file), asked.weights)
+    return Held(file, held, found, made)
+
+
+def predict(settings: Predict, options: Any) -> Any:
+    """The ``predict`` verb. Raises UserError."""
+    held = held_network(settings, settings)
+    view = view_of(held, settings.interpolation)
+    if isinstance(view.transform, Square):
+        refuse_idle(settings, {"interpolation": "weights of pictures, not of images in memory"}, options.given)
+    return use.predict(held.network, view, settings, options)
+
+
+def export(settings: Export, options: Any) -> dict[str, Any]:
+    """The ``export`` verb. Raises UserError."""
+    from common.use.export import export as write
+
+    held = held_network(settings, settings)
+    return write(held.network, view_of(held), settings, options)
+
+
+def view_of(held: Held, interpolation: str = "bicubic") -> View:
+    """What the network sees in tests: of a set held in memory whole pictures at its size, else the centre."""
+    about, dataset = held.found.metadata, trained_on(held.found.metadata, held.file)
+    size = input_size(held.architecture, held.architecture.resolution or 0, dataset)
+    transform = Square(size) if dataset and in_memory(dataset) else TestTransform(size, interpolation)
+    return View(transform, size, MEAN, STD, class_names(about, held.file, held.network.classes))

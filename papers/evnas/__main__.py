@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.cli.verbs import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, NO_RUN, Stage, Verb, main
 from common.spaces.nasbench201.settings import Lookup
+from common.use.settings import Export, Predict
 from papers.evnas import settings
 
 
@@ -81,6 +82,14 @@ VERBS = {
             )
         },
         about="NAS-Bench-201's accuracies of cells",
+    ),
+    "predict": Verb(
+        {(): _stage(Predict, "use:predict", "predict", "What pictures show", bf16=True, file=True, ignores=NO_RUN)},
+        about="What pictures show, by trained weights",
+    ),
+    "export": Verb(
+        {(): _stage(Export, "use:export", "export", "ONNX or TorchScript", file=True, ignores=COMPUTES)},
+        about="Trained weights as ONNX or TorchScript",
     ),
     "draw": Verb(
         {(): _stage(settings.Draw, "describe:draw", "draw", "Draw the cells", ignores=COMPUTES)},

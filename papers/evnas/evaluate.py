@@ -66,7 +66,12 @@ def load(settings: Evaluate, options: RunOptions, device: torch.device) -> Loade
     if settings.dataset == "imagenet" and not form.imagenet:
         raise UserError(f"{settings.checkpoint} is of a CIFAR network; --dataset imagenet needs an ImageNet one")
     batch_size = settings.batch_size or (128 if form.imagenet else 96)
-    test, batches = open_test(settings.dataset, form.imagenet, batch_size, options, device, constants, settings.workers)
+    trained_on = str(found.metadata.get("dataset", ""))  # whose constants it was trained with
+
+    def own(dataset: str) -> Any:
+        return constants(trained_on or dataset)
+
+    test, batches = open_test(settings.dataset, form.imagenet, batch_size, options, device, own, settings.workers)
     check_classes(found, test.classes, settings.dataset)
     form = form._replace(channels=settings.channels or form.channels, layers=settings.layers or form.layers)
     return Loaded(settings, found, form, genotype, test, batches)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,11 +23,14 @@ from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.train import save_derived, train_derived
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
+from common.use.darts import DerivedStart, derived_start
 from papers.evnas.networks import build, constants, load_genotype
 from papers.evnas.settings import Train, TrainImageNet
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
+
+S = TypeVar("S", bound=Train | TrainImageNet)
 
 
 def train(settings: Train | TrainImageNet, options: RunOptions) -> dict[str, Any]:
@@ -35,9 +38,10 @@ def train(settings: Train | TrainImageNet, options: RunOptions) -> dict[str, Any
 
     The CIFAR weights kept are the last epoch's, the ImageNet weights the best epoch's, as in the authors' programs.
     """
-    device, genotype = pick_device(options), load_genotype(settings.arch)
+    imagenet, device = isinstance(settings, TrainImageNet), pick_device(options)
+    settings, start = started(settings, options)
+    genotype = start.genotype if start else load_genotype(settings.arch)
     data = open_data(settings, options, device)
-    imagenet = isinstance(settings, TrainImageNet)
     with open_run(options, settings, data=data.pins) as run:
         if run.result is not None:
             return run.result
@@ -45,6 +49,7 @@ def train(settings: Train | TrainImageNet, options: RunOptions) -> dict[str, Any
         model = build(
             genotype, imagenet, len(data.classes), settings.channels, settings.layers, settings.auxiliary
         ).to(device)  # fmt: skip
+        origin = {"started_from": start.start.into(model, data.classes, settings.dataset)} if start else {}
         optimizer = torch.optim.SGD(
             model.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay, fused=True
         )
@@ -53,7 +58,18 @@ def train(settings: Train | TrainImageNet, options: RunOptions) -> dict[str, Any
         )
         save_derived(run, settings, model, genotype, data)
         metrics = {**trained.as_dict(), "parameters": parameters(model)}
-        return run.finish({"metrics": metrics, "architecture": genotype.as_dict()})
+        return run.finish({"metrics": metrics, "architecture": genotype.as_dict(), **origin})
+
+
+def started(settings: S, options: RunOptions) -> tuple[S, DerivedStart | None]:
+    """The weights of ``--checkpoint``, and the settings with what they settle. Raises UserError, for weights of the
+    other recipe's network too.
+    """
+    settings, start = derived_start(settings, options.given, "evnas", load_genotype)
+    if start is not None and start.form.imagenet != isinstance(settings, TrainImageNet):
+        own, other = ("an ImageNet", "imagenet") if start.form.imagenet else ("a CIFAR", "cifar")
+        raise UserError(f"{start.start.found.source} is of {own} network; add --recipe {other}")
+    return settings, start
 
 
 def open_data(settings: Train | TrainImageNet, options: RunOptions, device: torch.device) -> TrainingData:

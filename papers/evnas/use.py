@@ -13,8 +13,14 @@ from common.spaces.darts.genotype import Genotype
 from common.spaces.nasbench201.cell import Cell201
 from common.spaces.pasted import Given, given
 from common.spaces.use import Wanted, build, chosen, of_given, of_values, read_weights, refuse_both
+from common.use import predict as use
+from common.use.darts import derived_view
+from common.use.names import weights_of
+from common.use.predict import View
+from common.use.settings import Export, OfWeights, Predict
 from common.weights.published import pinned
-from papers.evnas.networks import PUBLISHED
+from common.weights.read import read_checkpoint
+from papers.evnas.networks import PUBLISHED, constants
 
 PINNED = ("cifar10", "cifar100", "imagenet")  # sets of the authors' weights
 
@@ -34,14 +40,14 @@ def _read(source: Any) -> tuple[Genotype | Cell201, Given]:
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
+    weights: str | Path | None = None, pretrained: bool = False, which: str = "auto", **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.evnas.network``."""
     named, source = _read(architecture) if architecture is not None else (None, Given())
     refuse_both(weights, pretrained)
     if pretrained:
         weights = pinned(pin_of(named, dataset or "cifar10"))
-    found = read_weights(weights, "evnas")
+    found = read_weights(weights, "evnas", (), which)
     own = (
         of_values(found.metadata["architecture"], found.source) if found and "architecture" in found.metadata else None
     )
@@ -49,6 +55,25 @@ def network(
     wanted = Wanted(dataset, classes, **sizes)
     picked = chosen(named, found, own, "evnas")
     return build(picked, wanted, said, found, lambda imagenet, _: (48, 14) if imagenet else (36, 20))
+
+
+def predict(settings: Predict, options: Any) -> Any:
+    """The ``predict`` verb. Raises UserError."""
+    return use.predict(*loaded(settings), settings, options)
+
+
+def export(settings: Export, options: Any) -> dict[str, Any]:
+    """The ``export`` verb. Raises UserError."""
+    from common.use.export import export as write
+
+    return write(*loaded(settings), settings, options)
+
+
+def loaded(settings: OfWeights) -> tuple[nn.Module, View]:
+    """The network of a file of weights, and what it sees of a picture. Raises UserError."""
+    file, arch = weights_of(settings)
+    net = network(arch, weights=file, which=settings.weights)
+    return net, derived_view(read_checkpoint(file, settings.weights), file, constants)
 
 
 def pin_of(genotype: Any, dataset: str) -> str:

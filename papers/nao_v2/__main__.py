@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from common.cli.verbs import COMPUTES, Stage, Verb, alone, main
+from common.cli.verbs import COMPUTES, NO_RUN, Stage, Verb, alone, main
 from papers.nao_v2.settings import (
     SEARCH_VARIANTS,
     TRAIN_VARIANTS,
     Describe,
     Draw,
     Evaluate,
+    Export,
+    Predict,
     RandomSearch,
     RankStudy,
     Search,
@@ -36,6 +38,13 @@ VERBS = {
     ),
     "evaluate": _verb(Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True,
         usual=("arch", "checkpoint", "dataset", "weights", "batch_size"),
+    ),
+    "predict": _verb(
+        Predict, "use:predict", "predict", "what pictures show, by trained weights", bf16=True, file=True,
+        ignores=NO_RUN,
+    ),
+    "export": _verb(
+        Export, "use:export", "export", "trained weights as ONNX or TorchScript", file=True, ignores=COMPUTES
     ),
     "rank-study": _verb(
         RankStudy, "studies.rank_study:rank_study", "rank_study", "balanced against uniform sampling", bf16=True,

@@ -9,6 +9,8 @@ import tyro
 
 from common.errors import UserError
 from common.settings import Settings, refuse_idle, setting
+from common.use import settings as use
+from common.use.settings import checkpoint_setting
 
 Space = Literal["small", "middle"]
 DerivedSpace = Literal["small", "middle", "large"]
@@ -218,6 +220,7 @@ class Train(Settings):
     """Training from scratch: NAONet-V2-36 on CIFAR-10; the variant ``imagenet`` is the ImageNet script's."""
 
     arch: str = setting("NAONet_V2", ARCHITECTURE)
+    checkpoint: str = checkpoint_setting()
     dataset: str = setting("cifar10", f"{SET}, or imagenet")
     space: DerivedSpace = setting("small", "operations that the integers name")
     network: Literal["auto", "cifar", "imagenet"] = setting(
@@ -276,6 +279,20 @@ class Evaluate(Settings):
     layers: int = setting(0, "normal cells per stage; 0: the stored depth, else 6 (CIFAR) or 4", at_least=0)
     batch_size: int = setting(500, "images at once", at_least=1)
     workers: int = setting(8, "loader processes (pictures)", at_least=0, result=False)
+
+
+@dataclass(frozen=True)
+class Predict(use.Predict):
+    """What pictures show, by trained weights."""
+
+    space: DerivedSpace = setting("small", "operations of --arch's integers, for weights that do not say it")
+
+
+@dataclass(frozen=True)
+class Export(use.Export):
+    """A network as a file for other programs."""
+
+    space: DerivedSpace = setting("small", "operations of --arch's integers, for weights that do not say it")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,13 +15,17 @@ from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
 from common.train.loop import evaluate
+from common.use.finetune import Start, arch_asked, asked, read_start, settled
+from common.use.names import weights_of
+from common.use.settings import OfWeights
 from common.weights.read import save_weights
 from papers.nao_v2.data import sets as datasets
+from papers.nao_v2.evaluate import build, read_checkpoint
 from papers.nao_v2.method.stand_alone import Recipe, train_alone
-from papers.nao_v2.networks.architectures import Shape, as_file, load, space_of, text_of
+from papers.nao_v2.networks.architectures import Architecture, Shape, as_file, load, space_of, text_of
 from papers.nao_v2.networks.derived import Network
 from papers.nao_v2.networks.size import size_of
-from papers.nao_v2.settings import Train
+from papers.nao_v2.settings import Evaluate, Train
 
 LAST_WEIGHTS = "weights_last.safetensors"  # beside those of the best test epoch, weights.safetensors
 
@@ -32,9 +36,10 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
     The published number is of the best test epoch. A folder with a validation part of its own chooses the epoch by that
     part and is tested at the end.
     """
-    c, device = settings, pick_device(options)
-    kind, space = kind_of(c, options), space_of(c.arch, c.space)
-    architecture = load(c.arch, space)
+    device = pick_device(options)
+    c, start = started(settings, options)
+    kind, space = kind_of(c, options), start.shape.space if start else space_of(c.arch, c.space)
+    architecture = start.architecture if start else load(c.arch, space)
     images, judge, test = sets_of(c, kind, options)
     text, word = text_of(architecture), "test" if judge is test else "valid"
     with open_run(options, c, data=(images, judge, test), architecture=text) as run:
@@ -50,6 +55,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
             architecture, shape, auxiliary=c.auxiliary, dropout_keep=c.dropout_keep, relu_in_place=c.relu_in_place,
             generator=seeds.generator(options.seed, "weights"),
         ).to(device)  # fmt: skip
+        origin = {"started_from": start.weights.into(network, images.classes, c.dataset)} if start else {}
         recipe = recipe_of(c, len(batches))
         best = Values(error=float("inf"), top5=100.0, epoch=-1, weights=None, last=100.0)
         torch.manual_seed(seeds.integer(options.seed, "drop path", distributed.rank()))
@@ -78,7 +84,33 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
             errors["valid_top1_error_percent"] = best.error
         size = size_of(architecture, shape, 0 if isinstance(images, Pictures) else images.size)
         metrics = {**errors, "best_epoch": best.epoch, "parameters": size.parameters, "macs": size.macs}
-        return run.finish({"metrics": metrics, "architecture": text})
+        return run.finish({"metrics": metrics, "architecture": text, **origin})
+
+
+class Started(NamedTuple):
+    """Weights that a training starts from, and the network that they are of."""
+
+    weights: Start
+    architecture: Architecture
+    shape: Shape
+
+
+def started(settings: Train, options: Any) -> tuple[Train, Started | None]:
+    """The settings with what the weights of ``--checkpoint`` say of their network, and those. Raises UserError where a
+    flag says something else.
+    """
+    if not settings.checkpoint:
+        return settings, None
+    named = arch_asked(settings, options.given)
+    file, arch = weights_of(OfWeights(checkpoint=settings.checkpoint, arch=named))
+    _, found = read_start(settings.checkpoint, "nao_v2")
+    stored, space = read_checkpoint(file), settings.space if asked(settings, options.given, "space") else "small"
+    _, architecture, shape = build(Evaluate(checkpoint=str(file), arch=arch or "", space=space), stored)  # type: ignore[arg-type]
+    said = {"network": shape.kind, "channels": shape.channels, "layers": shape.layers}
+    fixed = {"space": shape.space, "arch": text_of(architecture), "checkpoint": str(file)}
+    settings = settled(settings, options.given, said, found.source, **fixed)
+    start = Start(file, found, stored.weights, stored.classes)
+    return settings, Started(start, architecture, shape)
 
 
 def tested_at_the_end(

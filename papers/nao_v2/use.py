@@ -7,11 +7,17 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD, EvalPictures
 from common.errors import UserError
 from common.spaces.pasted import letters
 from common.spaces.use import check_classes, classes_of, file_of, refuse_both
+from common.use import predict as use
+from common.use.names import class_names, weights_of
+from common.use.predict import Square, View
+from common.use.settings import OfWeights
 from common.weights.published import pinned
-from common.weights.read import load_strict
+from common.weights.read import load_strict, read_metadata
+from papers.nao_v2.data.sets import MEAN, STD
 from papers.nao_v2.describe import DATASETS, configuration, origin_of
 from papers.nao_v2.evaluate import build, read_checkpoint
 from papers.nao_v2.networks.architectures import (
@@ -26,7 +32,7 @@ from papers.nao_v2.networks.architectures import (
     text_of,
 )
 from papers.nao_v2.networks.derived import Network
-from papers.nao_v2.settings import Evaluate
+from papers.nao_v2.settings import Evaluate, Export, Predict
 
 PINS = {
     ("NAONet_V2", "cifar10"): "nao-v2-cifar10",
@@ -100,6 +106,7 @@ class Wanted(NamedTuple):
     channels: int | None = None
     layers: int | None = None
     space: str | None = None
+    which: str = "auto"
     form: str | None = None
     auxiliary: bool = False
     dropout_keep: float = 1.0
@@ -133,7 +140,7 @@ def network(
 
 def _of_weights(file: Path, found: Found | None, wanted: Wanted) -> Network:
     """The network of a file's weights. Raises UserError where it is not what is asked for."""
-    stored = read_checkpoint(file)
+    stored = read_checkpoint(file, wanted.which)
     known = DATASETS[wanted.dataset][1] if wanted.dataset in DATASETS and wanted.dataset != stored.dataset else None
     check_classes(file, stored.classes, wanted.classes or known)
     if wanted.form not in (None, stored.kind):
@@ -163,3 +170,29 @@ def _shape(found: Found, wanted: Wanted) -> Shape:
     if width < 2 or width % 2 or depth < 1:
         raise UserError(f"channels {width}, layers {depth}: give an even width and at least one layer")
     return Shape(own, width, depth, wanted.classes or rows, found.space)
+
+
+def predict(settings: Predict, options: Any) -> Any:
+    """The ``predict`` verb. Raises UserError."""
+    return use.predict(*loaded(settings, settings.space), settings, options)
+
+
+def export(settings: Export, options: Any) -> dict[str, Any]:
+    """The ``export`` verb. Raises UserError."""
+    from common.use.export import export as write
+
+    return write(*loaded(settings, settings.space), settings, options)
+
+
+def loaded(settings: OfWeights, space: str) -> tuple[nn.Module, View]:
+    """The network of a file of weights, and what it sees in tests: of pictures the centre of 256, small images whole.
+    Raises UserError.
+    """
+    file, arch = weights_of(settings)
+    net = network(arch, weights=file, which=settings.weights, space=space if arch and space != "small" else None)
+    about, stored = read_metadata(file), read_checkpoint(file, settings.weights)
+    names = class_names(about, file, stored.classes)
+    if stored.kind == "imagenet":
+        return net, View(EvalPictures(256, 224), 224, IMAGENET_MEAN, IMAGENET_STD, names)
+    pixels = int(about.get("pixels", 32))
+    return net, View(Square(pixels), pixels, MEAN, STD, names)

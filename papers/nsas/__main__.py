@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.cli.verbs import COMPUTES, Stage, Verb, main
+from common.cli.verbs import COMPUTES, NO_RUN, Stage, Verb, main
 from common.spaces.nasbench201.settings import Lookup
+from common.use.settings import Export, Predict
 from papers.nsas import settings
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.recurrent.settings import EvaluateRecurrent, SearchGdasRecurrent, SearchRecurrent, TrainRecurrent
@@ -118,6 +119,9 @@ EXPERIMENTS = _stage(
 
 IMAGES, TEXT = {"darts": "cells of the DARTS space, for images"}, {"ptb": "recurrent cells, for text"}
 METHODS = {"random": "RandomNAS with the NSAS loss", "gdas": "GDAS with the NSAS loss"}
+PREDICT = _stage(Predict, "use:predict", "predict", "What pictures show", bf16=True, file=True, ignores=NO_RUN)
+EXPORT = _stage(Export, "use:export", "export", "ONNX or TorchScript", file=True, ignores=COMPUTES)
+
 VERBS = {
     "search": Verb(
         SEARCH,
@@ -126,6 +130,8 @@ VERBS = {
     ),
     "train": Verb(TRAIN, selectors={"space": {**IMAGES, **TEXT}}, about="Train an architecture from scratch"),
     "evaluate": Verb(EVALUATE, selectors={"space": {**IMAGES, **TEXT}}, about="Test trained weights"),
+    "predict": Verb({(): PREDICT}, about="What pictures show, by trained weights"),
+    "export": Verb({(): EXPORT}, about="Trained weights as ONNX or TorchScript"),
     "describe": Verb({(): DESCRIBE}, about="Counts of an architecture"),
     "lookup": Verb({(): LOOKUP}, about="NAS-Bench-201's accuracies of cells"),
     "draw": Verb({(): DRAW}, about="Draw the cells"),

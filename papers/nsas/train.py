@@ -25,6 +25,8 @@ from common.spaces.darts.network import derived
 from common.spaces.darts.train import save_derived, train_derived
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, exponential
+from common.use.darts import DerivedStart, derived_start
+from common.use.finetune import settled
 from papers.nsas.data import augmentation
 from papers.nsas.method.schedules import imagenet_linear, shifted
 from papers.nsas.networks.architectures import load_genotype
@@ -43,7 +45,9 @@ def train(settings: Train, options: RunOptions) -> dict[str, Any]:
     and of the best epoch are reported. On a set with a validation part of its own this part judges the epochs, and the
     kept weights are tested once. Raises UserError for settings that do not fit together.
     """
-    network, device, genotype = network_of(settings, options), pick_device(options), load_genotype(settings.arch)
+    settings, start = started(settings, options)
+    network, device = network_of(settings, options), pick_device(options)
+    genotype = start.genotype if start else load_genotype(settings.arch)
     imagenet = network == "imagenet"
     data = open_data(settings, network, options, device)
     with open_run(options, settings, data=data.pins) as run:
@@ -53,6 +57,7 @@ def train(settings: Train, options: RunOptions) -> dict[str, Any]:
         say(f"{network} network, {settings.channels} channels, {settings.layers} cells, {classes} classes")
         seeds.seed_everything(options.seed)
         model = derived(genotype, imagenet, classes, settings.channels, settings.layers, settings.auxiliary).to(device)
+        origin = {"started_from": start.start.into(model, data.classes, settings.dataset)} if start else {}
         optimizer = torch.optim.SGD(
             model.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
@@ -68,7 +73,18 @@ def train(settings: Train, options: RunOptions) -> dict[str, Any]:
             f"{'best' if judged_by_test else 'valid'}_top1_error_percent": trained.best_error,
             "best_epoch": trained.best_epoch, "parameters": parameters(model),
         }  # fmt: skip
-        return run.finish({"metrics": metrics, "architecture": genotype.as_dict(), "network": network})
+        return run.finish({"metrics": metrics, "architecture": genotype.as_dict(), "network": network, **origin})
+
+
+def started(settings: Train, options: RunOptions) -> tuple[Train, DerivedStart | None]:
+    """The weights of ``--checkpoint``, and the settings with what they settle: cells, width, depth, form. Raises
+    UserError.
+    """
+    settings, start = derived_start(settings, options.given, "nsas", load_genotype)
+    if start is not None:
+        form = {"network": "imagenet" if start.form.imagenet else "cifar"}
+        settings = settled(settings, options.given, form, start.start.found.source)
+    return settings, start
 
 
 def network_of(settings: Train, options: RunOptions) -> str:

@@ -14,8 +14,14 @@ from common.spaces.darts.read import mapping_of, pairs_of
 from common.spaces.nasbench201.cell import Cell201, cell
 from common.spaces.pasted import Call, Given, given, plain
 from common.spaces.use import Wanted, build, chosen, of_given, of_values, read_weights, refuse_both
+from common.use import predict as use
+from common.use.darts import derived_view
+from common.use.names import weights_of
+from common.use.predict import View
+from common.use.settings import Export, OfWeights, Predict
 from common.weights.published import pinned
-from common.weights.read import Checkpoint, load_strict
+from common.weights.read import Checkpoint, load_strict, read_checkpoint
+from papers.nsas.data import constants
 from papers.nsas.networks.architectures import CNN, NB201, size_of
 from papers.nsas.recurrent.architecture import RECURRENT, STEPS, Recurrent, recurrent_of
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
@@ -70,14 +76,14 @@ def _of_values(value: Any, where: str = "") -> Genotype | Cell201 | Recurrent:
 
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, width: int = 0, **sizes: Any,
+    weights: str | Path | None = None, pretrained: bool = False, which: str = "auto", width: int = 0, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.nsas.network``."""
     named, source = _read(architecture) if architecture is not None else (None, Given())
     refuse_both(weights, pretrained)
     if pretrained:
         weights = pinned(pin_of(named, dataset or ("ptb" if isinstance(named, Recurrent) else "cifar10")))
-    found = read_weights(weights, "nsas", PICKLED_CLASSES)
+    found = read_weights(weights, "nsas", PICKLED_CLASSES, which)
     said_own = found.metadata.get("architecture") if found else None
     own = _of_values(said_own, found.source) if found and said_own else None
     picked = chosen(named, found, own, "nsas")
@@ -112,6 +118,30 @@ def recurrent_network(
         tied.setdefault("decoder.weight", tied["encoder.weight"])
         load_strict(model, tied, drop=(), source=found.source)
     return model.eval()
+
+
+def predict(settings: Predict, options: Any) -> Any:
+    """The ``predict`` verb. Raises UserError, for recurrent networks too: they have nothing to say of a picture."""
+    return use.predict(*loaded(settings), settings, options)
+
+
+def export(settings: Export, options: Any) -> dict[str, Any]:
+    """The ``export`` verb. Raises UserError."""
+    from common.use.export import export as write
+
+    return write(*loaded(settings), settings, options)
+
+
+def loaded(settings: OfWeights) -> tuple[nn.Module, View]:
+    """The network of a file of weights, and what it sees of a picture. Raises UserError."""
+    file, arch = weights_of(settings)
+    net = network(arch, weights=file, which=settings.weights)
+    if isinstance(net, PlainModel):
+        raise UserError(
+            f"{file} is a language model: it sees words, not pictures; its perplexities: evaluate --space ptb "
+            f"--checkpoint {file}, its logits from Python: network(weights={str(file)!r})"
+        )
+    return net, derived_view(read_checkpoint(file, settings.weights), file, constants)
 
 
 def pin_of(architecture: Any, dataset: str) -> str:

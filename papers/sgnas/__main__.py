@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.cli.verbs import COMPUTES, Stage, Verb, alone, main
+from common.cli.verbs import COMPUTES, NO_RUN, Stage, Verb, alone, main
 from papers.sgnas import settings as stages
 from papers.sgnas.studies import settings as studies
 
@@ -45,6 +45,13 @@ VERBS = {
     "evaluate": _verb(
         stages.Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True, cheap=True,
         usual=("arch", "checkpoint", "dataset", "weights", "batch_size"),
+    ),
+    "predict": _verb(
+        stages.Predict, "use:predict", "predict", "what pictures show, by trained weights", bf16=True, file=True,
+        ignores=NO_RUN,
+    ),
+    "export": _verb(
+        stages.Export, "use:export", "export", "trained weights as ONNX or TorchScript", file=True, ignores=COMPUTES
     ),
     "evolve": _verb(
         studies.Evolve, "studies.evolve:evolve", "evolve", "one evolutionary search per constraint (compared method)",

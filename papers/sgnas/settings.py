@@ -14,6 +14,8 @@ import tyro
 
 from common.errors import UserError
 from common.settings import Settings, refuse_idle, setting
+from common.use import settings as use
+from common.use.settings import checkpoint_setting
 
 Macro = Literal["auto", "imagenet", "cifar", "tiny"]
 AUTHORS_FILES = (".pth", ".pt", ".tar")  # endings of the authors' file of a generator
@@ -219,6 +221,7 @@ class Train(InParts, TrainedOn):
     """Training from scratch; the defaults are ImageNet's (four GPUs of 64 images), preset ``cifar`` is CIFAR's."""
 
     arch: str = setting("SGNAS-B", "a published name or an architecture file")
+    checkpoint: str = checkpoint_setting()
     se: bool = setting(True, "squeeze-excite in every block")
     activation: Literal["relu", "hswish"] = setting("hswish", "relu (ReLU6) or hswish, everywhere")
     bn_momentum: float = setting(0.001, "weight of the newest batch in the running statistics", at_least=0, at_most=1)
@@ -267,6 +270,20 @@ class Evaluate(OfASet):
     activation: Literal["relu", "hswish"] = setting("hswish", "for a file of weights that does not say it")
     batch_size: int = setting(256, "images per tested batch", at_least=1)
     fold_bn: bool = setting(True, "fold normalisation into the convolutions (same outputs, faster)")
+
+
+@dataclass(frozen=True)
+class Predict(use.Predict):
+    """What pictures show, by trained weights."""
+
+    activation: Literal["", "relu", "hswish"] = setting("", "for a file of weights that does not say it")
+
+
+@dataclass(frozen=True)
+class Export(use.Export):
+    """A network as a file for other programs."""
+
+    activation: Literal["", "relu", "hswish"] = setting("", "for a file of weights that does not say it")
 
 
 # -- small commands ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +18,16 @@ from common.train.loop import Metrics, evaluate, read, train_step
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
 from common.train.schedules import cosine, step_decay, warm_up
-from common.weights.read import save_weights
+from common.use.finetune import Start, arch_asked, read_start, settled
+from common.use.names import weights_of
+from common.use.settings import OfWeights
+from common.weights.read import Checkpoint, save_weights
+from papers.sgnas import use
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.describe import counts
-from papers.sgnas.networks.architectures import SPACE, Kernels, Macro
+from papers.sgnas.evaluate import load_weights
+from papers.sgnas.networks.architectures import SPACE, Kernels, Macro, check_kernels, macro_for
+from papers.sgnas.networks.architectures import read as read_architecture
 from papers.sgnas.networks.derived import Network
 from papers.sgnas.networks.published_keys import Published
 from papers.sgnas.settings import Train
@@ -75,28 +82,73 @@ class Data:
         return len(self.images.classes)
 
 
-def open_data(c: Train, options: Any) -> Data:
-    """Raises UserError where the set or the architecture cannot be read, or do not fit."""
+def open_data(c: Train, options: Any, start: Started | None = None) -> Data:
+    """start: weights, whose architecture is then trained. Raises UserError where the set or the architecture cannot be
+    read, or do not fit.
+    """
     images: Any = datasets.open_set(c.dataset, "train", options)
     test = datasets.open_set(c.dataset, "test", options)
     judge = datasets.open_set(c.dataset, "val", options) if has_validation(c.dataset) else test
     images = take(images, c.train_images, "--train-images")
+    if start is not None:
+        return Data(images, judge, test, start.kernels, datasets.macro_of(c.dataset, images, start.macro))
     return Data(images, judge, test, *datasets.network_of(c.arch, c.dataset, images, c.macro))
+
+
+@dataclass(frozen=True)
+class Started:
+    """Weights that a training starts from, and the network that they are of."""
+
+    file: Path
+    found: Checkpoint
+    kernels: Kernels
+    macro: str
+    se: bool
+    activation: str
+    classes: int
+
+    def into(self, network: Network, data: Data) -> dict[str, Any]:
+        """Load them into the network that is to be trained; what result.json says of it. Raises UserError."""
+        macro = macro_for(self.macro, data.macro.input_size)
+        held = Network(macro, self.kernels, self.classes, self.se, self.activation)
+        load_weights(held, self.found)
+        start = Start(self.file, self.found, held.state_dict(), self.classes)
+        return start.into(network, data.images.classes, data.images.name)
+
+
+def started(settings: Train, options: Any) -> tuple[Train, Started | None]:
+    """The settings with what the weights of ``--checkpoint`` say of their network, and those. Raises UserError where a
+    flag says something else.
+    """
+    if not settings.checkpoint:
+        return settings, None
+    named = arch_asked(settings, options.given)
+    file, arch = weights_of(OfWeights(checkpoint=settings.checkpoint, arch=named))
+    _, found = read_start(settings.checkpoint, "sgnas")
+    own = use.of_weights(read_architecture(arch) if arch else None, found, use.Wanted(None, None))
+    structure = own.macro or (settings.macro if settings.macro != "auto" else "imagenet")
+    said = {"macro": structure, "se": own.se, **({"activation": own.activation} if found.metadata else {})}
+    fixed = {"macro": said.pop("macro")} if settings.macro == "auto" else {}
+    fixed |= {"arch": "" if found.metadata else str(arch), "checkpoint": str(file)}
+    settings = settled(settings, options.given, said, found.source, **fixed)
+    kernels = check_kernels(own.kernels, macro_for(structure), found.source)
+    return settings, Started(file, found, kernels, structure, bool(own.se), settings.activation, own.classes)
 
 
 def train(settings: Train, options: Any) -> dict[str, Any]:
     """The ``train`` verb. After every epoch the weights (the averaged ones where EMA is on) are judged on the test set,
     or on the validation part of a set that has one; those that do best are kept, tested and written.
     """
-    c = settings
     distributed.setup()
-    device, data = pick_device(options), open_data(c, options)
+    c, start = started(settings, options)
+    device, data = pick_device(options), open_data(c, options, start)
     pins = {**data.images.pins, **data.judge.pins, **data.test.pins}
     pinned = data.images.pinned and data.test.pinned
     with open_run(options, c, data=pins, pinned=pinned, kernels=data.kernels, macro=data.macro.name) as run:
         if run.result is not None:
             return run.result
         network = build(c, data, options.seed, device)
+        origin = {"started_from": start.into(network, data)} if start else {}
         optimizer = build_optimizer(network, c)
         ema = EMA(network, c.ema_decay) if c.ema_decay else None
         torch.manual_seed(seeds.integer(options.seed, "dropout", 0))
@@ -136,7 +188,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         metrics |= {"last_top1_error_percent": best.last, "best_epoch": best.epoch}
         metrics |= counts(data.kernels, data.macro, data.classes, c.se)
         return run.finish({
-            "metrics": metrics, "architecture": {"kernels": data.kernels, "macro": data.macro.name},
+            "metrics": metrics, "architecture": {"kernels": data.kernels, "macro": data.macro.name}, **origin,
         })  # fmt: skip
 
 
@@ -175,6 +227,7 @@ def write_weights(run: Run, network: Network, c: Train, data: Data) -> None:
         "architecture": {"kernels": data.kernels, "macro": data.macro.name},
         "dataset": c.dataset,
         "classes": data.classes,
+        "class_names": list(data.images.classes),
         "input_size": data.macro.input_size,
         "se": c.se,
         "activation": c.activation,

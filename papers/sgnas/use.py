@@ -8,16 +8,24 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from common.data.names import in_memory
+from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
 from common.spaces.use import check_classes, classes_of, file_of, refuse_both
+from common.use import predict as use
+from common.use.names import class_names, trained_on, weights_of
+from common.use.predict import Square, View
+from common.use.settings import OfWeights
 from common.weights.published import pinned
 from common.weights.read import Checkpoint, read_checkpoint
+from papers.sgnas.data.sets import CIFAR_MEAN, CIFAR_STD, TESTED
 from papers.sgnas.describe import DATASETS
 from papers.sgnas.evaluate import CLASSIFIER, load_weights
 from papers.sgnas.networks.architectures import PUBLISHED, SPACE, Architecture, check_kernels, macro_for, read
 from papers.sgnas.networks.derived import DROPOUT, Network
 from papers.sgnas.networks.layers import ACTIVATIONS
 from papers.sgnas.networks.plain import plain_form
+from papers.sgnas.settings import Export, Predict
 
 
 class Wanted(NamedTuple):
@@ -28,6 +36,7 @@ class Wanted(NamedTuple):
     macro: str | None = None
     se: bool | None = None
     activation: str | None = None
+    which: str = "auto"
     dropout: float = DROPOUT
     bn_momentum: float = 0.1
 
@@ -46,8 +55,8 @@ def network(
         weights = pinned(found.name.lower())
     held = None
     if weights is not None:
-        held = read_checkpoint(file_of(weights))
-        found = _of_weights(found, held, wanted)
+        held = read_checkpoint(file_of(weights), wanted.which)
+        found = of_weights(found, held, wanted)
     if found is None:
         raise UserError(f"no architecture given; use {', '.join(PUBLISHED)}, kernel lists, a file, or weights")
     name = dataset or found.dataset or "imagenet"
@@ -67,7 +76,7 @@ def network(
     return plain_form(made, with_se, wanted.bn_momentum)
 
 
-def _of_weights(found: Architecture | None, held: Checkpoint, wanted: Wanted) -> Architecture:
+def of_weights(found: Architecture | None, held: Checkpoint, wanted: Wanted) -> Architecture:
     """The network that a file's weights are of. Raises UserError where what is asked for says something else."""
     about = held.metadata if held.metadata.get("space") == SPACE else {}
     if about:
@@ -87,3 +96,29 @@ def _of_weights(found: Architecture | None, held: Checkpoint, wanted: Wanted) ->
     if rows:
         check_classes(held.source, rows, asked)
     return replace(found, classes=rows, se=se, activation=str(activation or wanted.activation or "hswish"))
+
+
+def predict(settings: Predict, options: Any) -> Any:
+    """The ``predict`` verb. Raises UserError."""
+    return use.predict(*loaded(settings, settings.activation), settings, options)
+
+
+def export(settings: Export, options: Any) -> dict[str, Any]:
+    """The ``export`` verb. Raises UserError."""
+    from common.use.export import export as write
+
+    return write(*loaded(settings, settings.activation), settings, options)
+
+
+def loaded(settings: OfWeights, activation: str) -> tuple[nn.Module, View]:
+    """The network of a file of weights, and what it sees in tests: of a set held in memory whole pictures at its size,
+    else the centre of 256. Raises UserError.
+    """
+    file, arch = weights_of(settings)
+    net = network(arch, weights=file, which=settings.weights, activation=activation or None)
+    held = read_checkpoint(file, settings.weights)
+    on, names = trained_on(held.metadata, file), class_names(held.metadata, file, len(held.tensors[CLASSIFIER]))
+    if on and in_memory(on):
+        pixels = int(held.metadata.get("input_size", 32))
+        return net, View(Square(pixels), pixels, CIFAR_MEAN, CIFAR_STD, names)
+    return net, View(TESTED, TESTED.size, IMAGENET_MEAN, IMAGENET_STD, names)

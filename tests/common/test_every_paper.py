@@ -51,7 +51,7 @@ def test_bf16_is_refused_where_it_would_be_ignored(paper):
     assert {"train", "evaluate"} <= taken
 
 
-QUICK = {"describe", "draw", "figures", "generate", "lookup"}  # seconds; nothing to plan
+QUICK = {"describe", "draw", "figures", "generate", "lookup", "predict", "export"}  # seconds; nothing to plan
 
 
 @pytest.mark.parametrize("paper", PAPERS)

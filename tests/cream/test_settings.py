@@ -67,8 +67,9 @@ TRAIN_CHANGES = {
     "optimizer_eps": 0.1, "alpha": 0.5, "momentum": 0.5, "weight_decay": 0.1, "dropout": 0.5, "ema_decay": 0.5,
     "label_smoothing": 0.3, "crop": "padded", "pad": (2, {"crop": "padded"}), "scale_min": 0.5, "flip": False,
     "randaugment": 0.0, "randaugment_operations": 5, "randaugment_std": 3.0, "erasing": 0.9, "eval_batch_size": 8,
-    "eval_every": 2, "interpolation": "bilinear", "arch": "14", "single_block": "default", "repeat_stage3":
-    (True, {"arch": "[[0],[3],[3],[3,3,3,1],[3],[3],[0]]"}), "dataset": "nowhere", "train_images": 48, "resolution": 48,
+    "eval_every": 2, "interpolation": "bilinear", "checkpoint": "absent", "arch": "14", "single_block": "default",
+    "repeat_stage3": (True, {"arch": "[[0],[3],[3],[3,3,3,1],[3],[3],[0]]"}), "dataset": "nowhere", "train_images": 48,
+    "resolution": 48,
 }  # fmt: skip
 IDLE = {
     "subset_images": (SEARCH, 9), "probabilities": (SEARCH, (0.0, 0.5, 0.5, 0.0, 0.0, 0.0)), "candidates": (SEARCH, 3),

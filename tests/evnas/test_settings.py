@@ -217,7 +217,7 @@ def test_walk_of_train(fresh, monkeypatch):
     walk(
         digest,
         settings,
-        {"arch": "EvNASB", "parts": 2},
+        {"arch": "EvNASB", "parts": 2, "checkpoint": "absent"},
         {"dataset": "names the images", "auxiliary": "needs 32 pixels"},
     )
 
@@ -235,7 +235,7 @@ def test_walk_of_train_imagenet(fresh, pictures, monkeypatch):
         train(changed, fresh())
         return trace.digest()
 
-    walk(digest, settings, {"arch": "EvNASB", "dataset": pictures[1], "parts": 2})
+    walk(digest, settings, {"arch": "EvNASB", "dataset": pictures[1], "parts": 2, "checkpoint": "absent"})
 
 
 def test_walk_of_evaluate_describe_draw(fresh, tmp_path, monkeypatch):

@@ -180,7 +180,8 @@ def test_train(pictures, digest):
         clip=0.2, cutout=2, drop_path=0.5, parts=2, eval_every=2,
     )  # fmt: skip
     skip = {"eval_batch_size": SKIP_SIZE}
-    given = {**sets(pictures), "arch": "Random_NSAS_C", "auxiliary": [], "network": [], "schedule": "step", "parts": 1}
+    given = {**sets(pictures), "arch": "Random_NSAS_C", "auxiliary": [], "network": [], "schedule": "step", "parts": 1,
+             "checkpoint": "absent"}  # fmt: skip
     skip |= {"auxiliary": "pictures of 32 pixels only", "network": "another size of picture: its own test"}
     walk(digest("train:train", "train"), base, {k: v for k, v in given.items() if v != []}, skip)
 

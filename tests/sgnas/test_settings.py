@@ -136,11 +136,12 @@ def test_train(root, schedule):
         batch_size=5, parts=0, lr=0.01, schedule=schedule, decay_epochs=1.0, warmup_epochs=1 if first else 0,
         ema_decay=0.5, optimizer="rmsproptf" if first else "sgd",
     )  # fmt: skip
-    given = {"arch": str(root / "b.json"), "dataset": f"{root / 'other'}@16", "parts": 2}
+    given = {"arch": str(root / "b.json"), "dataset": f"{root / 'other'}@16", "parts": 2, "checkpoint": "absent"}
     whole = {"macro": "the architecture's, which says so"}
     seen = whole if first else dict.fromkeys(
-        ("arch", "dataset", "macro", "train_images", "se", "activation", "bn_momentum", "dropout", "epochs",
-         "batch_size", "parts", "ema_decay", "label_smoothing", "smoothed_test_loss"), "walked before")  # fmt: skip
+        ("arch", "checkpoint", "dataset", "macro", "train_images", "se", "activation", "bn_momentum", "dropout",
+         "epochs", "batch_size", "parts", "ema_decay", "label_smoothing", "smoothed_test_loss"),
+        "walked before")  # fmt: skip
     walk(digest_of(train, base, root, f"t-{schedule}"), base, given if first else {}, seen)
 
 

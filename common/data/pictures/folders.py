@@ -49,7 +49,8 @@ def _class_folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _left_behind(entry.name))
 
 
-def _files(folder: Path) -> list[Path]:
+def picture_files(folder: Path) -> list[Path]:
+    """All pictures below a folder, in sorted order. Raises UserError for a link that leads nowhere."""
     files = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in SUFFIXES or any(map(_left_behind, path.relative_to(folder).parts)):
@@ -123,7 +124,7 @@ def list_pictures(folder: Path, split: str) -> PictureList:
     labels = {name: label for label, name in enumerate(known)}
     samples: list[tuple[str, int]] = []
     for entry in classes:
-        files = _files(entry)
+        files = picture_files(entry)
         if not files:
             raise UserError(f"class folder {entry} holds no picture ({', '.join(sorted(SUFFIXES))}); fill or remove it")
         if base == folder and split != "all":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.settings import Settings, setting
+from common.use.settings import checkpoint_setting
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class TrainDerived(Settings):
     """Training a derived network from scratch; the defaults are the CIFAR recipe of DARTS."""
 
     arch: str = setting("", "published name, or an architecture file of a search")
+    checkpoint: str = checkpoint_setting()
     dataset: str = setting("cifar10", "cifar10, cifar100, digits, or a folder of class folders")
     train_images: int = setting(0, "so many training images only (the first in file order); 0: all", at_least=0)
     channels: int = setting(36, "initial channels C", at_least=1)

@@ -27,6 +27,7 @@ from papers.sgnas.networks.architectures import PUBLISHED, Kernels, Macro, load_
 
 # The authors' constants, used for CIFAR-10 and CIFAR-100 alike.
 CIFAR_MEAN, CIFAR_STD = (0.49139968, 0.48215827, 0.44653124), (0.2023, 0.1994, 0.2010)
+TESTED = EvalPictures(256, 224, "bicubic")  # pictures of ImageNet's size in tests
 Loader = Batches | FolderBatches
 ImageSet = Images | Pictures
 
@@ -130,6 +131,6 @@ class Loaders:
             "search": TrainPictures(scale=(0.2, 1.0)),
             "validation": TrainPictures(resize=256),
             "scratch": TrainPictures(interpolation="random", jitter=(0.4, 0.4, 0.4, 0.0)),
-            "test": EvalPictures(256, 224, "bicubic"),
+            "test": TESTED,
         }
         return FolderBatches(images, batch_size, transforms[use], order, mine, self.device, self.workers)
