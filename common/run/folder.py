@@ -26,6 +26,7 @@ from common.run import files as records
 from common.run import state as states
 from common.run.identity import data_of, flat, input_files, tidy
 from common.run.keep import Keeping
+from common.run.last import UNFINISHED_STATE
 from common.settings import Settings, fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
@@ -128,10 +129,13 @@ class Run(Keeping):
         return (self.folder / "finished.json").exists() and not (self.folder / "result.json").exists()
 
     def _gives_way(self, known: dict[str, Any]) -> bool:
-        """Whether the folder holds a finished call of this command, with other arguments, that took no time."""
+        """Whether the folder holds a finished call of this command, with other arguments, that took no time, or that
+        looked into a run which has gone on since.
+        """
         same_command = (known["paper"], known["stage"]) == (self.options.paper, self.options.section)
-        cheap = self.options.cheap and same_command and (self.folder / "finished.json").exists()
-        return cheap and self._difference(known) is not None
+        passing = self.options.cheap or UNFINISHED_STATE in {**known, **self.identity}
+        finished = (self.folder / "finished.json").exists()
+        return passing and same_command and finished and self._difference(known) is not None
 
     def _untouched(self) -> bool:
         """Whether the run ended before it wrote anything, so that a corrected command may use the folder."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,6 +55,7 @@ class Keeping:
         self._target: list[list[Any]] = []  # position of the loaded state, while the run is on its way there
         self._saved: dict[str, Any] | None = None  # what it kept, until then
         self._looked = False  # whether a state was looked for
+        self._tells: dict[str, Any] = {}  # what its weights are of, for who looks into the folder meanwhile
 
     def read_state(self) -> dict[str, Any] | None:
         """The newest good state, or None."""
@@ -104,6 +105,14 @@ class Keeping:
         for name in names:
             self._kept.pop(name, None)
 
+    def tells(self, about: Mapping[str, Any], **places: str) -> None:
+        """What the weights in a state are of, so that the folder can be looked into before the run has ended.
+
+        about: as ``save_weights`` is given it at the end. places: kind of weights ("raw", "ema") -> where they stand
+        among what is kept, dotted: raw="network.net".
+        """
+        self._tells = {"about": dict(about), "places": {kind: place.split(".") for kind, place in places.items()}}
+
     def _arrived(self) -> None:
         if self._saved is not None:
             self._saved, self._target = None, []
@@ -114,6 +123,7 @@ class Keeping:
         self.write_state({
             "kept": {name: _state(thing) for name, thing in self._kept.items()},
             "position": [list(loop) for loop in self._loops],
+            "tells": self._tells,
         })  # fmt: skip
 
     # -- loops ------------------------------------------------------------------------------------------------------

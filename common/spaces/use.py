@@ -10,6 +10,7 @@ from torch import nn
 
 from common.data.names import CLASSES, canonical, in_memory
 from common.errors import UserError
+from common.run.last import is_finished
 from common.spaces.architecture import Record
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.network import derived
@@ -50,9 +51,11 @@ def of_given(found: Given, paper: str, published: Mapping[str, Any]) -> Any:
 
 
 def file_of(weights: str | Path) -> Path:
-    """The file itself, or the weights in a training's folder."""
+    """The file itself, or the weights in a training's folder; the folder of one that is unfinished (its last state is
+    what ``read_checkpoint`` reads).
+    """
     path = Path(weights)
-    return path / "weights.safetensors" if path.is_dir() else path
+    return path / "weights.safetensors" if path.is_dir() and is_finished(path) else path
 
 
 def refuse_both(weights: Any, pretrained: bool) -> None:
@@ -78,7 +81,7 @@ def read_weights(
     """
     if weights is None:
         return None
-    path = file_of(weights)
+    path = Path(weights)
     found = read_checkpoint(path, which, modules)
     if (own := found.metadata.get("paper", paper)) != paper:
         raise UserError(f"{path} holds weights of {own}; give a file of {paper}")

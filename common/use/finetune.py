@@ -76,6 +76,8 @@ class Start:
 def read_start(checkpoint: str, paper: str, modules: Iterable[str] = ()) -> tuple[Path, Checkpoint]:
     """(the file, its content) of ``--checkpoint``: a file, or the folder of a training. Raises UserError."""
     path = file_of(checkpoint)
+    if path.is_dir():
+        raise UserError(f"--checkpoint {checkpoint}: this training is unfinished; finish it first")
     if not path.is_file():
         raise UserError(f"--checkpoint {checkpoint}: there is no file {path}; give weights.safetensors of a training")
     found = read_weights(path, paper, modules)

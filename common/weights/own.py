@@ -14,8 +14,21 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.run import files as records
+from common.run.last import last_state
 
 CONTENT_SHA256 = "content_sha256"  # key in the metadata
+
+
+def own_file(folder: Path, weights: str = "auto") -> Path:
+    """The file of weights in the folder of a training that has ended. Raises UserError."""
+    names = ["weights.safetensors"]
+    if weights == "raw" and (folder / "weights_raw.safetensors").exists():
+        names = ["weights_raw.safetensors"]
+    if not (folder / names[0]).is_file():
+        ended = (folder / "finished.json").exists()
+        what = "a finished run without trained weights" if ended else "no run of a training"
+        raise UserError(f"{folder} holds {what}; give the folder of a training, or a file of weights")
+    return folder / names[0]
 
 
 def is_safetensors(path: Path) -> bool:
@@ -67,11 +80,16 @@ def _content_sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) 
 def read_metadata(path: Path | str) -> dict[str, Any]:
     """What ``save_weights`` was given as metadata; empty for files without (torch files, others' safetensors).
 
-    Raises UserError when the file is absent or no whole safetensors file although its name says so.
+    Of a run's folder what the file in it says, or its last state while it is unfinished. Raises UserError when the
+    file is absent or no whole safetensors file although its name says so.
     """
     from safetensors import SafetensorError
 
     path = Path(path)
+    if path.is_dir():
+        if (state := last_state(path)) is not None:
+            return dict(state.about)
+        path = own_file(path)
     if not path.is_file():
         raise UserError(f"no checkpoint {path}; give the path of an existing file")
     if not is_safetensors(path):

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.run.last import UNFINISHED_STATE, LastState, last_state, wrong_run
 from common.weights import unpickle as unpickling
-from common.weights.own import is_safetensors, load_safetensors, read_metadata, save_weights, strip_prefix
+from common.weights.own import is_safetensors, load_safetensors, own_file, read_metadata, save_weights, strip_prefix
 from common.weights.unpickle import Inert, module_tensors
 
 SHOWN_KEYS = 4
@@ -98,7 +99,8 @@ class Checkpoint:
     tensors: state dict, wrappers' prefixes taken off. container: where in the file they stood ("" for a bare state
     dict). weights: "ema" or "raw", "" where the file does not say. both: whether it holds EMA and raw weights. beside:
     the other entries of the container (zero-dimensional tensors as numbers). metadata: of our own files. source: the
-    file's name and the place inside, for messages.
+    file's name and the place inside, for messages. Of an unfinished run's folder: stand, ``unfinished`` and the
+    ``epoch`` for the result; identity, which state it was, as ``open_run`` takes it.
     """
 
     tensors: dict[str, Tensor]
@@ -108,6 +110,8 @@ class Checkpoint:
     beside: dict[str, Any]
     metadata: dict[str, Any] = field(default_factory=dict)
     source: str = "the checkpoint"
+    stand: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, str] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int | None:
@@ -117,7 +121,8 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[str] = ()) -> Checkpoint:
-    """The weights of any file: bare, or under one of RAW_KEYS or EMA_KEYS, nested or not, or the only ones in it.
+    """The weights of any file: bare, or under one of RAW_KEYS or EMA_KEYS, nested or not, or the only ones in it; of a
+    run's folder, those that it wrote, or those of its last state while it is unfinished.
 
     weights: "ema", "raw", or "auto": the average where the file holds one (published numbers of those who keep an
     average are the average's); where it holds both the choice is said. classes: names of pickled classes, such as
@@ -129,6 +134,10 @@ def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[s
     path, content = Path(path), None
     if weights not in ("auto", "ema", "raw"):
         raise UserError(f"--weights cannot be {weights!r} (one of auto, ema, raw)")
+    if path.is_dir():
+        if (state := last_state(path)) is not None:
+            return _of_state(state, weights)
+        path = own_file(path, weights)
     try:
         content = load_tensors(path)
     except UserError:
@@ -170,6 +179,23 @@ def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[s
         raise UserError(f"{path} holds entries that differ in module. or _orig_mod. only; give a file of one network")
     source = path.name + (f" ({place})" if place else "")
     return Checkpoint(tensors, place, kind, both, plain, metadata, source)
+
+
+def _of_state(state: LastState, weights: str) -> Checkpoint:
+    """The weights of an unfinished run. Raises UserError where its states hold none of the kind."""
+    from common.run.folder import say
+
+    kinds = tuple(state.places)
+    kind = ("ema" if "ema" in kinds else "raw") if weights == "auto" else weights
+    if not kinds:
+        raise wrong_run(state, "its states hold no trained network; give the folder of a training")
+    if kind not in kinds:
+        raise UserError(f"--weights {weights}: {state.folder} holds {' and '.join(kinds)} weights only; leave it out")
+    say(state.says())
+    tensors = strip_prefix({k: v for k, v in state.weights(kind).items() if isinstance(v, Tensor)})
+    metadata = {**state.about, **({"weights": kind} if len(kinds) > 1 else {})}
+    source, both = f"{state.folder} (unfinished)", len(kinds) > 1
+    return Checkpoint(tensors, "state", kind, both, {}, metadata, source, state.stand, {UNFINISHED_STATE: state.digest})
 
 
 def _candidates(content: Any, place: str = "", kind: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -30,11 +30,11 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
     test = sets.open_source(settings.dataset, "test", size, options)
     data.refuse_interpolation(settings, test, options.given)
     spec = spec_of(arch, len(test.classes), settings.single_block, settings.repeat_stage3)
-    with open_run(options, settings, data=test, path=arch.path) as run:
+    net = DerivedNetwork(spec)
+    origin, file = load_weights(net, settings.checkpoint, settings.weights)
+    with open_run(options, settings, data=test, path=arch.path, **file.identity) as run:
         if run.result is not None:
             return run.result
-        net = DerivedNetwork(spec)
-        origin, file = load_weights(net, settings.checkpoint, settings.weights)
         model = placed(folded(net), device)
         batches = data.plain_batches(test, settings.batch_size, size, device, settings.workers, settings.interpolation)
         measured = test_error(model, batches.epoch(0), device, options.precision)
@@ -43,7 +43,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
             metrics["checkpoint_epoch"] = file.epoch
         return run.finish(
             {"paper": "cream", "stage": "evaluate", "metrics": metrics, "network": arch.name, "weights": origin,
-             "weights_kind": file.weights, "architecture": {"path": arch.path, "resolution": size}}
+             "weights_kind": file.weights, "architecture": {"path": arch.path, "resolution": size}, **file.stand}
         )  # fmt: skip
 
 

@@ -65,6 +65,12 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         network = Training(spec, settings, options.seed, device)
         origin = {"started_from": network.start_from(start, images.classes, settings.dataset)} if start else {}
         now = Values(measured=dict.fromkeys(named(prefix)), best={})
+        about = {
+            "paper": "cream", "stage": "train", "space": "cream", "dataset": settings.dataset, "classes": classes,
+            "class_names": list(images.classes),
+            "architecture": architecture_of(arch, size, settings.single_block, settings.repeat_stage3),
+        }  # fmt: skip
+        run.tells(about, raw="network.net", ema="network.ema")
         run.keeps(network=network, now=now)
         for epoch, trained in fit(run, network, batches, settings, rate, epochs):
             row: dict[str, Any] = dict.fromkeys(named(prefix))
@@ -80,11 +86,6 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         if validation is not test:
             metrics |= network.errors(tested, options.precision)
         if run.writes:
-            about = {
-                "paper": "cream", "stage": "train", "space": "cream", "dataset": settings.dataset, "classes": classes,
-                "class_names": list(images.classes),
-                "architecture": architecture_of(arch, size, settings.single_block, settings.repeat_stage3),
-            }  # fmt: skip
             save_weights(network.averaged(), run.folder / "weights.safetensors", {**about, "weights": "ema"})
             save_weights(network.net, run.folder / "weights_raw.safetensors", {**about, "weights": "raw"})
         metrics |= {**spec.sizes(size), "epochs": epochs, "steps": epochs * len(batches)}

@@ -10,7 +10,7 @@ from torch import nn
 from common.data.names import CLASSES, in_memory
 from common.errors import UserError
 from common.settings import refuse_idle
-from common.spaces.use import check_classes, classes_of, file_of, refuse_both
+from common.spaces.use import check_classes, classes_of, refuse_both
 from common.use import predict as use
 from common.use.names import class_names, trained_on, weights_of
 from common.use.predict import Square, View
@@ -54,7 +54,7 @@ def network(
         if found is None:
             raise UserError(f"no architecture given; choose one of {', '.join(PUBLISHED)}, a path, a file, or weights")
         return _made(found, classes or _classes(found, dataset), dropout, single_block, repeat_stage3)
-    file = str(file_of(weights))
+    file = str(weights)
     found = found or of_weights(file)
     held = _rows(read_checkpoint(file, which)) or classes or _classes(found, dataset)
     asked = classes or (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.cli.verbs import COMPUTES, NO_RUN, Stage, Verb, main
-from common.spaces.nasbench201.settings import Lookup
+from common.spaces.nasbench201.settings import Lookup, TrainCell
 from common.use.settings import Export, Predict
 from papers.evnas import settings
 
@@ -45,10 +45,18 @@ VERBS = {
     ),
     "train": Verb(
         {
-            ("cifar",): _train(settings.Train, "train", "The CIFAR recipe"),
-            ("imagenet",): _train(settings.TrainImageNet, "train_imagenet", "The ImageNet recipe"),
+            ("darts", "cifar"): _train(settings.Train, "train", "The CIFAR recipe"),
+            ("darts", "imagenet"): _train(settings.TrainImageNet, "train_imagenet", "The ImageNet recipe"),
+            ("nb201", "cifar"): _stage(
+                TrainCell, "train:train_nb201", "train_nb201", "A cell of NAS-Bench-201 by the benchmark's recipe",
+                bf16=True, plan="papers.evnas.train:plan_nb201", usual=("arch", "dataset", "split", "epochs"),
+            ),
         },
         selectors={
+            "space": {
+                "darts": "a network of DARTS cells",
+                "nb201": "a cell of NAS-Bench-201, by the benchmark's own recipe",
+            },
             "recipe": {
                 "cifar": "small images in memory: 20 cells, 600 epochs as published",
                 "imagenet": "pictures at 224 pixels: 14 cells, 250 epochs as published",

@@ -13,6 +13,7 @@ from common.data.parts import benchmark_halves, check_classes, in_file_order, sp
 from common.data.sets import Images, open_images
 from common.errors import UserError
 from common.run import distributed, seeds
+from common.spaces.nasbench201 import data as nasbench201
 from common.spaces.sizes import check_pixels
 from papers.evnas.networks import MEAN_STD
 from papers.evnas.settings import Search
@@ -23,18 +24,10 @@ if TYPE_CHECKING:
 Constants = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation
 
 
-def _over_255(mean: tuple[float, ...], std: tuple[float, ...]) -> Constants:
-    return tuple(v / 255 for v in mean), tuple(v / 255 for v in std)
-
-
 # The two searches come from different programs and normalise differently. Sets not listed take CIFAR-10's constants.
 CONSTANTS: dict[str, dict[str, Constants]] = {
     "darts": MEAN_STD,
-    "nb201": {
-        "cifar10": _over_255((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
-        "cifar100": _over_255((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
-        "imagenet16-120": _over_255((122.68, 116.66, 104.01), (63.22, 61.26, 65.09)),
-    },
+    "nb201": nasbench201.MEAN_STD,
 }
 
 

@@ -20,6 +20,7 @@ from common.spaces.counting import parameters
 from common.spaces.darts.data import open_test
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.weights import Form, check_classes, form_of, genotype_of
+from common.spaces.nasbench201.train import evaluate_cell, is_cell
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.evnas.networks import build, constants, load_genotype
@@ -42,16 +43,19 @@ class Loaded(NamedTuple):
 
 def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
     """Top-1 and top-5 error in percent, in eval mode, on the test set."""
+    if settings.checkpoint and is_cell(found := read_checkpoint(settings.checkpoint, settings.weights)):
+        return evaluate_cell(settings, options, found)
     device = pick_device(options)
     settings, found, form, genotype, test, batches = load(settings, options, device)
     model = build(genotype, form.imagenet, len(test.classes), form.channels, form.layers)
     load_strict(model, found.tensors, drop=("auxiliary_head.",), source=found.source)
-    with open_run(options, settings, data=test.pins) as run:
+    with open_run(options, settings, data=test.pins, **found.identity) as run:
         if run.result is not None:
             return run.result
         tested = test_metrics(model.to(device), run.shows(batches, "test"), device, options.precision)
         metrics = {**tested.as_dict(), "images": tested.images, "parameters": parameters(model)}
-        return run.finish({"metrics": metrics, "architecture": genotype.as_dict(), "weights": found.weights})
+        about = {"architecture": genotype.as_dict(), "weights": found.weights, **found.stand}
+        return run.finish({"metrics": metrics, **about})
 
 
 def load(settings: Evaluate, options: RunOptions, device: torch.device) -> Loaded:

@@ -1,4 +1,5 @@
-"""Training a network from scratch by the CIFAR or the ImageNet recipe (Method 7 of the README).
+"""Training a network from scratch by the CIFAR or the ImageNet recipe (Method 7 of the README), or a cell of
+NAS-Bench-201 by the benchmark's.
 
 The epochs are ``common.spaces.darts.train``; here stands what is EvNAS's: data, rates, criterion, kept weights.
 """
@@ -20,11 +21,13 @@ from common.run.device import pick_device
 from common.run.folder import open_run
 from common.spaces.counting import parameters
 from common.spaces.darts.data import TrainingData, open_large, open_small
-from common.spaces.darts.train import save_derived, train_derived
+from common.spaces.darts.train import about_derived, save_derived, train_derived
+from common.spaces.nasbench201.settings import TrainCell
+from common.spaces.nasbench201.train import plan_cell, train_cell
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
 from common.use.darts import DerivedStart, derived_start
-from papers.evnas.networks import build, constants, load_genotype
+from papers.evnas.networks import PUBLISHED, build, constants, load_genotype
 from papers.evnas.settings import Train, TrainImageNet
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ def train(settings: Train | TrainImageNet, options: RunOptions) -> dict[str, Any
         optimizer = torch.optim.SGD(
             model.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay, fused=True
         )
+        run.tells(about_derived(run, settings, model, genotype, data), raw="model")
         trained = train_derived(
             run, settings, model, optimizer, data, lambda epoch: rate(settings, epoch), criterion(settings), imagenet
         )
@@ -70,6 +74,16 @@ def started(settings: S, options: RunOptions) -> tuple[S, DerivedStart | None]:
         own, other = ("an ImageNet", "imagenet") if start.form.imagenet else ("a CIFAR", "cifar")
         raise UserError(f"{start.start.found.source} is of {own} network; add --recipe {other}")
     return settings, start
+
+
+def train_nb201(settings: TrainCell, options: RunOptions) -> dict[str, Any]:
+    """A cell of NAS-Bench-201 by the benchmark's own recipe, beside what its tables say. Raises UserError."""
+    return train_cell(settings, options, PUBLISHED)
+
+
+def plan_nb201(settings: TrainCell, options: RunOptions) -> list[str]:
+    """``--plan`` of it."""
+    return plan_cell(settings, options, PUBLISHED)
 
 
 def open_data(settings: Train | TrainImageNet, options: RunOptions, device: torch.device) -> TrainingData:

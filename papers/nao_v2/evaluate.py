@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Stored:
     dataset: str | None = None
     space: str | None = None
     class_names: tuple[str, ...] = ()
+    stand: dict[str, Any] = field(default_factory=dict)  # of an unfinished training, as in the result
+    identity: dict[str, str] = field(default_factory=dict)  # which state of it
 
     @property
     def kind(self) -> str:
@@ -77,7 +79,7 @@ def read_checkpoint(path: Path, weights: str = "auto") -> Stored:
             raise UserError(f"{path} holds weights of {own['paper']}; give a file of nao_v2")
         return Stored(
             read.tensors, architecture, own.get("width"), own.get("depth"), None, own.get("dataset"), own.get("space"),
-            tuple(own.get("class_names", ())),
+            tuple(own.get("class_names", ())), read.stand, read.identity,
         )  # fmt: skip
     arguments = read.beside.get("args")
     values = arguments if isinstance(arguments, Mapping) else getattr(arguments, "__dict__", {})
@@ -233,7 +235,8 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
     c, device = settings, pick_device(options)
     found = open_checkpoint(c, options)
     text, shape = text_of(found.architecture), found.shape
-    with open_run(options, c, data=found.test, architecture=text, tested_on=found.dataset) as run:
+    identity = {"architecture": text, "tested_on": found.dataset, **found.stored.identity}
+    with open_run(options, c, data=found.test, **identity) as run:
         if run.result is not None:
             return run.result
         say(
@@ -247,4 +250,4 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
             "test_loss": tested.loss, "images": tested.images, "parameters": found.size.parameters,
             "macs": found.size.macs, "channels": shape.channels, "layers": shape.layers,
         }  # fmt: skip
-        return run.finish({"metrics": metrics, "architecture": text})
+        return run.finish({"metrics": metrics, "architecture": text, **found.stored.stand})

@@ -59,6 +59,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         recipe = recipe_of(c, len(batches))
         best = Values(error=float("inf"), top5=100.0, epoch=-1, weights=None, last=100.0)
         torch.manual_seed(seeds.integer(options.seed, "drop path", distributed.rank()))
+        run.tells(described(c.dataset, images, as_file(architecture, space), shape), raw="network")
         run.keeps(best=best)
         for epoch, trained in train_alone(run, network, recipe, batches, device, options.seed):
             values: tuple[Any, ...] = ("", "", "")
@@ -177,10 +178,15 @@ def write_weights(
     """weights.safetensors of the best epoch and LAST_WEIGHTS, with what they are of in their metadata."""
     if not run.writes:
         return
-    described = {
+    about = described(dataset, images, architecture, shape)
+    save_weights(best.weights, run.folder / "weights.safetensors", {**about, "epoch": best.epoch})
+    save_weights(network, run.folder / LAST_WEIGHTS, {**about, "epoch": run.settings.epochs - 1})
+
+
+def described(dataset: str, images: Set, architecture: dict[str, str], shape: Shape) -> dict[str, Any]:
+    """What weights of this training are of."""
+    return {
         "paper": "nao_v2", "stage": "train", "architecture": architecture, "space": shape.space, "dataset": dataset,
         "classes": shape.classes, "class_names": list(images.classes), "width": shape.channels, "depth": shape.layers,
         "network": shape.kind, "pixels": 224 if isinstance(images, Pictures) else images.size,
     }  # fmt: skip
-    save_weights(best.weights, run.folder / "weights.safetensors", {**described, "epoch": best.epoch})
-    save_weights(network, run.folder / LAST_WEIGHTS, {**described, "epoch": run.settings.epochs - 1})

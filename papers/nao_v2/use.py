@@ -10,7 +10,7 @@ from torch import nn
 from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD, EvalPictures
 from common.errors import UserError
 from common.spaces.pasted import letters
-from common.spaces.use import check_classes, classes_of, file_of, refuse_both
+from common.spaces.use import check_classes, classes_of, refuse_both
 from common.use import predict as use
 from common.use.names import class_names, weights_of
 from common.use.predict import Square, View
@@ -131,7 +131,7 @@ def network(
             raise UserError(f"pretrained weights are those of {known}; name one of these")
         weights = pinned(pin)
     if weights is not None:
-        return _of_weights(file_of(weights), found, wanted).plain().eval()
+        return _of_weights(Path(weights), found, wanted).plain().eval()
     if found is None:
         raise UserError(f"no architecture given; use {', '.join(PUBLISHED_TEXT)}, 40 integers, a file, or weights")
     shape = _shape(found, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from common.cli.verbs import COMPUTES, NO_RUN, Stage, Verb, main
-from common.spaces.nasbench201.settings import Lookup
+from common.spaces.nasbench201.settings import Lookup, TrainCell
 from common.use.settings import Export, Predict
 from papers.nsas import settings
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
@@ -83,6 +83,10 @@ TRAIN: dict[tuple[str, ...], Stage] = {
             "imagenet-linear": {**IMAGENET, "schedule": "linear", "lr": 0.2, "batch_size": 256},
         },
     ),
+    ("nb201",): _stage(
+        TrainCell, "nasbench201.result:train", "train_nb201", "A cell of NAS-Bench-201 by the benchmark's recipe",
+        bf16=True, usual=("arch", "dataset", "split", "epochs"), variants=SAME,
+    ),
     ("ptb",): _stage(
         TrainRecurrent, "recurrent.train:train", "train_ptb", "A recurrent cell from scratch", "plan_recurrent_train",
         usual=("arch", "text", "epochs", "width", "batch_size"),
@@ -128,7 +132,11 @@ VERBS = {
         selectors={"space": {**IMAGES, "nb201": "cells of NAS-Bench-201, for images", **TEXT}, "method": METHODS},
         about="Search for an architecture",
     ),
-    "train": Verb(TRAIN, selectors={"space": {**IMAGES, **TEXT}}, about="Train an architecture from scratch"),
+    "train": Verb(
+        TRAIN,
+        selectors={"space": {**IMAGES, "nb201": "a cell of NAS-Bench-201, by the benchmark's recipe", **TEXT}},
+        about="Train an architecture from scratch",
+    ),
     "evaluate": Verb(EVALUATE, selectors={"space": {**IMAGES, **TEXT}}, about="Test trained weights"),
     "predict": Verb({(): PREDICT}, about="What pictures show, by trained weights"),
     "export": Verb({(): EXPORT}, about="Trained weights as ONNX or TorchScript"),

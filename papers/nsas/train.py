@@ -22,7 +22,7 @@ from common.settings import refuse_idle
 from common.spaces.counting import parameters
 from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.network import derived
-from common.spaces.darts.train import save_derived, train_derived
+from common.spaces.darts.train import about_derived, save_derived, train_derived
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, exponential
 from common.use.darts import DerivedStart, derived_start
@@ -63,6 +63,7 @@ def train(settings: Train, options: RunOptions) -> dict[str, Any]:
         )
         data = replace(data, train=SeededSteps(data.train, options.seed))
         criterion = loss_function(settings.label_smoothing)
+        run.tells(about_derived(run, settings, model, genotype, data), raw="model")
         trained = train_derived(
             run, settings, model, optimizer, data, lambda epoch: learning_rate(settings, epoch), criterion, imagenet
         )

@@ -98,7 +98,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         "kernels": asked.kernels, "macro": asked.macro.name, "se": asked.se, "activation": asked.activation,
         "set": asked.dataset,
     }  # fmt: skip
-    with open_run(options, c, data=asked.test, **identity) as run:
+    with open_run(options, c, data=asked.test, **identity, **weights.identity) as run:
         if run.result is not None:
             return run.result
         network = Network(asked.macro, asked.kernels, asked.classes, asked.se, asked.activation).eval()
@@ -116,5 +116,5 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         }
         say(f"{asked.dataset}: top-1 error {found.top1_error:.2f} %, {found.images} images")
         return run.finish({
-            "metrics": metrics, "architecture": {"kernels": asked.kernels, "macro": asked.macro.name},
+            "metrics": metrics, "architecture": {"kernels": asked.kernels, "macro": asked.macro.name}, **weights.stand,
         })  # fmt: skip

@@ -154,6 +154,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         torch.manual_seed(seeds.integer(options.seed, "dropout", 0))
         judged = build(c, data, options.seed, device) if ema else network
         counter, best = TopK(device), Values(error=float("inf"), top5=None, epoch=-1, weights=None, last=None)
+        run.tells(about_of(c, data), raw="network", **({"ema": "ema"} if ema else {}))
         run.keeps(network=network, optimizer=optimizer, counter=counter, best=best, **({"ema": ema} if ema else {}))
         batches, loss_of = training_batches(c, data.images, options.seed, device), smoothed(c.label_smoothing)
         judging, tests = (test_batches(c, part, options.seed, device) for part in (data.judge, data.test))
@@ -218,9 +219,9 @@ def log(run: Run, epoch: int, lr: float, trained: Metrics, found: Metrics, data:
     run.log(epoch=epoch, lr=lr, train_loss=trained.loss, train_top1_error_percent=trained.top1_error, **tested)
 
 
-def write_weights(run: Run, network: Network, c: Train, data: Data) -> None:
-    """weights.safetensors under the authors' names, with all that ``evaluate`` asks of it."""
-    about = {
+def about_of(c: Train, data: Data) -> dict[str, Any]:
+    """All that ``evaluate`` asks of a file of weights."""
+    return {
         "paper": "sgnas",
         "stage": "train",
         "space": SPACE,
@@ -233,5 +234,9 @@ def write_weights(run: Run, network: Network, c: Train, data: Data) -> None:
         "activation": c.activation,
         "weights": "ema" if c.ema_decay else "raw",
     }
+
+
+def write_weights(run: Run, network: Network, c: Train, data: Data) -> None:
+    """weights.safetensors under the authors' names."""
     if run.writes:
-        save_weights(Published(network), run.folder / "weights.safetensors", about)
+        save_weights(Published(network), run.folder / "weights.safetensors", about_of(c, data))

@@ -11,7 +11,7 @@ from torch import nn
 from common.data.names import in_memory
 from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
-from common.spaces.use import check_classes, classes_of, file_of, refuse_both
+from common.spaces.use import check_classes, classes_of, refuse_both
 from common.use import predict as use
 from common.use.names import class_names, trained_on, weights_of
 from common.use.predict import Square, View
@@ -55,7 +55,7 @@ def network(
         weights = pinned(found.name.lower())
     held = None
     if weights is not None:
-        held = read_checkpoint(file_of(weights), wanted.which)
+        held = read_checkpoint(weights, wanted.which)
         found = of_weights(found, held, wanted)
     if found is None:
         raise UserError(f"no architecture given; use {', '.join(PUBLISHED)}, kernel lists, a file, or weights")

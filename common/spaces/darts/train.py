@@ -105,10 +105,17 @@ def drop_path_probability(final: float, epoch: int, epochs: int) -> float:
 def save_derived(run: Run, settings: TrainDerived, model: Network, genotype: Genotype, data: TrainingData) -> None:
     """weights.safetensors of the kept weights; its metadata say what they are of."""
     if run.writes:
-        about = {
-            "architecture": genotype.as_dict(), "space": "darts", "dataset": settings.dataset,
-            "classes": len(data.classes), "class_names": list(data.classes), "pixels": data.pixels,
-            "width": settings.channels, "depth": settings.layers, "stage": run.options.section,
-            "paper": run.options.paper, "network": "imagenet" if isinstance(model, NetworkImageNet) else "cifar",
-        }  # fmt: skip
+        about = about_derived(run, settings, model, genotype, data)
         save_weights(model, run.folder / "weights.safetensors", about)
+
+
+def about_derived(
+    run: Run, settings: TrainDerived, model: Network, genotype: Genotype, data: TrainingData
+) -> dict[str, Any]:
+    """What weights of ``model`` are of."""
+    return {
+        "architecture": genotype.as_dict(), "space": "darts", "dataset": settings.dataset,
+        "classes": len(data.classes), "class_names": list(data.classes), "pixels": data.pixels,
+        "width": settings.channels, "depth": settings.layers, "stage": run.options.section,
+        "paper": run.options.paper, "network": "imagenet" if isinstance(model, NetworkImageNet) else "cifar",
+    }  # fmt: skip

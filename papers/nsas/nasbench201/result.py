@@ -1,4 +1,4 @@
-"""The end of a search on NAS-Bench-201: the cell, and what the benchmark's tables say of it."""
+"""Cells of NAS-Bench-201: the end of a search, what the benchmark's tables say, training by the benchmark's recipe."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.lookup import lookup as look_up
+from common.spaces.nasbench201.train import plan_cell, train_cell
 from papers.nsas.nasbench201.constraints import Code
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
     from common.run.folder import Run
-    from common.spaces.nasbench201.settings import Lookup
+    from common.spaces.nasbench201.settings import Lookup, TrainCell
 
 
 def lookup(settings: Lookup, options: RunOptions) -> dict[str, Any]:
@@ -24,6 +25,20 @@ def lookup(settings: Lookup, options: RunOptions) -> dict[str, Any]:
     from papers.nsas.use import PUBLISHED
 
     return look_up(settings.cells, "nsas", PUBLISHED, options)
+
+
+def train(settings: TrainCell, options: RunOptions) -> dict[str, Any]:
+    """A cell by the benchmark's own recipe, beside what its tables say. Raises UserError."""
+    from papers.nsas.use import PUBLISHED
+
+    return train_cell(settings, options, PUBLISHED)
+
+
+def plan(settings: TrainCell, options: RunOptions) -> list[str]:
+    """``--plan`` of ``train``."""
+    from papers.nsas.use import PUBLISHED
+
+    return plan_cell(settings, options, PUBLISHED)
 
 
 def finish(run: Run, code: Code, metrics: dict[str, Any], options: RunOptions, note: str, dataset: str) -> dict:

@@ -51,7 +51,7 @@ def evaluate(settings: EvaluateRecurrent, options: RunOptions) -> dict:
             f"{settings.max_tokens} and --max-types {settings.max_types}; use the text it was trained on"
         )
     device = pick_device(options)
-    with open_run(options, asked, data=corpus.pins) as run:
+    with open_run(options, asked, data=corpus.pins, **found.identity) as run:
         if run.result is not None:
             return run.result
         model = LanguageModel(
@@ -67,7 +67,7 @@ def evaluate(settings: EvaluateRecurrent, options: RunOptions) -> dict:
             "unigram_perplexity": unigram_perplexity(corpus),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
-        return run.finish({"metrics": metrics, "architecture": cell.as_names(), "width": settings.width})
+        return run.finish({"metrics": metrics, "architecture": cell.as_names(), "width": settings.width, **found.stand})
 
 
 def read_recurrent(settings: EvaluateRecurrent, options: RunOptions) -> RecurrentWeights:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,6 +63,8 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
         descent = Descent(model, settings.lr, settings.weight_decay)
         best, mean, now = Best(model, descent), Mean(), Values(hidden=model.start(settings.batch_size))
         losses: list[float] = []  # of validation, while SGD is not averaged
+        about = about_trained(cell, settings, corpus.types)
+        run.tells(about, raw="model")
         run.keeps(model=model, descent=descent, best=best, now=now, mean=mean, losses=losses)
         for epoch in run.epochs(settings.epochs):
             model.train()
@@ -94,7 +95,7 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
                 averaging=descent.averaging, rolled_back=broken,
             )  # fmt: skip
         best.load()
-        save_trained(run.folder / "weights.safetensors", model, cell, settings, corpus.types)
+        save_weights(model, run.folder / "weights.safetensors", about)
         metrics = {
             "test_perplexity": perplexity(text_loss(model, test, settings.bptt)),
             "valid_perplexity": perplexity(best.loss),
@@ -162,11 +163,10 @@ class Best:
         self.loss, self.returns, self.saved = state["loss"], state["returns"], state["saved"]
 
 
-def save_trained(path: Path, model: LanguageModel, cell: Recurrent, settings: TrainRecurrent, types: int) -> None:
-    """The weights with what they are of; the vocabulary is that of the text and its limits."""
-    record = {
+def about_trained(cell: Recurrent, settings: TrainRecurrent, types: int) -> dict[str, Any]:
+    """What the weights are of; the vocabulary is that of the text and its limits."""
+    return {
         "architecture": cell.as_names(), "space": "darts-rnn", "dataset": settings.text, "classes": types,
         "width": settings.width, "depth": 1, "stage": "train_ptb", "paper": "nsas",
         "max_tokens": settings.max_tokens, "max_types": settings.max_types,
     }  # fmt: skip
-    save_weights(model, path, metadata=record)
