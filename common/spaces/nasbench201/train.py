@@ -25,7 +25,14 @@ from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
 from common.spaces.counting import macs, parameters
 from common.spaces.nasbench201.cell import Cell201
-from common.spaces.nasbench201.data import CellData, held_out, open_cell_data, testing_batches, training_batches
+from common.spaces.nasbench201.data import (
+    CellData,
+    constants,
+    held_out,
+    open_cell_data,
+    testing_batches,
+    training_batches,
+)
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.lookup import cells_of
 from common.spaces.nasbench201.network import Network
@@ -100,7 +107,9 @@ def cell_of(arch: str, options: RunOptions, published: Mapping[str, Any]) -> Cel
 def about_cell(cell: Cell201, settings: TrainCell, data: CellData, options: RunOptions) -> dict[str, Any]:
     """What the weights are of."""
     classes = data.train.classes
+    mean, std = constants(data.train.name)
     return {
+        "mean": list(mean), "std": list(std),
         "architecture": str(cell), "space": SPACE, "dataset": settings.dataset, "split": settings.split,
         "classes": len(classes), "class_names": list(classes), "pixels": data.train.size, "width": settings.channels,
         "depth": settings.cells_per_stage, "stage": options.section, "paper": options.paper,
