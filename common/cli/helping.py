@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.cli.stages import COMPUTES, CommonFlags, Stage, Verb
+from common.cli.stages import COMPUTES, CommonFlags, FileFlags, Stage, Verb
 
 PROFILES_ARE = {
     "smoke": "embedded digits and text, seconds to minutes on two cores",
@@ -18,8 +18,8 @@ PROFILES_ARE = {
     "paper": "the paper's data and budget",
 }
 USUAL = (
-    "arch", "checkpoint", "search", "supernet", "generator", "dataset", "text", "train_images", "epochs", "generations",
-    "iterations", "supernet_epochs", "batch_size", "channels", "lr",
+    "images", "arch", "checkpoint", "search", "supernet", "generator", "top", "format", "dataset", "text",
+    "train_images", "epochs", "generations", "iterations", "supernet_epochs", "batch_size", "channels", "lr",
 )  # fmt: skip
 MOST = 5  # settings of a stage in its short help, where the paper does not choose them
 EVERYWHERE = ("out", "seed", "data", "plan")  # common flags in every short help, unless they do nothing there
@@ -80,7 +80,8 @@ def _flags(stage: Stage, settings: Any) -> Iterator[str]:
         default = getattr(settings, name)
         usual = f"; now {default}" if default not in ("", None, ()) else ""
         yield from _flag(name, types[name], fields[name].metadata.get("help", "") + usual)
-    common, kinds = {f.name: f for f in dataclasses.fields(CommonFlags)}, _hints(CommonFlags)
+    shared = FileFlags if stage.file else CommonFlags
+    common, kinds = {f.name: f for f in dataclasses.fields(shared)}, _hints(shared)
     for name in EVERYWHERE:
         if name not in stage.ignores and not (name == "plan" and set(COMPUTES) <= set(stage.ignores)):
             yield from _flag(name, kinds[name], common[name].metadata["help"])

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.run.folder import say
-from common.spaces.use import file_of, read_weights
-from common.use.names import same_classes, trained_on
+from common.spaces.use import read_weights
+from common.use.names import file_given, same_classes, trained_on
 from common.weights.read import Checkpoint, load_strict
 
 S = TypeVar("S")
@@ -75,11 +75,9 @@ class Start:
 
 def read_start(checkpoint: str, paper: str, modules: Iterable[str] = ()) -> tuple[Path, Checkpoint]:
     """(the file, its content) of ``--checkpoint``: a file, or the folder of a training. Raises UserError."""
-    path = file_of(checkpoint)
+    path = file_given(checkpoint)
     if path.is_dir():
         raise UserError(f"--checkpoint {checkpoint}: this training is unfinished; finish it first")
-    if not path.is_file():
-        raise UserError(f"--checkpoint {checkpoint}: there is no file {path}; give weights.safetensors of a training")
     found = read_weights(path, paper, modules)
     assert found is not None
     return path, found

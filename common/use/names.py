@@ -19,6 +19,16 @@ def trained_on(metadata: Mapping[str, Any], file: Path | str) -> str:
     return canonical(str(metadata.get("dataset") or published.known(file).get("dataset", "")))
 
 
+def file_given(checkpoint: str) -> Path:
+    """The file of ``--checkpoint``, which may be the folder of a training; of one that is unfinished the folder itself,
+    whose last state is then read. Raises UserError where there is none.
+    """
+    path = file_of(checkpoint)
+    if not path.exists():
+        raise UserError(f"--checkpoint {checkpoint}: there is no file {path}; give weights.safetensors of a training")
+    return path
+
+
 def weights_of(settings: OfWeights) -> tuple[Path, str | None]:
     """(file of the weights, the architecture to build it with) of a verb's settings; None where the file says its own.
 
@@ -27,7 +37,7 @@ def weights_of(settings: OfWeights) -> tuple[Path, str | None]:
     """
     if not settings.checkpoint:
         raise UserError("no weights given; add --checkpoint FILE (weights.safetensors of train, or the authors' file)")
-    file = file_of(settings.checkpoint)
+    file = file_given(settings.checkpoint)
     says = "architecture" in read_metadata(file)
     return file, settings.arch or (None if says else published.known(file).get("architecture"))
 
