@@ -91,7 +91,8 @@ class Stage:
     and are refused (COMPUTES for what counts or draws from the code alone); writes: whether it writes files by itself
     (elsewhere ``--out DIR`` keeps what it says as DIR/<section>.json); cheap: it answers soon and is called again with
     other arguments: quantities stand in the default folder's name too, and in a folder given by ``--out`` a finished
-    call of it gives way to the next; usual: settings that stand in the short help (about five), the rest in --help-all.
+    call of it gives way to the next; usual: settings that stand in the short help (about five), the rest in --help-all;
+    ending: "module:function" that says what a run found, (result, settings, options) -> common.cli.ending.Ending;
     file: ``--out`` names the one file that it writes, not a folder.
     """
 
@@ -107,6 +108,7 @@ class Stage:
     cheap: bool = False
     usual: tuple[str, ...] = ()
     file: bool = False
+    ending: str = ""
 
 
 @dataclass(frozen=True)

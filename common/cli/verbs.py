@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from common.cli.ending import paragraph
 from common.cli.helping import overview
 from common.cli.parsing import parse
 from common.cli.showing import show, show_plan, values
@@ -21,6 +22,7 @@ from common.cli.stages import COMPUTES, NO_RUN, CommonFlags, RunOptions, Stage, 
 from common.errors import UserError
 from common.run import files as records
 from common.run import outputs
+from common.run.progress import say
 from common.settings import field_types, plain
 
 __all__ = ["COMPUTES", "NO_RUN", "CommonFlags", "RunOptions", "Stage", "Verb", "alone", "main", "parse"]
@@ -84,6 +86,9 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
         outputs.leave(folder)
     if first:
         show(result, options)
+        told = _target(stage.ending)(result, settings, options) if stage.ending else None
+        if told is not None:
+            say(paragraph(told, options))
 
 
 def _target(name: str) -> Any:

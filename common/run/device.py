@@ -74,6 +74,18 @@ def exact(device: torch.device | str) -> torch.dtype:
     return torch.float32 if torch.device(device).type == "mps" else torch.float64
 
 
+def device_name(options: Any) -> str:
+    """The device of a run as people call it: the CPU with its threads, or the GPU's name."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return "CPU"
+    device = pick_device(options)
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    threads = torch.get_num_threads()
+    return f"CPU with {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else device.type.upper()
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
     """bf16 autocast, or nothing for fp32."""
     import torch

@@ -27,6 +27,7 @@ from common.run import state as states
 from common.run.identity import data_of, flat, input_files, tidy
 from common.run.keep import Keeping
 from common.run.last import UNFINISHED_STATE
+from common.run.progress import beginning, say, span
 from common.settings import Settings, fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
@@ -190,7 +191,8 @@ class Run(Keeping):
         if self.writes:
             self._restore_histories(package["histories"])
         self._saved_at = time.monotonic()
-        say(f"resuming {self.folder}")
+        place = ", ".join(f"{name} {number}" for name, number in package["state"]["position"])
+        say(f"resuming {self.folder} at {place or 'its beginning'}, after {span(package['seconds'])} of work")
         return package["state"]
 
     def write_state(self, state: dict[str, Any]) -> None:
@@ -311,6 +313,8 @@ def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) 
         else:
             distributed.barrier()
             run.begin()
+        if run.result is None:
+            say(beginning(options, settings))
         yield run
 
 
@@ -334,17 +338,6 @@ def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:
             f"at the data, or start over (--no-resume, or another --out) with a lower learning rate or a gradient clip"
         )
     return value
-
-
-def say(line: str) -> None:
-    """A line for the reader, on standard error, beside any progress bar; process 0 only."""
-    if distributed.rank() == 0:
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            tqdm.write(line, file=sys.stderr)
-        else:
-            print(line, file=sys.stderr, flush=True)
 
 
 def _short(value: Any) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from common.run import seeds
-
-LINE_EVERY_S = 30.0  # off a terminal, a long loop says where it stands this often
+from common.run.progress import Progress, shows
 
 
 class Values(SimpleNamespace):
@@ -47,7 +45,6 @@ class Keeping:
     """The part of a run that restores, counts and saves; ``Run`` reads and writes its states and knows the time."""
 
     options: Any  # with the run's seed
-    writes: bool  # whether this process shows progress
 
     def __init__(self) -> None:
         self._kept: dict[str, Any] = {}
@@ -131,11 +128,15 @@ class Keeping:
     def epochs(self, count: int, name: str = "epoch") -> Iterator[int]:
         """0 … count - 1; the run is saved after each."""
         with self._loop(name) as start:
-            for number in range(count if start is None else start, count):
-                self._loops[-1][1] = number
-                yield number
-                self._loops[-1][1] = number + 1
-                self.save_now()
+            if start is None:
+                return
+            with contextlib.closing(Progress(name, count, start, whole=True)) as progress:
+                for number in range(start, count):
+                    self._loops[-1][1] = number
+                    yield number
+                    progress.done()
+                    self._loops[-1][1] = number + 1
+                    self.save_now()
 
     def steps(self, batches: Any, epoch: int, name: str = "step") -> Iterator[tuple[int, Any]]:
         """(number, batch) of one epoch of ``batches`` (an object with ``epoch(number, start)`` and a length).
@@ -145,14 +146,12 @@ class Keeping:
         with self._loop(name) as start:
             if start is None:
                 return
-            total = len(batches)
-            meter = _Meter(self.writes, f"{name} of {epoch}" if name != "step" else f"epoch {epoch}", total, start)
-            for number, batch in enumerate(batches.epoch(epoch, start), start):
-                seeds.step_chance(self.options.seed, epoch, number)
-                yield number, batch
-                meter.done(batch)
-                self._after(number)
-            meter.close()
+            with contextlib.closing(Progress(name, len(batches), start)) as progress:
+                for number, batch in enumerate(batches.epoch(epoch, start), start):
+                    seeds.step_chance(self.options.seed, epoch, number)
+                    yield number, batch
+                    progress.done(batch)
+                    self._after(number)
 
     def each(self, items: Sequence[Any] | int, name: str) -> Iterator[tuple[int, Any]]:
         """(number, item) of a sequence (or the numbers below a count), such as the candidates of a generation."""
@@ -160,20 +159,15 @@ class Keeping:
             if start is None:
                 return
             sequence = range(items) if isinstance(items, int) else items
-            meter = _Meter(self.writes, name, len(sequence), start)
-            for number in range(start, len(sequence)):
-                yield number, sequence[number]
-                meter.done(None)
-                self._after(number)
-            meter.close()
+            with contextlib.closing(Progress(name, len(sequence), start)) as progress:
+                for number in range(start, len(sequence)):
+                    yield number, sequence[number]
+                    progress.done()
+                    self._after(number)
 
     def shows(self, batches: Any, name: str) -> Iterator[Any]:
         """One pass over ``batches`` (as ``steps`` takes them) with its progress shown; no place of it is kept."""
-        meter = _Meter(self.writes, name, len(batches), 0)
-        for batch in batches.epoch(0, 0):
-            yield batch
-            meter.done(batch)
-        meter.close()
+        return shows(batches, name)
 
     def once(self, name: str) -> bool:
         """Whether a part that is no loop is still to be done: False where the saved position lies after it."""
@@ -233,54 +227,3 @@ def _restore(thing: Any, state: Any) -> None:
         thing.set_state(state.cpu())
     else:
         thing.load_state_dict(state)
-
-
-class _Meter:
-    """Progress of one loop: a bar on a terminal, elsewhere a plain line at most every LINE_EVERY_S seconds."""
-
-    def __init__(self, shown: bool, what: str, total: int, start: int) -> None:
-        self.what, self.total, self.number, self.images = what, total, start, 0
-        self.started = self.spoke = time.monotonic()
-        self.first = start
-        self.bar: Any = None
-        self.shown = shown
-        if shown and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=total, desc=what, initial=start, leave=False)
-
-    def done(self, batch: Any) -> None:
-        """One more is done; ``batch`` (images, labels) is counted where it is one."""
-        self.number += 1
-        if not self.shown:
-            return
-        if self.bar is not None:
-            self.bar.update(1)
-            return
-        self.images += _images(batch)
-        now = time.monotonic()
-        if now - self.spoke >= LINE_EVERY_S:
-            self.spoke = now
-            spent = now - self.started
-            left = spent / (self.number - self.first) * (self.total - self.number)
-            rate = f", {self.images / spent:.0f} images/s" if self.images else ""
-            print(f"{self.what}: {self.number} of {self.total}{rate}, {_span(left)} left", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """The loop has ended."""
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _images(batch: Any) -> int:
-    """Images of (images, labels), or of a list of such shares; 0 for anything else."""
-    shares = batch if isinstance(batch, list) else [batch]
-    pairs = all(isinstance(share, tuple) and len(share) > 1 and hasattr(share[1], "__len__") for share in shares)
-    return sum(len(share[1]) for share in shares) if pairs else 0
-
-
-def _span(seconds: float) -> str:
-    """A length of time as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

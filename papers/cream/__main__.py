@@ -13,7 +13,8 @@ def _verb(cls: type, run: str, about: str, planned: bool = True, **more: Any) ->
     """A verb of one stage, which is called as its function is; planned: whether plan.py has a plan of it."""
     section = run.partition(":")[2]
     plan = f"papers.cream.plan:plan_{section}" if planned else ""
-    return alone(Stage(settings=cls, run=f"papers.cream.{run}", section=section, about=about, plan=plan, **more))
+    parts = {"section": section, "about": about, "ending": "papers.cream.ending:ending", "plan": plan, **more}
+    return alone(Stage(settings=cls, run=f"papers.cream.{run}", **parts))
 
 
 VERBS = {

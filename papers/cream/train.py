@@ -16,6 +16,7 @@ from common.run import distributed, seeds
 from common.run.device import autocast, pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
+from common.run.progress import shows
 from common.train.loop import Metrics, evaluate, gradients, read
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
@@ -142,7 +143,7 @@ class Training:
 
     def errors(self, test: Epochs, precision: str, prefix: str = "") -> dict[str, Any]:
         """Loss and errors of the averaged weights and errors of the raw ones, under the names TESTED with a prefix."""
-        raw, ema = (evaluate(net, test.epoch(0), self.device, precision) for net in (self.net, self.averaged()))
+        raw, ema = (evaluate(net, shows(test, "test"), self.device, precision) for net in (self.net, self.averaged()))
         values = (ema.top1_error, ema.top5_error, ema.loss, raw.top1_error, raw.top5_error)
         return dict(zip(named(prefix), values, strict=True))
 

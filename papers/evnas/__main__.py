@@ -11,7 +11,8 @@ from papers.evnas import settings
 
 
 def _stage(cls: type, run: str, section: str, about: str, **more: Any) -> Stage:
-    return Stage(settings=cls, run=f"papers.evnas.{run}", section=section, about=about, **more)
+    parts = {"section": section, "about": about, "ending": "papers.evnas.ending:ending", **more}
+    return Stage(settings=cls, run=f"papers.evnas.{run}", **parts)
 
 
 def _search(cls: type[settings.Search], section: str, about: str) -> Stage:

@@ -14,6 +14,7 @@ from common.run import distributed, seeds
 from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
+from common.run.progress import shows
 from common.train.loop import evaluate
 from common.use.finetune import Start, arch_asked, asked, read_start, settled
 from common.use.names import weights_of
@@ -64,7 +65,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         for epoch, trained in train_alone(run, network, recipe, batches, device, options.seed):
             values: tuple[Any, ...] = ("", "", "")
             if (epoch + 1) % c.eval_every == 0 or epoch + 1 == c.epochs:
-                tested = evaluate(network, judged.epoch(0), device, options.precision)
+                tested = evaluate(network, shows(judged, "test"), device, options.precision)
                 best.last = tested.top1_error
                 if tested.top1_error < best.error:
                     best.error, best.top5, best.epoch = tested.top1_error, tested.top5_error, epoch
@@ -118,9 +119,9 @@ def tested_at_the_end(
     network: Network, best: Values, tests: Any, device: torch.device, options: Any
 ) -> dict[str, float | None]:
     """Test errors of the last and of the best epoch, where another part than the test part chose the epoch."""
-    last = evaluate(network, tests.epoch(0), device, options.precision)
+    last = evaluate(network, shows(tests, "test"), device, options.precision)
     network.load_state_dict(best.weights)
-    tested = evaluate(network, tests.epoch(0), device, options.precision)
+    tested = evaluate(network, shows(tests, "test"), device, options.precision)
     return {
         "top1_error_percent": tested.top1_error, "top5_error_percent": tested.top5_error,
         "last_top1_error_percent": last.top1_error,

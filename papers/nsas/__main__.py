@@ -25,7 +25,8 @@ SAME: dict[str, dict[str, Any]] = {"paper": {}, "modern": {}}  # the paper's for
 def _stage(settings: type, run: str, section: str, about: str, plan: str = "", **more: Any) -> Stage:
     if plan:
         more["plan"] = f"papers.nsas.plan:{plan}"
-    return Stage(settings=settings, run=f"papers.nsas.{run}", section=section, about=about, **more)
+    parts = {"section": section, "about": about, "ending": "papers.nsas.ending:ending", **more}
+    return Stage(settings=settings, run=f"papers.nsas.{run}", **parts)
 
 
 SEARCH: dict[tuple[str, ...], Stage] = {

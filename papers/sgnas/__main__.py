@@ -9,7 +9,8 @@ from papers.sgnas.studies import settings as studies
 
 def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
     plan = f"papers.sgnas.plan:plan_{section}"
-    return alone(Stage(settings=settings, run=f"papers.sgnas.{run}", section=section, about=about, plan=plan, **more))
+    parts = {"section": section, "about": about, "ending": "papers.sgnas.ending:ending", "plan": plan, **more}
+    return alone(Stage(settings=settings, run=f"papers.sgnas.{run}", **parts))
 
 
 def _search(settings: type, run: str, section: str, about: str, cifar: dict[str, Any], usual: tuple[str, ...]) -> Verb:

@@ -14,6 +14,7 @@ from common.run import distributed, seeds
 from common.run.device import pick_device
 from common.run.folder import Run, open_run
 from common.run.keep import Values
+from common.run.progress import shows
 from common.train.loop import Metrics, evaluate, read, train_step
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
@@ -209,7 +210,7 @@ def smoothed(smoothing: float) -> Any:
 def errors(c: Train, network: Network, batches: datasets.Loader, options: Any) -> Metrics:
     """Errors on all images of the batches; the loss is smoothed where the authors' was."""
     loss = smoothed(c.label_smoothing) if c.smoothed_test_loss else torch.nn.functional.cross_entropy
-    return evaluate(network, batches.epoch(0), pick_device(options), options.precision, loss=loss)
+    return evaluate(network, shows(batches, "test"), pick_device(options), options.precision, loss=loss)
 
 
 def log(run: Run, epoch: int, lr: float, trained: Metrics, found: Metrics, data: Data) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from common.data.batches import Epochs
 from common.data.parts import take
 from common.run import distributed
+from common.run.progress import shows, watched
 from common.train.batchnorm import kept, renew
 from common.train.loop import Metrics, evaluate
 from papers.cream.data.batches import calibration_batches, plain_batches
@@ -52,7 +53,7 @@ def recalibrated(net: Supernet, path: ChoicePath, batches: list[Tensor]) -> Iter
 
 def path_error(net: Supernet, path: ChoicePath, test: Epochs) -> Metrics:
     """Loss and errors of a path in eval mode with the statistics as they are."""
-    return evaluate(net, test.epoch(0), device_of(net), forward=lambda x: net(x, path))
+    return evaluate(net, shows(test, "test"), device_of(net), forward=lambda x: net(x, path))
 
 
 def device_of(net: Supernet) -> torch.device:
@@ -68,7 +69,7 @@ def score_paths(
     Paths outside rank behind those inside; ties go to the cheaper path.
     """
     rows: list[dict[str, Any]] = []
-    for path in paths:
+    for path in watched(paths, len(paths), "path"):
         with recalibrated(net, path, calibration):
             found = path_error(net, path, test).as_dict()
         flops = space.mflops(path)

@@ -9,6 +9,7 @@ from torch import nn
 
 from common.data.batches import Batches
 from common.run import seeds
+from common.run.progress import shows
 from papers.nsas.method.sampling import Architecture, Sampler
 from papers.nsas.networks.paths import Logits
 from papers.nsas.networks.supernet import renew_statistics
@@ -22,7 +23,7 @@ def accuracy(model: nn.Module, architecture: Architecture, logits_of: Logits, va
     """
     model.eval()
     right = 0
-    for x, y in valid.epoch(number):
+    for x, y in shows(valid, "select", number):
         right += int((logits_of(model, x, architecture).argmax(1) == y).sum())
     return 100.0 * right / len(valid.images)
 

@@ -16,6 +16,7 @@ from common.run.device import pick_device
 from common.run.distributed import one_process
 from common.run.folder import check_finite, open_run
 from common.run.keep import Values
+from common.run.progress import shows
 from common.spaces.nasbench201.network import Supernet
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums
@@ -113,7 +114,7 @@ def score_random_cell(
         renew_statistics(supernet, partial(code_logits, supernet, code=code), train, recalibrate)
     supernet.eval()
     right, loss, count = 0, 0.0, 0
-    for x, y in valid.epoch(0):
+    for x, y in shows(valid, "score"):
         logits = code_logits(supernet, x, code if proper else random_code(draw))
         right += int((logits.argmax(1) == y).sum())
         loss += float(nn.functional.cross_entropy(logits, y, reduction="sum"))

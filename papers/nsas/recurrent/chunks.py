@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from common.data.text import Corpus
+from common.run.progress import watched
 from papers.nsas.recurrent.model import LanguageModel
 
 
@@ -55,7 +56,8 @@ def text_loss(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
     """loss = sum(mean NLL of a chunk * its length) / number of rows (one more than the predictions: as released)."""
     model.eval()
     hidden, total = model.start(stream.shape[1]), 0.0
-    for start in range(0, len(stream) - 1, bptt):
+    starts = range(0, len(stream) - 1, bptt)
+    for start in watched(starts, len(starts), "chunk"):
         words, targets = get_batch(stream, start, bptt)
         hidden, _, output = model.outputs(words, hidden)
         total += float(model.loss(output, targets)) * len(words)

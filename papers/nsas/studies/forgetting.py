@@ -34,6 +34,7 @@ from common.run.distributed import one_process
 from common.run.files import write_text
 from common.run.folder import check_finite, open_run
 from common.run.keep import Values
+from common.run.progress import shows
 from common.spaces.nasbench201.network import Supernet
 from common.train.batchnorm import kept
 from common.train.metrics import kendall_tau
@@ -155,7 +156,7 @@ def accuracy(supernet: Supernet, code: Code, valid: Batches) -> float:
     """Accuracy in percent of a cell with shared weights, batch-norm values as they are."""
     supernet.eval()
     right = count = 0
-    for x, y in valid.epoch(0):
+    for x, y in shows(valid, "score"):
         right += int((code_logits(supernet, x, code).argmax(1) == y).sum())
         count += len(y)
     return 100.0 * right / count

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.run.progress import shows
 from common.train.batchnorm import renew
 from common.train.loop import read
 from common.train.losses import TopK, label_smoothing_cross_entropy
@@ -23,7 +24,7 @@ from papers.sgnas.networks.supernet import RowBatchNorm, Supernet
 def score(fixed: FixedSupernet, paths: Iterable[Ops], batches: Any, epoch: int = 0) -> tuple[float, float]:
     """(mean smoothed loss, top-1 error in percent) over an epoch of batches, of all processes; one path per batch."""
     counter: TopK | None = None
-    for (x, y), path in zip(batches.epoch(epoch), paths):
+    for (x, y), path in zip(shows(batches, "validate", epoch), paths):
         counter = counter or TopK(x.device)
         if len(y):
             logits = fixed.path(x, path)

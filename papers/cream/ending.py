@@ -1,0 +1,33 @@
+"""What is said at the end of a run: the result beside the paper's, and the next command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.cli.ending import Ending
+
+TRAINED = {"14": "46.2", "43": "33.7", "114": "27.2", "287": "22.4", "481": "20.8", "604": "20.0"}  # % on ImageNet
+
+
+def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
+    """Of a search, a choice on its board, a training or a test of weights."""
+    metrics, folder = result["metrics"], options.folder
+    if options.section in ("search", "select"):
+        size = f"{metrics['macs'] / 1e6:.1f} million multiply-adds and {metrics['parameters']:,} parameters"
+        error = metrics.get("supernet_top1_error_percent")
+        scored = "" if error is None else f"; {error:.2f} % error with the shared weights"
+        return Ending(
+            f"the chosen path has {size}{scored}",
+            "networks of 14 to 604 million multiply-adds with 46.2 to 20.0 % top-1 error on ImageNet",
+            "train", ("--arch", f"{folder}/architecture.json"),
+        )  # fmt: skip
+    if options.section in ("train", "evaluate"):
+        name = result.get("network") or settings.arch
+        published = TRAINED.get(name, "")
+        next_one = ("evaluate", ("--checkpoint", f"{folder}/weights.safetensors"))
+        return Ending(
+            f"{name or 'the network'} has {metrics['top1_error_percent']:.2f} % test error on {settings.dataset}",
+            f"{published} % top-1 error on ImageNet" if published else "",
+            *(next_one if options.section == "train" else ()),
+        )
+    return None

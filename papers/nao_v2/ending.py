@@ -1,0 +1,28 @@
+"""What is said at the end of a run: the result beside the paper's, and the next command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from common.cli.ending import Ending
+
+PUBLISHED = {"cifar10": "2.57 % test error of NAONet-V2 on CIFAR-10", "imagenet": "25.5 % top-1 error on ImageNet"}
+
+
+def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
+    """Of a search, the random search beside it, a training or a test of weights."""
+    metrics, folder = result["metrics"], options.folder
+    if options.section == "search":
+        return Ending(
+            f"the best of {metrics['pool']} architectures classifies {metrics['valid_accuracy_percent']:.2f} % of the "
+            f"validation images once trained, with {metrics['parameters']:,} parameters",
+            "a network of the searched architecture has 2.57 % test error on CIFAR-10 (README)",
+            "train", ("--arch", f"{folder}/architecture.json"),
+        )  # fmt: skip
+    if options.section in ("train", "evaluate"):
+        next_one = ("evaluate", ("--checkpoint", f"{folder}/weights.safetensors"))
+        return Ending(
+            f"{settings.arch or 'the network'} has {metrics['top1_error_percent']:.2f} % test error",
+            PUBLISHED.get(settings.dataset, ""), *(next_one if options.section == "train" else ()),
+        )  # fmt: skip
+    return None
