@@ -99,8 +99,9 @@ def test_the_ends_of_committed_runs(paper):
         section = result["stage"]
         if section not in stages:
             continue
-        known = stages[section].settings.__dataclass_fields__
-        settings = settings_from(stages[section].settings, {k: v for k, v in result["settings"].items() if k in known})
+        cls, asked = stages[section].settings, result["settings"]
+        named = {"dataset", "text", "arch"} & set(asked) & set(cls.__dataclass_fields__)
+        settings = settings_from(cls, {name: asked[name] for name in named})
         options = RunOptions(out=file.parent, paper=paper, section=section, profile="proxy")
         if (found := ending(result, settings, options)) is None:
             continue
