@@ -64,6 +64,9 @@ MEANING = {
     "unigram_perplexity": "perplexity of the word frequencies alone: what needs no network",
     "valid_loss": "cross-entropy on the images that select, nats",
     "valid_top1_percent": "top-1 accuracy on the images that select, percent",
+    "accuracy_percent": "top-1 accuracy on the test set, percent",
+    "valid_top1_error_percent": "top-1 error on the validation part, percent",
+    "valid_top5_error_percent": "top-5 error on the validation part, percent",
     "valid_accuracy_percent": "top-1 accuracy on the images that select, percent",
     "validation_loss": "cross-entropy on the images that select, nats",
     "validation_top1_error_percent": "top-1 error on the images that select, with the supernet's weights, percent",
@@ -126,6 +129,7 @@ MEANING = {
     # the benchmark's tables
     "table_test": "test accuracy of the cell in the NAS-Bench-201 tables, percent",
     "table_valid": "validation accuracy of the cell in the NAS-Bench-201 tables, percent",
+    "table_test_v1_0": "test accuracy of the cell in the benchmark's first release, percent",
     "test_percent": "test accuracy of the cell in the NAS-Bench-201 tables, percent",
     "test_accuracy_percent": "test accuracy of the found cell in the NAS-Bench-201 tables, percent",
     "test_accuracy_v1_0_percent": "the same in the benchmark's first release, percent",

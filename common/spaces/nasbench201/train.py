@@ -87,7 +87,7 @@ def train_cell(settings: TrainCell, options: RunOptions, published: Mapping[str,
             save_weights(network, run.folder / "weights.safetensors", about)
         beside = in_tables(cell, settings, options)
         metrics = {**errors(tested), "parameters": parameters(network)}
-        metrics |= {f"table_{name}": value for name, value in beside.get("accuracies", {}).items()}
+        metrics |= {f"table_{part}": value for part, value in beside.get("accuracies", {}).items()}
         return run.finish({"metrics": metrics, "architecture": str(cell), "tables": beside})
 
 
@@ -136,14 +136,14 @@ def errors(tested: Mapping[str, Metrics]) -> dict[str, Any]:
     for part, metrics in tested.items():
         prefix = "" if part == "test" else f"{part}_"
         found |= {f"{prefix}{name}": value for name, value in metrics.as_dict().items()}
-        found[f"{part}_accuracy_percent"] = 100.0 - metrics.top1_error
+        found[f"{prefix}accuracy_percent"] = 100.0 - metrics.top1_error
     return found
 
 
 def in_tables(cell: Cell201, settings: TrainCell, options: RunOptions) -> dict[str, Any]:
     """What the tables say of the cell on this set after as many epochs, and whether it is of this very recipe.
 
-    ``accuracies``: in percent, by part and release; absent where the tables lack them. ``note``: what differs.
+    ``accuracies``: in percent, by part (``test_v1_0``: in the first release); absent where the tables lack them. ``note``: what differs.
     """
     dataset = settings.dataset
     if dataset not in DATASETS:
@@ -161,12 +161,12 @@ def in_tables(cell: Cell201, settings: TrainCell, options: RunOptions) -> dict[s
         return {"note": "NAS-Bench-201 tables absent: no accuracy looked up"}
     for part in parts:
         try:
-            found[f"{part}_accuracy_percent"] = table.lookup(cell.operations, dataset, part, settings.epochs)
+            found[part] = table.lookup(cell.operations, dataset, part, settings.epochs)
         except UserError:
             continue
     if dataset == "cifar10" and settings.epochs == 200 and not halves:
         with contextlib.suppress(UserError):
-            found["test_accuracy_v1_0_percent"] = release_1_0(options)[cell.digits]
+            found["test_v1_0"] = release_1_0(options)[cell.digits]
     note = f"not the benchmark's recipe: --{', --'.join(o.replace('_', '-') for o in other)}" if other else ""
     return {"accuracies": found, "same_recipe": not other, **({"note": note} if note else {})}
 
