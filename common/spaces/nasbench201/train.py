@@ -143,7 +143,8 @@ def errors(tested: Mapping[str, Metrics]) -> dict[str, Any]:
 def in_tables(cell: Cell201, settings: TrainCell, options: RunOptions) -> dict[str, Any]:
     """What the tables say of the cell on this set after as many epochs, and whether it is of this very recipe.
 
-    ``accuracies``: in percent, by part (``test_v1_0``: in the first release); absent where the tables lack them. ``note``: what differs.
+    ``accuracies``: in percent, by part (``test_v1_0``: in the first release); absent where the tables lack them.
+    ``note``: what differs.
     """
     dataset = settings.dataset
     if dataset not in DATASETS:
