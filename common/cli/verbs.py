@@ -86,7 +86,8 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
         outputs.leave(folder)
     if first:
         show(result, options)
-        told = _target(stage.ending)(result, settings, options) if stage.ending else None
+        measured = isinstance(result, dict) and "metrics" in result  # of counts and pictures there is nothing to add
+        told = _target(stage.ending)(result, settings, options) if stage.ending and measured else None
         if told is not None:
             say(paragraph(told, options))
 
