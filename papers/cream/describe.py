@@ -55,8 +55,8 @@ def draw(settings: Draw, options: Any) -> dict[str, Any]:
     """
     found = resolve(settings.arch)
     spec = spec_of(found, 1000, settings.single_block, settings.repeat_stage3)
-    title = found.name if found.name in PUBLISHED else name_of(settings.arch)
-    return draw_blocks(blocks_of(spec, input_size(found)), f"Cream {title}", options.folder, settings.format)
+    title = f"Cream {found.name}" if found.name in PUBLISHED else name_of(settings.arch)
+    return draw_blocks(blocks_of(spec, input_size(found)), title, options.folder, settings.format)
 
 
 def blocks_of(spec: NetworkSpec, size: int) -> list[Block]:

@@ -9,7 +9,14 @@ from typing import Any
 
 from reproductions.compare_nb201.judgement import Chance, Rank, Row
 from reproductions.compare_nb201.runs import ON, Outcome
-from reproductions.report.figures import INK, MUTED, SERIES, STYLE
+
+INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
+SERIES = ("#1d4e89", "#c2571a", "#2a7f62", "#8a3ffc", "#b3261e")  # dark enough on white, apart for colour-blind readers
+STYLE: Any = {
+    "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
+    "ytick.color": MUTED, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
+    "svg.fonttype": "path", "figure.dpi": 100, "legend.frameon": False,
+}  # fmt: skip
 
 
 def figure(rows: Sequence[Row], outcomes: Sequence[Outcome], luck: Chance, best: float, ranks: Sequence[Rank]) -> bytes:

@@ -46,13 +46,14 @@ class Row:
     reference: bool = False
 
 
-def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """Round numbers within [low, high], at most ``most`` of them."""
+def ticks(low: float, high: float, most: int = 4, whole: bool = False) -> list[float]:
+    """Round numbers within [low, high], about ``most`` of them; ``whole``: no fractions."""
     if not high > low:
         return [low]
     rough = (high - low) / most
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough)
+    step = max(1.0, math.ceil(step)) if whole else step
     first = math.ceil(low / step - 1e-9) * step
     return [round(first + k * step, 10) for k in range(int((high - first) / step + 1e-9) + 1)]
 
@@ -70,13 +71,14 @@ def text(x: float, y: float, words: str, anchor: str = "middle", css: str = "") 
 
 @dataclass
 class Scale:
-    """Values to pixels; ``log`` for perplexities."""
+    """Values to pixels. log: for perplexities; whole: marks at whole numbers only, as of epochs."""
 
     low: float
     high: float
     start: float
     end: float
     log: bool = False
+    whole: bool = False
     marks: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class Scale:
             powers = [m * 10.0**p for p in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
             self.marks = [m for m in powers if self.low <= m <= self.high][:5] or [self.low]
         else:
-            self.marks = ticks(self.low, self.high)
+            self.marks = ticks(self.low, self.high, whole=self.whole)
 
     def __call__(self, value: float) -> float:
         low, high, at = self.low, self.high, value
@@ -113,18 +115,18 @@ def bounds(panels: Sequence[Panel]) -> tuple[float, float]:
 
 
 def row(panels: Sequence[Panel], unit: str) -> str:
-    """Small multiples that share the vertical axis, whose ``unit`` is said once a chart; perplexities on a log scale."""
+    """Small multiples that share the vertical axis, each says the ``unit``; perplexities on a log scale."""
     log = "perplexity" in unit
     low, high = bounds(panels)
     if log:
         values = [y for panel in panels for line in panel.lines for _, y in line.points]
         low, high = 0.9 * min(values), 1.1 * max(values)
-    return "<div class=multiples>" + "".join(_panel(panel, unit, (low, high), log) for panel in panels) + "</div>"
+    return "".join(_panel(panel, unit, (low, high), log) for panel in panels)
 
 
 def _panel(panel: Panel, unit: str, between: tuple[float, float], log: bool) -> str:
     xs = [x for line in panel.lines for x, _ in line.points]
-    across = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    across = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, whole=True)
     up = Scale(*between, HEIGHT - BOTTOM, TOP, log)
     parts = [text(0, 11, unit, "start", "unit")]
     for mark in up.marks:
@@ -171,7 +173,9 @@ def dots(rows: Sequence[Row], unit: str, alt: str) -> str:
         css = "other" if r.reference else "own"
         parts.append(text(2, y - 11, r.label, "start", "name"))
         if r.interval:
-            parts.append(f'<path class="interval {css}" d="M{across(r.interval[0]):.1f} {y}H{across(r.interval[1]):.1f}"/>')
+            parts.append(
+                f'<path class="interval {css}" d="M{across(r.interval[0]):.1f} {y}H{across(r.interval[1]):.1f}"/>'
+            )
         parts += [f'<circle class="{css}" cx="{across(v):.1f}" cy="{y}" r="3.5"/>' for v in r.values]
         if not math.isnan(r.mean) and len(r.values) > 1:
             parts.append(f'<path class="mean {css}" d="M{across(r.mean):.1f} {y - 7}V{y + 7}"/>')
@@ -179,15 +183,18 @@ def dots(rows: Sequence[Row], unit: str, alt: str) -> str:
     return svg(parts, alt, width, height)
 
 
-def scatter(xs: Sequence[float], ys: Sequence[float], units: tuple[str, str], alt: str) -> str:
-    """Pairs as dots; ``units`` of the two axes."""
-    room = [0.06 * (max(v) - min(v)) or 1.0 for v in (xs, ys)]
-    across = Scale(min(xs) - room[0], max(xs) + room[0], LEFT, WIDTH - RIGHT)
-    up = Scale(min(ys) - room[1], max(ys) + room[1], HEIGHT - BOTTOM, TOP)
+def scatter(
+    pairs: Sequence[tuple[float, float]], every: Sequence[tuple[float, float]], units: tuple[str, str], alt: str
+) -> str:
+    """Pairs as dots; ``units`` of the two axes. every: the pairs of all charts that share these axes."""
+    columns = [[pair[k] for pair in every] for k in (0, 1)]
+    room = [0.06 * (max(v) - min(v)) or 1.0 for v in columns]
+    across = Scale(min(columns[0]) - room[0], max(columns[0]) + room[0], LEFT, WIDTH - RIGHT)
+    up = Scale(min(columns[1]) - room[1], max(columns[1]) + room[1], HEIGHT - BOTTOM, TOP)
     parts = [text(0, 11, units[1], "start", "unit"), text(WIDTH - RIGHT, HEIGHT - 3, units[0], "end", "unit")]
     for mark in up.marks:
         parts.append(f'<path class=grid d="M{LEFT} {up(mark):.1f}H{WIDTH - RIGHT}"/>')
         parts.append(text(LEFT - 4, up(mark) + 3.5, number(mark), "end"))
     parts += [text(across(mark), HEIGHT - BOTTOM + 13, number(mark)) for mark in across.marks]
-    parts += [f'<circle class=own cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>' for x, y in zip(xs, ys, strict=True)]
+    parts += [f'<circle class=own cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>' for x, y in pairs]
     return svg(parts, alt)

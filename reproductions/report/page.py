@@ -1,34 +1,37 @@
 """``python -m reproductions report``: results/report.html, one self-contained page for screen, phone and print.
 
-Built after DVC from what is on disk: claims with verdicts, results by profile, curves, drawn architectures, rank
-scatter, seed spread, hardware and versions. Nothing is loaded from elsewhere.
+Answers first: verdicts by kind and the numbers that matter; then for each paper what was found, its curve over the
+authors' where there is one, and its score beside random search; every run and every claim folded below. Built from what
+is on disk; nothing is loaded from elsewhere.
 """
 
 from __future__ import annotations
 
 import html
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from common.papers import PAPERS
 from common.run.files import environment, write_text
+from reproductions import kept
 from reproductions.arguments import OneLineParser
 from reproductions.claims import load_all
 from reproductions.compare.groups import groups
-from reproductions.compare.statistics import spread
-from reproductions.listing import counted, measured, number
+from reproductions.kinds import CONTEXT, Headline, by_kind, headline
+from reproductions.listing import counted, measured
 from reproductions.readme import origin, title
 from reproductions.report import figures
+from reproductions.report.found import against, chance, commit, compared, date, is_random, says, took, trained
 from reproductions.results import RESULTS, Result, by_seed, load
-from reproductions.verdicts import VERDICTS, Verdict, decide_all
+from reproductions.verdicts import VERDICTS, Verdict
 
-PROFILES = {"smoke": "embedded digits and text: shows that everything runs and learns, says nothing about the papers",
-            "proxy": "real data at reduced budget: does not count as reproduced",
-            "paper": "the papers' data and budgets"}  # fmt: skip
+PROFILES = {
+    "paper": "the papers' data and budgets",
+    "proxy": "real data at reduced budget: does not count as reproduced",
+    "smoke": "embedded digits and text: shows that everything runs and learns, says nothing about the papers",
+}
 CLASS = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "maybe", "not run": "none", "": "none"}
-HEADLINE = ("top1_error_percent", "top5_error_percent", "test_perplexity", "parameters", "macs")
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 SCRIPT = """
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(d => d.open = true));
@@ -41,31 +44,33 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="default: report.html in the folder of results")
     args = parser.parse_args(argv)
     results = load(args.results)
-    verdicts = decide_all(load_all(), results)
+    verdicts = kept.verdicts(load_all(), results)
     out = args.out or args.results / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page(results, verdicts))
+    write_text(out, page(results, verdicts, args.results))
     print(f"{out}: {len(results)} results; {counted(verdicts)}")
     return 0
 
 
-def page(results: list[Result], verdicts: list[Verdict]) -> str:
-    """The whole page."""
+def page(results: list[Result], verdicts: list[Verdict], folder: Path) -> str:
+    """The whole page. folder: of the results, for studies that are no run of a paper."""
     body = [
         "<h1>Five one-shot architecture searches, replicated</h1>",
-        "<p class=muted>A claim is <b>reproduced</b> only by the code itself (counts, schedules) or by runs at the "
-        "papers' own data and budget. Runs of the smoke and proxy profiles are shown, and never count.</p>",
         "<nav>" + "".join(f'<a href="#{p}">{title(p)}</a>' for p in PAPERS) + '<a href="#spread">Seeds</a>'
-        '<a href="#machine">Machine</a></nav>',
-        "<h2 id=claims>Verdicts</h2>",
-        verdict_table(verdicts),
-    ]
+        '<a href="#machine">Machines</a></nav>',
+        "<h2 id=claims>What came back</h2>",
+        "<p>Verdicts on published numbers, by what kind of number it is. A count that comes out says nothing about an "
+        "error rate, so kinds are never added up. Only the code itself, the authors' weights, and runs at the papers' "
+        "own data and budget decide; reduced runs (smoke, proxy) are shown and never count.</p>",
+        kind_table(verdicts),
+        "<h3>The numbers that matter</h3>",
+        headline_table(headline(verdicts)),
+    ]  # fmt: skip
     for paper in PAPERS:
-        body.append(
-            section(paper, [r for r in results if r.paper == paper], [v for v in verdicts if v.claim.paper == paper])
-        )
-    body += ["<h2 id=spread>Seed spread</h2>", seed_section(results), "<h2 id=machine>Hardware and versions</h2>"]
-    body.append(machine(results))
+        mine = [v for v in verdicts if v.claim.paper == paper]
+        body.append(section(paper, [r for r in results if r.paper == paper], mine))
+    body += [compared_searches(folder), "<h2 id=spread>Seeds</h2>", seed_section(results)]
+    body += ["<h2 id=machine>Machines</h2>", machine(results)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>NAS replications: report</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
@@ -74,11 +79,14 @@ def page(results: list[Result], verdicts: list[Verdict]) -> str:
 
 
 def table(head: list[tuple[str, str]], rows: list[list[str]]) -> str:
-    """A table; ``head`` is (title, css class) and cells are HTML."""
+    """A table; ``head`` is (title, css class) and cells are HTML. A row of one cell is a heading over all columns."""
     top = "".join(f'<th class="{css}">{html.escape(title)}</th>' for title, css in head)
-    lines = [
-        "".join(f'<td class="{css}">{cell}</td>' for cell, (_, css) in zip(row, head, strict=True)) for row in rows
-    ]
+    lines = []
+    for row in rows:
+        if len(row) == 1:
+            lines.append(f'<th class=group colspan="{len(head)}">{row[0]}</th>')
+        else:
+            lines.append("".join(f'<td class="{css}">{cell}</td>' for cell, (_, css) in zip(row, head, strict=True)))
     return (
         f"<div class=scroll><table><thead><tr>{top}</tr></thead><tbody>"
         + "".join(f"<tr>{line}</tr>" for line in lines)
@@ -90,100 +98,173 @@ def tag(verdict: str) -> str:
     return f'<span class="tag {CLASS[verdict]}">{verdict or "context"}</span>'
 
 
-def verdict_table(verdicts: list[Verdict]) -> str:
-    """Papers by verdicts."""
-    rows = []
-    for paper in PAPERS:
-        mine = [v for v in verdicts if v.claim.paper == paper]
-        counts = Counter(v.verdict for v in mine if v.claim.published)
-        others = [v for v in mine if not v.claim.published]
-        met = f"{sum(v.verdict == 'reproduced' for v in others)} of {len(others)}" if others else "–"
-        rows.append([f'<a href="#{paper}">{title(paper)}</a>', *(str(counts[word] or "–") for word in VERDICTS), met])
-    head = [("published numbers", ""), *((word, "n") for word in VERDICTS), ("values of the authors' code met", "n")]
-    return table(head, rows)
+def kind_table(verdicts: list[Verdict]) -> str:
+    """A line a paper and kind."""
+    rows: list[list[str]] = []
+    for row in by_kind(verdicts):
+        if (heading := [f'<a href="#{row.paper}">{title(row.paper)}</a>']) not in rows:
+            rows.append(heading)
+        counts = [
+            f'<b class="{CLASS[w]}">{row.counts[w]}</b>' if row.counts[w] else "<small>0</small>" for w in VERDICTS
+        ]
+        met = f"{row.others_met} of {row.others}" if row.others else "none"
+        rows.append([html.escape(row.kind), str(row.published), *counts, met])
+    head = [("kind of number", ""), ("published", "n"), *((word, "n") for word in VERDICTS)]
+    return table([*head, ("unpublished values of the authors' code met", "n")], rows)
+
+
+def headline_table(rows: list[Headline]) -> str:
+    """Published, here, at what scale, seeds, verdict; reduced runs beside it."""
+    open_rows = [row for row in rows if row.verdict.verdict != "not run" or row.reduced != "–"]
+    rest = [row for row in rows if row not in open_rows]
+    shown = _headlines(open_rows) if open_rows else "<p class=missing>None of them was run here.</p>"
+    words = f"{len(rest)} more that were not run, neither at the paper's scale nor reduced"
+    return shown + (f"<details><summary>{words}</summary>{_headlines(rest)}</details>" if rest else "")
+
+
+def _headlines(rows: list[Headline]) -> str:
+    lines: list[list[str]] = []
+    seen: set[str] = set()
+    for row in rows:
+        if row.paper not in seen:
+            lines.append([title(row.paper)])
+        seen.add(row.paper)
+        cells = (row.published, row.here, row.scale, row.seeds)
+        published, here, scale, seeds = (html.escape(cell) for cell in cells)
+        label = f"{html.escape(row.label)}<small>{html.escape(row.kind)}</small>"
+        lines.append([label, published, here, scale, seeds, tag(row.verdict.verdict), html.escape(row.reduced)])
+    head = [("number", "label"), ("published", "n"), ("here", "n"), ("scale", ""), ("seeds", "n"), ("verdict", ""),
+            ("reduced runs, no verdict", "")]  # fmt: skip
+    return table(head, lines)
 
 
 def section(paper: str, results: list[Result], verdicts: list[Verdict]) -> str:
-    """One paper: results and figures by profile, then its claims."""
+    """One paper: the largest profile that ran open, the others and the claims folded."""
     parts = [f'<h2 id="{paper}">{title(paper)}</h2>']
-    for profile, about in PROFILES.items():
+    profiles = [p for p in PROFILES if any(r.profile == p for r in results)]
+    for number, profile in enumerate(profiles):
         mine = [r for r in results if r.profile == profile]
-        if not mine:
-            continue
-        parts.append(f"<h3>Profile {profile}</h3><p class=muted>{about}</p>")
-        parts.append(result_table(mine))
-        shown = []
-        for name, group in groups(mine).items():
-            short = name.split("/", 1)[1]
-            for picture in filter(None, [*figures.curves(group, name), figures.rank_scatter(group[0])]):
-                shown.append(f"<figure>{picture}<figcaption>{html.escape(short)}</figcaption></figure>")
-            for picture in figures.drawing(group[0]):
-                caption = f"{short}, seed {group[0].seed}: the architecture found"
-                shown.append(f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>")
-        parts.append("<div class=figures>" + "".join(shown) + "</div>")
+        shown = profile_section(mine)
+        about = f"<h3>Profile {profile}</h3><p class=muted>{PROFILES[profile]}</p>"
+        words = f"Profile {profile}: {len(mine)} runs"
+        parts.append(about + shown if not number else f"<details><summary>{words}</summary>{about}{shown}</details>")
     if not results:
         parts.append("<p class=missing>No results yet: <code>make reproduce</code> runs the smoke profile.</p>")
-    parts.append(f"<details><summary>{counted(verdicts)}</summary>{claims_table(verdicts)}</details>")
+    words = f"All {len(verdicts)} claims: {counted(verdicts)}"
+    parts.append(f"<details><summary>{words}</summary>{claims_table(verdicts)}</details>")
     return "\n".join(parts)
 
 
-def result_table(results: list[Result]) -> str:
-    """Stages by headline metrics, mean ± sd over seeds."""
-    keys = [k for k in HEADLINE if any(isinstance(r.metrics.get(k), (int, float)) for r in results)]
+def profile_section(results: list[Result]) -> str:
+    """What was found, curves, random search, studies; then every run."""
+    kinds = groups(results)
+    beside = [a for name, group in kinds.items() if (a := against(group, _short(name), results))]
+    parts = [found_cards(kinds, results)]
+    if curves := figures.curves(kinds):
+        parts.append(f"<h4>Curves</h4><div class=multiples>{curves}</div>")
+    if beside:
+        parts.append(f"<h4>Beside random search</h4><div class=multiples>{figures.comparison(beside)}</div>")
+    if scatters := figures.rank_scatters(kinds):
+        parts.append(f"<h4>Does the supernet rank right?</h4><div class=multiples>{scatters}</div>")
+    parts += [f"<h4>Study</h4>{s}" for r in results if (s := figures.study(r.path.parent))]
+    parts.append(f"<details><summary>Every run ({len(results)})</summary>{run_table(kinds, results)}</details>")
+    return "\n".join(parts)
+
+
+def _short(name: str) -> str:
+    return name.split("/", 2)[-1]
+
+
+def found_cards(kinds: dict[str, list[Result]], results: list[Result]) -> str:
+    """A card a search: picture of what it found, its numbers, random search."""
+    cards = []
+    for name, group in kinds.items():
+        if is_random(group[0], results) or not (pictures := figures.drawings(group[0])):
+            continue
+        numbers = "".join(f"<li>{html.escape(what)}: <b>{html.escape(value)}</b></li>" for what, value in says(group))
+        words = [*trained(group, results), *beside_random(group, _short(name), results)]
+        near = "".join(f"<li>{html.escape(word)}</li>" for word in words)
+        caption = f"<b>{html.escape(_short(name))}</b>, seed {group[0].seed}, {took(group)}"
+        cards.append(
+            f"<figure class=found><div class=paper>{''.join(pictures)}</div>"
+            f"<figcaption>{caption}<ul>{numbers}{near}</ul></figcaption></figure>"
+        )
+    return f"<h4>Found</h4>{''.join(cards)}" if cards else ""
+
+
+def beside_random(group: list[Result], label: str, results: list[Result]) -> list[str]:
+    """What random search gives, and how likely a random cell is as good; one line where nothing says so."""
+    if is_random(group[0], results):
+        return ["this is random search"]
+    found = against(group, label, results)
+    said = [compared(found)] if found else []
+    said += [chance(group[0])] if chance(group[0]) else []
+    return said or ["no random search of this kind was run"]
+
+
+def run_table(kinds: dict[str, list[Result]], results: list[Result]) -> str:
+    """Every kind of run with what came out; where it ran for several seeds, every seed below it."""
     rows = []
-    for name, group in groups(results).items():
-        cells = []
-        for key in keys:
-            values = list(by_seed(group, key).values())
-            s = spread(values) if values else None
-            if s is None:
-                cells.append("–")
-            elif key in ("parameters", "macs"):  # whole numbers, and so is their spread
-                cells.append(number(round(s.mean), "count") + (f" ± {s.sd:,.0f}" if s.sd > 0 else ""))
-            else:
-                cells.append(number(s.mean, "") + (f" ± {s.sd:.2g}" if s.sd > 0 else ""))
+    for name, group in kinds.items():
         marks = " (unpinned data)" if any(r.unpinned for r in group) else ""
+        near = "; ".join(beside_random(group, _short(name), results))
         seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in group}))
-        rows.append([html.escape(name.split("/", 2)[2]) + marks, seeds, *cells])
-    return table([("stage", ""), ("seeds", ""), *((k.replace("_", " "), "n") for k in keys)], rows)
-
-
-def claims_table(verdicts: list[Verdict]) -> str:
-    """Every claim with value, margin, measurement and verdict."""
-    rows = []
-    for v in verdicts:
-        c = v.claim
-        command = f"<br><code>{html.escape(c.command)}</code>" if c.command and c.hardest != "computed" else ""
         rows.append([
-            html.escape(c.id.split(".", 1)[1]), html.escape(c.quantity.replace("_", " ")), html.escape(origin(v)),
-            html.escape(measured(v)), tag(v.verdict), html.escape(v.reason or c.note) + command,
+            f"<b>{html.escape(_short(name))}</b>{marks}", seeds, _said(group), html.escape(near), took(group),
+            date(group[0]), f"<code>{commit(group[0])}</code>",
         ])  # fmt: skip
-    head = [
-        ("claim", "id"),
-        ("quantity", ""),
-        ("published († only by the authors' code)", "n"),
-        ("measured", "n"),
-        ("verdict", ""),
-        ("what is missing, notes", "reason"),
-    ]
+        if len(group) > 1:
+            for r in sorted(group, key=lambda r: r.seed):
+                one = (f"<small>{html.escape(r.path.parent.name)}</small>", str(r.seed), _said([r]), "as above")
+                rows.append([*one, took([r]), date(r), f"<code>{commit(r)}</code>"])
+    head = [("run", "id"), ("seeds", ""), ("what came out", "wide"), ("random search", "wide"), ("run time", "n"),
+            ("date", "n"), ("commit", "")]  # fmt: skip
     return table(head, rows)
 
 
+def _said(group: list[Result]) -> str:
+    said = says(group)
+    return "<br>".join(f"{html.escape(what)} <b>{html.escape(value)}</b>" for what, value in said) or "no numbers"
+
+
+def claims_table(verdicts: list[Verdict]) -> str:
+    """Every claim with value, margin, measurement and verdict; quoted numbers last."""
+    rows = []
+    for v in sorted(verdicts, key=lambda v: v.claim.kind == CONTEXT):
+        c = v.claim
+        command = f"<br><code>{html.escape(c.command)}</code>" if c.command and c.needs else ""
+        rows.append([
+            html.escape(c.id.split(".", 1)[1]), html.escape(c.kind), html.escape(c.quantity.replace("_", " ")),
+            html.escape(origin(v)), html.escape(measured(v)), tag(v.verdict),
+            html.escape(v.reason or c.note) + command,
+        ])  # fmt: skip
+    head = [("claim", "id"), ("kind", ""), ("quantity", ""), ("published († only by the authors' code)", "n"),
+            ("measured", "n"), ("verdict", ""), ("what is missing, notes", "reason")]  # fmt: skip
+    return table(head, rows)
+
+
+def compared_searches(folder: Path) -> str:
+    """The comparison of all searches where the truth is known, where its figure was written."""
+    found = figures.study(folder / "compare_nb201")
+    return f"<h2 id=compared>The searches where the truth is known</h2>{found}" if found else ""
+
+
 def seed_section(results: list[Result]) -> str:
-    """Strip plots of errors and perplexities wherever there are two seeds or more."""
+    """Dots and intervals of errors, accuracies and perplexities wherever there are two seeds or more."""
     parts = []
-    for key, unit in (("top1_error_percent", "top-1 error, percent"), ("test_perplexity", "test perplexity")):
-        rows = []
-        for name, group in groups(results).items():
-            values = by_seed(group, key)
-            if len(values) > 1:
-                rows.append((name, values))
+    for key, unit in (
+        ("top1_error_percent", "top-1 error, %"), ("test_perplexity", "test perplexity"),
+        ("chosen_test_accuracy_percent", "test accuracy of the chosen cell (table), %"),
+        ("tau", "Kendall's tau of supernet and table"), ("forgetting_points", "forgetting, points"),
+    ):  # fmt: skip
+        rows = [(name, values) for name, group in groups(results).items() if len(values := by_seed(group, key)) > 1]
         if rows:
-            caption = f"{unit}: a dot is a seed, the bar their mean"
-            parts.append(f"<figure>{figures.seed_spread(rows, unit)}<figcaption>{caption}</figcaption></figure>")
-    return (
-        "".join(parts) or "<p class=missing>One seed only: no spread to show. More seeds: the matrix in dvc.yaml.</p>"
-    )
+            caption = f"{unit}: a dot is a seed, the bar their mean, the line its 95 % interval"
+            chart = figures.seed_spread(rows, unit)
+            parts.append(f"<figure class=wide>{chart}<figcaption>{caption}</figcaption></figure>")
+    if not parts:
+        return "<p class=missing>One seed only: no spread to show. More seeds: the matrix in dvc.yaml.</p>"
+    return f"<div class=multiples>{''.join(parts)}</div>"
 
 
 def machine(results: list[Result]) -> str:
@@ -192,23 +273,19 @@ def machine(results: list[Result]) -> str:
     for r in results:
         env = r.environment()
         if env:
-            seen.setdefault(json.dumps(_short(env), sort_keys=True), []).append(r.name)
+            seen.setdefault(json.dumps(_environment(env), sort_keys=True), []).append(r.name)
     rows = []
-    for text, names in seen.items() or {json.dumps(_short(environment())): ["this page"]}.items():
+    for text, names in seen.items() or {json.dumps(_environment(environment())): ["this page"]}.items():
         env = json.loads(text)
         listed = ", ".join(f"{k} {v}" for k, v in env.pop("packages").items())
         what = "; ".join(f"{k} {v}" for k, v in env.items())
-        rows.append(
-            [
-                html.escape(what),
-                html.escape(listed),
-                html.escape(f"{len(names)}: " + ", ".join(names[:4]) + ("…" if len(names) > 4 else "")),
-            ]
-        )
-    return table([("machine", ""), ("packages", ""), ("results", "")], rows)
+        shown = f"{len(names)}: {', '.join(names[:4])}{'…' * (len(names) > 4)}"
+        rows.append([html.escape(what), html.escape(listed), html.escape(shown)])
+    found = table([("machine", "wide"), ("packages", "wide"), ("results", "wide")], rows)
+    return f"<details><summary>{len(rows)} environments</summary>{found}</details>"
 
 
-def _short(env: dict[str, Any]) -> dict[str, Any]:
-    keep = {k: env[k] for k in ("processor", "cores", "threads", "gpus", "cuda", "python", "platform") if env.get(k)}
+def _environment(env: dict[str, Any]) -> dict[str, Any]:
+    names = ("processor", "cores", "threads", "gpus", "cuda", "python", "platform")
     packages = {k: v for k, v in (env.get("packages") or {}).items() if v}
-    return {**keep, "packages": packages}
+    return {**{k: env[k] for k in names if env.get(k)}, "packages": packages}
