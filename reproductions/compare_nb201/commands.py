@@ -55,10 +55,13 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the runs")
+    parser.add_argument(
+        "--protocol", type=Path, default=HOME / "protocol.yaml", help="settings that every run must have"
+    )
     parser.add_argument("--data", type=Path, default=None, help="data root")
     parser.add_argument("--write", action="store_true", help="write tables, figure and README")
     args = parser.parse_args(argv)
-    said = compare(args.results, Table.open(args))
+    said = compare(args.results, Table.open(args), args.protocol)
     print(table(said.rows, said.luck))
     print("\n" + words(said))
     if args.write:
@@ -68,10 +71,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def compare(folder: Path, truth: Table) -> Comparison:
-    """Everything that the runs below ``folder`` say."""
-    costs, scale = core_seconds(folder), scale_of(HOME / "protocol.yaml")
-    found = outcomes(folder, truth, costs)
+def compare(folder: Path, truth: Table, protocol: Path = HOME / "protocol.yaml") -> Comparison:
+    """Everything that the runs below ``folder`` say. Raises UserError for runs of another protocol."""
+    settings, costs = load_yaml(protocol), core_seconds(folder)
+    found, scale = outcomes(folder, truth, costs, settings), scale_of(settings)
     luck = chance(truth, scale.scored)
     ranks = curve(points(folder, truth), truth)
     return Comparison(
@@ -79,9 +82,9 @@ def compare(folder: Path, truth: Table) -> Comparison:
     )
 
 
-def scale_of(protocol: Path) -> Scale:
+def scale_of(protocol: dict[str, Any]) -> Scale:
     """What the protocol gives every search."""
-    evnas = load_yaml(protocol)["evnas"]["search_nb201"]
+    evnas = protocol["evnas"]["search_nb201"]
     images = evnas["train_images"] or len(official_halves(ON)[0])
     return Scale(
         evnas["dataset"],

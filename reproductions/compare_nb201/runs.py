@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,18 +32,22 @@ class Method:
     key: str
     name: str
     rule: str  # how a cell is scored
+    own: dict[str, Any] = field(default_factory=dict)  # settings in which it differs from the protocol
 
 
-MIXTURE = "500 cells as mixtures; running batch norm, not renewed"
-PATH = "500 cells as paths; batch norm renewed on 20 batches"
+MIXTURE = "accuracy as a mixture; batch norm as trained"
+PATH = "accuracy as a path; batch norm renewed"
+TRAINED = "accuracy as a path; batch norm as trained"
+ALPHAS = "nothing; its alphas choose"
 METHODS = (
     Method("evnas-authors", "EvNAS", MIXTURE),
     Method("evnas-random-search", "EvNAS's random search", MIXTURE),
     Method("randomnas-none", "RandomNAS", PATH),
+    Method("randomnas-trained", "RandomNAS, not renewed", TRAINED, {"recalibrate_batches": 0}),
     Method("randomnas-authors", "RandomNAS-NSAS, authors' cells", PATH),
     Method("randomnas-paper", "RandomNAS-NSAS, paper's cells", PATH),
-    Method("gdas-authors", "GDAS-NSAS as released", "none: its alphas"),
-    Method("gdas-paper", "GDAS-NSAS as written", "none: its alphas"),
+    Method("gdas-authors", "GDAS-NSAS as released", ALPHAS),
+    Method("gdas-paper", "GDAS-NSAS as written", ALPHAS),
 )
 BASELINE = "evnas-random-search"
 
@@ -61,14 +66,28 @@ class Outcome:
     cpu_seconds: float | None
 
 
-def outcomes(folder: Path, table: Table, costs: dict[str, float]) -> list[Outcome]:
-    """All finished searches below ``folder``/search. costs: run -> core-seconds."""
+def outcomes(folder: Path, table: Table, costs: dict[str, float], protocol: dict[str, Any]) -> list[Outcome]:
+    """All finished searches below ``folder``/search. costs: run -> core-seconds. Raises UserError for a run whose
+    settings are not the protocol's.
+    """
     found = []
     for method in METHODS:
         for path in sorted((folder / SEARCHES).glob(f"{method.key}-*/result.json")):
             if path.parent.name.removeprefix(f"{method.key}-").isdigit():
-                found.append(outcome(method, read(path), table, costs.get(f"{SEARCHES}/{path.parent.name}")))
+                result = read(path)
+                check(result, protocol, method.own)
+                found.append(outcome(method, result, table, costs.get(f"{SEARCHES}/{path.parent.name}")))
     return sorted(found, key=lambda o: ([m.key for m in METHODS].index(o.method), o.seed))
+
+
+def check(result: Result, protocol: dict[str, Any], own: dict[str, Any]) -> None:
+    """Raises UserError, naming the first setting that differs from what the protocol, or ``own``, says of the stage."""
+    for name, value in {**protocol.get(result.paper, {}).get(result.stage, {}), **own}.items():
+        if result.settings.get(name) != value:
+            raise UserError(
+                f"{result.path.parent} was run with {name} = {result.settings.get(name)!r}, not {value!r} as the "
+                f"protocol says; give each scale a folder and a --protocol of its own"
+            )
 
 
 def outcome(method: Method, result: Result, table: Table, cpu_seconds: float | None) -> Outcome:

@@ -48,11 +48,16 @@ def write_csv(path, rows):
         writer.writerows(rows)
 
 
-def search(folder, method, seed, cell, seconds=60.0):
+STAGES = {"evnas": "search_nb201", "gdas": "search_nb201", "randomnas": "search_nb201_random"}
+
+
+def search(folder, method, seed, cell, seconds=60.0, **more):
     """A finished search as the papers' verbs leave it."""
     path = folder / "search" / f"{method}-{seed}"
     path.mkdir(parents=True)
-    found = {"paper": method.split("-")[0], "stage": "search_nb201", "seed": seed, "architecture": cell, "metrics": {}}
+    stage = ("evnas" if method.startswith("evnas") else "nsas", STAGES[method.split("-")[0]])
+    settings = yaml.safe_load((commands.HOME / "protocol.yaml").read_text(encoding="utf-8"))[stage[0]][stage[1]] | more
+    found = {"paper": stage[0], "stage": stage[1], "seed": seed, "architecture": cell, "settings": settings}
     (path / "result.json").write_text(json.dumps(found))
     (path / "timing.json").write_text(json.dumps({"seconds": 2 * seconds, "cpu_seconds": seconds}))
     return path
@@ -81,7 +86,7 @@ def test_what_beats_chance_and_what_does_not(truth, tmp_path):
     assert "EvNAS (" in better and "EvNAS's random search (" in rest and "EvNAS (" not in rest.split("Against")[0]
     assert "Not run: RandomNAS, " in text and "preliminary" in text and "nan" not in text
     assert len(lines) == 2 + len(runs.METHODS) + 1 and len({line.count("|") for line in lines}) == 1
-    assert sum("not run" in line for line in lines) == 4
+    assert sum("not run" in line for line in lines) == len(runs.METHODS) - 3
 
 
 def test_no_run_yet(truth, tmp_path):
@@ -180,6 +185,17 @@ def test_a_result_of_another_space_is_refused_by_name(truth, tmp_path):
     search(tmp_path, "evnas-authors", 0, {"normal": []})
     with pytest.raises(UserError, match="no cell of NAS-Bench-201"):
         commands.compare(tmp_path, truth)
+
+
+def test_a_run_of_another_scale_is_refused_by_name(truth, tmp_path):
+    """Nothing is compared that had another budget; with its own protocol it is."""
+    search(tmp_path, "randomnas-none", 0, cell_of_rank(truth, 3), select_candidates=7)
+    with pytest.raises(UserError, match=r"randomnas-none-0 was run with select_candidates = 7, not "):
+        commands.compare(tmp_path, truth)
+    content = yaml.safe_load((commands.HOME / "protocol.yaml").read_text(encoding="utf-8"))
+    content["nsas"]["search_nb201_random"]["select_candidates"] = 7
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    assert len(commands.compare(tmp_path, truth, tmp_path / "own.yaml").found) == 1
 
 
 def test_every_block_of_the_protocol_says_the_same():
