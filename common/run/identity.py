@@ -10,7 +10,7 @@ from common.settings import to_dict
 
 
 def data_of(extra: dict[str, Any]) -> tuple[dict[str, str], bool, dict[str, Any]]:
-    """Pins, whether all data were pinned, and what is left of ``extra``."""
+    """Pins, whether all data were pinned, what is left of ``extra``; plain digests are not pinned unless said."""
     data, pinned = extra.pop("data", None), extra.pop("pinned", None)
     if data is None:
         data = extra.pop("pins", {})
@@ -23,16 +23,8 @@ def data_of(extra: dict[str, Any]) -> tuple[dict[str, str], bool, dict[str, Any]
         pinned = all(item.pinned for item in sets) and pinned is not False
     data = {str(k): str(v) for k, v in dict(data).items()}
     if pinned is None:
-        known = _known_digests() if data else set()
-        pinned = all(digest.rpartition(":")[2] in known for digest in data.values())
+        pinned = not data
     return data, bool(pinned), extra
-
-
-def _known_digests() -> set[str]:
-    """Every digest that the pins file or the embedded sets state."""
-    from common.data import pins
-
-    return {str(v) for v in flat(pins.data_pins()).values()} | set(pins.EMBEDDED_SHA256.values())
 
 
 def tidy(values: dict[str, Any]) -> dict[str, Any]:

@@ -35,9 +35,10 @@ def macs(model: nn.Module, shape: Sequence[int], *arguments: Any) -> int:
 
     torch counts a multiply-add as two operations, and recurrent layers not at all. ``arguments`` follow the input.
     """
-    return sum(_counts(model, shape, arguments).values()) // 2
+    return macs_and_conv_macs(model, shape, *arguments)[0]
 
 
-def conv_macs(model: nn.Module, shape: Sequence[int], *arguments: Any) -> int:
-    """Multiply-adds of convolutions alone."""
-    return sum(n for op, n in _counts(model, shape, arguments).items() if "convolution" in str(op)) // 2
+def macs_and_conv_macs(model: nn.Module, shape: Sequence[int], *arguments: Any) -> tuple[int, int]:
+    """The same, and the multiply-adds of convolutions alone, from one forward."""
+    counts = _counts(model, shape, arguments)
+    return sum(counts.values()) // 2, sum(n for op, n in counts.items() if "convolution" in str(op)) // 2

@@ -12,10 +12,9 @@ from common.data.names import CLASSES, canonical, in_memory
 from common.errors import UserError
 from common.run.last import is_finished
 from common.spaces.architecture import Record
-from common.spaces.darts.genotype import Genotype
+from common.spaces.darts.genotype import Genotype, genotype
 from common.spaces.darts.network import derived
 from common.spaces.darts.plain import plain as plain_module
-from common.spaces.darts.read import genotype
 from common.spaces.darts.weights import form_of
 from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.plain import PlainNetwork

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import tyro
 
 from common.settings import Settings, setting
-
-FROM_WEIGHTS = "weights to start from: a file or a training's folder, whose architecture and sizes are then taken"
-
-
-def checkpoint_setting() -> Any:
-    """The field ``checkpoint`` of a training; a training from scratch is recorded without it."""
-    return setting("", FROM_WEIGHTS, recorded=False)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ TRAINED = {"14": "46.2", "43": "33.7", "114": "27.2", "287": "22.4", "481": "20.
 
 def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
     """Of a search, a choice on its board, a training or a test of weights."""
-    metrics, folder = result["metrics"], options.folder
+    metrics, folder = result.get("metrics", {}), options.folder
     if options.section in ("search", "select"):
         size = f"{metrics['macs'] / 1e6:.1f} million multiply-adds and {metrics['parameters']:,} parameters"
         error = metrics.get("supernet_top1_error_percent")

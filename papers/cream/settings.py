@@ -13,8 +13,8 @@ import tyro
 from common.errors import UserError
 from common.run import distributed
 from common.settings import Settings, refuse_idle, setting
+from common.train.settings import checkpoint_setting
 from common.use import settings as use
-from common.use.settings import checkpoint_setting
 from papers.cream.networks.architectures import name_of
 from papers.cream.networks.layout import Layout
 

@@ -16,7 +16,7 @@ TABLES = {"cifar10": "92.18 ± 1.11", "cifar100": "66.74 ± 3.08", "imagenet16-1
 
 def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
     """Of a search, a training or a test of weights."""
-    metrics, folder = result["metrics"], options.folder
+    metrics, folder = result.get("metrics", {}), options.folder
     if options.section == "search":
         return Ending(
             f"the chosen cell classifies {metrics['fitness_chosen_percent']:.2f} % of the fitness images with the "

@@ -49,7 +49,7 @@ def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
     settings, found, form, genotype, test, batches = load(settings, options, device)
     model = build(genotype, form.imagenet, len(test.classes), form.channels, form.layers)
     load_strict(model, found.tensors, drop=("auxiliary_head.",), source=found.source)
-    with open_run(options, settings, data=test.pins, **found.identity) as run:
+    with open_run(options, settings, data=test, **found.identity) as run:
         if run.result is not None:
             return run.result
         tested = test_metrics(model.to(device), run.shows(batches, "test"), device, options.precision)

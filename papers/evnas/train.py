@@ -45,7 +45,7 @@ def train(settings: Train | TrainImageNet, options: RunOptions) -> dict[str, Any
     settings, start = started(settings, options)
     genotype = start.genotype if start else load_genotype(settings.arch)
     data = open_data(settings, options, device)
-    with open_run(options, settings, data=data.pins) as run:
+    with open_run(options, settings, data=data) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)

@@ -11,7 +11,7 @@ PUBLISHED = {"cifar10": "2.57 % test error of NAONet-V2 on CIFAR-10", "imagenet"
 
 def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
     """Of a search, the random search beside it, a training or a test of weights."""
-    metrics, folder = result["metrics"], options.folder
+    metrics, folder = result.get("metrics", {}), options.folder
     if options.section == "search":
         return Ending(
             f"the best of {metrics['pool']} architectures classifies {metrics['valid_accuracy_percent']:.2f} % of the "

@@ -9,8 +9,8 @@ import tyro
 
 from common.errors import UserError
 from common.settings import Settings, refuse_idle, setting
+from common.train.settings import checkpoint_setting
 from common.use import settings as use
-from common.use.settings import checkpoint_setting
 
 Space = Literal["small", "middle"]
 DerivedSpace = Literal["small", "middle", "large"]

@@ -21,7 +21,7 @@ SEARCHED = {
 
 def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
     """Of a search in any space, a training or a test of weights."""
-    metrics, folder, section = result["metrics"], options.folder, options.section
+    metrics, folder, section = result.get("metrics", {}), options.folder, options.section
     if section in SEARCHED:
         score = metrics.get("supernet_accuracy_percent")
         said = f", {score:.2f} % accuracy with the shared weights" if score is not None else ""

@@ -35,7 +35,7 @@ def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
         settings.dataset, form.imagenet, settings.batch_size, options, device, constants, settings.workers
     )
     check_classes(found, test.classes, settings.dataset)
-    with open_run(options, asked, data=test.pins, **found.identity) as run:
+    with open_run(options, asked, data=test, **found.identity) as run:
         if run.result is not None:
             return run.result
         network = "imagenet" if form.imagenet else "cifar"

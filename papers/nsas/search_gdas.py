@@ -56,7 +56,7 @@ def search(settings: SearchGdas, options: RunOptions) -> dict:
     device, head = pick_device(options), settings.semantics == "head"
     decode = decode_depth if settings.constraint == "nsas-c" else decode_top2
     train, valid = open_batches(settings, options, device)
-    with open_run(options, settings, data=train.images.pins) as run:
+    with open_run(options, settings, data=train.images) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)

@@ -45,7 +45,7 @@ def search(settings: SearchRandom, options: RunOptions) -> dict:
     one_process("this search")
     device, draw = pick_device(options), SAMPLERS[settings.constraint, settings.inputs]
     train, valid = open_batches(settings, options, device)
-    with open_run(options, settings, data=train.images.pins) as run:
+    with open_run(options, settings, data=train.images) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)

@@ -50,7 +50,7 @@ def train(settings: Train, options: RunOptions) -> dict[str, Any]:
     genotype = start.genotype if start else load_genotype(settings.arch)
     imagenet = network == "imagenet"
     data = open_data(settings, network, options, device)
-    with open_run(options, settings, data=data.pins) as run:
+    with open_run(options, settings, data=data) as run:
         if run.result is not None:
             return run.result
         classes = len(data.classes)

@@ -9,8 +9,7 @@ from torch import nn
 
 from common.errors import UserError
 from common.spaces.architecture import Record
-from common.spaces.darts.genotype import Genotype
-from common.spaces.darts.read import mapping_of, pairs_of
+from common.spaces.darts.genotype import Genotype, mapping_of, pairs_of
 from common.spaces.nasbench201.cell import Cell201, cell
 from common.spaces.pasted import Call, Given, given, plain
 from common.spaces.use import Wanted, build, chosen, of_given, of_values, read_weights, refuse_both
@@ -25,7 +24,7 @@ from papers.nsas.data import constants
 from papers.nsas.networks.architectures import CNN, NB201, size_of
 from papers.nsas.recurrent.architecture import RECURRENT, STEPS, Recurrent, recurrent_of
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
-from papers.nsas.recurrent.plain import PlainModel
+from papers.nsas.recurrent.model import PlainModel
 
 WORDS, WIDTH = {"ptb": 10_000}, 850  # of the recurrent network: known texts, units
 PUBLISHED: dict[str, Genotype | Cell201 | Recurrent] = {

@@ -11,7 +11,7 @@ TRAINED = {"SGNAS-A": "22.9", "SGNAS-B": "23.2", "SGNAS-C": "23.8"}  # % on Imag
 
 def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
     """Of a search or its phases, a training or a test of weights."""
-    metrics, folder, section = result["metrics"], options.folder, options.section
+    metrics, folder, section = result.get("metrics", {}), options.folder, options.section
     if section == "search_supernet":
         more = ("--supernet", f"{folder}/supernet.safetensors")
         return Ending("the supernet is trained", "", "search-generator", more)

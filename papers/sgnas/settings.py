@@ -14,8 +14,8 @@ import tyro
 
 from common.errors import UserError
 from common.settings import Settings, refuse_idle, setting
+from common.train.settings import checkpoint_setting
 from common.use import settings as use
-from common.use.settings import checkpoint_setting
 
 Macro = Literal["auto", "imagenet", "cifar", "tiny"]
 AUTHORS_FILES = (".pth", ".pt", ".tar")  # endings of the authors' file of a generator

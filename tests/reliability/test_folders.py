@@ -150,12 +150,10 @@ def test_an_unwritable_place(tmp_path):
     refused(options(tmp_path / "file" / "run"), Settings(), match="choose another --out")
 
 
-def test_data_are_pinned_when_their_digests_are_known(tmp_path):
-    from common.data.pins import EMBEDDED_SHA256
-
-    known = {"embedded/digits.npz": "sha256:" + EMBEDDED_SHA256["digits.npz"]}
-    for name, pins, unpinned in (("a", known, False), ("b", {"x": "sha256:12"}, True), ("c", {}, False)):
-        with open_run(options(tmp_path / name), Settings(), data=pins) as run:
+def test_plain_digests_are_unpinned_unless_it_is_said(tmp_path):
+    plain = {"x": "sha256:12"}
+    for name, pins, said, unpinned in (("a", plain, True, False), ("b", plain, None, True), ("c", {}, None, False)):
+        with open_run(options(tmp_path / name), Settings(), data=pins, pinned=said) as run:
             assert run.finish({"metrics": {}}).get("unpinned_data", False) is unpinned
 
 

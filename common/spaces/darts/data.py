@@ -36,6 +36,7 @@ class TrainingData:
     classes: Sequence[str]
     pixels: int  # side of an image
     pins: dict[str, str]
+    pinned: bool
 
     @property
     def judge(self) -> str:
@@ -63,7 +64,7 @@ def open_small(
         part: Batches(set_, settings.eval_batch_size, augment, order, distributed.per_process(), device)
         for part, set_ in held.items()
     }
-    return TrainingData(train, judged, images.classes, images.size, pins_of(images, *held.values()))
+    return TrainingData(train, judged, images.classes, images.size, *pins_of(images, *held.values()))
 
 
 def open_large(settings: TrainDerived, options: RunOptions, device: torch.device, workers: int) -> TrainingData:
@@ -81,7 +82,7 @@ def open_large(settings: TrainDerived, options: RunOptions, device: torch.device
         part: FolderBatches(set_, settings.eval_batch_size, EvalPictures(), order, share, device, workers)
         for part, set_ in held.items()
     }
-    return TrainingData(train, judged, pictures.classes, PICTURE_PIXELS, pins_of(pictures, *held.values()))
+    return TrainingData(train, judged, pictures.classes, PICTURE_PIXELS, *pins_of(pictures, *held.values()))
 
 
 def open_test(
@@ -105,9 +106,9 @@ def parts_judged(dataset: str) -> tuple[str, ...]:
     return ("val", "test") if has_validation(dataset) else ("test",)
 
 
-def pins_of(*sets: Any) -> dict[str, str]:
-    """What identifies the images of all sets."""
-    return {name: digest for images in sets for name, digest in images.pins.items()}
+def pins_of(*sets: Any) -> tuple[dict[str, str], bool]:
+    """What identifies the images of all sets, and whether all of it is as pinned."""
+    return {n: digest for images in sets for n, digest in images.pins.items()}, all(images.pinned for images in sets)
 
 
 def check_shares(images: int, batch_size: int, parts: int, auxiliary: bool) -> None:

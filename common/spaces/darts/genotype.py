@@ -1,4 +1,6 @@
-"""The DARTS space as data: its operations by name, the edges of a cell, genotypes and where they are read. No torch."""
+"""The DARTS space as data: its operations by name, the edges of a cell; genotypes of published names, files and what
+people have at hand (a pasted ``Genotype(...)``, lists, dicts, another program's tuple). No torch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.spaces.architecture import load_architecture
-from common.spaces.pasted import given, inside, is_pasted, plain
+from common.spaces.pasted import Call, given, inside, is_pasted, plain
 from common.words import suggestion
 
 PRIMITIVES = (
@@ -21,6 +23,7 @@ NODES = 4
 CELL_EDGES = tuple((node, state) for node in range(NODES) for state in range(node + 2))  # 14 pairs, row by row
 CONCAT = tuple(range(2, 2 + NODES))  # the states that a cell of this space puts out
 INPUTS = ("c_{k-2}", "c_{k-1}")  # the two input states in a drawing
+WORDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 Pair = tuple[str, int]
 
 
@@ -71,8 +74,6 @@ def load_genotype(name: str, published: Mapping[str, Genotype]) -> Genotype:
         return published[name]
     name = inside(name)
     if is_pasted(name):
-        from common.spaces.darts.read import genotype
-
         found = given(name, published)
         return genotype(plain(found.text, found.where) if found.text else found.value, found.where)
     if not name.endswith(".json"):
@@ -81,6 +82,67 @@ def load_genotype(name: str, published: Mapping[str, Genotype]) -> Genotype:
             f"{', '.join(published)}"
         )
     return Genotype.from_dict(load_architecture(Path(name), "darts"), name)
+
+
+def mapping_of(value: Any, words: Sequence[str], what: str) -> dict[str, Any]:
+    """A call, a mapping or a named tuple as a dict; positional values in the order of ``words``. Raises UserError."""
+    if isinstance(value, Call):
+        try:
+            return value.named(*words)
+        except UserError as error:
+            raise UserError(f"{what}: {error}") from None
+    if isinstance(value, Mapping):
+        return dict(value)
+    if all(hasattr(value, word) for word in words):
+        return {word: getattr(value, word) for word in words}
+    if isinstance(value, (list, tuple)) and len(value) == len(words):
+        return dict(zip(words, value, strict=True))
+    raise UserError(f"{what}: needs {', '.join(words)}, as Genotype({words[0]}=[('sep_conv_3x3', 0), …], …) has them")
+
+
+def genotype(value: Any, source: str = "") -> Genotype:
+    """The genotype of plain values, as calls, dicts or tuples have them; pairs may be grouped by node.
+
+    Raises UserError, which names cell, pair and what is wrong with it.
+    """
+    if isinstance(value, Genotype):
+        return value
+    what = f"{source}: not a DARTS genotype" if source else "not a DARTS genotype"
+    found = mapping_of(value, WORDS, what)
+    cells: dict[str, Any] = {}
+    for kind in ("normal", "reduce"):
+        if kind not in found:
+            raise UserError(f"{what}: the {kind} cell is missing")
+        cells[kind] = pairs_of(found[kind], f"{what}: the {kind} cell")
+        concat = found.get(f"{kind}_concat", CONCAT)
+        if isinstance(concat, str) or not all(isinstance(i, int) for i in _items(concat, what, f"{kind}_concat")):
+            raise UserError(f"{what}: {kind}_concat must be states, such as range(2, {2 + NODES}), not {concat!r}")
+        cells[f"{kind}_concat"] = list(concat)
+    return Genotype.from_dict(cells, source)
+
+
+def pairs_of(value: Any, what: str) -> list[tuple[str, int]]:
+    """(name, state) pairs of a cell, grouped by node or not. Raises UserError, which says the pair's number."""
+    items = _items(value, what, "pairs")
+    if items and all(isinstance(i, (list, tuple)) and i and isinstance(i[0], (list, tuple)) for i in items):
+        items = [pair for node in items for pair in node]
+    found = []
+    for number, pair in enumerate(items):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise UserError(f"{what}: pair {number} is {pair!r}; it must be (operation, state)")
+        name, state = pair
+        if isinstance(name, int) and isinstance(state, str):
+            raise UserError(f"{what}: pair {number} is {pair!r}, the wrong way round; it must be (operation, state)")
+        if not isinstance(name, str) or not isinstance(state, int):
+            raise UserError(f"{what}: pair {number} is {pair!r}; it must be (operation, state)")
+        found.append((name, int(state)))
+    return found
+
+
+def _items(value: Any, what: str, word: str) -> list[Any]:
+    if isinstance(value, (list, tuple, range)):
+        return list(value)
+    raise UserError(f"{what}: {word} must be a list, not {value!r}")
 
 
 def drawn_pairs(pairs: Sequence[Pair], concat: Sequence[int] = CONCAT) -> list[tuple[str, str, str | None]]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from common.run import distributed
-from common.spaces.counting import conv_macs, macs, parameters
+from common.spaces.counting import macs, macs_and_conv_macs, parameters
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.network import derived
 
@@ -36,9 +36,10 @@ def counts(
     """
     with torch.device("meta"):  # only shapes are counted
         network = derived(genotype, imagenet, classes, channels, layers, auxiliary)
+    both, convolutions = macs_and_conv_macs(network, (3, pixels, pixels))
     return {
         "parameters": parameters(network), "parameters_with_auxiliary": parameters(network, exclude=()),
-        "macs": macs(network, (3, pixels, pixels)), "conv_macs": conv_macs(network, (3, pixels, pixels)),
+        "macs": both, "conv_macs": convolutions,
     }  # fmt: skip
 
 

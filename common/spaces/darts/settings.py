@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.settings import Settings, setting
-from common.use.settings import checkpoint_setting
+from common.train.settings import checkpoint_setting
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
     gradient = settings.constraint_gradient
     weights, scale = gdas_weights(settings.constraint, settings.constraints, settings.penalty, gradient)
     train, valid, note = open_batches(settings, options, device)
-    with open_run(options, settings, data=train.images.pins) as run:
+    with open_run(options, settings, data=train.images) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)

@@ -50,7 +50,7 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
     weights = term_weights(settings.constraint, settings.constraints)
     loss_of = live_loss if settings.constraint_gradient else constant_loss
     train, valid, note = open_batches(settings, options, device)
-    with open_run(options, settings, data=train.images.pins) as run:
+    with open_run(options, settings, data=train.images) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)

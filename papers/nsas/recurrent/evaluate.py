@@ -51,7 +51,7 @@ def evaluate(settings: EvaluateRecurrent, options: RunOptions) -> dict:
             f"{settings.max_tokens} and --max-types {settings.max_types}; use the text it was trained on"
         )
     device = pick_device(options)
-    with open_run(options, asked, data=corpus.pins, **found.identity) as run:
+    with open_run(options, asked, data=corpus, **found.identity) as run:
         if run.result is not None:
             return run.result
         model = LanguageModel(

@@ -46,7 +46,7 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
     valid = batchify(corpus.valid, settings.eval_batch_size).to(device)[: settings.select_rows or None]
     sampled = settings.path == "sampled"
     archive_of, loss_of = (PaperArchive, paper_loss) if sampled else (ReleasedArchive, released_loss)
-    with open_run(options, settings, data=corpus.pins) as run:
+    with open_run(options, settings, data=corpus) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)

@@ -55,7 +55,7 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
     stream = batchify(corpus.train, settings.batch_size).to(device)
     valid = batchify(corpus.valid, settings.eval_batch_size).to(device)
     test = batchify(corpus.test, 1).to(device)
-    with open_run(options, settings, data=corpus.pins) as run:
+    with open_run(options, settings, data=corpus) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)

@@ -76,7 +76,7 @@ def forgetting(settings: Experiment, options: RunOptions) -> dict:
     loss_of = live_loss if (gradient := settings.loss == "paper") else constant_loss
     cells = ranked_cells(settings.rank_cells)
     truth = table_accuracies(cells, train.images.name, options)
-    with open_run(options, settings, data=train.images.pins) as run:
+    with open_run(options, settings, data=train.images) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)
@@ -212,8 +212,8 @@ def both_losses(settings: Experiment, options: RunOptions) -> dict:
     """The authors' and the paper's loss one after the other, from the same weights on the same batches: what the
     gradient through the constraints changes. Each is a run in a folder of its own; the result has both side by side.
     """
-    pins = open_batches(settings, options, torch.device("cpu"))[0].images.pins
-    with open_run(options, settings, data=pins) as run:
+    images = open_batches(settings, options, torch.device("cpu"))[0].images
+    with open_run(options, settings, data=images) as run:
         if run.result is not None:
             return run.result
         found = {}
