@@ -170,9 +170,12 @@ def page(text: str, said: Comparison) -> str:
         raise UserError(f"{HOME / 'README.md'} lacks the marks {START} and {END}")
     before, after = text.split(START)[0], text.split(END)[1]
     first = paragraph(said.rows, said.luck, said.ranks, said.scale)
-    made = (
+    picture = (
         "![Chosen cells of every search, Kendall's tau of its scores, and tau over the epochs of RandomNAS supernets]"
-        f"(../../results/compare_nb201/figure.svg)\n\n{table(said.rows, said.luck)}\n\n{first}\n"
+        "(../../results/compare_nb201/figure.svg)\n\n"
+    )
+    made = (
+        f"{picture if said.found or said.ranks else ''}{table(said.rows, said.luck)}\n\n{first}\n"
         f"**Does the constraint matter?** {said.study}"
     )
     return f"{before}{START}\n{made}{END}{after}"

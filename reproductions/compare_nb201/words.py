@@ -86,7 +86,7 @@ def paragraph(rows: Sequence[Row], luck: Chance, ranks: Sequence[Rank], scale: S
         f"{luck.scored} such cells, were their true accuracies known, {luck.best_test:.2f} %."
     ]
     if not ran:
-        return lines[0] + " No search has been run yet.\n" + curve_sentence(ranks)
+        return lines[0] + " No search has been run yet.\n" + curve_sentence(ranks, luck)
     better, rest = [r for r in ran if r.beats_chance], [r for r in ran if not r.beats_chance]
     lines.append(
         f"Beyond chance (mean rank of the chosen cells against as many uniform cells, {DRAWS:,} draws, Holm's "
@@ -107,7 +107,7 @@ def paragraph(rows: Sequence[Row], luck: Chance, ranks: Sequence[Rank], scale: S
         lines.append(f"Not run: {', '.join(absent)}.")
     if few := sorted({row.n for row in ran if row.n < 3}):
         lines.append(f"Some have {' and '.join(map(str, few))} of at least 3 seeds: preliminary.")
-    return " ".join(lines) + "\n" + curve_sentence(ranks)
+    return " ".join(lines) + "\n" + curve_sentence(ranks, luck)
 
 
 def said(row: Row) -> str:
@@ -122,7 +122,7 @@ def gap(row: Row) -> str:
     return f"{row.name} {row.difference:+.2f}{between(row.difference_interval, sign=True)} (n = {row.paired_n})"
 
 
-def curve_sentence(ranks: Sequence[Rank]) -> str:
+def curve_sentence(ranks: Sequence[Rank], luck: Chance) -> str:
     """First and last tau of every curve, with renewed batch norm and without."""
     if not ranks:
         return "How tau comes about over the epochs: not run.\n"
@@ -139,4 +139,7 @@ def curve_sentence(ranks: Sequence[Rank]) -> str:
             )
         parts.append(f"{scale}: {', '.join(words)}")
     cells = max(r.cells for r in ranks)
-    return f"Tau of a RandomNAS supernet over {cells} fixed uniform cells, batch norm {'; '.join(parts)}.\n"
+    text = f"Tau of a RandomNAS supernet over {cells} fixed uniform cells, batch norm {'; '.join(parts)}."
+    if not math.isnan(luck.tau_12):
+        text += f" For comparison, 12 epochs of training every cell alone (tables): {luck.tau_12:.2f}."
+    return text + "\n"
