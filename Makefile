@@ -47,7 +47,8 @@ docs: venv
 	$(PY) -m reproductions docs
 
 # The environment is rebuilt only when the content of a lock changes. The CPU-only build of torch is preferred where pip
-# finds it; the CUDA build (what PyPI serves for Linux) needs the packages of requirements-cuda.lock besides.
+# finds it; the CUDA build (what PyPI serves for Linux) needs the packages of requirements-cuda.lock besides. PyPI's
+# torchvision does not import beside the CPU-only torch by itself: common/data/pictures/vision.py says why and mends it.
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 IS_CUDA := import platform, sys; from importlib.metadata import version; \
   sys.exit(platform.system() != "Linux" or "+cpu" in version("torch"))
@@ -60,6 +61,10 @@ venv:
 	if [ "$(TORCH)" = cpu ]; then $(PIP) -r requirements-cpu.lock >/dev/null 2>&1 || true; fi; \
 	$(PIP) -r requirements.lock 2> >(grep -v "is ignored: it is neither" >&2); \
 	if $(PY) -c '$(IS_CUDA)'; then $(PIP) -r requirements-cuda.lock 2> >(grep -v "is ignored: it is neither" >&2); fi; \
+	$(PY) -c 'import torchvision' 2>/dev/null || { \
+	  site=$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  cp common/data/pictures/vision.py "$$site/vision_watch.py"; \
+	  echo 'import vision_watch; vision_watch.watch()' > "$$site/vision_watch.pth"; }; \
 	cat $(LOCKS) > $(VENV)/installed.lock
 
 # Versions stay as they are where pyproject.toml allows them; make lock UPGRADE="--upgrade-package dvc" moves one, UPGRADE=--upgrade all.
