@@ -24,7 +24,7 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := reproduce
 
 reproduce: venv
-	dvc repro dvc.yaml; status=$$?; $(PY) -m reproductions report; exit $$status
+	dvc repro dvc.yaml; status=$$?; $(PY) -m reproductions report; $(PY) -m reproductions plots --quiet || true; exit $$status
 
 # -k: a set that is absent fails in its own stage, the rest carries on; the report says what is missing.
 proxy: venv
