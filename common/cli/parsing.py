@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from common.cli.helping import PROFILES_ARE, short_help, variants_are
+from common.cli.naming import distinctions
 from common.cli.stages import IGNORED_BECAUSE, CommonFlags, FileFlags, RunOptions, Stage, Verb
 from common.data.names import canonical
 from common.errors import UserError
-from common.run.naming import distinctions
 from common.settings import (
     PROFILES,
     Settings,

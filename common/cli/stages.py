@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from common.cli.naming import default_folder
 from common.run.device import check_name
-from common.run.naming import default_folder
 from common.settings import setting
 
 PRECISIONS = Literal["fp32", "bf16"]

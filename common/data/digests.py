@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.run import locks
+from common.run.files import held
 
 CACHE_NAME = ".verified.json"
 RACY_SECONDS = 2.0
@@ -113,7 +113,7 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
         if waiting and os.environ.get("RANK", "0") == "0":
             print(waiting, file=sys.stderr, flush=True)
 
-    with locks.lock(path, busy, needed=False):
+    with held(path, busy, needed=False):
         yield
 
 
@@ -182,14 +182,14 @@ def cached_tree_hash(
 @contextlib.contextmanager
 def _one_at_a_time(root: Path | None, key: str, folder: Path) -> Iterator[None]:
     """While one process of this machine computes the digest of ``key`` the others wait, where a lock can be kept."""
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         for path in _cache_files(root):
             lock = path.with_name(
                 f".hashing-{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:16]}.lock"
             )
             with contextlib.suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(locked(lock, f"{folder}: another process is hashing it; waiting for the digest"))
+                stack.enter_context(locked(lock, f"{folder}: another process is hashing it; waiting for the digest"))
                 break
         yield
 

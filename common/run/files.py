@@ -1,4 +1,4 @@
-"""Records: JSON and CSV files that are never half-written, and what the run stood on."""
+"""Records: JSON and CSV files that are never half-written, locks on files and folders, and what the run stood on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
+from filelock import lock_descriptor
+
 from common.errors import UserError
-from common.run import locks, outputs
+from common.run import outputs
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tyro", "safetensors", "dvc", "timm")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -78,13 +80,51 @@ def lock(folder: Path) -> Iterator[None]:
     def busy(holder: str) -> NoReturn:
         raise UserError(f"{folder} is in use by process {holder}; wait for it, stop it, or choose another --out")
 
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locks.lock(folder / ".lock", busy))
+            stack.enter_context(held(folder / ".lock", busy))
         except OSError as error:
             raise UserError(f"cannot use {folder}: {error.strerror or error}; choose another --out") from None
         yield
+
+
+@contextlib.contextmanager
+def held(path: Path, busy: Callable[[str], object], needed: bool = True) -> Iterator[None]:
+    """Hold the lock file ``path`` against other processes, and against other holders in this one, on every system.
+
+    The lock ends with the process that holds it; the file stays, for one that is taken away could be locked twice.
+
+    busy: called with the number of the process that holds it ("unknown" where that cannot be read); it raises, or
+    returns to wait. needed: False goes on without a lock on a disk that knows none. Raises OSError where the file
+    cannot be made, and where a lock is needed on such a disk.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            free = lock_descriptor(handle, blocking=False)
+        except OSError:
+            if needed:
+                raise
+        else:
+            if not free:
+                busy(_holder(handle))
+                lock_descriptor(handle)
+            os.ftruncate(handle, 0)
+            os.lseek(handle, 0, os.SEEK_SET)
+            os.write(handle, f" {os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    """The number that the holder wrote, after the first byte: Windows lets no one else read that one."""
+    try:
+        os.lseek(handle, 1, os.SEEK_SET)
+        return os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def make_folder(path: Path) -> Path:

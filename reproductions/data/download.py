@@ -27,8 +27,7 @@ from typing import Any, NoReturn
 
 from common.data.digests import hash_file
 from common.errors import UserError
-from common.run.files import sync_folder
-from common.run.locks import lock
+from common.run.files import held, sync_folder
 
 BUSY = {408, 425, 429, 500, 502, 503, 504}
 AGENT = "nas-replications (python)"
@@ -103,7 +102,7 @@ def _one_at_a_time(part: Path) -> Iterator[None]:
         name = part.name.removesuffix(".part")
         raise UserError(f"{name} is being downloaded by process {holder}; wait for it")
 
-    with lock(path, busy, needed=False):
+    with held(path, busy, needed=False):
         try:
             yield
         finally:

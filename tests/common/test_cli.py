@@ -12,10 +12,10 @@ import pytest
 import tyro
 
 from common import settings as settings_module
+from common.cli import naming as folders
 from common.cli import verbs as cli
 from common.cli.verbs import RunOptions, Stage, Verb, main
 from common.errors import UserError
-from common.run import naming as folders
 from common.words import hint, near, suggestion
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from common.errors import UserError
-from common.run import device, files, locks
+from common.run import device, files
 
 # Third parties may use what a system has, so they come first; the suite's own modules then find no POSIX module.
 EVERYTHING = """
@@ -40,8 +40,8 @@ def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
     said = []
     holding = (
         "import sys, time, pathlib; sys.path.insert(0, '.')\n"
-        "from common.run.locks import lock\n"
-        "with lock(pathlib.Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
+        "from common.run.files import held\n"
+        "with held(pathlib.Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
     )
     path = tmp_path / "lock"
     path.write_text("a longer text from an earlier holder that must not be read as its number\n")
@@ -53,7 +53,7 @@ def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
             said.append(number)
             holder.kill()
 
-        with locks.lock(path, stop):  # waits until the killed holder is gone
+        with files.held(path, stop):  # waits until the killed holder is gone
             assert said == [str(holder.pid)] and path.read_text().strip() == str(os.getpid())
     finally:
         holder.kill()
@@ -64,13 +64,13 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
     def unknown(handle: int, blocking: bool = True) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks, "lock_descriptor", unknown)
+    monkeypatch.setattr(files, "lock_descriptor", unknown)
     with (
         pytest.raises(UserError, match=r"cannot use .*: No locks available; choose another"),
         files.lock(tmp_path),
     ):
         pass
-    with locks.lock(tmp_path / "lock", print, needed=False):
+    with files.held(tmp_path / "lock", print, needed=False):
         pass
 
 
