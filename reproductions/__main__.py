@@ -18,7 +18,7 @@ VERBS = {
     ),
     "report": ("reproductions.report.page", "results/report.html, one self-contained page"),
     "readme": ("reproductions.readme", "the generated tables of the README files"),
-    "docs": ("reproductions.site", "the documentation as a static site"),
+    "docs": ("reproductions.docs.site", "the documentation as a static site"),
     "data": ("reproductions.data.commands", "fetch, prepare, verify and list data sets"),
     "checkpoints": ("reproductions.checkpoints.commands", "fetch, verify and evaluate the authors' checkpoints"),
 }

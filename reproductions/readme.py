@@ -19,9 +19,9 @@ from typing import Any
 from common.errors import UserError
 from common.papers import PAPERS
 from common.run.files import write_json
-from reproductions import words
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT, load_all
+from reproductions.docs import words
 from reproductions.listing import counted, measured, published
 from reproductions.results import load
 from reproductions.verdicts import VERDICTS, Verdict, decide_all, judged

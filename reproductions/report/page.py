@@ -24,7 +24,7 @@ from reproductions.readme import origin, title
 from reproductions.report import figures
 from reproductions.report.found import against, chance, commit, compared, date, is_random, says, took, trained
 from reproductions.results import RESULTS, Result, by_seed, load
-from reproductions.verdicts import VERDICTS, Verdict
+from reproductions.verdicts import NOT_RUN, VERDICTS, Verdict
 
 PROFILES = {
     "paper": "the papers' data and budgets",
@@ -107,10 +107,14 @@ def kind_table(verdicts: list[Verdict]) -> str:
         counts = [
             f'<b class="{CLASS[w]}">{row.counts[w]}</b>' if row.counts[w] else "<small>0</small>" for w in VERDICTS
         ]
-        met = f"{row.others_met} of {row.others}" if row.others else "none"
+        others = [
+            v for v in verdicts if (v.claim.paper, v.claim.kind) == (row.paper, row.kind) and not v.claim.published
+        ]
+        ran = sum(v.verdict != NOT_RUN for v in others)
+        met = f"{row.others_met} of {ran}" if ran else "none run" if others else "none"
         rows.append([html.escape(row.kind), str(row.published), *counts, met])
     head = [("kind of number", ""), ("published", "n"), *((word, "n") for word in VERDICTS)]
-    return table([*head, ("unpublished values of the authors' code met", "n")], rows)
+    return table([*head, ("of the authors' code alone, met", "n")], rows)
 
 
 def headline_table(rows: list[Headline]) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from common.papers import PAPERS
-from reproductions import site, words
 from reproductions.claims import ROOT
+from reproductions.docs import site, words
 from tests.browser import look, needs_chromium, served
 
 FOLDERS = ("docs", "papers", "reproductions", "common", "examples", "tests")
