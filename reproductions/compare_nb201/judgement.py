@@ -20,6 +20,7 @@ from reproductions.compare.statistics import Spread, kendall, paired, spread
 from reproductions.compare_nb201.runs import BASELINE, METHODS, ON, Outcome, Point
 
 DRAWS = 20_000  # sets of uniform cells
+SEEDS = 3  # that every method should have
 LEVEL = 0.05
 
 Interval = tuple[float, float]
@@ -27,10 +28,13 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Chance:
-    """One uniformly drawn cell: exact means, middle 95 % of its accuracy, and the mean of the best of ``scored``."""
+    """One uniformly drawn cell: exact means, middle 95 % of its accuracy, and the mean of the best of ``scored``; of
+    the mean of SEEDS such cells the middle 95 % of DRAWS draws.
+    """
 
     test: dict[str, float]
     middle: Interval  # on CIFAR-10
+    middle_of_mean: Interval
     regret: float
     rank: float
     scored: int
@@ -43,11 +47,21 @@ def chance(table: Table, scored: int) -> Chance:
     column = np.sort(table.column(ON))
     share = (np.arange(1, CELLS + 1) / CELLS) ** scored  # P(best of `scored` is among the lowest i)
     best = float((column * np.diff(share, prepend=0.0)).sum())
-    low, high = np.quantile(column, [LEVEL / 2, 1 - LEVEL / 2])
     return Chance(
-        {name: float(table.column(name).mean()) for name in DATASETS}, (float(low), float(high)),
+        {name: float(table.column(name).mean()) for name in DATASETS}, middle(column), middle(drawn(column, SEEDS)),
         float(column[-1] - column.mean()), float(table.ranks(ON).mean()), scored, best, tau_12(table),
     )  # fmt: skip
+
+
+def middle(values: np.ndarray) -> Interval:
+    """Between which 95 % of the values lie."""
+    low, high = np.quantile(values, [LEVEL / 2, 1 - LEVEL / 2])
+    return float(low), float(high)
+
+
+def drawn(values: np.ndarray, count: int) -> np.ndarray:
+    """DRAWS means of ``count`` uniformly drawn values; a fixed stream."""
+    return values[np.random.default_rng(0).integers(0, CELLS, (DRAWS, count))].mean(1)
 
 
 def tau_12(table: Table) -> float:
@@ -60,9 +74,8 @@ def tau_12(table: Table) -> float:
 
 def chance_of(ranks: Sequence[int], table: Table) -> float:
     """Probability that as many uniform cells have so low a mean rank (DRAWS sets, a fixed stream)."""
-    rng = np.random.default_rng(0)
-    drawn = table.ranks(ON)[rng.integers(0, CELLS, (DRAWS, len(ranks)))].mean(1)
-    return float((1 + (drawn <= np.mean(ranks)).sum()) / (1 + DRAWS))
+    means = drawn(table.ranks(ON), len(ranks))
+    return float((1 + (means <= np.mean(ranks)).sum()) / (1 + DRAWS))
 
 
 def holm(p_values: dict[str, float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.data.nasbench201 import DATASETS
-from reproductions.compare_nb201.judgement import DRAWS, Chance, Interval, Rank, Row
+from reproductions.compare_nb201.judgement import DRAWS, SEEDS, Chance, Interval, Rank, Row
 from reproductions.compare_nb201.runs import BASELINE, ON
 
 NOT_RUN = "not run"
@@ -79,14 +79,15 @@ def probability(p: float) -> str:
 def paragraph(rows: Sequence[Row], luck: Chance, ranks: Sequence[Rank], scale: Scale) -> str:
     """Everything in it is computed from the rows; a method that was not run is named as such."""
     ran = [row for row in rows if row.test is not None]
-    low, high = luck.middle
     lines = [
-        f"Scale: {scale}; a reduced scale, which answers no published claim. One uniformly drawn cell has "
-        f"{luck.test[ON]:.2f} % on average (95 % of the cells lie between {low:.2f} and {high:.2f} %); the best of "
-        f"{luck.scored} such cells, were their true accuracies known, {luck.best_test:.2f} %."
+        f"Scale: {scale}; a reduced scale, which answers no published claim.",
+        f"One uniformly drawn cell has {luck.test[ON]:.2f} % on average (95 % of the cells lie within "
+        f"{between(luck.middle).strip()} %, 95 % of {DRAWS:,} means of {SEEDS} drawn cells within "
+        f"{between(luck.middle_of_mean).strip()} %); the best of {luck.scored} such cells, were their true accuracies "
+        f"known, {luck.best_test:.2f} %.",
     ]
     if not ran:
-        return lines[0] + " No search has been run yet.\n" + curve_sentence(ranks, luck)
+        return " ".join([*lines, "No search has been run yet.\n"]) + curve_sentence(ranks, luck)
     better, rest = [r for r in ran if r.beats_chance], [r for r in ran if not r.beats_chance]
     lines.append(
         f"Beyond chance (mean rank of the chosen cells against as many uniform cells, {DRAWS:,} draws, Holm's "
@@ -105,8 +106,8 @@ def paragraph(rows: Sequence[Row], luck: Chance, ranks: Sequence[Rank], scale: S
         )
     if absent := [row.name for row in rows if row.test is None]:
         lines.append(f"Not run: {', '.join(absent)}.")
-    if few := sorted({row.n for row in ran if row.n < 3}):
-        lines.append(f"Some have {' and '.join(map(str, few))} of at least 3 seeds: preliminary.")
+    if few := [f"{row.name} {row.n}" for row in ran if row.n < SEEDS]:
+        lines.append(f"Preliminary, with fewer than {SEEDS} seeds: {', '.join(few)}.")
     return " ".join(lines) + "\n" + curve_sentence(ranks, luck)
 
 

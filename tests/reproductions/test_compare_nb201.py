@@ -84,7 +84,11 @@ def test_what_beats_chance_and_what_does_not(truth, tmp_path):
     assert "Beyond chance" in text and "; worse none" in text
     better, _, rest = text.partition("Not shown to be better than chance: ")
     assert "EvNAS (" in better and "EvNAS's random search (" in rest and "EvNAS (" not in rest.split("Against")[0]
-    assert "Not run: RandomNAS, " in text and "preliminary" in text and "nan" not in text
+    assert (
+        "Not run: RandomNAS, " in text
+        and "Preliminary, with fewer than 3 seeds: GDAS-NSAS as written 1." in text
+        and "nan" not in text
+    )
     assert len(lines) == 2 + len(runs.METHODS) + 1 and len({line.count("|") for line in lines}) == 1
     assert sum("not run" in line for line in lines) == len(runs.METHODS) - 3
 
@@ -107,6 +111,8 @@ def test_chance_is_exact(truth):
     drawn = column[np.random.default_rng(1).integers(0, CELLS, (20_000, 20))].max(1)
     assert luck.test["cifar10"] == pytest.approx(column.mean())
     assert luck.best_test == pytest.approx(drawn.mean(), abs=4 * drawn.std() / math.sqrt(20_000))
+    assert luck.middle_of_mean[0] < column.mean() < luck.middle_of_mean[1] < luck.middle[1] < column.max()
+    assert luck.middle[0] < luck.middle_of_mean[0]
     assert luck.regret == pytest.approx(column.max() - column.mean())
     assert math.isnan(luck.tau_12)  # these tables lack the short trainings
     one = judgement.chance_of([CELLS // 10], truth)
