@@ -1,8 +1,9 @@
 """``python -m reproductions readme``: the generated tables of README.md and papers/*/README.md, and the generated pages
-of docs/ (settings, histories).
+(CLAIMS.md of each paper; settings and histories of docs/).
 
-Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stands the paper's claims table (in the root README a
-summary of all papers). Tables are generated, never typed; ``--check`` fails when one is stale. What stands in them:
+Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stand the verdicts by kind and the numbers that matter, of
+one paper or, in the root README, of all. Tables are generated, never typed; ``--check`` fails when one is stale. What
+stands in them:
 verdicts of computed claims, of results that are in git (proxy and paper profiles), and of values computed from data
 files. The last are recorded in ``results/data_claims.json`` whenever the tables are written with the files at hand, so
 that a machine without them checks the same tables; a machine that has them computes them anew and compares.
@@ -13,23 +14,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.papers import PAPERS
 from common.run.files import write_json
+from reproductions import kept, pages
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT, load_all
 from reproductions.docs import words
-from reproductions.listing import counted, measured, published
+from reproductions.pages import origin  # noqa: F401  (the report names values alike)
 from reproductions.results import load
-from reproductions.verdicts import VERDICTS, Verdict, decide_all, judged
+from reproductions.verdicts import Verdict, judged
 
 RECORD = ROOT / "results" / "data_claims.json"
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
-NOWHERE = "†"
-MARK = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", "not run": "·"}
 
 
 def title(paper: str) -> str:
@@ -49,12 +49,13 @@ def main(argv: list[str]) -> int:
     record = recorded()
     fresh_record = {v.claim.id: record.get(v.claim.id) if v.measured is None else v.measured for v in of_data}
     verdicts = {paper: [from_record(v, fresh_record) for v in found] for paper, found in verdicts.items()}
-    pages = {ROOT / "README.md": summary(verdicts)}
-    pages |= {ROOT / "papers" / p / "README.md": paper_tables(v) for p, v in verdicts.items()}
+    titles = {paper: title(paper) for paper in PAPERS}
+    tables = {ROOT / "README.md": pages.summary(verdicts, titles)}
+    tables |= {ROOT / "papers" / p / "README.md": pages.of_paper(v) for p, v in verdicts.items()}
     stale = [str(RECORD.relative_to(ROOT))] if fresh_record != record else []
     if stale and not args.check:
         write_json(RECORD, fresh_record)
-    for path, table in pages.items():
+    for path, table in tables.items():
         if not path.exists():
             print(f"{path.relative_to(ROOT)}: absent", file=sys.stderr)
             continue
@@ -66,7 +67,8 @@ def main(argv: list[str]) -> int:
             stale.append(str(path.relative_to(ROOT)))
             if not args.check:
                 path.write_text(fresh, encoding="utf-8")
-    for page, text in words.pages().items():  # generated as a whole
+    whole = {Path("papers") / p / "CLAIMS.md": pages.claims_page(titles[p], v) for p, v in verdicts.items()}
+    for page, text in (words.pages() | whole).items():  # generated as a whole
         if not (ROOT / page).exists() or (ROOT / page).read_text(encoding="utf-8") != text:
             stale.append(str(page))
             if not args.check:
@@ -85,7 +87,7 @@ def decided(paper: str) -> list[Verdict]:
     """Verdicts that rest on the code and on committed results alone."""
     known = committed()
     results = [r for r in load(paper=paper) if known is None or str(r.path.relative_to(ROOT)) in known]
-    return decide_all(load_all(paper), [r for r in results if r.profile != "smoke"])
+    return kept.verdicts(load_all(paper), [r for r in results if r.profile != "smoke"])
 
 
 def from_record(v: Verdict, record: dict[str, Any]) -> Verdict:
@@ -117,68 +119,3 @@ def filled(text: str, table: str) -> str:
     before, rest = text.split(START, 1)
     _, after = rest.split(END, 1)
     return f"{before}{START}\n{table}\n{END}{after}"
-
-
-def summary(verdicts: dict[str, list[Verdict]]) -> str:
-    """One line a paper: how many published numbers have which verdict, and how many other values agree."""
-    lines = [
-        "| paper | published numbers | " + " | ".join(VERDICTS) + " | values of the authors' code met |",
-        "| --- " + "| ---: " * (len(VERDICTS) + 2) + "|",
-    ]
-    for paper, found in verdicts.items():
-        printed = [v for v in found if v.claim.published]
-        others = [v for v in found if not v.claim.published]
-        counts = Counter(v.verdict for v in printed)
-        cells = " | ".join(str(counts[word]) for word in VERDICTS)
-        met = f"{sum(v.verdict == 'reproduced' for v in others)} of {len(others)}"
-        lines.append(f"| [{title(paper)}](papers/{paper}/README.md) | {len(printed)} | {cells} | {met} |")
-    return "\n".join(lines)
-
-
-def paper_tables(verdicts: list[Verdict]) -> str:
-    """The published tables (claims with `table`), then the other claims, then what the marks mean."""
-    tables: dict[str, list[Verdict]] = {}
-    for v in verdicts:
-        tables.setdefault(v.claim.table, []).append(v)
-    parts = []
-    for name, group in tables.items():
-        if name:
-            parts.append(f"**{name}**\n\n{_pivot(group)}")
-    if "" in tables:
-        if len(tables) > 1:
-            parts.append("**Other claims**")
-        parts.append(_flat(tables[""]))
-    marks = ", ".join(f"{MARK[word]} {word}" for word in VERDICTS)
-    nowhere = (
-        "" if all(v.claim.published for v in verdicts) else f" {NOWHERE} published nowhere, the authors' code gave it."
-    )
-    needs = "What each one needs: `python -m reproductions claims --paper NAME`."
-    parts.append(f"{counted(verdicts)}. Marks: {marks}.{nowhere} {needs}")
-    return "\n\n".join(parts)
-
-
-def origin(v: Verdict) -> str:
-    """The value to be met, marked where nobody published it."""
-    return published(v) + ("" if v.claim.published else NOWHERE)
-
-
-def _pivot(group: list[Verdict]) -> str:
-    columns = list(dict.fromkeys(v.claim.column or v.claim.quantity for v in group))
-    rows = list(dict.fromkeys(v.claim.row or v.claim.id for v in group))
-    cells: dict[tuple[str, str], list[str]] = {}
-    for v in group:
-        shown = origin(v) if v.claim.hardest == "quoted" else f"{origin(v)} {MARK[v.verdict]}"
-        if v.measured is not None and (v.claim.hardest != "computed" or not v.claim.holds):
-            shown += f" ({measured(v)})"
-        cells.setdefault((v.claim.row or v.claim.id, v.claim.column or v.claim.quantity), []).append(shown)
-    lines = ["| | " + " | ".join(columns) + " |", "| --- " + "| ---: " * len(columns) + "|"]
-    lines += [f"| {r} | " + " | ".join("; ".join(cells.get((r, c), [""])) for c in columns) + " |" for r in rows]
-    return "\n".join(lines)
-
-
-def _flat(group: list[Verdict]) -> str:
-    lines = ["| claim | published | measured | verdict |", "| --- | ---: | ---: | --- |"]
-    for v in group:
-        name = f"{v.claim.id.split('.', 1)[1]} ({v.claim.quantity})"
-        lines.append(f"| {name} | {origin(v)} | {measured(v)} | {MARK[v.verdict]} {v.verdict} |".replace("\n", " "))
-    return "\n".join(lines)
