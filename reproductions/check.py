@@ -246,23 +246,28 @@ def _fault(where: str, value: Any, bounds: dict[str, Any]) -> list[str]:
     return [f"{where} is {value}, expected {low} to {high}"]
 
 
-SUMMARY = ("top1_error_percent", "test_perplexity", "parameters", "macs")
+# column of `dvc metrics show` -> (stages that give it, the first that has it counts; metric)
+SUMMARY = {
+    "test_error_percent": (("evaluate", "train"), "top1_error_percent"),
+    "test_perplexity": (("evaluate_ptb", "train_ptb"), "test_perplexity"),
+    "table_accuracy_percent": (("search_nb201",), "test_accuracy_percent"),
+    "parameters": (("evaluate", "train"), "parameters"),
+    "macs": (("evaluate", "train"), "macs"),
+}
 
 
-def summary(results: list[Result]) -> dict[str, Any]:
-    """One paper's smoke metrics for ``dvc metrics show``: mean over seeds of the few numbers worth a column."""
-    collected: dict[str, list[float]] = {}
-    for result in results:
-        stage = result.path.parent.name.rsplit("-", 1)[0]
-        if not stage.startswith(("evaluate", "train")):
-            continue
-        for key in SUMMARY:
-            value = result.metrics.get(key)
-            if isinstance(value, (int, float)):
-                collected.setdefault(f"{stage}.{key}", []).append(float(value))
-    flat = {key: fmean(v) for key, v in sorted(collected.items())}
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        stage, _, metric = key.partition(".")
-        nested.setdefault(stage, {})[metric] = round(value, 6)
-    return nested
+def summary(results: list[Result]) -> dict[str, float]:
+    """One paper's row of ``dvc metrics show``: means over seeds of the few numbers worth a column."""
+    found: dict[str, float] = {}
+    for column, (stages, metric) in SUMMARY.items():
+        for stage in stages:
+            values = [float(r.metrics[metric]) for r in results if r.stage == stage and _number(r.metrics.get(metric))]
+            if values:
+                mean = fmean(values)
+                found[column] = round(mean) if mean.is_integer() else round(mean, 6)
+                break
+    return found
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

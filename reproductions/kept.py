@@ -28,6 +28,8 @@ from reproductions.results import Result
 from reproductions.verdicts import Smaller, Verdict, decide_all
 
 LOOKED_UP = ("nasbench201", "sgnas")  # folders of the data root whose contents claims are computed from
+DECIDES = ("reproductions", "reproductions/compare", "reproductions/checkpoints")
+SHOWS = ("pages.py", "readme.py", "listing.py", "picture.py", "plots.py", "words.py", "site.py", "commands.py")
 WHOLE = 64 * 2**20  # bytes; the benchmark's own file of several GB is known by size and time of change
 
 
@@ -58,8 +60,9 @@ def verdicts(claims: list[Claim], results: list[Result]) -> list[Verdict]:
 def verdicts_key(paper: str, results: Iterable[Result]) -> str:
     """Hash of all that a paper's verdicts depend on."""
     digest = hashlib.sha256(code_key(paper).encode() + (FOLDER / f"{paper}.yaml").read_bytes())
-    for folder in ("reproductions", "reproductions/compare", "reproductions/checkpoints"):
-        add_files(digest, (p for p in (ROOT / folder).iterdir() if p.is_file()))
+    add_files(
+        digest, (p for folder in DECIDES for p in (ROOT / folder).iterdir() if p.is_file() and p.name not in SHOWS)
+    )
     for result in results:
         digest.update(f"{result.path}\0{json.dumps(result.raw, sort_keys=True)}\0".encode())
     _add_data(digest)

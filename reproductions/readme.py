@@ -22,7 +22,9 @@ from common.papers import PAPERS
 from common.run.files import write_json
 from reproductions import kept, pages
 from reproductions.arguments import OneLineParser
+from reproductions.check import summary
 from reproductions.claims import ROOT, load_all
+from reproductions.compare.groups import of_pipeline
 from reproductions.docs import words
 from reproductions.pages import origin  # noqa: F401  (the report names values alike)
 from reproductions.results import load
@@ -68,6 +70,7 @@ def main(argv: list[str]) -> int:
             if not args.check:
                 path.write_text(fresh, encoding="utf-8")
     whole = {Path("papers") / p / "CLAIMS.md": pages.claims_page(titles[p], v) for p, v in verdicts.items()}
+    whole |= proxy_metrics()
     for page, text in (words.pages() | whole).items():  # generated as a whole
         if not (ROOT / page).exists() or (ROOT / page).read_text(encoding="utf-8") != text:
             stale.append(str(page))
@@ -88,6 +91,17 @@ def decided(paper: str) -> list[Verdict]:
     known = committed()
     results = [r for r in load(paper=paper) if known is None or str(r.path.relative_to(ROOT)) in known]
     return kept.verdicts(load_all(paper), [r for r in results if r.profile != "smoke"])
+
+
+def proxy_metrics() -> dict[Path, str]:
+    """The rows that ``dvc metrics show`` has of the committed proxy runs, by file."""
+    found = {}
+    for paper in PAPERS:
+        row = summary([r for r in load(ROOT / "results", "proxy", paper) if of_pipeline(r)])
+        if row:
+            path = Path("results") / "proxy" / "metrics" / f"{paper}.json"
+            found[path] = json.dumps(row, indent=1, sort_keys=True) + "\n"
+    return found
 
 
 def from_record(v: Verdict, record: dict[str, Any]) -> Verdict:

@@ -10,21 +10,25 @@ import pytest
 
 from common.errors import UserError
 from common.papers import PAPERS
-from reproductions import readme
+from reproductions import pages, readme
 from reproductions.claims import command_problem, load_all
 from reproductions.results import resolve
 from reproductions.verdicts import NOT_RUN, Verdict, judged
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "papers" / p / "README.md" for p in PAPERS)]
+GUIDES = [ROOT / "docs" / name for name in ("dvc.md", "clusters.md", "environment.md", "verdicts.md")]
 # Why a command is not executed here; the first pattern that matches counts.
 NOT_EXECUTED = [
-    (r"^make ", "the whole pipeline or test-suite: CI runs both"),
-    (r"^dvc (repro|metrics|exp|push|pull|remote|plots)", "runs the pipeline: tests/pipeline and CI"),
+    (r"^(make|source|git) ", "the whole pipeline or test-suite: CI runs both; the shell's own"),
+    (r"^dvc (repro|metrics|exp|push|pull|remote|plots|dag)", "runs the pipeline: tests/pipeline and CI"),
     (r"^torchrun ", "several processes: tests/reliability; its settings are parsed here"),
     (r"^python -m reproductions (data|checkpoints) (fetch|evaluate|prepare|verify)", "needs data or the network"),
-    (r"^python -m reproductions (report|readme|check|compare)", "needs results: tests/reproductions"),
-    (r"^python -m papers\.\w+ describe results/", "of what a line before it wrote: test_readme_commands"),
+    (
+        r"^python -m reproductions (report|readme|check|compare|seeds|plots|picture)",
+        "needs results: tests/reproductions",
+    ),
+    (r"^python -m papers\.\w+ (describe|draw) results/", "of what a line before it wrote: test_readme_commands"),
     (r"^python -m papers\.\w+ (?!describe|--help)", "a run: its settings are parsed here, the smoke pipeline runs it"),
 ]
 
@@ -41,7 +45,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    return [(str(p.relative_to(ROOT)), c) for p in PAGES if p.exists() for c in blocks(p)]
+    return [(str(p.relative_to(ROOT)), c) for p in (*PAGES, *GUIDES) for c in blocks(p)]
 
 
 def test_pages_exist_and_have_markers():
@@ -110,7 +114,9 @@ def small_house(tmp_path, monkeypatch):
 def test_tables_stay_current_where_a_data_file_is_absent(small_house, capsys):
     small_house(94.37333)
     assert readme.main([]) == 0
-    assert "1 reproduced" in (readme.ROOT / "papers" / "evnas" / "README.md").read_text()
+    assert "1 reproduced" in (readme.ROOT / "papers" / "evnas" / "CLAIMS.md").read_text()
+    for page in (readme.ROOT / "README.md", readme.ROOT / "papers" / "evnas" / "README.md"):
+        assert re.search(r"tables looked up \| 1 \| 1 \| – \| – \| – \|", page.read_text())
     small_house(None)
     assert readme.main(["--check"]) == 0
     assert "1 values need data that are not here (nasbench201)" in capsys.readouterr().out
@@ -129,7 +135,10 @@ def test_a_recorded_value_is_judged_like_any_other(small_house):
     readme.main([])
     small_house(None)
     readme.main(["--check"])
-    assert "1 not reproduced" in (readme.ROOT / "papers" / "evnas" / "README.md").read_text()
+    assert "1 not reproduced" in (readme.ROOT / "papers" / "evnas" / "CLAIMS.md").read_text()
+    page = (readme.ROOT / "README.md").read_text()
+    assert re.search(r"tables looked up \| 1 \| – \| 1 \| – \| – \|", page)
+    assert re.search(r"CIFAR-10 test accuracy\]\(.*\) \| 94.37 % \| 90 % \| .* \| not reproduced \| – \|", page)
 
 
 def test_a_damaged_record_is_named(small_house):
@@ -137,3 +146,37 @@ def test_a_damaged_record_is_named(small_house):
     readme.RECORD.write_text("{")
     with pytest.raises(UserError, match=r"data_claims\.json: .*git checkout"):
         readme.main(["--check"])
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_the_steps_to_a_verdict_are_commands_of_this_suite(paper):
+    """From the data and the weights to the verdict; each claim's last step shows it."""
+    for claim in load_all(paper):
+        if claim.kind == "context" or not claim.command:
+            continue
+        lines = [line.partition("  #")[0] for line in pages.steps(claim) if not line.startswith("#")]
+        for line in lines:
+            assert not (problem := command_problem(line)), problem
+        assert lines[-1] == f"python -m reproductions claims {claim.id}"
+        assert sum("checkpoints fetch" in line for line in lines) == sum(
+            n.startswith("checkpoint:") for n in claim.needs
+        )
+
+
+def test_a_search_stands_before_the_training_of_what_it_found():
+    claims = {c.id: c for c in load_all()}
+    found = pages.steps(claims["nao_v2.search.best"])
+    assert [line.split()[3] for line in found if line.startswith("python -m papers.")] == ["search", "train"]
+    found = pages.steps(claims["evnas.ablation.rand"])
+    assert [line.split()[3] for line in found if line.startswith("python -m papers.")] == ["search", "train"]
+
+
+def test_claims_pages_hold_every_claim_once_and_context_apart():
+    for paper in PAPERS:
+        page = (ROOT / "papers" / paper / "CLAIMS.md").read_text(encoding="utf-8")
+        for claim in load_all(paper):
+            if claim.headline:
+                assert page.count(f'<a id="{pages.anchor(claim)}"></a>') == 1, claim.id
+        if any(c.kind == "context" for c in load_all(paper)):
+            context = page.partition("\n## Context\n")[2]
+            assert context and not any(mark in context for mark in "✔✘")

@@ -21,7 +21,7 @@ from common.papers import PAPERS
 from common.run.folder import open_run
 from common.settings import to_dict
 from reproductions.claims import ROOT, command_problem
-from tests.reproductions.test_readme import PAGES, blocks
+from tests.reproductions.test_readme import GUIDES, PAGES, blocks
 
 # What stands for a word of the user's own in a README.
 STANDS_FOR = {
@@ -137,7 +137,7 @@ def test_forms_of_a_line():
 
 def test_dvc_commands_of_the_readme_name_what_exists():
     """Files, stages, items of matrices and parameters."""
-    commands = [c for c in blocks(ROOT / "README.md") if c.startswith("dvc ")]
+    commands = [c for page in GUIDES for c in blocks(page) if c.startswith("dvc ")]
     assert commands
     for command in commands:
         for word in shlex.split(command)[2:]:
