@@ -24,6 +24,7 @@ EXPORTS = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = v
 def main(argv: list[str]) -> int:
     parser = OneLineParser(prog="python -m reproductions plots", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dvc_plots", help="folder of the page (default: dvc_plots)")
+    parser.add_argument("--quiet", action="store_true", help="say nothing where all goes well")
     parser.add_argument("targets", nargs="*", help="files or plots to show, as of dvc plots show (default: all)")
     args = parser.parse_args(argv)
     bundle(args.out / BUNDLE)
@@ -36,7 +37,8 @@ def main(argv: list[str]) -> int:
     if found.returncode != 0 or not page.exists():
         last = (found.stderr or found.stdout).strip().splitlines()[-1:]
         raise UserError(f"dvc plots show: {''.join(last) or 'nothing to plot; run the pipeline first: make reproduce'}")
-    print(page)
+    if not args.quiet:
+        print(page)
     return 0
 
 

@@ -126,7 +126,7 @@ def test_a_record_that_differs_from_the_data_is_stale(small_house):
     small_house(94.37333)
     readme.main([])
     small_house(94.37334)
-    with pytest.raises(UserError, match=r"stale tables in data_claims\.json"):
+    with pytest.raises(UserError, match=r"stale tables or pages: data_claims\.json"):
         readme.main(["--check"])
 
 
