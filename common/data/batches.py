@@ -68,8 +68,8 @@ class Epochs:
             raise UserError(f"a batch of {batch_size} images holds nothing; use a batch size of 1 or more")
         if count == 0 or (count < batch_size and (order.shuffle or order.drop_last)):
             raise UserError(
-                f"{name}: {count} images are too few for a batch of {batch_size}; lower the batch size or use more "
-                f"images"
+                f"{name}: {count} images are too few for a batch of {batch_size}; use a batch size of {count} or "
+                f"less, or more images"
             )
         if sharing.shares > batch_size:
             raise UserError(

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from common.data.names import CLASSES, canonical, in_memory
+from common.data.counted import classes_of
+from common.data.names import canonical
 from common.errors import UserError
 from common.run.last import is_finished
 from common.spaces.architecture import Record
@@ -98,17 +99,6 @@ def chosen(architecture: Any, found: Checkpoint | None, own: Any, paper: str) ->
     if architecture is not None and own is not None and architecture != own:
         raise UserError(f"{found.source if found else 'the file'} holds another architecture than the one named")
     return own if architecture is None else architecture
-
-
-def classes_of(dataset: str) -> int:
-    """How many classes a known set, or a folder of class folders, has. Raises UserError."""
-    name = canonical(dataset)
-    if name in CLASSES:
-        return CLASSES[name]
-    from common.data.pictures.sets import open_pictures
-    from common.data.sets import open_images
-
-    return len((open_images if in_memory(name) else open_pictures)(name, "train", None).classes)
 
 
 class Wanted(NamedTuple):

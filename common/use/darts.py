@@ -59,9 +59,15 @@ def derived_start(
 
 def derived_view(found: Checkpoint, file: Any, constants: Constants) -> View:
     """What a derived network sees in tests: pictures of 224 pixels, or whole ones at the side of its training's images
-    (32 where nobody says it). constants: name of a set of small images -> mean and std.
+    (32 where nobody says it). constants: name of a set of small images -> mean and std. A cell of NAS-Bench-201 is of
+    small images too, with constants that its file says.
     """
-    form, on = form_of(found), trained_on(found.metadata, file)
+    on, said = trained_on(found.metadata, file), found.metadata
+    if "lastact.0.weight" in found.tensors:
+        pixels, rows = int(said.get("pixels") or SMALL_SETS.get(on, 32)), len(found.tensors["classifier.weight"])
+        mean, std = (tuple(said[key]) for key in ("mean", "std")) if "mean" in said else constants(on)
+        return View(Square(pixels), pixels, mean, std, class_names(said, file, rows))
+    form = form_of(found)
     names = class_names(found.metadata, file, form.classes)
     if form.imagenet:
         return View(EvalPictures(), PICTURE_PIXELS, IMAGENET_MEAN, IMAGENET_STD, names)

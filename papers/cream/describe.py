@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.data.names import CLASSES
-from common.errors import UserError
+from common.data.counted import classes_of, side_of
 from common.spaces.blocks import Block, draw_blocks
 from common.spaces.drawing import name_of
-from common.words import hint
 from papers.cream.networks.architectures import PUBLISHED, resolve
 from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.layout import NetworkSpec
@@ -19,16 +17,15 @@ def describe(settings: Describe, options: Any) -> dict[str, Any]:
     """``parameters``, ``macs`` (convolutions and linear), ``macs_published`` (thop 2020), ``ptflops``, by network.
 
     ``dataset`` sets the number of classes and the input size. Default: the set that a file (an architecture found,
-    weights trained here) is of, else ImageNet at the network's own resolution. Of a folder the number of classes is
-    unknown, so what is asked for must be one of the known sets. Raises UserError for unknown names.
+    weights trained here) is of, else ImageNet at the network's own resolution. Of a folder the classes are counted;
+    ``FOLDER@SIZE`` says the size. Raises UserError for unknown names.
     """
     found = resolve(settings.arch)
     own = not settings.dataset and bool(found.dataset)
     dataset = settings.dataset or found.dataset or "imagenet"
-    classes = (found.classes if own else 0) or CLASSES.get(dataset, 0)
-    if not classes:
-        raise UserError(f"unknown data set {dataset!r}{hint(dataset, CLASSES)}; choose one of {', '.join(CLASSES)}")
-    size = input_size(found, (found.resolution or 0) if own else 0, dataset)
+    classes = settings.classes or (found.classes if own else 0) or classes_of(dataset)
+    size = settings.resolution or (found.resolution or 0 if own else side_of(dataset))
+    size = input_size(found, size, dataset)
     spec = spec_of(found, classes, settings.single_block, settings.repeat_stage3)
     parameters, macs = spec.count("parameters"), spec.count("macs", size)
     return {

@@ -135,7 +135,7 @@ def training_lines(
     forwards: work per step, in forward-and-backward passes of the network; copies: of the parameters held. Raises
     UserError for a set too small for one batch.
     """
-    data.check_batch(images, batches.batch_size)
+    data.check_batch(images, batches)
     batch_size, parts = batches.batch_size, batches.shares()
     per_epoch = len(images) // batch_size
     steps = epochs * per_epoch

@@ -337,7 +337,11 @@ class Describe(OneNetwork):
     """Sizes and operation counts of a network."""
 
     arch: tyro.conf.Positional[str] = setting("", "a published name, a path list, an architecture file, or weights")
-    dataset: str = setting("", "set that gives classes and size; default: the one a file is of, else ImageNet")
+    dataset: str = setting(
+        "", "set or folder that gives classes and size; default: the one a file is of, else ImageNet"
+    )
+    classes: int = setting(0, "classes; 0: of the set", at_least=0)
+    resolution: int = setting(0, "side of the pictures in pixels; 0: of the set, else of the network", at_least=0)
 
 
 @dataclass(frozen=True)

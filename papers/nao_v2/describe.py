@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from common.data.counted import classes_of, side_of
+from common.data.names import CLASSES, parse
 from common.errors import UserError
 from common.spaces.drawing import Graph, draw_cells, name_of
 from common.spaces.layered import Edge
@@ -45,7 +47,7 @@ def describe(settings: Describe, options: Any = None) -> dict[str, Any]:
     without a set CIFAR-10's published configuration is taken.
     """
     held = origin_of(settings.arch)
-    kind, classes, width, depth, image = configuration(settings.dataset, held)
+    kind, classes, width, depth, image = configuration(settings.dataset, held, settings.network, settings.classes)
     name, space = held.get("text", settings.arch), held.get("space", settings.space)
     stem, _, suffix = name.rpartition("-")
     if stem and suffix.isdigit() and not settings.channels and not is_text(name):
@@ -71,9 +73,11 @@ def describe(settings: Describe, options: Any = None) -> dict[str, Any]:
     }
 
 
-def configuration(dataset: str, held: dict[str, Any]) -> tuple[str, int, int, int, int]:
-    """(network, classes, channels, layers, pixels) of a published set, or of what a file says of itself; 0 pixels are
-    the set's usual ones. Raises UserError for another set.
+def configuration(
+    dataset: str, held: dict[str, Any], network: str = "auto", rows: int = 0
+) -> tuple[str, int, int, int, int]:  # fmt: skip
+    """(network, classes, channels, layers, pixels) of a published set, of a folder, or of what a file says of itself; 0
+    pixels are the set's usual ones. network, rows: kind and classes that are asked for. Raises UserError.
     """
     known = held.get("classes") if not dataset else None
     dataset = dataset or str(held.get("dataset", "cifar10"))
@@ -82,8 +86,19 @@ def configuration(dataset: str, held: dict[str, Any]) -> tuple[str, int, int, in
         kind, classes, width, depth = DATASETS[dataset]
     elif known:
         kind, classes, width, depth = str(held.get("network", "cifar")), int(known), 36, 6
+    elif dataset in CLASSES or Path(parse(dataset)[0]).expanduser().exists():
+        from papers.nao_v2.data.sets import kind_of
+
+        kind = kind_of("auto", dataset, None)
+        image = side_of(dataset) if kind == "cifar" else 0
+        classes, (width, depth) = rows or classes_of(dataset), (36, 6) if kind == "cifar" else (52, 4)
     else:
-        raise UserError(f"unknown data set {dataset!r}{hint(dataset, DATASETS)}; use {', '.join(DATASETS)}")
+        raise UserError(
+            f"unknown data set {dataset!r}{hint(dataset, DATASETS)}; use {', '.join(DATASETS)}, or a folder"
+        )
+    if network not in ("auto", kind):
+        kind, image, (width, depth) = network, 0, (36, 6) if network == "cifar" else (52, 4)
+    classes = rows or classes
     return kind, classes, int(held.get("width", width)), int(held.get("depth", depth)), image
 
 

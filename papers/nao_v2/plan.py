@@ -21,7 +21,7 @@ from common.data.pictures.sizes import image_size
 from common.data.sets import Images, blank, open_images
 from common.run import seeds
 from common.run.distributed import per_process
-from papers.nao_v2.data.sets import check_pixels, split
+from papers.nao_v2.data.sets import check_pixels, refuse_few, refuse_small, split
 from papers.nao_v2.evaluate import open_checkpoint
 from papers.nao_v2.method import balanced, pool
 from papers.nao_v2.method.controller import Controller
@@ -128,6 +128,7 @@ def train(settings: Train, options: Any) -> list[str]:
     c = settings
     kind, space = kind_of(c, options), space_of(c.arch, c.space)
     images = take(outline(c.dataset, kind, options), c.train_images, "--train-images")
+    refuse_few(c, images)
     count, classes, steps = len(images), len(images.classes), steps_of(images, c.batch_size, c.parts)
     size = size_of(
         load(c.arch, space), Shape(kind=kind, channels=c.channels, layers=c.layers, classes=classes, space=space)
@@ -166,6 +167,7 @@ def evaluate(settings: Evaluate, options: Any) -> list[str]:
 def parts_of(c: SmallImages, rng: np.random.RandomState, options: Any) -> tuple[Images, Images, int]:
     """(what is trained on, what scores, steps per epoch) as the run would have them. Raises UserError as it would."""
     images = outline(c.dataset, "cifar", options)
+    refuse_small(c, images)
     train, valid = split(rng, images, c.train_images, c.valid_images, options.seed)
     return train, valid, steps_of(train, c.batch_size, c.parts)
 

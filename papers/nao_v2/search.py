@@ -17,7 +17,7 @@ from common.run.folder import Run, open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
 from common.train.loop import evaluate
-from papers.nao_v2.data.sets import all_batches, small_images, split, train_batches
+from papers.nao_v2.data.sets import all_batches, refuse_small, small_images, split, train_batches
 from papers.nao_v2.method import balanced, pool
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.controller_training import controller_quality, train_controller, training_data
@@ -55,6 +55,7 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
     """
     c, seed, device = settings, options.seed, pick_device(options)
     images = small_images(c.dataset, "train", options)
+    refuse_small(c, images)
     with open_run(options, c, data=images) as run:
         if run.result is not None:
             return run.result

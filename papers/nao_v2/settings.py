@@ -300,7 +300,13 @@ class Describe(Settings):
     """Size and multiply-adds in closed form."""
 
     arch: tyro.conf.Positional[str] = setting("NAONet_V2", f"{ARCHITECTURE}, or weights of a training of one's own")
-    dataset: str = setting("", "cifar10, cifar100, digits, imagenet or search; empty: the file's set, else cifar10")
+    dataset: str = setting(
+        "", "cifar10, cifar100, digits, imagenet, search, or a folder; empty: the file's set, else cifar10"
+    )
+    classes: int = setting(0, "classes; 0: of the set", at_least=0)
+    network: Literal["auto", "cifar", "imagenet"] = setting(
+        "auto", "for small images, or for pictures; auto: as the set's, of a folder by the size of its pictures"
+    )
     channels: int = setting(0, "width of the first cell; 0: the file's, else the data set's published one", at_least=0)
     layers: int = setting(0, "normal cells per stage; 0: the file's, else the data set's published depth", at_least=0)
     space: DerivedSpace = setting("small", "operations that the integers name")

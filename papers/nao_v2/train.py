@@ -161,7 +161,9 @@ def sets_of(c: Train, kind: str, options: Any) -> tuple[Set, Set, Set]:
         raise UserError(
             f"{c.dataset}: {len(images.classes)} training and {len(test.classes)} test classes; they must agree"
         )
-    return take(images, c.train_images, "--train-images"), judge, test
+    images = take(images, c.train_images, "--train-images")
+    datasets.refuse_few(c, images)
+    return images, judge, test
 
 
 def batches_of(c: Train, images: Set, seed: int, device: torch.device) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.errors import UserError
+from common.data.counted import classes_of, side_of
+from common.data.names import SMALL_SETS
 from common.spaces.blocks import Block, draw_blocks
 from common.spaces.drawing import name_of
-from common.words import hint
 from papers.sgnas.networks.architectures import (
     FIRST_CHANNELS,
     LAST_CHANNELS,
@@ -15,6 +15,7 @@ from papers.sgnas.networks.architectures import (
     Architecture,
     Kernels,
     Macro,
+    check_kernels,
     macro_for,
     read,
 )
@@ -62,33 +63,38 @@ def counts(kernels: Kernels, macro: Macro, classes: int, se: bool) -> dict[str, 
     return {"parameters": parameters, "macs": macs + LAST_CHANNELS * classes, "macs_published": macs}
 
 
-def description(name_or_path: str, dataset: str | None = None) -> dict[str, Any]:
+def description(
+    name_or_path: str, dataset: str | None = None, classes: int = 0, macro: str = "auto"
+) -> dict[str, Any]:  # fmt: skip
     """Counts and kernels. A published architecture on ImageNet (the usual) with squeeze-excite, as published; on CIFAR
     without, as in the authors' recipe. A file is described for the set, classes and input size it was found on (of the
-    published generator: ImageNet), on other sets without squeeze-excite, unless another set is named. Raises UserError.
+    published generator: ImageNet), on other sets without squeeze-excite, unless another set is named. Of a folder the
+    classes are counted; its pictures have 224 pixels, or those of ``FOLDER@SIZE``. classes, macro: others than those.
+    Raises UserError.
     """
-    if dataset and dataset not in DATASETS:
-        raise UserError(f"unknown data set {dataset!r}{hint(dataset, DATASETS)}; use {', '.join(DATASETS)}")
     found = read(name_or_path)
-    kernels, size = found.kernels, 0
-    if not found.macro:
+    kernels, size = found.kernels, side_of(dataset or "")
+    wanted = (found.macro if macro == "auto" else macro) or ""
+    if not wanted:
         dataset = dataset or "imagenet"
-        structure, classes = DATASETS[dataset]
+        small = dataset in SMALL_SETS or 0 < size <= 64
+        structure, classes = "cifar" if small else "imagenet", classes or classes_of(dataset)
     else:
-        structure = found.macro
+        structure = wanted
         usual = 1000 if structure == "imagenet" else 10
-        classes = DATASETS[dataset][1] if dataset else found.classes or usual
-        size = found.input_size if not dataset or dataset == found.dataset else 0
+        classes = classes or (classes_of(dataset) if dataset else found.classes or usual)
+        size = size or (found.input_size if not dataset or dataset == found.dataset else 0)
         published = structure == "imagenet" and classes == 1000  # what the published generator's files are of
         dataset = dataset or found.dataset or ("imagenet" if published else "unnamed")
-    macro = macro_for(structure, size)
+    check_kernels(kernels, macro_for(structure), name_or_path)
+    built = macro_for(structure, size)
     se = dataset == "imagenet" if found.se is None else found.se
-    sizes = counts(kernels, macro, classes, se)
+    sizes = counts(kernels, built, classes, se)
     return {
         "name": name_or_path,
         "dataset": dataset,
         "classes": classes,
-        "input_size": macro.input_size,
+        "input_size": built.input_size,
         **sizes,
         "parameters_with_auxiliary": sizes["parameters"],
         "architecture": {"kernels": kernels, "macro": structure},
@@ -97,7 +103,7 @@ def description(name_or_path: str, dataset: str | None = None) -> dict[str, Any]
 
 def describe(settings: Describe, options: Any) -> dict[str, Any]:
     """The ``describe`` verb: counts and kernels."""
-    found = description(settings.arch, settings.dataset)
+    found = description(settings.arch, settings.dataset, settings.classes, settings.macro)
     if options.json:
         return found
     kernels = " ".join("".join(map(str, row)) for row in found["architecture"]["kernels"])

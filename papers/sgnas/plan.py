@@ -19,6 +19,7 @@ from common.weights.read import read_checkpoint
 from papers.sgnas import claims
 from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.convert import source_and_target
+from papers.sgnas.data.search_data import refuse_small
 from papers.sgnas.data.split import Split, provenance_of
 from papers.sgnas.describe import counts
 from papers.sgnas.evaluate import subject
@@ -67,6 +68,8 @@ def plan_search(settings: Searching, options: Any) -> list[str]:
     images, note = datasets.open_or_count(c.dataset, "train", options)
     macro, classes = datasets.macro_of(c.dataset, images, c.macro), len(images.classes)
     split = provenance_of(Path(c.supernet)).split if c.supernet else None
+    if split is None:
+        refuse_small(c, images, c.parts if isinstance(c, SearchSupernet) else 0)
     split = split or Split(c.train_portion, c.train_images, c.search_images)
     train, held = map(len, split.parts(images, c.search_images))
     lines = [

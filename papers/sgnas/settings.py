@@ -302,9 +302,9 @@ class Describe(Settings):
     """Counts and kernels of an architecture."""
 
     arch: tyro.conf.Positional[str] = setting("SGNAS-A", "a published name or an architecture file")
-    dataset: str = setting(
-        "", "imagenet, cifar10, cifar100 or digits; empty: what an architecture file says, imagenet for a published one"
-    )
+    dataset: str = setting("", "a set or a folder; empty: what an architecture file says, imagenet for a published one")
+    classes: int = setting(0, "classes; 0: of the set", at_least=0)
+    macro: Macro = setting("auto", "macro structure; auto: the file's, else of the set, by the size of its pictures")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from common.data.fitting import fitting_batch, refuse_sizes
 from common.data.parts import in_file_order, take
 from common.data.pictures.sets import has_validation
 from common.run import distributed, seeds
@@ -91,6 +92,9 @@ def open_data(c: Train, options: Any, start: Started | None = None) -> Data:
     test = datasets.open_set(c.dataset, "test", options)
     judge = datasets.open_set(c.dataset, "val", options) if has_validation(c.dataset) else test
     images = take(images, c.train_images, "--train-images")
+    batch = fitting_batch(len(images), c.batch_size)
+    parts = c.parts if batch == c.batch_size or batch >= 2 * c.parts else 0
+    refuse_sizes(images.name, len(images), len(images.classes), c, {"batch_size": batch, "parts": parts})
     if start is not None:
         return Data(images, judge, test, start.kernels, datasets.macro_of(c.dataset, images, start.macro))
     return Data(images, judge, test, *datasets.network_of(c.arch, c.dataset, images, c.macro))

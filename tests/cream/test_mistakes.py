@@ -155,7 +155,7 @@ def test_small_pictures(line, tmp_path):
         ({"resolution": 16}, "resolution 16 is too small"),
         ({"start_epoch": 5}, "the board would stay empty"),
         ({"batch_size": 8}, "must be at least 2 x --slice"),
-        ({"batch_size": 500}, "too few for a batch of 500; lower --batch-size"),
+        ({"batch_size": 500}, "too few for the present sizes; use --batch-size "),
         ({"sampling": "weighted", "probabilities": (0.5, 0.5)}, "--probabilities needs 6 values"),
         ({"enforce_window": True, "macs_max": 90.0, "macs_min": 89.99999}, "MFLOPs in 10000 draws"),
         ({"holdout": 80}, "leaves none"),
@@ -197,7 +197,7 @@ def test_a_board_of_nans_is_named():
     ("changes", "message"),
     [
         ({"resolution": 64}, "images of 32 pixels are smaller than --resolution 64"),
-        ({"batch_size": 64}, "too few for a batch of 64; lower --batch-size"),
+        ({"batch_size": 64}, "too few for the present sizes; use --batch-size "),
         ({"epochs": 0}, "--epochs must be at least 1, not 0"),
         ({"lr": 1e30, "warmup_epochs": 0}, "stops before this update"),
     ],

@@ -139,15 +139,15 @@ def test_checkpoint_of_another_architecture(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("search --dataset {} --valid-images 61", "leave nothing after 61 for validation"),
-        ("search --dataset {} --valid-images 2 --train-images 32", "--valid-images gives a part of 2 images without"),
-        ("random-search --dataset {} --valid-images 20 --train-images 2", "--train-images gives a part of 2 images"),
-        ("rank-study --dataset {} --valid-images 20 --batch-size 41", "too few for a batch of 41"),
+        ("search --dataset {} --valid-images 61", "use --valid-images 12"),
+        ("search --dataset {} --valid-images 2 --train-images 32", "use --valid-images 12"),
+        ("random-search --dataset {} --valid-images 20 --train-images 2", "use --train-images 0"),
+        ("rank-study --dataset {} --valid-images 20 --batch-size 41", "use --batch-size 16"),
         ("train --dataset {} --train-images 2", "--train-images gives a part of 2 images without"),
-        ("train --dataset {} --batch-size 61", "too few for a batch of 61"),
+        ("train --dataset {} --batch-size 61", "use --batch-size 16"),
         ("train --dataset digits --batch-size 3 --parts 4", "cannot be cut into 4 parts"),
         ("random-search --dataset {}@64", "64 x 64 images"),
-        ("search --dataset digits --final-batch-size 900", "too few for a batch of 900"),
+        ("search --dataset digits --final-batch-size 900", "use --final-batch-size 256"),
     ],
 )
 def test_a_plan_refuses_what_the_run_refuses(capsys, tmp_path, command, words):

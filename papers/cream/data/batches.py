@@ -11,6 +11,7 @@ from torch import Tensor
 
 from common.data.augment import Augmentation, Normalisation
 from common.data.batches import Batches, Epochs, Order, as_they_stand
+from common.data.fitting import refuse_sizes
 from common.data.parts import order
 from common.data.pictures.batches import FolderBatches
 from common.data.sets import Images
@@ -19,7 +20,7 @@ from common.run import distributed
 from common.run.distributed import Sharing
 from common.settings import refuse_idle
 from papers.cream.data.randaugment import RandAugment
-from papers.cream.data.sets import Source
+from papers.cream.data.sets import Source, fitting_shares
 from papers.cream.data.transforms import MEAN, STD, Erasing, TestTransform, TrainTransform
 from papers.cream.settings import TrainingBatches
 
@@ -45,12 +46,10 @@ class InMemory:
         return Image.fromarray(self.images.pixels[index].permute(1, 2, 0).cpu().numpy())
 
 
-def check_batch(source: Source, batch_size: int) -> None:
-    """Raises UserError for a set too small for one batch."""
-    if len(source) < batch_size:
-        raise UserError(
-            f"{source.name}: {len(source)} images are too few for a batch of {batch_size}; lower --batch-size"
-        )
+def check_batch(source: Source, settings: TrainingBatches) -> None:
+    """Raises UserError with sizes that fit, for a set too small for one batch."""
+    classes = len(getattr(source, "classes", ()))
+    refuse_sizes(source.name, len(source), classes, settings, fitting_shares(settings, len(source)))
 
 
 def train_batches(
@@ -61,7 +60,7 @@ def train_batches(
 
     Raises UserError for a set too small for one batch, and a padded crop of pictures that are not in memory.
     """
-    check_batch(source, settings.batch_size)
+    check_batch(source, settings)
     erase = Erasing(settings.erasing) if settings.erasing else None
     drawn, mine = Order(seed, drop_last=True), distributed.per_process(settings.shares())
     padded = settings.crop == "padded"

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.data.fitting import fitting_batch, fitting_part, refuse_sizes
 from common.data.names import in_memory
 from common.data.parts import split, take
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.sets import Images, open_images
 from common.errors import UserError
+from common.run import distributed
 from papers.cream.networks.layout import SMALLEST_INPUT
-from papers.cream.settings import Search
+from papers.cream.settings import Search, TrainingBatches
 
 SAMPLED = 8  # pictures looked at when a set is opened
 Source = Images | Pictures
@@ -94,13 +96,30 @@ def search_parts(settings: Search, resolution: int, options: Any, judging: str =
     train = open_source(settings.dataset, "train", resolution, options)
     train = subset(train, settings.subset_classes, settings.subset_images)
     train = take(train, settings.train_images, "--train-images")
+    refuse_small(settings, train)
     test = first_classes(open_source(settings.dataset, judging, resolution, options), settings.subset_classes)
     if not settings.holdout:
         return Parts(train, None, test)
-    if settings.holdout >= len(train):
-        raise UserError(f"--holdout {settings.holdout} leaves none of the {len(train)} training images; lower it")
     searched, held_out = split(train, -settings.holdout, "--holdout")
     return Parts(searched, held_out, test)
+
+
+def refuse_small(settings: Search, train: Source) -> None:
+    """Raises UserError with sizes that fit, where the set is too small for a batch or the part held out of it."""
+    images, classes = len(train), len(train.classes)
+    held = fitting_part(images, classes, settings.holdout)
+    fits = fitting_shares(settings, images - held)
+    share = fits["batch_size"] // (fits["parts"] or distributed.world_size())
+    slice_ = settings.slice if share >= 2 * settings.slice else max(1, share // 2)
+    refuse_sizes(train.name, images, classes, settings, {"holdout": held, **fits, "slice": slice_})
+
+
+def fitting_shares(settings: TrainingBatches, images: int) -> dict[str, int]:
+    """Batch size and parts for so many training images: the present ones, or such that fit."""
+    batch = fitting_batch(images, settings.batch_size)
+    if batch == settings.batch_size or batch // (settings.parts or distributed.world_size()) >= 2:
+        return {"batch_size": batch, "parts": settings.parts}
+    return {"batch_size": batch, "parts": 0}
 
 
 def subset_names(names: Mapping[str, Sequence[str]], classes: int = CLASSES, per_class: int = PER_CLASS) -> list[str]:

@@ -12,6 +12,7 @@ from common.data import names
 from common.data import parts as divisions
 from common.data.augment import Augmentation, Normalisation, cutout_mask, draw, normalise, plain, transform
 from common.data.batches import Batches, Order, as_they_stand
+from common.data.fitting import fitting_batch, fitting_part, refuse_sizes
 from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD, EvalPictures, FolderBatches, TrainPictures
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.pictures.sizes import image_size
@@ -20,6 +21,7 @@ from common.errors import UserError
 from common.run import seeds
 from common.run.distributed import per_process
 from papers.nao_v2.data.autoaugment import augment_batch, choose
+from papers.nao_v2.settings import Search, SmallImages, Train
 
 MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # CIFAR-10 and CIFAR-100
 IMAGENET_JITTER = (0.4, 0.4, 0.4, 0.2)
@@ -29,6 +31,24 @@ SMALLEST, LARGEST = 32, 40  # images of the CIFAR network, in pixels
 def augmentation(dataset: str, cutout: int = 0) -> Augmentation:
     """Crop 32 with pad 4, flip, cutout; of digits what they bear."""
     return Augmentation(MEAN, STD, pad=4, flip=True, cutout=cutout).on(dataset)
+
+
+def refuse_small(settings: SmallImages, images: Images) -> None:
+    """Raises UserError with sizes that fit, where a set is too small for the present ones."""
+    count, classes = len(images), len(images.classes)
+    valid = fitting_part(count, classes, settings.valid_images)
+    limit = settings.train_images if settings.train_images >= classes else 0
+    rest = min(count - valid, limit or count)
+    fits = {"batch_size": fitting_batch(rest, settings.batch_size)}
+    if isinstance(settings, Search):
+        fits["final_batch_size"] = fitting_batch(rest, settings.final_batch_size)
+    refuse_sizes(images.name, count, classes, settings, {"valid_images": valid, "train_images": limit, **fits})
+
+
+def refuse_few(settings: Train, images: divisions.Set) -> None:
+    """Raises UserError with a batch size that fits, where a training set is too small for the present one."""
+    batch = fitting_batch(len(images), settings.batch_size)
+    refuse_sizes(images.name, len(images), len(images.classes), settings, {"batch_size": batch})
 
 
 def split(

@@ -8,7 +8,7 @@ from common.run import seeds
 from common.run.device import pick_device
 from common.run.folder import open_run
 from common.spaces.architecture import save_architecture
-from papers.nao_v2.data.sets import small_images, split
+from papers.nao_v2.data.sets import refuse_small, small_images, split
 from papers.nao_v2.method import pool
 from papers.nao_v2.method.stand_alone import Recipe, StandAlone
 from papers.nao_v2.networks.architectures import SPACE, SPACES, Shape, as_file, text_of
@@ -20,6 +20,7 @@ def random_search(settings: RandomSearch, options: Any) -> dict[str, Any]:
     """The baseline: n random architectures, each trained from scratch; the best on validation is the result."""
     c, device = settings, pick_device(options)
     images = small_images(c.dataset, "train", options)
+    refuse_small(c, images)
     with open_run(options, c, data=images) as run:
         if run.result is not None:
             return run.result

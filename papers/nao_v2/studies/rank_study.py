@@ -20,7 +20,7 @@ from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
 from common.train.metrics import kendall_tau
-from papers.nao_v2.data.sets import small_images, split, train_batches
+from papers.nao_v2.data.sets import refuse_small, small_images, split, train_batches
 from papers.nao_v2.method import agreement, balanced, pool
 from papers.nao_v2.method.stand_alone import Recipe, StandAlone
 from papers.nao_v2.method.supernet_training import Schedule, Scorer, UsedWeights, build_optimizer, train_supernet
@@ -42,6 +42,7 @@ def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
     """
     c, seed, device = settings, options.seed, pick_device(options)
     images = small_images(c.dataset, "train", options)
+    refuse_small(c, images)
     with open_run(options, c, data=images) as run:
         if run.result is not None:
             return run.result

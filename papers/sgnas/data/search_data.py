@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from common.data.fitting import fitting_batch, refuse_sizes
 from common.errors import UserError
 from common.run import distributed
 from common.run.device import pick_device
@@ -34,6 +35,21 @@ class SearchData:
     provenance: Provenance
 
 
+def refuse_small(c: Searching, images: datasets.ImageSet, parts: int) -> None:
+    """Raises UserError with sizes that fit, where the set is too small for the present ones."""
+    count, classes = len(images), len(images.classes)
+    portion, wanted = c.train_portion, c.search_images
+    cut = int(portion * count) if portion < 1 else count - wanted
+    if cut + wanted > count or min(cut, wanted or count - cut) < classes:
+        portion, wanted, cut = 0.8, 0, int(0.8 * count)
+    train, search = min(cut, c.train_images or cut), wanted or count - cut
+    batch = fitting_batch(min(train, search), c.batch_size)
+    fits: dict[str, float] = {"train_portion": portion, "search_images": wanted, "batch_size": batch}
+    if batch < c.batch_size and 0 < batch < 2 * parts:
+        fits["parts"] = 0
+    refuse_sizes(images.name, count, classes, c, fits)
+
+
 def open_search_data(c: Searching, options: Any, parts: int = 0) -> SearchData:
     """Open the set and split it. A supernet that was trained before brings its split. parts: shares that the supernet's
     batches are normalised in, 0: one per process. Raises UserError.
@@ -48,6 +64,8 @@ def open_search_data(c: Searching, options: Any, parts: int = 0) -> SearchData:
         trained.check_set(c.dataset, images)
         trained.check_settings(c)
         split = trained.split
+    else:
+        refuse_small(c, images, parts)
     train, search = split.parts(images, c.search_images)
     if c.search_images and len(search) < c.search_images:
         raise UserError(
