@@ -110,7 +110,8 @@ def refuse_small(settings: Search, train: Source) -> None:
     held = fitting_part(images, classes, settings.holdout)
     fits = fitting_shares(settings, images - held)
     share = fits["batch_size"] // (fits["parts"] or distributed.world_size())
-    slice_ = settings.slice if share >= 2 * settings.slice else max(1, share // 2)
+    kept = fits["batch_size"] == settings.batch_size or share >= 2 * settings.slice
+    slice_ = settings.slice if kept else max(1, share // 2)
     refuse_sizes(train.name, images, classes, settings, {"holdout": held, **fits, "slice": slice_})
 
 
