@@ -158,7 +158,7 @@ def test_small_pictures(line, tmp_path):
         ({"batch_size": 500}, "too few for the present sizes; use --batch-size "),
         ({"sampling": "weighted", "probabilities": (0.5, 0.5)}, "--probabilities needs 6 values"),
         ({"enforce_window": True, "macs_max": 90.0, "macs_min": 89.99999}, "MFLOPs in 10000 draws"),
-        ({"holdout": 80}, "leaves none"),
+        ({"holdout": 80}, "use --holdout 10"),
         ({"pick": "top1"}, "--update-every 2 does nothing here: it acts with --pick meta"),
         ({"update_every": 4}, "no meta update would be made: they come every 4 iterations"),
         ({"parts": 16}, "less than two images"),
