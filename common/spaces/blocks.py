@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.run.files import make_folder
-from common.spaces.drawing import INK, MARGIN, PALE, TITLE, blank, save
+from common.spaces.drawing import INK, MARGIN, PALE, TITLE, blank, plain, save
 from common.spaces.layered import text_width
 
 KERNELS = {3: "#a6d3ea", 5: "#2f8fbd", 7: "#0b3c5d"}
@@ -54,7 +54,7 @@ def draw_blocks(blocks: Sequence[Block], title: str, folder: Path, kind: str) ->
     """<folder>/architecture.<kind> (svg, png, pdf); what the ``draw`` verbs return."""
     width, height = size_of(blocks, title)
     figure, axes = blank(width, height)
-    axes.text(MARGIN, height - MARGIN - 0.1, title, fontsize=TITLE, ha="left", va="center", color=INK)
+    axes.text(MARGIN, height - MARGIN - 0.1, plain(title), fontsize=TITLE, ha="left", va="center", color=INK)
     _legend(axes, width - MARGIN, height - MARGIN - 0.1, any(b.fixed or b.word for b in blocks))
     floor = MARGIN + ROW * (len(ROWS) + 0.4)
     for number, name in enumerate(ROWS):

@@ -124,7 +124,9 @@ def draw_graph(graph: Graph, path: Path | str) -> None:
     width, height = canvas(graph, place)
     figure, axes = blank(width, height)
     if graph.title:
-        axes.text(width / 2, height - MARGIN - 0.08, graph.title, fontsize=TITLE, ha="center", va="center", color=INK)
+        axes.text(
+            width / 2, height - MARGIN - 0.08, plain(graph.title), fontsize=TITLE, ha="center", va="center", color=INK
+        )
     shift = ((width - place.width) / 2, MARGIN)
     alive, colours = graph.alive, graph.colours
     for number, (a, b, label) in enumerate(graph.edges):
@@ -169,6 +171,11 @@ def _node(axes: Any, name: str, box: Box, shift: tuple[float, float], colour: st
     axes.add_patch(around)
     axes.text(box.x + shift[0], box.y + shift[1], f"${name}$" if "_" in name else name, fontsize=NAME, ha="center",
               va="center", color=PALE if idle else "black")  # fmt: skip
+
+
+def plain(title: str) -> str:
+    """A title whose dollar signs are no mathematics."""
+    return title.replace("$", r"\$")
 
 
 def blank(width: float, height: float) -> tuple[Any, Any]:

@@ -33,7 +33,11 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if find_spec("material") is None or find_spec("mkdocs") is None:
         raise UserError("the documentation needs mkdocs-material; install the extra: pip install '.[docs]'")
+    if not CONFIG.exists():
+        raise UserError("the documentation is built in a checkout of the repository; docs/mkdocs.yml is not here")
     out = args.out.resolve()
+    if out.is_file():
+        raise UserError(f"{args.out} is a file; name a folder")
     if out.exists() and not (out / "sitemap.xml").exists() and any(out.iterdir()):
         raise UserError(f"{args.out} holds other files; name an empty folder")
     with tempfile.TemporaryDirectory() as folder:

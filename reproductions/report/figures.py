@@ -230,8 +230,9 @@ def kept(word: str, depends_on: bytes, make: Callable[[], list[Any]]) -> list[An
     with contextlib.suppress(OSError, ValueError):
         return list(json.loads(path.read_text(encoding="utf-8")))
     found = make()
-    with contextlib.suppress(OSError, UserError):
-        write_text(path, json.dumps(found))
+    if found and not str(found[0]).startswith("<p class=missing>"):  # what failed is tried again
+        with contextlib.suppress(OSError, UserError):
+            write_text(path, json.dumps(found))
     return found
 
 

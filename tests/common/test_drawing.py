@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -193,6 +194,8 @@ def test_formats_and_titles(tmp_path):
             drawing.draw_graph(graph, file)
         assert files[0].read_bytes() == files[1].read_bytes()
     assert 'digraph "EvNASA: normal cell"' in files[0].read_text()
+    for title in ("a$b$c.json", "$", "x" * 300, "\u03b1_{k"):  # whatever a file is called
+        drawing.draw_graph(replace(graph, title=title), tmp_path / "odd.svg")
     with pytest.raises(UserError, match="svg, png, pdf, dot"):
         drawing.draw_graph(graph, tmp_path / "x.gif")
 

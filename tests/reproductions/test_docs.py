@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UserError
 from common.papers import PAPERS
 from reproductions.claims import ROOT
 from reproductions.docs import site, words
@@ -104,6 +105,14 @@ def test_the_site_is_whole_and_needs_no_network(built):
         assert not re.search(r"<(?:script|img|iframe)[^>]* src=\"?(?:https?:)?//", text), page
         assert not re.search(r"<link[^>]* href=\"?(?:https?:)?//[^>]*(?:stylesheet|preconnect|icon)", text), page
         assert "fonts.googleapis" not in text
+
+
+def test_an_unfit_folder_is_one_line(tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    for out, why in ((tmp_path, "holds other files"), (tmp_path / "mine.txt", "is a file")):
+        with pytest.raises(UserError, match=why):
+            site.main(["--out", str(out)])
+    assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
 @needs_chromium
