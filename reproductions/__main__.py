@@ -19,8 +19,8 @@ VERBS = {
     "report": ("reproductions.report.page", "results/report.html, one self-contained page"),
     "readme": ("reproductions.readme", "the generated tables of the README files"),
     "docs": ("reproductions.docs.site", "the documentation as a static site"),
-    "plots": ("reproductions.plots", "learning curves of the pipelines, a page that needs no network"),
-    "picture": ("reproductions.picture", "docs/picture.svg: a found cell beside its learning curve"),
+    "plots": ("reproductions.docs.plots", "learning curves of the pipelines, a page that needs no network"),
+    "picture": ("reproductions.docs.picture", "docs/picture.svg: a found cell beside its learning curve"),
     "data": ("reproductions.data.commands", "fetch, prepare, verify and list data sets"),
     "checkpoints": ("reproductions.checkpoints.commands", "fetch, verify and evaluate the authors' checkpoints"),
 }

@@ -23,7 +23,7 @@ from common.data.pins import data_root
 from common.papers import PAPERS
 from common.run.files import write_json
 from reproductions.claims import FOLDER, ROOT, Claim, load_all
-from reproductions.code_hash import KEPT, add_files, code_key
+from reproductions.computed import KEPT, add_files, code_key
 from reproductions.results import Result
 from reproductions.verdicts import Smaller, Verdict, decide_all
 

@@ -58,7 +58,21 @@ def main(argv: list[str]) -> int:
         tables = at_a_glance(verdicts)
         print("\n".join(["", *tables, ""]) if tables else "", end="\n" if tables else "")
     print(counted(verdicts))
+    print(absent_data(verdicts), end="")
     return 0
+
+
+def absent_data(verdicts: list[Verdict]) -> str:
+    """Why these counts differ from those of the README, or of a machine with the data; empty where they do not."""
+    absent = [v.claim for v in verdicts if v.claim.hardest == "data" and v.claim.compute and v.measured is None]
+    names = sorted({need.partition(":")[2] for claim in absent for need in claim.needs if need.startswith("data:")})
+    if not absent:
+        return ""
+    return (
+        f"{len(absent)} of the claims not run need only data that are not here ({', '.join(names)}). The README counts "
+        "them: their values were recorded where the data were (results/data_claims.json). To decide them here: "
+        f"python -m reproductions data fetch {' '.join(names)}\n"
+    )
 
 
 def _kind(text: str) -> str:

@@ -20,13 +20,13 @@ from typing import Any
 from common.errors import UserError
 from common.papers import PAPERS
 from common.run.files import write_json
-from reproductions import kept, pages
+from reproductions import kept
 from reproductions.arguments import OneLineParser
 from reproductions.check import summary
 from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import of_pipeline
-from reproductions.docs import words
-from reproductions.pages import origin  # noqa: F401  (the report names values alike)
+from reproductions.docs import pages, words
+from reproductions.docs.pages import origin  # noqa: F401  (the report names values alike)
 from reproductions.results import load
 from reproductions.verdicts import Verdict, judged
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reproductions import code_hash, kept
+from reproductions import computed, kept
 from reproductions.claims import load_all
 from reproductions.results import Result
 from reproductions.verdicts import REPRODUCED, Smaller, Verdict
@@ -28,7 +28,7 @@ def house(tmp_path, monkeypatch):
     }  # fmt: skip
     for name, text in files.items():
         write(tmp_path, name, text)
-    monkeypatch.setattr(code_hash, "ROOT", tmp_path)
+    monkeypatch.setattr(computed, "ROOT", tmp_path)
     monkeypatch.setattr(kept, "ROOT", tmp_path)
     monkeypatch.setattr(kept, "FOLDER", tmp_path / "reproductions" / "claims")
     monkeypatch.setattr(kept, "KEPT", tmp_path / "kept")
@@ -51,7 +51,7 @@ def write(root: Path, name: str, text: str) -> None:
 
 
 def ask(results=(), claims=CLAIMS):
-    code_hash.code_key.cache_clear()  # a new process
+    computed.code_key.cache_clear()  # a new process
     return kept.verdicts(list(claims), list(results))
 
 

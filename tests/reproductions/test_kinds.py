@@ -13,6 +13,7 @@ from reproductions import kinds
 from reproductions.__main__ import main as house
 from reproductions.claims import Claim, load_all
 from reproductions.kinds import CONTEXT, KINDS, by_kind, headline
+from reproductions.listing import absent_data
 from reproductions.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS, Smaller, Verdict, decide
 
 CLAIMS = load_all()
@@ -102,3 +103,11 @@ def test_the_command_takes_a_kind_with_blanks_dashes_or_underscores(capsys):
         assert {entry["kind"] for entry in found} == {"rules and schedules"} and len(found) > 5
     assert house(["claims", "--kind", "computed"]) == 2
     assert "architectures and sizes" in capsys.readouterr().err
+
+
+def test_a_clone_without_data_says_why_its_counts_differ():
+    looked_up = next(c for c in CLAIMS if c.id == "nsas.nb201.GDAS_NSAS.table")
+    said = absent_data([Verdict(looked_up, NOT_RUN), Verdict(PLAIN, NOT_RUN)])
+    assert said.startswith("1 of the claims not run need only data that are not here (nasbench201-v1.0)")
+    assert "data fetch nasbench201-v1.0" in said and "results/data_claims.json" in said
+    assert absent_data([Verdict(looked_up, REPRODUCED, 93.49, 1), Verdict(PLAIN, NOT_RUN)]) == ""
