@@ -184,6 +184,11 @@ class Batches(Epochs):
         pixels = self._augmented(self.images.pixels[index], slice(0, count), count, "drawn", number)
         return pixels, self.images.labels[index]
 
+    def drawn_shares(self, number: int, count: int) -> list[Batch]:
+        """``drawn`` as the list of this process's shares of it."""
+        images, labels = self.drawn(number, count)
+        return [(images[a:b], labels[a:b]) for a, b in pairwise(self.sharing.limits(count))]
+
     def _augmented(self, pixels: Tensor, mine: slice, size: int, epoch: int | str, number: int) -> Tensor:
         """Places ``mine`` of a batch of ``size`` images (uint8), augmented with what is drawn for the whole batch."""
         if not self.augment:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -110,27 +111,36 @@ def all_reduce_mean(tensors: Iterable[Any], weight: float = 1.0) -> None:
 
     mean = sum_r w_r t_r / sum_r w_r with ``weight`` w_r of process r: its number of images, say. A process of weight 0
     (an empty share) takes part, whatever its tensors hold; some weight must be positive. All processes give tensors of
-    the same shapes in the same order; they travel in few buckets per type and device. Nothing for one process.
+    the same shapes in the same order; they travel in few buckets per type and device, and the next bucket is packed
+    while one is under way. Nothing for one process.
     """
     if world_size() == 1:
         return
     import torch
     import torch.distributed as dist
 
+    sent = []
     for bucket in _buckets(tensors):
-        first = bucket[0]
-        exact = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
-        flat = torch.zeros(sum(t.numel() for t in bucket) + 1, dtype=exact, device=first.device)
-        if weight:  # 0 * NaN would be NaN
-            flat[:-1].copy_(torch.cat([t.detach().reshape(-1) for t in bucket]))
-            flat[-1] = 1.0
-            flat *= weight
-        dist.all_reduce(flat, op=dist.ReduceOp.SUM)
+        flat = _packed(bucket, weight)
+        sent.append((bucket, flat, dist.all_reduce(flat, op=dist.ReduceOp.SUM, async_op=True)))
+    for bucket, flat, message in sent:
+        message.wait()
         flat /= flat[-1].clone()
-        place = 0
-        for tensor in bucket:
-            tensor.data.copy_(flat[place : place + tensor.numel()].view(tensor.shape))
-            place += tensor.numel()
+        pieces = flat[:-1].split([tensor.numel() for tensor in bucket])
+        values = [piece.view(tensor.shape) for piece, tensor in zip(pieces, bucket)]
+        with torch.no_grad():
+            torch._foreach_copy_([tensor.data for tensor in bucket], values)
+
+
+def summed(*values: float) -> list[float]:
+    """The sums of plain numbers over the processes (a common act of all of them); as they are for one process."""
+    if world_size() == 1:
+        return list(values)
+    import torch
+
+    totals = torch.tensor(values, dtype=torch.float64)
+    all_reduce_sum([totals])
+    return totals.tolist()
 
 
 def all_reduce_sum(tensors: Iterable[Any]) -> None:
@@ -146,7 +156,8 @@ def reduce_gradients(parameters: Iterable[Any], images: float = 1.0) -> None:
     """Give all processes the gradient of the whole batch: the mean over processes, each weighted by its ``images``.
 
     A process without a gradient that another one has (an empty share, another path) counts as zero there; a parameter
-    without a gradient in every process keeps none. A common act of all processes; nothing for one process.
+    without a gradient in every process keeps none, and nothing is sent for it. A common act of all processes; nothing
+    for one process.
     """
     if world_size() == 1:
         return
@@ -154,13 +165,38 @@ def reduce_gradients(parameters: Iterable[Any], images: float = 1.0) -> None:
     import torch.distributed as dist
 
     wanted = list(parameters)
-    present = torch.tensor([int(p.grad is not None) for p in wanted], dtype=torch.int32)
+    present = torch.tensor([p.grad is not None for p in wanted], dtype=torch.uint8)
     dist.all_reduce(present, op=dist.ReduceOp.MAX)
     used = [p for p, somewhere in zip(wanted, present.tolist()) if somewhere]
     for p in used:
         if p.grad is None:
             p.grad = torch.zeros_like(p)
     all_reduce_mean([p.grad for p in used], weight=images)
+
+
+@contextlib.contextmanager
+def put_aside(parameters: Iterable[Any], times: float = 1.0) -> Iterator[None]:
+    """Inside, parameters have no gradients but new ones; afterwards these, ``times`` as large, join those from before.
+
+    Around backward passes and ``reduce_gradients`` it keeps old gradients, which are equal in all processes, at home:
+    what a step does not use is then not sent, though it may have a gradient of zeros.
+    """
+    import torch
+
+    before = [(p, p.grad) for p in parameters]
+    for p, old in before:
+        if old is not None:
+            p.grad = None
+    yield
+    new = [p.grad for p, _ in before if p.grad is not None]
+    if new and times != 1.0:
+        torch._foreach_mul_(new, times)
+    both = [(old, p.grad) for p, old in before if old is not None and p.grad is not None]
+    if both:
+        torch._foreach_add_(*(list(each) for each in zip(*both)))
+    for p, old in before:
+        if old is not None:
+            p.grad = old
 
 
 def agree(decision: bool) -> bool:
@@ -186,6 +222,21 @@ def gather(value: Any) -> list[Any]:
     return found
 
 
+def in_turns(items: Iterable[Any]) -> list[list[tuple[int, Any]]]:
+    """(number, item) of all items, as many at a time as there are processes; for ``share_out``."""
+    numbered, count = list(enumerate(items)), world_size()
+    return [numbered[place : place + count] for place in range(0, len(numbered), count)]
+
+
+def share_out(turn: list[tuple[int, Any]], work: Callable[[int, Any], Any]) -> list[Any]:
+    """work(number, item) of every item of a turn, in order, in all processes; process r does that of item r.
+
+    The work must be the same in whichever process, and its values plain. A common act of all processes.
+    """
+    mine = work(*turn[rank()]) if rank() < len(turn) else None
+    return gather(mine)[: len(turn)]
+
+
 def broadcast(tensors: Iterable[Any]) -> None:
     """Replace each tensor by that of process 0, in place."""
     if world_size() > 1:
@@ -193,6 +244,20 @@ def broadcast(tensors: Iterable[Any]) -> None:
 
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
+
+
+def _packed(bucket: list[Any], weight: float) -> Any:
+    """The tensors in a row, times ``weight``, and the weight behind them."""
+    import torch
+
+    first = bucket[0]
+    exact = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
+    flat = torch.zeros(sum(t.numel() for t in bucket) + 1, dtype=exact, device=first.device)
+    if weight:  # 0 * NaN would be NaN
+        torch.cat([t.detach().reshape(-1) for t in bucket], out=flat[:-1])
+        flat[-1] = 1.0
+        flat *= weight
+    return flat
 
 
 def _buckets(tensors: Iterable[Any]) -> list[list[Any]]:

@@ -38,7 +38,7 @@ def average(model: nn.Module, images: float = 1.0) -> None:
     """
     if distributed.world_size() > 1:
         means, counters = statistics(model)
-        _write(means, [b.to(exact(b.device)) for b in means], images)
+        _write(means, _flat(means), images)
         _newest(counters)
 
 
@@ -56,28 +56,23 @@ class PartStatistics:
         self.means, self.counters = statistics(model)
         self._before = [b.clone() for b in (*self.means, *self.counters)]
         self._after = [c.clone() for c in self.counters]
-        self._sums = [torch.zeros_like(b, dtype=exact(b.device)) for b in self.means]
+        self._sum = torch.zeros_like(_flat(self.means))
         self._images = 0.0
 
     @torch.no_grad()
     def collect(self, images: float) -> None:
         """Take what the forward of a share of ``images`` left, and put back the statistics before the step."""
         if images:
-            for total, buffer in zip(self._sums, self.means):
-                total.add_(buffer.to(total.dtype) * images)
+            self._sum += _flat(self.means) * images
             self._after = [torch.maximum(a, c) for a, c in zip(self._after, self.counters)]
             self._images += images
-        # .data: the backward of a share may still come, and must not take this for a change of what it saved
-        for buffer, before in zip((*self.means, *self.counters), self._before):
-            buffer.data.copy_(before)
+        _put([*self.means, *self.counters], self._before)
 
     @torch.no_grad()
     def finish(self) -> None:
         """Write the mean over the collected shares of all processes. Without any image the statistics stay."""
-        count = max(self._images, 1.0)
-        _write(self.means, [total / count for total in self._sums], self._images)
-        for counter, after in zip(self.counters, self._after):
-            counter.data.copy_(after)
+        _write(self.means, self._sum / max(self._images, 1.0), self._images)
+        _put(self.counters, self._after)
         _newest(self.counters)
 
 
@@ -133,17 +128,30 @@ def fold(weight: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
     return weight * scale.view(-1, 1, 1, 1), shift
 
 
+def _flat(tensors: list[Tensor]) -> Tensor:
+    """The tensors in a row, in float64 where there is one: the mean of equal float32 values is that value there."""
+    flat = torch.cat([t.detach().reshape(-1) for t in tensors] or [torch.zeros(0)])
+    return flat.to(exact(flat.device))
+
+
 @torch.no_grad()
-def _write(means: list[Tensor], values: list[Tensor], images: float) -> None:
-    """In float64, where the mean of equal float32 values is that value."""
+def _write(means: list[Tensor], flat: Tensor, images: float) -> None:
+    """The mean over the processes of the values ``flat``, into the tensors they belong to."""
     if distributed.world_size() > 1:
-        distributed.all_reduce_mean(values, weight=images)
+        distributed.all_reduce_mean([flat], weight=images)
     elif not images:
         return
-    for buffer, value in zip(means, values):
-        buffer.data.copy_(value)
+    pieces = flat.split([buffer.numel() for buffer in means])
+    _put(means, [piece.view(buffer.shape) for piece, buffer in zip(pieces, means)])
 
 
+def _put(buffers: list[Tensor], values: list[Tensor]) -> None:
+    """By .data: the backward of a share may still come, and must not take this for a change of what it saved."""
+    if buffers:
+        torch._foreach_copy_([buffer.data for buffer in buffers], values)
+
+
+@torch.no_grad()
 def _newest(counters: list[Tensor]) -> None:
     """Counters of a process whose share was empty follow the others."""
     if distributed.world_size() > 1 and counters:
@@ -151,5 +159,4 @@ def _newest(counters: list[Tensor]) -> None:
 
         flat = torch.stack([c.detach().reshape(()) for c in counters])
         dist.all_reduce(flat, op=dist.ReduceOp.MAX)
-        for counter, value in zip(counters, flat):
-            counter.data.copy_(value)
+        _put(counters, list(flat))

@@ -5,7 +5,8 @@ Models return logits [B, C], or (logits, auxiliary logits). Batches are (images,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,25 +67,93 @@ def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], 
     says ``where``, in all processes.
     """
     shares = batch if isinstance(batch, list) else [tuple(batch)]
+
+    def descend(inputs: Tensor, target: Tensor, part: float) -> Tensor:
+        loss = loss_of(inputs, target)
+        loss = loss if len(shares) == 1 else loss * part
+        loss.backward()
+        return loss.detach()
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return _over_shares(model, shares, parameters, descend, where)
+
+
+def gradients_of_terms(
+    model: nn.Module, shares: list[tuple[Any, Any]], terms: Callable[[Any, Any], Tensor],
+    also: Sequence[Tensor] = (), **where: Any,
+) -> float:  # fmt: skip
+    """As ``gradients``, for losses that are differentiated term by term.
+
+    terms: (inputs, targets) of a share -> its mean loss, without graph; its gradient has been added to ``.grad``. also:
+    tensors beside the model's parameters that get a gradient. A share counts by the length of its targets.
+    """
+    parameters = [*(p for p in model.parameters() if p.requires_grad), *also]
+
+    def descend(inputs: Any, target: Any, part: float) -> Tensor:
+        if len(shares) == 1:
+            return terms(inputs, target)
+        with distributed.put_aside(parameters, part):
+            return terms(inputs, target) * part
+
+    return _over_shares(model, shares, parameters, descend, where)
+
+
+def _over_shares(
+    model: nn.Module, shares: list[tuple[Any, Any]], parameters: list[Any],
+    descend: Callable[[Any, Any, float], Tensor], where: dict[str, Any],
+) -> float:  # fmt: skip
+    """descend: (inputs, targets, the share's part of this process's images) -> its part of the mean loss."""
     images = sum(len(target) for _, target in shares)
     together = PartStatistics(model) if len(shares) > 1 else None
-    total = torch.zeros((), dtype=exact(shares[0][1].device), device=shares[0][1].device)
+    total: Any = 0.0
+    several = distributed.world_size() > 1
+    with distributed.put_aside(parameters) if several else contextlib.nullcontext():
+        for inputs, target in shares:
+            if not len(target):
+                continue
+            loss = descend(inputs, target, len(target) / images)
+            total = total + loss.to(exact(loss.device))
+            if together is not None:
+                together.collect(len(target))
+        mean = check_finite(total, weight=images, **where)
+        if together is not None:
+            together.finish()
+        else:
+            average(model, images)
+        distributed.reduce_gradients(parameters, images)
+    return mean
+
+
+def mean_gradients(
+    model: nn.Module, shares: list[tuple[Tensor, Tensor]], loss_of: Callable[[Tensor, Tensor], Tensor],
+    tensors: Sequence[Tensor],
+) -> tuple[list[Tensor], float]:  # fmt: skip
+    """(gradients for ``tensors``, the loss) of the mean loss over all images, of all shares and processes.
+
+    Nothing is left in ``.grad``; a tensor that the loss does not depend on gets zeros. Running statistics of the model
+    follow the rule of ``batchnorm.py``.
+    """
+    images = sum(len(target) for _, target in shares)
+    together = PartStatistics(model) if len(shares) > 1 else None
+    total, mean = [torch.zeros_like(each) for each in tensors], torch.zeros(1, dtype=torch.float64)
     for inputs, target in shares:
         if not len(target):
             continue
-        loss = loss_of(inputs, target)
-        part = loss if len(shares) == 1 else loss * (len(target) / images)
-        part.backward()
-        total += part.detach()
+        loss, part = loss_of(inputs, target), len(target) / images
+        found = torch.autograd.grad(loss, list(tensors), allow_unused=True)
+        mean += part * loss.detach().cpu().double()
+        if len(shares) == 1:
+            total = [zeros if each is None else each for zeros, each in zip(total, found)]
+        else:
+            total = [old if each is None else old + part * each for old, each in zip(total, found)]
         if together is not None:
             together.collect(len(target))
-    mean = check_finite(total, weight=images, **where)
     if together is not None:
         together.finish()
     else:
         average(model, images)
-    distributed.reduce_gradients([p for p in model.parameters() if p.requires_grad], images)
-    return mean
+    distributed.all_reduce_mean([*total, mean], weight=images)
+    return total, float(mean)
 
 
 def train_step(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -18,6 +19,7 @@ from common.run import seeds
 from common.run.device import autocast, pick_device
 from common.run.folder import Run, open_run
 from common.run.keep import Values
+from common.run.once import firsts
 from common.spaces.architecture import save_architecture
 from common.spaces.darts import supernet as darts
 from common.spaces.darts.norm import sharpen
@@ -47,7 +49,7 @@ def search(settings: Search, options: RunOptions) -> dict[str, Any]:
     population = P random individuals A; one supernet and one SGD optimizer for the whole run
     for generation g = 0, 1, …:
         train:    for batch t of one epoch: SGD step of the supernet with D(A_k), k = t mod P
-        fitness:  for each individual: top-1 accuracy of the supernet with D(A_k) on the other half
+        fitness:  for each individual: top-1 accuracy of the supernet with D(A_k) on the other half (equal D: once)
         sort by descending fitness (stable)
         evolve:   elite + children (tournaments, crossover by rows, mutation)
     answer: the architecture of the best individual of the last generation
@@ -78,8 +80,11 @@ def search(settings: Search, options: RunOptions) -> dict[str, Any]:
 
             if settings.strategy != "random" or g + 1 == settings.generations:
                 individuals = mixtures(space, now.population, settings.decode_fitness, settings.beta)
-                forward = for_fitness(model, settings, options.precision)
+                forward, measured = for_fitness(model, settings, options.precision), measured_at(settings, individuals)
                 for k, individual in run.each(individuals, "fitness"):
+                    if measured[k] < k:
+                        now.scores.append(now.scores[measured[k]])
+                        continue
                     for _, shares in run.steps(valid.in_shares(), g * len(individuals) + k, "images"):
                         measure(forward, shares, individual, counter, options.precision)
                     now.scores.append(score(counter))
@@ -169,6 +174,17 @@ def for_fitness(model: nn.Module, settings: Search, precision: str) -> Forward:
         folded = nasbench201.fold(model)
         return lambda images, mixture: folded(images, mixture.to(images))
     return model
+
+
+def measured_at(settings: Search, individuals: list[Any]) -> list[int]:
+    """For each individual the place of the first with the same mixture, whose fitness is its own too.
+
+    Its own place where passes differ: they move the running statistics, use those of a batch, or augment the images.
+    """
+    tracked = not isinstance(settings, SearchNB201) or settings.track_running_stats
+    if settings.fitness_bn == "batch" or settings.fitness_augment or not tracked:
+        return list(range(len(individuals)))
+    return firsts(np.asarray(individual).tobytes() for individual in individuals)
 
 
 @torch.no_grad()

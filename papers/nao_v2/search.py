@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,8 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
                     epoch=i * c.epochs + epoch, iteration=i, iteration_epoch=epoch, lr=rate, candidates=len(sizes),
                     train_loss=trained.loss, train_top1_error_percent=trained.top1_error,
                 )  # fmt: skip
-            for number, architecture in run.each(now.pool + now.candidates, "score"):
-                now.scores.append(score(supernet, architecture, i, number))
+            for _, turn in run.each(distributed.in_turns(now.pool + now.candidates), "score"):
+                now.scores += distributed.share_out(turn, partial(score, supernet, i))
             if run.once("ranking"):
                 now.pool, now.accuracies = pool.best_first(now.pool + now.candidates, now.scores)
                 now.scores = []

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from common.data.batches import Batches, Order
-from common.run import seeds
+from common.run import distributed, seeds
 from common.run.device import pick_device
-from common.run.distributed import one_process
-from common.run.folder import check_finite, open_run
+from common.run.folder import open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
 from common.train.optim import zero_fill_grads
@@ -23,6 +22,7 @@ from papers.nsas.method.loss import (
     Loss,
     LossSums,
     current_loss,
+    differentiate,
     mean_penalty,
     paper_loss,
     released_loss,
@@ -52,7 +52,6 @@ def search(settings: SearchGdas, options: RunOptions) -> dict:
     ``semantics`` "2019" (default): unrolled table step, tables restored. "head": plain table step, CE alone, and the
     tables are overwritten by Z, so they never learn and the cell freezes within a few steps (README, deviation 6).
     """
-    one_process("this search")
     device, head = pick_device(options), settings.semantics == "head"
     decode = decode_depth if settings.constraint == "nsas-c" else decode_top2
     train, valid = open_batches(settings, options, device)
@@ -75,20 +74,19 @@ def search(settings: SearchGdas, options: RunOptions) -> dict:
             lr = cosine(settings.lr, settings.lr_min, shifted(epoch, settings.shifted_lr), settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
             supernet.train()
-            for step, (x, y) in run.steps(train, epoch):
-                held = next(iter(valid.epoch(epoch * len(train) + step)))  # the first batch of a new shuffle, each time
+            for step, shares in run.steps(train.in_shares(), epoch):
+                held = next(iter(valid.shares(epoch * len(train) + step)))  # the first of a new shuffle, each time
                 if head:
-                    gradients = plain_gradient(loss_of_tables, tables.used, held)
+                    gradients = plain_gradient(loss_of_tables, supernet, tables.used, held)
                 else:
-                    gradients = unrolled_gradient(loss_of_tables, supernet, tables.used, (x, y), held, optimizer)
+                    gradients = unrolled_gradient(loss_of_tables, supernet, tables.used, shares, held, optimizer)
                 tables.step(gradients)
                 samples = tables.sample(darts_temperature(step), seeds.generator(options.seed, "gumbel", epoch, step))
                 current = (decode(samples[0].numpy()), decode(samples[1].numpy()))
                 rng = seeds.numpy_rng(options.seed, "archive", epoch, step)
                 others = constraints.update(current, partial(draw, rng))
                 optimizer.zero_grad()
-                loss, logits = loss_of(supernet, x, y, current, others)
-                sums.add(check_finite(loss, step=step, architecture=current), logits, y)
+                differentiate(loss_of, supernet, shares, (current, others), sums, step=step, architecture=current)
                 zero_fill_grads(supernet.parameters())
                 nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()
@@ -98,7 +96,9 @@ def search(settings: SearchGdas, options: RunOptions) -> dict:
             now.valid = accuracy(supernet, cell, logits_function(settings.table, False), valid, -1 - epoch)
             run.log(epoch=epoch, lr=lr, **sums.read(), valid_top1_percent=now.valid, cell=str(cell))
         names = genotype_of(tables.architecture(decode)).as_dict()
-        save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(train.images)})
+        if run.writes:
+            origin = {**run.origin, **origin_of(train.images)}
+            save_architecture(run.folder / "architecture.json", "darts", names, origin)
         result = {"architecture": names, "tables": [table.detach().tolist() for table in tables.used]}
         return run.finish({"metrics": {"supernet_accuracy_percent": now.valid}, **result})
 
@@ -107,8 +107,9 @@ def open_batches(settings: SearchGdas, options: RunOptions, device: torch.device
     """(batches for the weights, batches of the selection part, shuffled and augmented alike)."""
     weights, held = search_parts(settings.dataset, settings.train_images, settings.train_portion, options)
     size = min(settings.batch_size, len(held))
-    train = Batches(weights, settings.batch_size, augmentation(weights), Order(options.seed), device=device)
-    return train, Batches(held, size, augmentation(held), Order(options.seed, "valid"), device=device)
+    mine: Any = {"sharing": distributed.per_process(), "device": device}
+    train = Batches(weights, settings.batch_size, augmentation(weights), Order(options.seed), **mine)
+    return train, Batches(held, size, augmentation(held), Order(options.seed, "valid"), **mine)
 
 
 def loss_function(settings: SearchGdas) -> Loss:

@@ -11,15 +11,14 @@ from torch import nn
 
 from common.data.batches import Batches, Order, as_they_stand
 from common.data.parts import take
-from common.run import seeds
+from common.run import distributed, seeds
 from common.run.device import pick_device
-from common.run.distributed import one_process
-from common.run.folder import check_finite, open_run
+from common.run.folder import open_run
 from common.spaces.architecture import save_architecture
 from common.train.optim import zero_fill_grads
 from common.train.schedules import cosine
 from papers.nsas.data import augmentation, origin_of, search_parts
-from papers.nsas.method.loss import Loss, LossSums, paper_loss, released_loss
+from papers.nsas.method.loss import Loss, LossSums, differentiate, paper_loss, released_loss
 from papers.nsas.method.novelty import ConstraintSet
 from papers.nsas.method.sampling import SAMPLERS, genotype_of
 from papers.nsas.method.schedules import shifted
@@ -42,7 +41,6 @@ def search(settings: SearchRandom, options: RunOptions) -> dict:
 
     As released the second term is a constant (``constraint_gradient`` False). Raises UserError for idle settings.
     """
-    one_process("this search")
     device, draw = pick_device(options), SAMPLERS[settings.constraint, settings.inputs]
     train, valid = open_batches(settings, options, device)
     with open_run(options, settings, data=train.images) as run:
@@ -64,13 +62,12 @@ def search(settings: SearchRandom, options: RunOptions) -> dict:
             lr = cosine(settings.lr, settings.lr_min, shifted(epoch, settings.shifted_lr), settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
             supernet.train()
-            for step, (x, y) in run.steps(train, epoch):
+            for step, shares in run.steps(train.in_shares(), epoch):
                 rng = seeds.numpy_rng(options.seed, "architecture", epoch, step)
                 current = (draw(rng), draw(rng))
                 others = constraints.update(current, partial(draw, rng))
                 optimizer.zero_grad()
-                loss, logits = loss_of(supernet, x, y, current, others)
-                sums.add(check_finite(loss, step=step, architecture=current), logits, y)
+                differentiate(loss_of, supernet, shares, (current, others), sums, step=step, architecture=current)
                 zero_fill_grads(supernet.parameters())
                 nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()
@@ -84,7 +81,9 @@ def search(settings: SearchRandom, options: RunOptions) -> dict:
         chosen = winners(drawn, scores, settings.select_candidates)
         best, best_score = max(chosen, key=lambda winner: winner[1])
         names = genotype_of(best).as_dict()
-        save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(train.images)})
+        if run.writes:
+            origin = {**run.origin, **origin_of(train.images)}
+            save_architecture(run.folder / "architecture.json", "darts", names, origin)
         metrics = {
             "supernet_accuracy_percent": best_score,
             "supernet_accuracy_mean_of_winners_percent": fmean(score for _, score in chosen),
@@ -98,9 +97,10 @@ def open_batches(settings: SearchRandom, options: RunOptions, device: torch.devi
     weights, held = search_parts(settings.dataset, settings.train_images, settings.train_portion, options)
     held = take(held, settings.select_images, "--select-images")
     size = min(settings.select_batch_size, len(held))
-    train = Batches(weights, settings.batch_size, augmentation(weights), Order(options.seed), device=device)
+    mine: Any = {"sharing": distributed.per_process(), "device": device}
+    train = Batches(weights, settings.batch_size, augmentation(weights), Order(options.seed), **mine)
     order = as_they_stand(options.seed, "valid")
-    valid = Batches(held, size, augmentation(held), order, device=device, augment=settings.select_augment)
+    valid = Batches(held, size, augmentation(held), order, augment=settings.select_augment, **mine)
     return train, valid
 
 

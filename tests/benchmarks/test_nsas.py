@@ -187,7 +187,7 @@ def test_i_nb201_gdas_step(benchmark):
         current = tuple(int(i) for i in index)
         optimizer.zero_grad()
         weights, scale = gdas_weights("nsas", 2, settings.penalty, gradient=False)
-        loss, _ = gdas_loss(model, x, y, Drawn(mixture, current), codes, weights, scale, gradient=False)
+        loss, _ = gdas_loss(model, x, y, lambda: Drawn(mixture, current), codes, weights, scale, gradient=False)
         touched.fill(current)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimizer.step()

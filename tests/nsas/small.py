@@ -35,13 +35,13 @@ EXPERIMENT = Experiment(
 
 # name: (run, settings, function that is called once a step)
 STAGES = {
-    "search_random": ("search_random:search", RANDOM, "check_finite"),
-    "search_gdas": ("search_gdas:search", GDAS, "check_finite"),
-    "search_gdas_head": ("search_gdas:search", replace(GDAS, semantics="head"), "check_finite"),
-    "search_nb201_random": ("nasbench201.search_random:search", NB201_RANDOM, "check_finite"),
-    "search_nb201": ("nasbench201.search_gdas:search", NB201_GDAS, "check_finite"),
-    "search_ptb": ("recurrent.search:search", RECURRENT, "check_finite"),
-    "search_ptb_fixed": ("recurrent.search:search", replace(RECURRENT, path="fixed"), "check_finite"),
+    "search_random": ("search_random:search", RANDOM, "differentiate"),
+    "search_gdas": ("search_gdas:search", GDAS, "differentiate"),
+    "search_gdas_head": ("search_gdas:search", replace(GDAS, semantics="head"), "differentiate"),
+    "search_nb201_random": ("nasbench201.search_random:search", NB201_RANDOM, "differentiate"),
+    "search_nb201": ("nasbench201.search_gdas:search", NB201_GDAS, "differentiate"),
+    "search_ptb": ("recurrent.search:search", RECURRENT, "differentiate"),
+    "search_ptb_fixed": ("recurrent.search:search", replace(RECURRENT, path="fixed"), "differentiate"),
     "train": ("train:train", TRAIN_CNN, "common.spaces.darts.train:train_step"),
     "train_ptb": ("recurrent.train:train", TRAIN_TEXT, "train_step"),
     "experiments": ("studies.forgetting:experiment", EXPERIMENT, "check_finite"),

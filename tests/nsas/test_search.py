@@ -76,7 +76,7 @@ def test_gdas_selection_batches_are_drawn_anew(tmp_path, monkeypatch):
     gradient = module.unrolled_gradient
 
     def watched(loss, model, tables, batch, held_out, optimizer):
-        held.append(held_out[1].tolist())
+        held.append(held_out[0][1].tolist())
         return gradient(loss, model, tables, batch, held_out, optimizer)
 
     monkeypatch.setattr(module, "unrolled_gradient", watched)

@@ -46,11 +46,13 @@ for loss, weight in ((float("nan") if rank else 1.0, 1.0), (float("nan") if rank
 unused = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]
 unused[rank].grad = torch.full((2,), 6.0)
 distributed.reduce_gradients(unused, images=1 + 2 * rank)
+turns = distributed.in_turns("abcde")
+shared = [value for turn in turns for value in distributed.share_out(turn, lambda k, x: [k, x, distributed.rank()])]
 half = torch.full((3,), float(rank), dtype=torch.bfloat16)
 distributed.all_reduce_mean([half, torch.zeros(())], weight=1)
 out = {
     "model": model.state_dict(), "images": metrics.images, "train": train_metrics.loss, "drawn": drawn,
-    "refusals": refusals, "agree": distributed.agree(rank == 0), "weights": weights, "half": half,
+    "refusals": refusals, "agree": distributed.agree(rank == 0), "weights": weights, "half": half, "shared": shared,
     "unused": [None if p.grad is None else p.grad[0].item() for p in unused],
 }
 torch.save(out, sys.argv[1] + f".{rank}")
@@ -128,6 +130,8 @@ def test_two_ranks_equal_one_process_that_computes_their_shares(tmp_path, reques
     assert first["agree"] and second["agree"]
     assert first["unused"] == second["unused"] == [1.5, 4.5, None]
     assert first["half"].tolist() == [0.5] * 3
+    wanted = [[0, "a", 0], [1, "b", 1], [2, "c", 0], [3, "d", 1], [4, "e", 0]]
+    assert first["shared"] == second["shared"] == wanted
 
 
 @pytest.mark.slow

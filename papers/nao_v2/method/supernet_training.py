@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.data.batches import Batches
 from common.data.sets import Images
-from common.run import distributed, seeds
+from common.run import seeds
 from common.run.device import autocast
 from common.run.folder import Run
 from common.train.loop import Metrics, gradients, read
@@ -151,9 +151,7 @@ class Scorer:
         self.valid, self.score_images, self.seed, self.precision = valid, score_images, seed, precision
         self.whole = [] if score_images else all_batches(valid)
 
-    def __call__(self, network: Supernet, architecture: Architecture, iteration: int, number: int) -> float:
-        """Accuracy (fraction) of the ``number``-th architecture of an iteration; the same in all processes."""
+    def __call__(self, network: Supernet, iteration: int, number: int, architecture: Architecture) -> float:
+        """Accuracy (fraction) of the ``number``-th architecture of an iteration; the same in whichever process."""
         batches = self.whole or [validation_batch(self.valid, self.score_images, self.seed, iteration, number)]
-        found = torch.tensor(score(network, architecture, batches, self.precision), dtype=torch.float64)
-        distributed.broadcast([found])  # one score for all, should processes round differently
-        return float(found)
+        return score(network, architecture, batches, self.precision)

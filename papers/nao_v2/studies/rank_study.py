@@ -6,6 +6,7 @@ one supernet per sampling policy and seed, trained on that pool, no controller. 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from common.data.batches import Batches
 from common.data.sets import Images
-from common.run import seeds
+from common.run import distributed, seeds
 from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
@@ -74,8 +75,8 @@ def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
             for _ in train_supernet(run, c, supernet, optimizer, paths, batches, chance):
                 pass
             score = Scorer(valid, c.score_images, seed + repeat, options.precision)
-            for number, architecture in run.each(candidates, "score"):
-                now.scores.append(score(supernet, architecture, 0, number))
+            for _, turn in run.each(distributed.in_turns(candidates), "score"):
+                now.scores += distributed.share_out(turn, partial(score, supernet, 0))
             found: dict[str, Any] = {name: measure(now.scores, now.alone) for name, measure in MEASURES.items()}
             run.log(policy=policy, seed=seed + repeat, **found)
             now.shared, now.scores = {**now.shared, f"{policy}-{repeat}": now.scores}, []

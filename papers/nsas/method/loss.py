@@ -14,6 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from common.run import distributed
+from common.train.loop import gradients_of_terms
 from papers.nsas.method.novelty import distance
 from papers.nsas.method.sampling import Architecture
 from papers.nsas.networks import paths
@@ -95,31 +97,57 @@ def weighted_penalty(current: Architecture, constraints: Sequence[Architecture],
     return weighted_recursion(similarity_weights(current, constraints), losses)
 
 
+def differentiate(
+    loss_of: Callable[..., tuple[Tensor, Tensor]], model: nn.Module, shares: list[tuple[Tensor, Tensor]],
+    cells: tuple, sums: LossSums, also: Sequence[Tensor] = (), **where: Any,
+) -> None:  # fmt: skip
+    """The gradients of a step's loss over this process's shares of a batch and those of the others, in ``.grad``.
+
+    loss_of: (model, x, y, *cells) -> (loss, logits), both without graph. sums: take loss and hits. also: what gets a
+    gradient beside the model. A loss that is not finite raises UserError, which says ``where``.
+    """
+
+    def terms(x: Tensor, y: Tensor) -> Tensor:
+        loss, logits = loss_of(model, x, y, *cells)
+        sums.count(logits, y)
+        return loss
+
+    sums.add(gradients_of_terms(model, shares, terms, also, **where))
+
+
 class LossSums:
     """Loss and hits of an epoch as the authors' logs print them: the mean over its steps, and the share of its images.
 
-    Emptied when read, so that a run may keep it.
+    Losses are those of whole batches; hits and images each process counts for its own shares. Emptied when read, so
+    that a run may keep it; a saved state holds the sums of all processes.
     """
 
     def __init__(self) -> None:
         self.loss, self.steps, self.right, self.images = 0.0, 0, 0, 0
 
-    def add(self, loss: float, logits: Tensor, y: Tensor) -> None:
-        """A step: its loss, and logits [B, K] for the labels y [B]."""
-        self.loss, self.steps = self.loss + loss, self.steps + 1
+    def count(self, logits: Tensor, y: Tensor) -> None:
+        """A share: logits [B, K] for the labels y [B]."""
         self.right, self.images = self.right + int((logits.argmax(1) == y).sum()), self.images + len(y)
+
+    def add(self, loss: float) -> None:
+        """A step and its loss."""
+        self.loss, self.steps = self.loss + loss, self.steps + 1
 
     def read(self, part: str = "train") -> dict[str, Any]:
         """The columns of the history for the part of the set that was read; the training's loss is plain ``loss``."""
+        right, images = distributed.summed(self.right, self.images)
         loss = "loss" if part == "train" else f"{part}_loss"
-        row = {loss: self.loss / self.steps, f"{part}_top1_percent": 100.0 * self.right / self.images}
+        row = {loss: self.loss / self.steps, f"{part}_top1_percent": 100.0 * right / images}
         self.loss, self.steps, self.right, self.images = 0.0, 0, 0, 0
         return row
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far."""
-        return dict(vars(self))
+        """The sums so far (in several processes a common act of all)."""
+        right, images = (int(value) for value in distributed.summed(self.right, self.images))
+        return {"loss": self.loss, "steps": self.steps, "right": right, "images": images}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from saved sums."""
+        """Go on from saved sums: process 0 takes the counts, so that their sums stay right."""
         vars(self).update(state)
+        if distributed.rank():
+            self.right, self.images = 0, 0

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from common.data.batches import Batches
-from common.run import seeds
+from common.run import distributed, seeds
 from common.run.progress import shows
 from papers.nsas.method.sampling import Architecture, Sampler
 from papers.nsas.networks.paths import Logits
@@ -24,8 +24,9 @@ def accuracy(model: nn.Module, architecture: Architecture, logits_of: Logits, va
     model.eval()
     right = 0
     for x, y in shows(valid, "select", number):
-        right += int((logits_of(model, x, architecture).argmax(1) == y).sum())
-    return 100.0 * right / len(valid.images)
+        if len(y):  # a process may have no image of the last batch
+            right += int((logits_of(model, x, architecture).argmax(1) == y).sum())
+    return 100.0 * distributed.summed(right)[0] / len(valid.images)
 
 
 def recalibrate(model: nn.Module, architecture: Architecture, logits_of: Logits, train: Batches, batches: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -77,12 +77,12 @@ def gdas_weights(constraint: str, number: int, penalty: float, gradient: bool) -
 
 
 def gdas_loss(
-    model: Supernet, x: Tensor, y: Tensor, drawn: Drawn, constraints: Sequence[Code], weights: Sequence[float],
-    scale: float, gradient: bool,
+    model: Supernet, x: Tensor, y: Tensor, draw: Callable[[], Drawn], constraints: Sequence[Code],
+    weights: Sequence[float], scale: float, gradient: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Constraint forwards in train mode (no graph as released), then the current cell through its straight-through
     weights, whose gradient is multiplied by ``scale``. Returns the reported loss sum_i w_i CE(a_i), weights of the
-    current cell first, and the current cell's logits.
+    current cell first, and the current cell's logits. draw: the current cell, with a graph of its own for every share.
     """
     total = x.new_zeros(())
     for code, weight in zip(constraints, weights[1:], strict=True):
@@ -91,6 +91,7 @@ def gdas_loss(
         if gradient:
             term.backward()
         total = total + term.detach()
+    drawn = draw()
     logits = weighted_logits(model, x, drawn.weights, drawn.code)
     loss = nn.functional.cross_entropy(logits, y)
     (scale * loss).backward()

@@ -59,7 +59,8 @@ def finish(run: Run, code: Code, metrics: dict[str, Any], options: RunOptions, n
                 metrics["test_accuracy_v1_0_percent"] = release_1_0(options)["".join(map(str, code))]
     else:
         note += f"; NAS-Bench-201 has no accuracies on {dataset}"
-    save_architecture(run.folder / "architecture.json", "nasbench201", text, {**run.origin, "dataset": dataset})
+    if run.writes:
+        save_architecture(run.folder / "architecture.json", "nasbench201", text, {**run.origin, "dataset": dataset})
     if not connected(code):
         note += "; no path leads from the cell's input to its output"
     return run.finish({"metrics": metrics, "architecture": text, "note": note})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,12 +11,12 @@ from torch import Tensor, nn
 from common.data.batches import Batches, Order
 from common.run import seeds
 from common.run.device import pick_device
-from common.run.distributed import one_process
-from common.run.folder import check_finite, open_run
+from common.run.folder import open_run
 from common.run.keep import Values
-from common.spaces.nasbench201.network import EDGE_NAMES, EDGES, OPERATIONS
+from common.spaces.nasbench201.network import EDGE_NAMES, EDGES, OPERATIONS, Supernet
+from common.train.loop import mean_gradients
 from common.train.schedules import cosine
-from papers.nsas.method.loss import LossSums
+from papers.nsas.method.loss import LossSums, differentiate
 from papers.nsas.method.relaxation import gumbel, nb201_temperature, straight_through
 from papers.nsas.nasbench201.constraints import Code, makers_of_gdas, random_code, uniform
 from papers.nsas.nasbench201.loss import Drawn, gdas_loss, gdas_weights
@@ -38,7 +39,6 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
     As released a third draw h stands in the constraints for a_t (``shared_cells``), and the clip of the weights counts
     the gradient that the last step of alpha left (``stale_clip``).
     """
-    one_process("this search")
     device = pick_device(options)
     make = makers_of_gdas(settings.constraints, settings.shared_cells)[settings.constraint]
     gradient = settings.constraint_gradient
@@ -59,27 +59,31 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
             lr = cosine(settings.lr, settings.lr_min, epoch, settings.epochs)
             tau = nb201_temperature(epoch, settings.epochs, settings.tau_max, settings.tau_min)
             optimizer.param_groups[0]["lr"] = lr
-            for step, (x, y) in run.steps(train, epoch):
-                h, current = (alphas.draw(tau, name, epoch, step) for name in ("gumbel-constraints", "gumbel"))
+            for step, shares in run.steps(train.in_shares(), epoch):
+                draw_h, draw_current = (
+                    alphas.draw(tau, name, epoch, step) for name in ("gumbel-constraints", "gumbel")
+                )
+                h, current = draw_h().code, draw_current().code
                 draw = uniform(seeds.numpy_rng(options.seed, "constraints", epoch, step))
                 if step == 0:
-                    now.previous = h.code if settings.shared_cells else random_code(draw)
-                constraints = make(draw, h.code if settings.shared_cells else current.code, now.previous)
+                    now.previous = h if settings.shared_cells else random_code(draw)
+                constraints = make(draw, h if settings.shared_cells else current, now.previous)
                 optimizer.zero_grad()
                 if not settings.stale_clip:
                     alphas.table.grad = None
-                loss, logits = gdas_loss(supernet, x, y, current, constraints, weights, scale, gradient)
-                sums.add(check_finite(loss, step=step, architecture=current.code), logits, y)
-                touched.fill(current.code, *(constraints if gradient else []))
+                told = (draw_current, constraints, weights, scale, gradient)
+                differentiate(
+                    gdas_loss, supernet, shares, told, sums, [alphas.table], step=step, architecture=current
+                )  # fmt: skip
+                touched.fill(current, *(constraints if gradient else []))
                 clipped = [*supernet.parameters(), *([alphas.table] if settings.stale_clip else [])]
                 nn.utils.clip_grad_norm_(clipped, settings.clip)
                 optimizer.step()
-                x, y = valid.drawn(epoch * len(train) + step, len(y))  # with replacement, as released
-                drawn = alphas.draw(tau, "gumbel-alpha", epoch, step)
-                logits = weighted_logits(supernet, x, drawn.weights, drawn.code)
-                held_sums.add(alphas.step(nn.functional.cross_entropy(logits, y)), logits, y)
-                touched.note(drawn.code)  # as released it leaves gradients in the weights; clearing makes them zero
-                now.previous = current.code
+                held_out = valid.drawn_shares(epoch * len(train) + step, train.size(step))  # with replacement
+                draw_held = alphas.draw(tau, "gumbel-alpha", epoch, step)
+                alphas.learn(supernet, held_out, draw_held, held_sums)
+                touched.note(draw_held().code)  # as released it leaves gradients; clearing makes them zero
+                now.previous = current
             now.valid_top1 = (held := held_sums.read("valid"))["valid_top1_percent"]
             run.log(epoch=epoch, lr=lr, tau=tau, **sums.read(), **held, cell=short(alphas.cell()))
         alphas.write(run)
@@ -102,17 +106,33 @@ class Alphas:
         self.table = initial_alphas().to(device).requires_grad_()
         self.optimizer = torch.optim.Adam([self.table], lr, betas=(0.5, 0.999), weight_decay=weight_decay)
 
-    def draw(self, tau: float, name: str, epoch: int, step: int) -> Drawn:
-        """A Gumbel draw, a function of the seed, the draw's name, epoch and step."""
+    def draw(self, tau: float, name: str, epoch: int, step: int) -> Callable[[], Drawn]:
+        """A Gumbel draw, a function of the seed, the draw's name, epoch and step; each call gives it a new graph."""
         noise = gumbel(self.table.shape, seeds.generator(self.seed, name, epoch, step)).to(self.table.device)
-        weights, index, _ = straight_through(self.table, noise, tau)
-        return Drawn(weights, tuple(int(i) for i in index))
 
-    def step(self, loss: Tensor) -> float:
-        """A step down ``loss``, whose gradient is taken for alpha only; returns the loss."""
-        self.table.grad = torch.autograd.grad(loss, self.table)[0]
+        def drawn() -> Drawn:
+            weights, index, _ = straight_through(self.table, noise, tau)
+            return Drawn(weights, tuple(int(i) for i in index))
+
+        return drawn
+
+    def learn(
+        self, supernet: Supernet, shares: list[tuple[Tensor, Tensor]], draw: Callable[[], Drawn], sums: LossSums
+    ) -> None:
+        """A step down CE of the drawn cell on this process's shares of a batch; the gradient is taken for alpha only.
+
+        draw: called for every share, whose graphs are their own. sums: take loss and hits.
+        """
+
+        def loss_of(x: Tensor, y: Tensor) -> Tensor:
+            drawn = draw()
+            logits = weighted_logits(supernet, x, drawn.weights, drawn.code)
+            sums.count(logits, y)
+            return nn.functional.cross_entropy(logits, y)
+
+        (self.table.grad,), loss = mean_gradients(supernet, shares, loss_of, [self.table])
         self.optimizer.step()
-        return float(loss.detach())
+        sums.add(loss)
 
     def cell(self) -> Code:
         """The largest entry of each edge, the first of equals."""

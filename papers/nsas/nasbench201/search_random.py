@@ -11,15 +11,14 @@ from torch import nn
 
 from common.data.batches import Batches, Order
 from common.data.parts import take
-from common.run import seeds
+from common.run import distributed, seeds
 from common.run.device import pick_device
-from common.run.distributed import one_process
-from common.run.folder import check_finite, open_run
+from common.run.folder import open_run
 from common.run.keep import Values
 from common.run.progress import shows
 from common.spaces.nasbench201.network import Supernet
 from common.train.schedules import cosine
-from papers.nsas.method.loss import LossSums
+from papers.nsas.method.loss import LossSums, differentiate
 from papers.nsas.nasbench201.constraints import Chance, Code, makers_of_random, random_code, uniform
 from papers.nsas.nasbench201.loss import constant_loss, live_loss, term_weights
 from papers.nsas.nasbench201.result import finish, short
@@ -44,7 +43,6 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
     As released, diverse cells lose edges (``structure_bug``) and a score mixes a new random cell for every batch
     (``selection``), so that the choice is by chance.
     """
-    one_process("this search")
     device = pick_device(options)
     make = makers_of_random(settings.constraints, settings.structure_bug, settings.argument_bug)[settings.constraint]
     weights = term_weights(settings.constraint, settings.constraints)
@@ -67,15 +65,14 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
             supernet.train()
             lr = cosine(settings.lr, settings.lr_min, epoch, settings.epochs)
             optimizer.param_groups[0]["lr"] = lr
-            for step, (x, y) in run.steps(train, epoch):
+            for step, shares in run.steps(train.in_shares(), epoch):
                 draw = uniform(seeds.numpy_rng(options.seed, "architecture", epoch, step))
                 if step == 0:  # each epoch begins with a random cell as the one before
                     now.previous = random_code(uniform(seeds.numpy_rng(options.seed, "epoch start", epoch)))
                 current = random_code(draw)
                 cells = [current, *make(draw, current, now.previous)]
                 optimizer.zero_grad()
-                loss, logits = loss_of(supernet, x, y, cells, weights)
-                sums.add(check_finite(loss, step=step, architecture=current), logits, y)
+                differentiate(loss_of, supernet, shares, (cells, weights), sums, step=step, architecture=current)
                 touched.fill(*(cells if settings.constraint_gradient else cells[:1]))
                 nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()
@@ -113,12 +110,15 @@ def score_random_cell(
     if recalibrate:
         renew_statistics(supernet, partial(code_logits, supernet, code=code), train, recalibrate)
     supernet.eval()
-    right, loss, count = 0, 0.0, 0
+    right, loss, count = 0.0, 0.0, 0.0
     for x, y in shows(valid, "score"):
-        logits = code_logits(supernet, x, code if proper else random_code(draw))
-        right += int((logits.argmax(1) == y).sum())
-        loss += float(nn.functional.cross_entropy(logits, y, reduction="sum"))
-        count += len(y)
+        cell = code if proper else random_code(draw)
+        if len(y):  # a process may have no image of the last batch
+            logits = code_logits(supernet, x, cell)
+            right += int((logits.argmax(1) == y).sum())
+            loss += float(nn.functional.cross_entropy(logits, y, reduction="sum"))
+            count += len(y)
+    right, loss, count = distributed.summed(right, loss, count)
     return code, loss / count, 100.0 * right / count
 
 

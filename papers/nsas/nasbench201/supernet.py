@@ -12,6 +12,7 @@ from common.data.augment import Augmentation
 from common.data.batches import Batches, Order, as_they_stand
 from common.data.parts import benchmark_halves, take
 from common.data.sets import Images, open_images
+from common.run import distributed
 from common.spaces.nasbench201.network import EDGES, OPERATIONS, Network, SearchCell, Supernet
 from common.spaces.sizes import check_pixels
 from common.train.optim import zero_fill_grads
@@ -59,7 +60,7 @@ def open_halves(dataset: str, train_images: int, options: RunOptions) -> tuple[I
 def batches_of(images: Images, size: int, order: Order, device: torch.device) -> Batches:
     """Batches with this space's constants, flip before crop; images that come as they stand are not augmented."""
     augmentation = Augmentation(NB201_MEAN, NB201_STD, pad=4, flip=True, order="flip_crop").on(images.name)
-    return Batches(images, size, augmentation, order, device=device)
+    return Batches(images, size, augmentation, order, distributed.per_process(), device=device)
 
 
 def scoring_batches(images: Images, size: int, options: RunOptions, device: torch.device) -> Batches:

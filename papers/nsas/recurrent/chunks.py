@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from common.data.text import Corpus
+from common.run import distributed
 from common.run.progress import watched
 from papers.nsas.recurrent.model import LanguageModel
 
@@ -53,15 +54,22 @@ def scaled(lr: float, length: int, base: int) -> float:
 
 @torch.no_grad()
 def text_loss(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
-    """loss = sum(mean NLL of a chunk * its length) / number of rows (one more than the predictions: as released)."""
+    """loss = sum(mean NLL of a chunk * its length) / number of rows (one more than the predictions: as released).
+
+    Several processes share the columns of ``stream`` [N, B] out; all get the mean.
+    """
     model.eval()
-    hidden, total = model.start(stream.shape[1]), 0.0
-    starts = range(0, len(stream) - 1, bptt)
+    limits = distributed.per_process().limits(stream.shape[1])
+    mine, total = stream[:, limits[0] : limits[-1]], 0.0
+    hidden = model.start(mine.shape[1])
+    starts = range(0, len(mine) - 1, bptt) if mine.shape[1] else range(0)
     for start in watched(starts, len(starts), "chunk"):
-        words, targets = get_batch(stream, start, bptt)
+        words, targets = get_batch(mine, start, bptt)
         hidden, _, output = model.outputs(words, hidden)
         total += float(model.loss(output, targets)) * len(words)
-    return total / len(stream)
+    mean = torch.tensor([total], dtype=torch.float64)
+    distributed.all_reduce_mean([mean], weight=mine.shape[1])
+    return float(mean) / len(stream)
 
 
 def perplexity(loss: float) -> float:

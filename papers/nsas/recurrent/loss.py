@@ -6,21 +6,33 @@ L(w) = (1 - eps) L(w; a_t) + (eps / M) sum_i L(w; a_i),   L = NLL + beta * tempo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from papers.nsas.recurrent.model import LanguageModel, activation_penalty
+from common.run import distributed
+from common.train.loop import gradients_of_terms
+from papers.nsas.recurrent.model import LanguageModel, Masks, activation_penalty
 from papers.nsas.recurrent.supernet import RecurrentCode
 
 
 class Chunk(NamedTuple):
-    """words and targets [T, B]; what its dropout masks are drawn from, pass by pass."""
+    """words and targets [T, B]; what its dropout masks are drawn from, pass by pass.
+
+    columns, batch: which columns of a batch of ``batch`` these are (none: all); masks are drawn for the whole batch.
+    """
 
     words: Tensor
     targets: Tensor
     generator: torch.Generator
+    columns: slice | None = None
+    batch: int = 0
+
+    def masks(self, model: LanguageModel) -> Masks:
+        """The masks of one pass over these columns."""
+        masks = model.masks(self.batch or self.words.shape[1], self.generator)
+        return masks if self.columns is None else masks.of(self.columns)
 
 
 # (supernet, chunk, current cell, constraints, hidden states, eps, beta) -> (loss, NLL of the current cell), without
@@ -37,7 +49,7 @@ def pass_loss(
 
     No gradient crosses a pass: neither from chunk to chunk, nor between the constraints of one chunk.
     """
-    masks = model.masks(chunk.words.shape[1], chunk.generator)
+    masks = chunk.masks(model)
     after, raw, dropped = model.outputs(chunk.words, hidden[slot], masks)
     hidden[slot] = after.detach()
     nll = model.loss(dropped, chunk.targets)
@@ -90,3 +102,25 @@ def released_loss(
             term.backward()
             total = total + term.detach()
     return total, nll.item()
+
+
+def differentiate(
+    loss_of: Loss, model: LanguageModel, shares: list[tuple[tuple[Chunk, list[Tensor]], range]],
+    cells: tuple[RecurrentCode, Sequence[RecurrentCode]], mix: float, beta: float, **where: Any,
+) -> float:  # fmt: skip
+    """The gradients of a step's loss over the columns of all processes, in ``.grad``; the NLL of the current cell.
+
+    shares: this process's (``Hidden.shares``). A loss that is not finite raises UserError, which says ``where``.
+    """
+    (code, constraints), mean = cells, torch.zeros(1, dtype=torch.float64)
+    columns = sum(len(places) for _, places in shares)
+
+    def terms(share: tuple[Chunk, list[Tensor]], places: range) -> Tensor:
+        chunk, hidden = share
+        loss, nll = loss_of(model, chunk, code, constraints, hidden, mix, beta)
+        mean.add_(nll * len(places) / columns)
+        return loss
+
+    gradients_of_terms(model, shares, terms, **where)
+    distributed.all_reduce_mean([mean], weight=columns)
+    return float(mean)

@@ -59,6 +59,15 @@ class Masks:
     hidden: Tensor | None = None  # [B, H]
     output: Tensor | None = None  # [1, B, H]
 
+    def of(self, columns: slice) -> Masks:
+        """Those of some of the B columns."""
+
+        def cut(mask: Tensor | None, axis: int) -> Tensor | None:
+            return mask if mask is None else mask[(slice(None),) * axis + (columns,)]
+
+        x, hidden = cut(self.x, 0), cut(self.hidden, 0)
+        return Masks(self.embedding, cut(self.inputs, 1), x, hidden, cut(self.output, 1))
+
 
 def draw_masks(dropouts: Dropouts, words: int, batch: int, width: int, generator: torch.Generator) -> Masks:
     """Bernoulli(keep) / keep for every place; one draw a chunk."""

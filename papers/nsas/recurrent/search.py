@@ -11,10 +11,9 @@ from torch import Tensor
 
 from common.data.text import Corpus, batchify
 from common.errors import UserError
-from common.run import seeds
+from common.run import distributed, seeds
 from common.run.device import pick_device
-from common.run.distributed import one_process
-from common.run.folder import check_finite, open_run
+from common.run.folder import open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
 from common.train.batchnorm import renew
@@ -22,7 +21,8 @@ from papers.nsas.method.novelty import Archive, Cell, distance, distance_by_slot
 from papers.nsas.method.sampling import sample_free
 from papers.nsas.recurrent.averaging import make_sgd
 from papers.nsas.recurrent.chunks import Mean, epoch_chunks, get_batch, perplexity, scaled, text_loss
-from papers.nsas.recurrent.loss import Chunk, paper_loss, released_loss
+from papers.nsas.recurrent.columns import Hidden
+from papers.nsas.recurrent.loss import differentiate, paper_loss, released_loss
 from papers.nsas.recurrent.model import LanguageModel, drops_of
 from papers.nsas.recurrent.settings import SearchGdasRecurrent, SearchRecurrent
 from papers.nsas.recurrent.supernet import RECURRENT_EDGES, RecurrentCode, SupernetCell, genotype, sample
@@ -40,7 +40,6 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
 
     As released (``path`` "fixed") the supernet stays the mixture that it began as; the cell is the last random sample.
     """
-    one_process("this search")
     corpus, device = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types), pick_device(options)
     train = batchify(corpus.train, settings.batch_size).to(device)
     valid = batchify(corpus.valid, settings.eval_batch_size).to(device)[: settings.select_rows or None]
@@ -53,7 +52,8 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
         supernet = build(corpus.types, settings).to(device)
         optimizer = make_sgd(supernet, settings.lr, settings.weight_decay)
         archive = archive_of(settings.constraints, settings.recent, settings.neighbours, options.seed)
-        hidden = supernet.starts(settings.batch_size, 1 + settings.constraints)  # of a_t and of each a_i
+        slots = 1 + settings.constraints  # of a_t and of each a_i
+        hidden = Hidden(supernet, settings.batch_size, slots, distributed.per_process())
         now, mean, scores = Values(code=()), Mean(), list[float]()
         run.keeps(
             supernet=supernet, optimizer=optimizer, archive=archive, hidden=hidden, now=now, mean=mean, scores=scores
@@ -65,16 +65,17 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
                 rng = seeds.numpy_rng(options.seed, "architecture", epoch, step)
                 now.code = sample(rng)
                 constraints = archive.after(now.code, rng)
-                generator = seeds.generator(options.seed, "dropout", epoch, step, device=device)
-                chunk = Chunk(*get_batch(train, start, length), generator)
+                dropout = partial(seeds.generator, options.seed, "dropout", epoch, step, device=device)
+                words, targets = get_batch(train, start, length)
+                shares, cells = hidden.shares(words, targets, dropout), (now.code, constraints)
                 optimizer.param_groups[0]["lr"] = scaled(settings.lr, length, settings.bptt)
                 optimizer.zero_grad()
-                loss, nll = loss_of(supernet, chunk, now.code, constraints, hidden, settings.mix, settings.beta)
-                check_finite(loss, step=step, architecture=now.code)
+                where = {"step": step, "architecture": now.code}
+                nll = differentiate(loss_of, supernet, shares, cells, settings.mix, settings.beta, **where)
                 torch.nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()
-                mean.add(nll, len(chunk.words))
-            hidden[:] = supernet.starts(settings.batch_size, 1 + settings.constraints)
+                mean.add(nll, len(words))
+            hidden.restart()
             archive.end_epoch()
             if sampled:
                 set_cell(supernet, now.code, train, settings.recalibrate_chunks, settings.bptt)
@@ -86,7 +87,8 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
             scores.append(perplexity(text_loss(supernet, valid, settings.bptt)))
         best = candidates[scores.index(min(scores))] if sampled else now.code
         architecture = {"recurrent": [list(p) for p in genotype(best)], "concat": list(range(1, len(best) + 1))}
-        save_architecture(run.folder / "architecture.json", "darts-rnn", architecture, run.origin)
+        if run.writes:
+            save_architecture(run.folder / "architecture.json", "darts-rnn", architecture, run.origin)
         metrics = {"supernet_valid_perplexity": min(scores)} if sampled else {}
         note = "" if sampled else "released form: the trained mixture never changed; the cell is the last random sample"
         return run.finish({"metrics": metrics, "architecture": architecture, "note": note})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,11 +12,9 @@ from torch import Tensor
 
 from common.data.text import Corpus, batchify
 from common.errors import UserError
-from common.run import seeds
+from common.run import distributed, seeds
 from common.run.device import pick_device
-from common.run.distributed import one_process
 from common.run.folder import open_run
-from common.run.keep import Values
 from common.weights.read import save_weights
 from papers.nsas.recurrent.architecture import Recurrent, load_cell
 from papers.nsas.recurrent.averaging import Descent, averaged, switches_to_averaging
@@ -28,6 +27,7 @@ from papers.nsas.recurrent.chunks import (
     text_loss,
     unigram_perplexity,
 )
+from papers.nsas.recurrent.columns import Hidden
 from papers.nsas.recurrent.loss import Chunk
 from papers.nsas.recurrent.model import DerivedCell, LanguageModel, activation_penalty, drops_of
 from papers.nsas.recurrent.settings import TrainRecurrent
@@ -49,7 +49,6 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
     after each epoch: keep the model if its validation loss is the best; once it stalls, SGD becomes averaged SGD
     a loss that is not a number ends the epoch and brings back the best model
     """
-    one_process("recurrent training")
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
     cell, device = load_cell(settings.arch), pick_device(options)
     stream = batchify(corpus.train, settings.batch_size).to(device)
@@ -61,25 +60,27 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
         seeds.seed_everything(options.seed)
         model = build(corpus.types, cell, settings).to(device)
         descent = Descent(model, settings.lr, settings.weight_decay)
-        best, mean, now = Best(model, descent), Mean(), Values(hidden=model.start(settings.batch_size))
+        hidden = Hidden(model, settings.batch_size, sharing=distributed.per_process())
+        best, mean = Best(model, descent), Mean()
         losses: list[float] = []  # of validation, while SGD is not averaged
         about = about_trained(cell, settings, corpus.types)
         run.tells(about, raw="model")
-        run.keeps(model=model, descent=descent, best=best, now=now, mean=mean, losses=losses)
+        run.keeps(model=model, descent=descent, best=best, hidden=hidden, mean=mean, losses=losses)
         for epoch in run.epochs(settings.epochs):
             model.train()
             broken = False
             chunks = epoch_chunks(len(stream), settings.bptt, seeds.numpy_rng(options.seed, "chunks", epoch))
             for step, (start, length) in run.each(chunks, "chunk"):
-                generator = seeds.generator(options.seed, "dropout", epoch, step, device=device)
-                chunk = Chunk(*get_batch(stream, start, length), generator)
+                dropout = partial(seeds.generator, options.seed, "dropout", epoch, step, device=device)
+                words, targets = get_batch(stream, start, length)
+                (((chunk, states), _),) = hidden.shares(words, targets, dropout)
                 descent.optimizer.param_groups[0]["lr"] = scaled(settings.lr, length, settings.bptt)
-                nll, now.hidden = train_step(
-                    model, descent.optimizer, chunk, now.hidden, settings.alpha, settings.beta, settings.clip
+                nll, states[0] = train_step(
+                    model, descent.optimizer, chunk, states[0], settings.alpha, settings.beta, settings.clip
                 )
                 if broken := math.isnan(nll):  # looked for after the step, as released; infinity goes on
                     break
-                mean.add(nll, len(chunk.words))
+                mean.add(nll, len(words))
             if broken:
                 best.bring_back(settings.rollbacks)  # the epoch then ends like any other
             with averaged(model, descent.optimizer):
@@ -89,13 +90,14 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
                 if switches_to_averaging(losses, valid_loss, settings.nonmono):
                     descent.average()
                 losses.append(valid_loss)
-            now.hidden = model.start(settings.batch_size)
+            hidden.restart()
             run.log(
                 epoch=epoch, train_loss=mean.read(), valid_perplexity=perplexity(valid_loss),
                 averaging=descent.averaging, rolled_back=broken,
             )  # fmt: skip
         best.load()
-        save_weights(model, run.folder / "weights.safetensors", about)
+        if run.writes:
+            save_weights(model, run.folder / "weights.safetensors", about)
         metrics = {
             "test_perplexity": perplexity(text_loss(model, test, settings.bptt)),
             "valid_perplexity": perplexity(best.loss),
@@ -111,17 +113,23 @@ def train_step(
 ) -> tuple[float, Tensor]:  # fmt: skip
     """One chunk from ``hidden`` [1, B, H]: NLL + alpha and beta penalties, clip, step.
 
-    Returns the NLL, NaN where it or a penalty is that, and the hidden state after the chunk.
+    Returns the NLL, NaN where it or a penalty is that, and the hidden state after the chunk. Several processes have
+    columns of their own, maybe none; NLL and gradient are the means over all columns.
     """
-    masks = model.masks(chunk.words.shape[1], chunk.generator)
-    hidden, raw, dropped = model.outputs(chunk.words, hidden, masks)
-    nll = model.loss(dropped, chunk.targets)
-    loss = nll + activation_penalty(raw, dropped, alpha, beta)
     optimizer.zero_grad()
-    loss.backward()
+    columns, told = chunk.words.shape[1], torch.zeros(2, dtype=torch.float64)
+    if columns:
+        hidden, raw, dropped = model.outputs(chunk.words, hidden, chunk.masks(model))
+        nll = model.loss(dropped, chunk.targets)
+        loss = nll + activation_penalty(raw, dropped, alpha, beta)
+        loss.backward()
+        told = torch.stack([loss.detach(), nll.detach()]).cpu().double()
+    distributed.all_reduce_mean([told], weight=columns)
+    distributed.reduce_gradients(model.parameters(), columns)
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
-    return math.nan if math.isnan(loss.item()) else nll.item(), hidden.detach()
+    loss_value, nll_value = told.tolist()
+    return math.nan if math.isnan(loss_value) else nll_value, hidden.detach()
 
 
 class Best:

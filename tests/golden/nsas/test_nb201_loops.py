@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.data.batches import InShares
 from common.spaces.nasbench201.network import SOURCES
 from papers.nsas.nasbench201 import loss as step_losses
 from papers.nsas.nasbench201 import search_gdas as search_nb201_gdas
@@ -43,8 +44,17 @@ class Given:
     def epoch(self, number: int, start: int = 0):
         return iter(list(zip(self.x, self.y))[start:])
 
-    def drawn(self, number: int, count: int):
-        return self.x[number], self.y[number]
+    def shares(self, number: int, start: int = 0):
+        return ([batch] for batch in self.epoch(number, start))
+
+    def in_shares(self):
+        return InShares(self)
+
+    def size(self, step: int) -> int:
+        return self.batch_size
+
+    def drawn_shares(self, number: int, count: int):
+        return [(self.x[number], self.y[number])]
 
 
 class Set:

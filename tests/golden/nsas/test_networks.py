@@ -162,7 +162,7 @@ def architecture_gradients(a, model, kind, form, batches):
     tables = [T(a[f"alphas_{c}"].copy()).to(dtype).requires_grad_() for c in ("normal", "reduce")]
     loss = architect.table_loss(model, kind)
     if form == "first":
-        return tables, architect.plain_gradient(loss, tables, batches[1])
+        return tables, architect.plain_gradient(loss, model, tables, [batches[1]])
     optimizer = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
     if form.endswith("momentum"):
         weights = list(model.parameters())
@@ -170,7 +170,7 @@ def architecture_gradients(a, model, kind, form, batches):
         for w, g in zip(weights, grads):
             buffer = (torch.zeros_like(w) if g is None else g) + 3e-4 * w.detach()
             optimizer.state[w]["momentum_buffer"] = buffer
-    return tables, architect.unrolled_gradient(loss, model, tables, *batches, optimizer)
+    return tables, architect.unrolled_gradient(loss, model, tables, *([batch] for batch in batches), optimizer)
 
 
 @pytest.mark.parametrize("kind", ["raw", "softmax"])
@@ -284,7 +284,7 @@ def test_nb201_gdas_loss_and_gradient(golden, constraint, number, gradient, valu
     mixture, index, _ = straight_through(alphas, T(a["gdas0_gumbel"]), float(a["gdas0_tau"]))
     current, codes = tuple(int(i) for i in index), [digits(c) for c in a["codes"][: len(weights) - 1]]
     model = nb201(golden, a).train()
-    loss, _ = gdas_loss(model, x, y, Drawn(mixture, current), codes, weights, factor, gradient)
+    loss, _ = gdas_loss(model, x, y, lambda: Drawn(mixture, current), codes, weights, factor, gradient)
     plain = nb201(golden, a).train()
     terms = [F.cross_entropy(weighted_logits(plain, x, mixture.detach(), current), y)]
     terms += [F.cross_entropy(code_logits(plain, x, code), y) for code in codes]
