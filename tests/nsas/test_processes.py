@@ -112,9 +112,9 @@ SHARED = {
     "search_gdas": replace(GDAS, train_images=66, batch_size=32, epochs=1),
     "search_nb201_random": replace(NB201_RANDOM, batch_size=59, select_batch_size=49, epochs=1),
     "search_nb201": replace(NB201_GDAS, batch_size=59, epochs=1),
-    "search_ptb": replace(RECURRENT, max_tokens=4000, batch_size=15, epochs=1),  # 8 and 7 columns of the text
-    "search_ptb_fixed": replace(RECURRENT, max_tokens=4000, batch_size=15, epochs=1, path="fixed"),
-    "train_ptb": replace(TRAIN_TEXT, batch_size=15, epochs=2, nonmono=1),
+    "search_ptb": replace(RECURRENT, batch_size=15, epochs=1, lr=0.2),  # 8 and 7 columns of the text
+    "search_ptb_fixed": replace(RECURRENT, batch_size=15, epochs=1, lr=0.2, path="fixed"),
+    "train_ptb": replace(TRAIN_TEXT, max_tokens=2500, batch_size=15, epochs=2, lr=1.0),
 }
 LATE = {
     "search_ptb": 8,
