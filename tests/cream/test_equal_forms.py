@@ -3,6 +3,7 @@
 import copy
 import random
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from common.errors import UserError
 from common.train.losses import label_smoothing_cross_entropy
+from papers.cream.method import scoring
 from papers.cream.method.board import Board, Entry
 from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
 from papers.cream.method.path_sgd import PathSGD, parameter_groups
@@ -198,3 +200,27 @@ def test_a_meta_update_that_diverges_elsewhere_stops_here(monkeypatch):
     monkeypatch.setattr("common.run.distributed.all_reduce_mean", reduce)
     with pytest.raises(UserError, match="meta update not finite"):
         meta_update(student, board, MetaRules())
+
+
+class Fixed(list):
+    """Batches that are the same in every epoch."""
+
+    def epoch(self, number: int, start: int = 0):
+        return self[start:]
+
+
+def test_a_path_that_a_board_holds_twice_is_scored_once(monkeypatch):
+    """The rows, their order and the supernet are those of scoring each."""
+    torch.manual_seed(0)
+    net = Supernet([1, 1, 1, 1, 1], 6, 3, SMALL).train()
+    plain, other = [[0]] * 7, [[0], [0], [1], *[[0]] * 4]
+    paths, images = [plain, other, list(plain), other], [torch.randn(4, 3, 32, 32) for _ in range(2)]
+    batches = Fixed([(images[0], torch.tensor([0, 1, 2, 0]))])
+    space, scored, error = SimpleNamespace(mflops=lambda path: 1.0), [], scoring.path_error
+    monkeypatch.setattr(scoring, "path_error", lambda *args: scored.append(1) or error(*args))
+    before = copy.deepcopy(net.state_dict())
+    once = scoring.score_paths(net, paths, space, (0, 2), images, batches)
+    assert len(scored) == 2
+    monkeypatch.setattr(scoring, "firsts", lambda items: range(len(list(items))))
+    assert scoring.score_paths(net, paths, space, (0, 2), images, batches) == once and len(scored) == 6
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

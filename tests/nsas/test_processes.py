@@ -113,14 +113,9 @@ SHARED = {
     "search_nb201_random": replace(NB201_RANDOM, batch_size=59, select_batch_size=49, epochs=1),
     "search_nb201": replace(NB201_GDAS, batch_size=59, epochs=1),
     "search_ptb": replace(RECURRENT, batch_size=15, epochs=1, lr=0.2),  # 8 and 7 columns of the text
-    "search_ptb_fixed": replace(RECURRENT, batch_size=15, epochs=1, lr=0.2, path="fixed"),
     "train_ptb": replace(TRAIN_TEXT, max_tokens=2500, batch_size=15, epochs=2, lr=1.0),
 }
-LATE = {
-    "search_ptb": 8,
-    "search_ptb_fixed": 8,
-    "train_ptb": 8,
-}  # the save after which a run is stopped; others: the 2nd
+LATE = {"search_ptb": 8, "train_ptb": 8}  # saves before a stop; others: 2
 JOB = """
 import sys
 from pathlib import Path
@@ -136,7 +131,8 @@ def stopping(self, state):
         raise KeyboardInterrupt
 Run.write_state, Run.finish = stopping, keep_the_end(finish)
 for stage in SHARED:
-    for folder, stop in (("two", 0), ("cut", LATE.get(stage, 2)), ("cut", 0)):
+    cut = [] if stage == "search_gdas" else [("cut", LATE.get(stage, 2)), ("cut", 0)]  # its steps take long
+    for folder, stop in [("two", 0), *cut]:
         left[0] = stop
         try:
             run_stage(stage, Path(sys.argv[1]) / folder / stage)
@@ -178,7 +174,7 @@ def searched(tmp_path_factory, two_processes):
 def test_searches_in_two_processes(stage, searched, tmp_path, monkeypatch):
     """Stopped and resumed byte by byte; and what one process computes that works through the batches in two shares."""
     one, two = tmp_path / "one", searched / "two" / stage
-    for name in ("result.json", "history.csv"):
+    for name in ("result.json", "history.csv") if stage != "search_gdas" else ():
         assert (two / name).read_bytes() == (searched / "cut" / stage / name).read_bytes(), name
     if stage != "train_ptb":  # without batch norm shares need not be the same
         monkeypatch.setattr(distributed, "per_process", lambda parts=0: distributed.Sharing(parts=2))

@@ -12,6 +12,7 @@ from torch import Tensor
 from common.data.batches import Epochs
 from common.data.parts import take
 from common.run import distributed
+from common.run.once import firsts
 from common.run.progress import shows, watched
 from common.train.batchnorm import kept, renew
 from common.train.loop import Metrics, evaluate
@@ -66,10 +67,14 @@ def score_paths(
 ) -> list[dict[str, Any]]:
     """Every path with its MFLOPs, whether it lies in ``bounds``, and its error after re-calibration; best first.
 
-    Paths outside rank behind those inside; ties go to the cheaper path.
+    Paths outside rank behind those inside; ties go to the cheaper path. One that a board holds twice is scored once.
     """
     rows: list[dict[str, Any]] = []
-    for path in watched(paths, len(paths), "path"):
+    first = firsts(str(path) for path in paths)
+    for number, path in enumerate(watched(paths, len(paths), "path")):
+        if first[number] < number:
+            rows.append(dict(rows[first[number]]))
+            continue
         with recalibrated(net, path, calibration):
             found = path_error(net, path, test).as_dict()
         flops = space.mflops(path)
