@@ -73,7 +73,9 @@ def navigation() -> str:
     for paper in PAPERS:
         mine = [page for page in sorted(found) if page.parts[:2] == ("papers", paper)]
         mine.sort(key=lambda page: page.name != "README.md")
-        lines += [f"    - {json.dumps(heading(page))}: {page.as_posix()}" for page in mine]
+        for page in mine:
+            name = heading(page) + ("" if page.name == "README.md" else f": {page.stem.lower().replace('_', ' ')}")
+            lines.append(f"    - {json.dumps(name)}: {page.as_posix()}")
     lines.append("  - Documentation:")
     lines += [f"    - {json.dumps(heading(page))}: {page.as_posix()}" for page in using if page != Path("README.md")]
     return "\n".join(lines) + "\n"
