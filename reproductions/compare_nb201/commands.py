@@ -25,7 +25,7 @@ from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT
 from reproductions.compare_nb201.figure import figure
 from reproductions.compare_nb201.judgement import Chance, Rank, Row, chance, curve, judge, tau_of
-from reproductions.compare_nb201.runs import ON, STUDY, Outcome, outcomes, points
+from reproductions.compare_nb201.runs import ON, STUDY, Outcome, columns, outcomes, points
 from reproductions.compare_nb201.words import Scale, paragraph, table
 from reproductions.results import RESULTS
 
@@ -61,6 +61,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data", type=Path, default=None, help="data root")
     parser.add_argument("--write", action="store_true", help="write tables, figure and README")
     args = parser.parse_args(argv)
+    if args.results != FOLDER and not args.results.is_dir():
+        raise UserError(f"no folder {args.results}; give --results the folder of the runs")
     said = compare(args.results, Table.open(args), args.protocol)
     print(table(said.rows, said.luck))
     print("\n" + words(said))
@@ -84,21 +86,25 @@ def compare(folder: Path, truth: Table, protocol: Path = HOME / "protocol.yaml")
 
 def scale_of(protocol: dict[str, Any]) -> Scale:
     """What the protocol gives every search."""
-    evnas = protocol["evnas"]["search_nb201"]
-    images = evnas["train_images"] or len(official_halves(ON)[0])
-    return Scale(
-        evnas["dataset"],
-        evnas["channels"], evnas["cells_per_stage"], images, evnas["generations"],
-        evnas["generations"] * evnas["population"], evnas["fitness_images"],
-    )  # fmt: skip
+    try:
+        evnas = protocol["evnas"]["search_nb201"]
+        sizes = [evnas[name] for name in ("channels", "cells_per_stage", "train_images", "generations", "population")]
+        channels, cells, images, generations, population = map(int, sizes)
+        return Scale(
+            evnas["dataset"], channels, cells, images or len(official_halves(ON)[0]), generations,
+            generations * population, int(evnas["fitness_images"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the protocol does not say evnas.search_nb201 whole ({error}); see {HOME / 'protocol.yaml'}"
+        ) from None
 
 
 def core_seconds(folder: Path) -> dict[str, float]:
     """Run -> seconds that it had a core: of timing.json where it lies, else of costs.csv, which is committed."""
     costs = {}
     if (path := folder / "costs.csv").exists():
-        with path.open(newline="", encoding="utf-8") as lines:
-            costs = {row["run"]: float(row["cpu_seconds"]) for row in csv.DictReader(lines)}
+        costs = dict(zip(*columns(path, run=str, cpu_seconds=float), strict=True))
     for path in sorted(folder.glob("*/*/timing.json")):
         timing = read_json(path)
         if "cpu_seconds" in timing and path.with_name("result.json").exists():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,17 +110,15 @@ def scored(folder: Path, table: Table) -> tuple[list[int], list[float]]:
     the log-probability that its alphas give them. Nothing where the file is absent.
     """
     if (path := folder / "candidates.csv").exists():
-        rows = _rows(path)
-        codes = [tuple(int(d) for d in row["cell"].removeprefix("c")) for row in rows]
-        return _once([table.index(c) for c in codes], [float(row["supernet_accuracy_percent"]) for row in rows])
+        cells, scores = columns(path, cell=table_row(table), supernet_accuracy_percent=float)
+        return _once(cells, scores)
     if (path := folder / "individuals.csv").exists():
-        rows = _rows(path)
-        generations = 1 + max(int(row["generation"]) for row in rows)
-        first = generations - max(1, math.ceil(END * generations))
-        rows = [row for row in rows if int(row["generation"]) >= first]
-        return _once([table.index(row["cell"]) for row in rows], [float(row["top1"]) for row in rows])
+        generations, cells, scores = columns(path, generation=int, cell=table_row(table), top1=float)
+        count = 1 + max(generations)
+        last = [k for k, g in enumerate(generations) if g >= count - max(1, math.ceil(END * count))]
+        return _once([cells[k] for k in last], [scores[k] for k in last])
     if (path := folder / "alphas.csv").exists():
-        alphas = np.array([[float(row[name]) for name in OPERATIONS] for row in _rows(path)])
+        alphas = np.array(columns(path, **dict.fromkeys(OPERATIONS, float))).T
         cells = _once([table.index(code) for code in ranked_cells(FIXED)], [0.0] * FIXED)[0]
         return cells, [float(p) for p in log_probability(alphas, table.operations[cells])]
     return [], []
@@ -148,13 +146,14 @@ def points(folder: Path, table: Table) -> list[Point]:
     """All curves below ``folder``/curve, by scale and epoch, with renewed batch norm and without."""
     found = []
     for path in sorted((folder / CURVE).glob("*/ranks.csv")):
-        rows = _rows(path)
-        for epoch in sorted({int(row["epoch"]) for row in rows}):
-            mine = [row for row in rows if int(row["epoch"]) == epoch]
-            cells = [table.index(tuple(int(d) for d in row["cell"].removeprefix("c"))) for row in mine]
-            for renewed, column in ((True, "renewed_percent"), (False, "as_trained_percent")):
-                scores = [float(row[column]) for row in mine]
-                found.append(Point(path.parent.name, epoch + 1, renewed, cells, scores))
+        epochs, cells, *scores = columns(
+            path, epoch=int, cell=table_row(table), renewed_percent=float, as_trained_percent=float
+        )
+        for epoch in sorted(set(epochs)):
+            mine = [k for k, other in enumerate(epochs) if other == epoch]
+            for renewed, values in zip((True, False), scores, strict=True):
+                chosen = [cells[k] for k in mine], [values[k] for k in mine]
+                found.append(Point(path.parent.name, epoch + 1, renewed, *chosen))
     return found
 
 
@@ -166,9 +165,21 @@ def _once(cells: Sequence[int], scores: Sequence[float]) -> tuple[list[int], lis
     return list(of), [sum(values) / len(values) for values in of.values()]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
+def table_row(table: Table) -> Callable[[str], int]:
+    """What makes a cell in words, as an architecture string or as "c" and six digits, its row in the table."""
+    return lambda text: table.index(tuple(map(int, text[1:])) if text.startswith("c") else text)
+
+
+def columns(path: Path, **kinds: Callable[[str], Any]) -> list[list[Any]]:
+    """Columns of a CSV file, each made of its texts by its kind. Raises UserError, naming the file, where it has not
+    what a run writes.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        found = [[kind(row[name]) for row in rows] for name, kind in kinds.items()]
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{path}: not what a run writes ({error}); run that stage again") from None
     if not rows:
         raise UserError(f"{path} is empty; run that stage again")
-    return rows
+    return found

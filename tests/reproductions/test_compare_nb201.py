@@ -255,11 +255,29 @@ def test_every_command_of_the_pipeline_is_one_of_the_papers(monkeypatch):
     assert methods == {method.key for method in runs.METHODS}
 
 
-def test_verb_names_what_is_missing(tmp_path, capsys):
+def test_verb_names_what_is_missing(tmp_path, capsys, monkeypatch, truth):
     from reproductions.__main__ import main
 
     assert main(["compare", "nb201", "--data", str(tmp_path)]) == 2
     assert "nasbench201" in capsys.readouterr().err
+    assert main(["compare", "nb201", "--results", str(tmp_path / "absent")]) == 2
+    assert "no folder" in capsys.readouterr().err
+    monkeypatch.setattr(Table, "open", lambda *_: truth)
+    (tmp_path / "own.yaml").write_text("evnas: {search_nb201: {channels: 8}}")
+    assert main(["compare", "nb201", "--protocol", str(tmp_path / "own.yaml")]) == 2
+    assert "does not say evnas.search_nb201 whole" in capsys.readouterr().err
+
+
+HEADER = "cell,supernet_accuracy_percent\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", f"{HEADER}c00001,1\n", f"{HEADER}c000001,x\n", f"{HEADER}c000001\n"]
+)
+def test_a_damaged_file_is_named(text, truth, tmp_path):
+    (tmp_path / "candidates.csv").write_text(text)
+    with pytest.raises(UserError, match=r"candidates\.csv.*run that stage again"):
+        runs.scored(tmp_path, truth)
 
 
 def test_the_readme_says_what_the_runs_say():
