@@ -31,7 +31,9 @@ LANE_2 := evaluate@nsas-0 search_nb201@0 train_ptb@0 evaluate@cream-0 evaluate@n
 
 reproduce: venv
 	@if [ $(LANES) -gt 1 ]; then $(MAKE) --no-print-directory -k -j3 lane-1 lane-2 claims || true; fi
-	dvc repro dvc.yaml; status=$$?; $(PY) -m reproductions report; $(PY) -m reproductions plots --quiet || true; exit $$status
+	dvc repro dvc.yaml; status=$$?; $(PY) -m reproductions report; $(PY) -m reproductions plots --quiet || true; \
+	git diff --quiet HEAD -- dvc.lock || echo "dvc.lock changed: it holds this machine's results now; docs/dvc.md says why, and how to go back"; \
+	exit $$status
 
 lane-1 lane-2: lane-%:
 	dvc --wait-for-lock repro $(LANE_$*)
