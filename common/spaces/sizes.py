@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
-from common.data.names import parse
+from pathlib import Path
+
+from common.data.names import CLASSES, parse
 from common.errors import UserError
+from common.spaces.architecture import Record
+
+PICTURES_FROM = 128  # pixels from which pictures take the ImageNet network, at 224
+
+
+def sized(said: Record, dataset: str, classes: int, channels: int, layers: int) -> Record:
+    """What a file says, for a folder of pictures of the user's, and with the classes, width and depth that they give
+    (0: the set's, the file's). Raises UserError for a folder that cannot be read, or pictures of a wrong size.
+    """
+    plain, size = parse(dataset)
+    if dataset and plain not in CLASSES and Path(plain).expanduser().exists():
+        from common.data.pictures.sets import open_pictures
+        from common.data.pictures.sizes import image_size
+
+        pixels = image_size(dataset)
+        imagenet = pixels >= PICTURES_FROM and not size
+        if not imagenet:
+            check_pixels(dataset, pixels)
+        own = len(open_pictures(plain, "train", hashed=False).classes)
+        said = said._replace(dataset=dataset, classes=own, pixels=224 if imagenet else pixels, imagenet=imagenet)
+    return said._replace(
+        classes=classes or said.classes, channels=channels or said.channels, layers=layers or said.layers
+    )  # fmt: skip
 
 
 def check_pixels(name: str, pixels: int, auxiliary: bool = False) -> None:

@@ -9,7 +9,7 @@ import torch
 from common.data import names
 from common.data.nasbench201 import DATASETS
 from common.errors import UserError
-from common.spaces.architecture import recorded
+from common.spaces.architecture import Record, recorded
 from common.spaces.cells import cells_of
 from common.spaces.counting import macs, parameters
 from common.spaces.darts import supernet as darts_supernet
@@ -21,6 +21,7 @@ from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.plain import PlainNetwork
 from common.spaces.pasted import inside
+from common.spaces.sizes import sized
 from common.words import hint
 from papers.evnas.networks import CLASSES, load_genotype
 from papers.evnas.settings import Describe, Draw
@@ -37,13 +38,15 @@ def describe(settings: Describe, options: RunOptions | None = None) -> dict[str,
     """
     name = inside(settings.arch)
     file, said = recorded(name, "evnas")
+    said = sized(said, settings.dataset, settings.classes, settings.channels, settings.layers)
     if is_cell_text(name) or file.get("space") == "nasbench201":
-        return describe_cell(cell(file.get("architecture") or name), name, settings.dataset or said.dataset)
+        used = settings.dataset or said.dataset
+        return describe_cell(cell(file.get("architecture") or name), name, said._replace(dataset=used))
     is_weights = name.endswith(".safetensors")
     genotype = Genotype.from_dict(file["architecture"], name) if is_weights else load_genotype(name)
     used = settings.dataset or said.dataset or "cifar10"
     own = used == said.dataset  # the file's classes and pixels hold for its own set only
-    classes = (said.classes if own else 0) or CLASSES.get(used, 0)
+    classes = settings.classes or (said.classes if own else 0) or CLASSES.get(used, 0)
     imagenet = used == "imagenet" or (own and said.imagenet)
     pixels = (said.pixels if own else 0) or (224 if imagenet else 32)
     if not classes:
@@ -56,15 +59,19 @@ def describe(settings: Describe, options: RunOptions | None = None) -> dict[str,
             "architecture": architecture}  # fmt: skip
 
 
-def describe_cell(found: Cell201, name: str, dataset: str) -> dict[str, Any]:
-    """The benchmark's network of a cell (C = 16, N = 5), counted; on CIFAR-10 where the benchmark lacks the set."""
-    used = dataset if dataset in DATASETS else "cifar10"
-    pixels = 16 if used == "imagenet16-120" else 32
+def describe_cell(found: Cell201, name: str, said: Record) -> dict[str, Any]:
+    """The benchmark's network of a cell (C = 16, N = 5 unless said otherwise), counted; on CIFAR-10 where neither the
+    benchmark nor ``said`` knows the set.
+    """
+    known = said.dataset in DATASETS or said.pixels
+    used = said.dataset if known else "cifar10"
+    classes = said.classes or names.CLASSES[used]
+    pixels = said.pixels or (16 if used == "imagenet16-120" else 32)
     with torch.device("meta"):
-        network = PlainNetwork(found.operations, classes=names.CLASSES[used])
+        network = PlainNetwork(found.operations, said.channels or 16, said.layers or 5, classes)
     count, multiply_adds = parameters(network), macs(network, (3, pixels, pixels))
     return {
-        "name": name, "dataset": used, "classes": names.CLASSES[used],
+        "name": name, "dataset": used, "classes": classes,
         "parameters": count, "parameters_with_auxiliary": count,
         "macs": multiply_adds, "macs_published": multiply_adds, "architecture": str(found),
         "connected": connected(found.operations),

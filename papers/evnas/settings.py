@@ -199,7 +199,10 @@ class Describe(Settings):
     """Counts of a network."""
 
     arch: tyro.conf.Positional[str] = setting("EvNASA", "published name, architecture file, or weights of one's own")
-    dataset: str = setting("", "cifar10, cifar100, digits or imagenet; default the set that a file names, else cifar10")
+    dataset: str = setting("", "a set by name, or a folder of class folders; default a file's own set, else cifar10")
+    classes: int = setting(0, "classes; 0: those of the set", at_least=0)
+    channels: int = setting(0, "initial channels C; 0: the file's, else the published ones", at_least=0)
+    layers: int = setting(0, "cells (of NAS-Bench-201: cells of a stage); 0: the file's, else as published", at_least=0)
 
 
 @dataclass(frozen=True)

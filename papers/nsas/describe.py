@@ -18,6 +18,7 @@ from common.spaces.layered import Edge
 from common.spaces.nasbench201.cell import Cell201
 from common.spaces.nasbench201.graph import canonical, connected
 from common.spaces.pasted import inside, is_pasted
+from common.spaces.sizes import sized
 from papers.nsas.nasbench201.supernet import build_nb201
 from papers.nsas.networks.architectures import (
     CLASSES,
@@ -41,47 +42,49 @@ RECURRENT_INPUTS = ("x_{t}", "h_{t-1}")
 
 def describe(settings: Describe, options: RunOptions | None = None) -> dict[str, Any]:
     """Counts of a published name, an architecture file of any of the three spaces, or own weights. Raises UserError."""
-    return described(settings.arch, settings.dataset)
+    return described(settings.arch, settings.dataset, settings.channels, settings.layers, settings.classes)
 
 
-def described(name: str, dataset: str = "", channels: int = 0, layers: int = 0) -> dict[str, Any]:
+def described(name: str, dataset: str = "", channels: int = 0, layers: int = 0, classes: int = 0) -> dict[str, Any]:
     """The same at another size. dataset: default the file's own, else cifar10 ("ptb" for recurrent cells)."""
     name = inside(name)
     file, record = recorded(name, "nsas")
+    record = sized(record, dataset, classes, channels, layers)
     space = file.get("space", "")
     if name.startswith("PTB_") or dataset == "ptb" or space == "darts-rnn":
+        if layers:
+            raise UserError(f"--layers {layers}: a recurrent network has one cell; leave the flag out")
         if not space:
-            return describe_recurrent(name.removeprefix("PTB_"))
+            return describe_recurrent(name.removeprefix("PTB_"), classes or 10_000, channels or 850)
         found = recurrent_of(file["architecture"], name)
         return describe_recurrent(name, record.classes or 10_000, record.channels or 850, found, record.dataset)
     if space == "nasbench201":
-        own = record.dataset if record.dataset in NB201_INPUT else "cifar10"
-        return describe_nb201("".join(map(str, to_operations(file["architecture"]))), dataset or own)
+        own = record.dataset if record.dataset in NB201_INPUT or record.pixels else "cifar10"
+        record = record._replace(dataset=dataset or own)
+        return describe_nb201("".join(map(str, to_operations(file["architecture"]))), record)
     if name not in CNN and is_pasted(name):
         pasted = architecture(name)
         if isinstance(pasted, Recurrent):
-            return describe_recurrent("pasted" if "(" in name else name, found=pasted)
+            shown = "pasted" if "(" in name else name
+            return describe_recurrent(shown, classes or 10_000, channels or 850, pasted)
         if isinstance(pasted, Cell201):
-            return describe_nb201(pasted.digits, dataset or "cifar10")
+            return describe_nb201(pasted.digits, record._replace(dataset=dataset or "cifar10"))
     if name in NB201 or (len(name) == 6 and name.isdigit()):
-        return describe_nb201(NB201.get(name, name), dataset or "cifar10")
+        return describe_nb201(NB201.get(name, name), record._replace(dataset=dataset or "cifar10"))
     genotype = Genotype.from_dict(file["architecture"], name) if space == "darts" else load_genotype(name)
-    return describe_cnn(name, genotype, record, dataset, channels, layers)
+    return describe_cnn(name, genotype, record, dataset, classes)
 
 
-def describe_cnn(
-    name: str, genotype: Genotype, record: Record, dataset: str, channels: int, layers: int
-) -> dict[str, Any]:
-    """A derived CNN; what is not given is as in the file's ``record``, else the published size."""
+def describe_cnn(name: str, genotype: Genotype, record: Record, dataset: str, asked: int = 0) -> dict[str, Any]:
+    """A derived CNN; what is not given is as in the file's ``record``, else the published size. asked: classes."""
     used = dataset or record.dataset or "cifar10"
     own = not dataset or dataset == record.dataset  # the record's classes and pixels hold for its own set only
-    classes = (record.classes if own else 0) or CLASSES.get(used, 0)
+    classes = asked or (record.classes if own else 0) or CLASSES.get(used, 0)
     pixels = (record.pixels if own else 0) or IMAGE_SIZE.get(used, 0)
     if not classes or not pixels:
         raise UserError(f"no counts for data set {used!r}; use one of {', '.join(CLASSES)} or ptb")
     imagenet, auxiliary = pixels >= 128, 32 <= pixels <= 40 or pixels == 224
-    width, depth = size_of("imagenet" if imagenet else used, name, channels, layers)
-    width, depth = channels or record.channels or width, layers or record.layers or depth
+    width, depth = size_of("imagenet" if imagenet else used, name, record.channels, record.layers)
     found = counts(genotype, imagenet, classes, width, depth, pixels, auxiliary)
     del found["conv_macs"]
     return {
@@ -107,13 +110,17 @@ def describe_recurrent(
     }  # fmt: skip
 
 
-def describe_nb201(code: str, dataset: str = "cifar10") -> dict[str, Any]:
-    """A NAS-Bench-201 cell in its macro network (C = 16, N = 5): counts, and what the cell is as a graph."""
-    if dataset not in NB201_INPUT:
+def describe_nb201(code: str, said: Record) -> dict[str, Any]:
+    """A NAS-Bench-201 cell in its macro network (C = 16, N = 5 unless said otherwise): counts, and what the cell is as
+    a graph.
+    """
+    dataset = said.dataset
+    if dataset not in NB201_INPUT and not said.pixels:
         raise UserError(f"no counts of NAS-Bench-201 cells for {dataset!r}; use one of {', '.join(NB201_INPUT)}")
-    classes, size = NB201_INPUT[dataset]
+    known, side = NB201_INPUT.get(dataset, (0, 0))
+    classes, size = said.classes or known, said.pixels or side
     with torch.device("meta"):
-        model = build_nb201(code, classes=classes)
+        model = build_nb201(code, said.channels or 16, said.layers or 5, classes)
     operations = [int(digit) for digit in code]
     count, multiply_adds = parameters(model), macs(model, (3, size, size))
     return {

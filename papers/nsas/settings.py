@@ -156,7 +156,12 @@ class Describe(Settings):
     """Counts of a published or found architecture."""
 
     arch: tyro.conf.Positional[str] = setting("Random_NSAS", "a published name, an architecture file, own weights")
-    dataset: str = setting("", "sizes the network: default the file's own, else cifar10")
+    dataset: str = setting("", "a set or text by name, or a folder; default the file's own, else cifar10 or ptb")
+    classes: int = setting(0, "classes (of recurrent networks: words); 0: those of the set", at_least=0)
+    channels: int = setting(
+        0, "initial channels C (of recurrent networks: units); 0: the file's or published", at_least=0
+    )
+    layers: int = setting(0, "cells (of NAS-Bench-201: cells of a stage); 0: the file's, or as published", at_least=0)
 
 
 @dataclass(frozen=True)
