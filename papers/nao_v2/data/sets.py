@@ -63,7 +63,8 @@ def split(
     rng.shuffle(places)
     rest = len(places) - valid_images
     if valid_images < 1 or rest < 1:
-        raise UserError(f"{images.name}: {len(images)} images leave nothing after {valid_images} for validation")
+        raise UserError(f"{images.name}: {len(images)} images leave nothing after {valid_images} for validation; set "
+                        f"--valid-images to {max(1, len(images) // 5)} for a fifth of them")  # fmt: skip
     if not divisions.in_file_order(images):
         train, valid = divisions.split(images, -valid_images, "--valid-images", seed)
         return divisions.take(train, train_images, "--train-images", seed), valid

@@ -45,9 +45,10 @@ class Split:
         if not 0 < cut < count or cut + self.search_images > count:
             share = f"a share of {self.portion:g}" if self.portion < 1 else "the rest"
             wanted = f"{self.search_images:,}" if self.search_images else "the rest"
+            most = max(1, count - cut) if self.portion < 1 else max(1, count // 5)
             raise UserError(
                 f"{images.name}: {count:,} images do not give the supernet {share} and the generator {wanted} of them; "
-                f"change --train-portion or --search-images"
+                f"set --search-images to {most} or less{' (0: all of the rest)' if self.portion < 1 else ''}"
             )
         train, rest = parts.split(images, cut, what)
         held = self.search_images if search_images is None else search_images
