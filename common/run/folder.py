@@ -191,7 +191,7 @@ class Run(Keeping):
         if self.writes:
             self._restore_histories(package["histories"])
         self._saved_at = time.monotonic()
-        place = ", ".join(f"{name} {number}" for name, number in package["state"]["position"])
+        place = ", ".join(f"{name} {number}" for name, number in package["state"].get("position", []))
         say(f"resuming {self.folder} at {place or 'its beginning'}, after {span(package['seconds'])} of work")
         return package["state"]
 

@@ -17,11 +17,12 @@ from common.weights.read import read_checkpoint
 from tests.plain import own_pictures
 
 DATA = "--train-images 0 --batch-size 24 --epochs 3 --eval-every 1"  # of three classes of 20 pictures each
+SMALL = "--channels 2 --layers 3 --no-auxiliary"
 TRAIN = {
     "cream": f"--arch 14 {DATA}",
-    "evnas": f"--arch EvNASA {DATA} --channels 2",
-    "nao_v2": f"--arch NAONet_V2 {DATA} --channels 4",
-    "nsas": f"--arch Random_NSAS {DATA} --channels 2",
+    "evnas": f"--arch EvNASA {DATA} {SMALL}",
+    "nao_v2": f"--arch NAONet_V2 {DATA} --channels 4 --layers 1",
+    "nsas": f"--arch Random_NSAS {DATA} {SMALL}",
     "nsas ptb": "--space ptb --text kjv --max-tokens 3000 --max-types 200 --width 8 --epochs 3 --bptt 20",
     "sgnas": f"--arch [[7,3,5],[3],[5,3,3],[3,7],[7,5,3,3]] --macro tiny {DATA.removesuffix(' --eval-every 1')}",
 }  # fmt: skip

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,9 @@ from safetensors.torch import load_file
 from common.cli.verbs import main
 from common.run.files import read_json
 from papers.nao_v2.__main__ import VERBS
+from tests import fresh
 
 ROOT = Path(__file__).parents[2]
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 IMAGENET = """
 train --variant imagenet --profile paper --layers 1 --channels 4 --epochs 1 --batch-size 5 --workers 0 --device cpu
 --allow-unpinned --cutout 40 --train-images 15
@@ -74,13 +73,17 @@ def tree(tmp_path_factory) -> Path:
     return root
 
 
-def command(*words: str, status: int = 0, cwd: Path = ROOT) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NAS_SAVE_EVERY_S": "0", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *words], env=environment, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (done.returncode == 0) == (status == 0), done.stderr[-2000:]
-    return done.stderr
+def two(program: Path, jobs: list[list[object]], status: int = 0) -> str:
+    """What two processes of one job say; ``status``: the first one's."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NAS_SAVE_EVERY_S": "0", "NAS_DISTRIBUTED_TIMEOUT_S": "60"}
+    processes = fresh.pair([str(program), json.dumps(jobs)], {**environment, "PYTHONPATH": str(ROOT)})
+    said = processes[0].communicate(timeout=600)[1]
+    if processes[0].returncode:
+        processes[1].send_signal(signal.SIGTERM)  # as torchrun ends a job that has lost a process
+    said += processes[1].communicate(timeout=600)[1]
+    first, second = (process.wait() for process in processes)
+    assert first == status and (second == 0) == (status == 0), said[-2000:]
+    return said
 
 
 def rows(folder: Path, name: str = "history.csv") -> list[dict[str, str]]:
@@ -102,12 +105,12 @@ def test_two_processes_equal_one_with_two_parts(tree, tmp_path):
     small, pictures = [*SMALL.split(), "--dataset", f"{tree}@32"], [*IMAGENET.split(), "--dataset", str(tree)]
     jobs = [[0, [*small, "--out", str(tmp_path / "s2")]], [0, [*pictures, "--out", str(tmp_path / "p2")]]]
     (tmp_path / "program.py").write_text(PROGRAM)
-    command(*TORCHRUN, str(tmp_path / "program.py"), json.dumps(jobs))
+    two(tmp_path / "program.py", jobs)
     for words, name, steps in ((small, "s", 4), (pictures, "p", 3)):
         main("nao_v2", VERBS, [*words, "--parts", "2", "--out", str(tmp_path / f"{name}1")])
-        two, one = (read_json(tmp_path / f"{name}{n}" / "result.json") for n in (2, 1))
-        assert (two["processes"], one["processes"]) == (2, 1)
-        assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-9)
+        both, one = (read_json(tmp_path / f"{name}{n}" / "result.json") for n in (2, 1))
+        assert (both["processes"], one["processes"]) == (2, 1)
+        assert both["metrics"] == pytest.approx(one["metrics"], abs=1e-9)
         for name_of in ("weights.safetensors", "weights_last.safetensors"):
             for statistics in (False, True):
                 found = distance(tmp_path / f"{name}2" / name_of, tmp_path / f"{name}1" / name_of, statistics)
@@ -139,8 +142,8 @@ def test_two_processes_killed_and_resumed(tmp_path):
         [[0, search + parts["search"]]],
     ]
     for number, job in enumerate(jobs):
-        said = command(*TORCHRUN, str(tmp_path / "program.py"), json.dumps(job), status=int(number < 2))
-        assert ("SIGKILL" in said, "resuming" in said) == (number < 2, number > 0), said[-2000:]
+        said = two(tmp_path / "program.py", job, status=-signal.SIGKILL if number < 2 else 0)
+        assert ("resuming" in said) == (number > 0), said[-2000:]
     for name in ("train", "search"):
         first, second = tmp_path / f"{name}-whole", tmp_path / f"{name}-parts"
         files = [p.name for p in first.iterdir() if p.suffix in (".csv", ".safetensors") or p.name.startswith("arch")]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +16,8 @@ from common.run.folder import Run
 from papers.nao_v2 import search as search_module
 from papers.nao_v2.search import search
 from papers.nao_v2.settings import Search
+from tests import fresh
 
-ROOT = Path(__file__).parents[2]
 FLAGS = """
 search --valid-images 100 --train-images 128 --iterations 2 --seed-architectures 5 --new-architectures 30
 --layers 1 --channels 2 --epochs 1 --batch-size 32 --score-images 20 --controller-epochs 4 --generation-seeds 4
@@ -119,8 +117,7 @@ def test_nothing_new_stops_with_the_state_kept(tmp_path, monkeypatch):
 
 def run(place: list[list[object]], out: Path) -> int:
     environment = {**os.environ, "NAS_SAVE_EVERY_S": "0", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PROGRAM, json.dumps(place), *FLAGS.split(), "--out", str(out)]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, timeout=300, check=False).returncode
+    return fresh.run(["-c", PROGRAM, json.dumps(place), *FLAGS.split(), "--out", str(out)], environment).returncode
 
 
 def test_killed_in_every_loop(tmp_path):

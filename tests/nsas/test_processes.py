@@ -7,9 +7,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from safetensors.torch import load_file
 from common.errors import UserError
 from common.run import distributed
 from common.run.folder import Run
+from tests import fresh
 from tests.nsas.small import (
     EXPERIMENT,
     GDAS,
@@ -55,18 +53,13 @@ main("nsas", VERBS, sys.argv[1:])
 """
 
 
-def start(processes: int, *words: str, program=("-m", "papers.nsas")) -> subprocess.CompletedProcess:
+def start(processes: int, *words: str, program=("-m", "papers.nsas")) -> tuple[int, str]:
+    """(the worse exit status, standard error) of ``python PROGRAM WORDS`` in one process or two."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NAS_SAVE_EVERY_S": "0", "NAS_DISTRIBUTED_TIMEOUT_S": "60"}
-    command = [sys.executable, *program]
-    if processes > 1:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [
-            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}",
-            "--master-addr=127.0.0.1", f"--master-port={port}", *program,
-        ]  # fmt: skip
-    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=280, env=environment)
+    command = [*program, *words]
+    jobs = fresh.pair(command, environment) if processes > 1 else [fresh.start(command, environment)]
+    said = "".join(job.communicate(timeout=280)[1] for job in jobs)
+    return max(abs(job.wait()) for job in jobs), said
 
 
 def ended(folder):
@@ -81,8 +74,8 @@ def test_two_processes_equal_two_parts_of_one(tmp_path):
     """
     few = ["--train-images", "12", "--epochs", "1", "--drop-path", "0"]
     for name, processes, more in (("two", 2, []), ("one", 1, ["--parts", "2"])):
-        done = start(processes, *TRAIN, *few, *more, "--out", str(tmp_path / name))
-        assert done.returncode == 0, done.stderr[-2000:]
+        status, said = start(processes, *TRAIN, *few, *more, "--out", str(tmp_path / name))
+        assert status == 0, said[-2000:]
     (two, tested), (one, alone) = ended(tmp_path / "two"), ended(tmp_path / "one")
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-5, msg=key)
@@ -94,14 +87,14 @@ def test_two_processes_equal_two_parts_of_one(tmp_path):
 def test_two_processes_with_drop_path_killed_and_resumed(tmp_path):
     """Masks belong to (seed, rank, epoch, step): the resumed run ends with the bytes of the uninterrupted one."""
     words = [*TRAIN, "--drop-path", "0.5"]
-    whole = start(2, *words, "--out", str(tmp_path / "whole"))
-    assert whole.returncode == 0, whole.stderr[-2000:]
+    status, said = start(2, *words, "--out", str(tmp_path / "whole"))
+    assert status == 0, said[-2000:]
     (tmp_path / "killed.py").write_text(KILLED)
-    broken = start(2, *words, "--out", str(tmp_path / "broken"), program=(str(tmp_path / "killed.py"),))
-    assert broken.returncode != 0 and not (tmp_path / "broken" / "result.json").exists()
-    assert (tmp_path / "broken" / "history.csv").exists(), broken.stderr[-2000:]  # it got beyond its first epoch
-    again = start(2, *words, "--out", str(tmp_path / "broken"))
-    assert again.returncode == 0 and "resuming" in again.stderr, again.stderr[-2000:]
+    status, said = start(2, *words, "--out", str(tmp_path / "broken"), program=(str(tmp_path / "killed.py"),))
+    assert status == 9 and not (tmp_path / "broken" / "result.json").exists()
+    assert (tmp_path / "broken" / "history.csv").exists(), said[-2000:]  # it got beyond its first epoch
+    status, said = start(2, *words, "--out", str(tmp_path / "broken"))
+    assert status == 0 and "resuming" in said, said[-2000:]
     for name in ("weights.safetensors", "history.csv", "result.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
 

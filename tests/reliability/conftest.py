@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import fresh
+
 PROGRAM = Path(__file__).with_name("tiny_search.py")
 
 
@@ -24,12 +26,10 @@ def tiny():
     """tiny(out, *flags) runs to the end; tiny.start(...) returns the process."""
 
     def run(out, *flags, **env):
-        return subprocess.run(command(out, *flags), env=environment(**env), capture_output=True, text=True, timeout=120)
+        return fresh.run(command(out, *flags)[1:], environment(**env), timeout=120)
 
     def start(out, *flags, **env):
-        return subprocess.Popen(
-            command(out, *flags), env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        return fresh.start(command(out, *flags)[1:], environment(**env))
 
     run.start, run.program = start, PROGRAM
     return run
