@@ -24,7 +24,8 @@ class LastState:
     """The newest whole state of an unfinished run.
 
     kept: what the run keeps, by name. position: the loops it is inside, [name, number] each, outermost first. about,
-    places: what the run told of its weights (``run.tells``). identity: its settings.json. digest: SHA-256 of the state.
+    places: what the run told of its weights (``run.tells``). identity: its settings.json. fingerprint: the run's.
+    digest: which state it is.
     """
 
     folder: Path
@@ -33,6 +34,7 @@ class LastState:
     about: dict[str, Any]
     places: dict[str, list[str]]
     identity: dict[str, Any]
+    fingerprint: str
     digest: str
 
     @property
@@ -109,7 +111,7 @@ def _of(folder: Path, package: dict[str, Any], identity: dict[str, Any]) -> Last
     content = repr((package["fingerprint"], state["position"], package["seconds"]))  # seconds differ by save
     return LastState(
         folder, state["kept"], state["position"], told.get("about", {}), told.get("places", {}), identity,
-        hashlib.sha256(content.encode()).hexdigest(),
+        package["fingerprint"], hashlib.sha256(content.encode()).hexdigest(),
     )  # fmt: skip
 
 

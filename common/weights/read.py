@@ -135,8 +135,8 @@ def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[s
     if weights not in ("auto", "ema", "raw"):
         raise UserError(f"--weights cannot be {weights!r} (one of auto, ema, raw)")
     if path.is_dir():
-        if (state := last_state(path)) is not None:
-            return _of_state(state, weights)
+        if (unfinished := last_state(path)) is not None:
+            return _of_state(unfinished, weights)
         path = own_file(path, weights)
     try:
         content = load_tensors(path)

@@ -18,7 +18,7 @@ from papers.cream.networks.architectures import resolve
 from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.layout import NetworkSpec
 from papers.cream.networks.networks import DerivedNetwork, placed
-from papers.cream.select import finished_search
+from papers.cream.select import any_search, finished_search
 from papers.cream.settings import Evaluate, RankStudy, Search, Select, Train, TrainingBatches
 from papers.cream.studies.rank_study import random_paths
 
@@ -57,7 +57,7 @@ def pace_lines(settings: Search, pace: Pace) -> list[str]:
 
 def plan_select(settings: Select, options: Any) -> list[str]:
     """Of the re-scoring of a board."""
-    searched = finished_search(settings.search)
+    searched = any_search(settings.search)
     paths, space = searched.board(), searched.space
     if settings.rule == "head":
         return ["writes the head of the board; nothing is scored"]

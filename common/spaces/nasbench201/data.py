@@ -55,8 +55,8 @@ def held_out(dataset: str, options: RunOptions) -> dict[str, Images]:
     if f"{test.name}-test" in SPLIT_SIZES:
         valid, test, _ = benchmark_halves(test, options.seed, test=True)
         return {"valid": valid, "test": test}
-    valid = open_images(dataset, "val", options) if has_validation(dataset) else None
-    return {**({} if valid is None else {"valid": valid}), "test": test}
+    own = {"valid": open_images(dataset, "val", options)} if has_validation(dataset) else {}
+    return {**own, "test": test}
 
 
 def open_cell_data(settings: TrainCell, options: RunOptions) -> CellData:

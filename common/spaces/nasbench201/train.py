@@ -37,7 +37,7 @@ from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.lookup import cells_of
 from common.spaces.nasbench201.network import Network
 from common.spaces.nasbench201.settings import TrainCell
-from common.train.loop import Metrics, evaluate, read, train_step
+from common.train.loop import Metrics, auxiliary_loss, evaluate, read, train_step
 from common.train.losses import TopK
 from common.train.schedules import cosine
 from common.weights.read import Checkpoint, load_strict, save_weights
@@ -68,17 +68,18 @@ def train_cell(settings: TrainCell, options: RunOptions, published: Mapping[str,
         run.tells(about, raw="network")
         run.keeps(network=network, optimizer=optimizer, counter=counter)
         tested: dict[str, Metrics] = {}
+        loss_of = auxiliary_loss(cross_entropy, 0.0)  # there is no second classifier
         for epoch in run.epochs(settings.epochs):
             network.train()
             optimizer.param_groups[0]["lr"] = lr = cosine(settings.lr, 0.0, epoch, settings.epochs)
             for step, shares in run.steps(batches.in_shares(), epoch):
-                train_step(
-                    network, shares, optimizer, cross_entropy, precision=options.precision, counter=counter, step=step
-                )
+                train_step(network, shares, optimizer, loss_of, precision=options.precision, counter=counter, step=step)
             trained = read(counter)
             due = (epoch + 1) % settings.eval_every == 0 or epoch + 1 == settings.epochs
             tested = tests(run, network, data.held, settings.eval_batch_size) if due else {}
-            said = {f"{part}_top1_error_percent": tested[part].top1_error if due else None for part in data.held}
+            said: dict[str, Any] = {
+                f"{part}_top1_error_percent": tested[part].top1_error if due else None for part in data.held
+            }
             run.log(
                 epoch=epoch, lr=lr, train_loss=trained.loss, train_top1_error_percent=trained.top1_error, **said
             )  # fmt: skip
