@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from common.data.nasbench201 import drawn_edges, to_string
 from common.errors import UserError
@@ -16,6 +17,7 @@ from common.spaces.blocks import Block, size_of
 from common.spaces.cells import cells_of, darts_cells, nasbench201_cell
 from common.spaces.darts.genotype import CONCAT, NODES, PRIMITIVES, Genotype
 from common.spaces.drawing import Graph, canvas, placed
+from common.weights.own import save_weights
 from papers.cream.describe import blocks_of as cream_blocks
 from papers.cream.networks.architectures import PUBLISHED as CREAM
 from papers.cream.networks.layout import network_spec
@@ -212,3 +214,19 @@ def test_blocks_say_stage_side_channels_kernel_and_expansion():
     for name, blocks in found.items():
         width, height = size_of(blocks, name)
         assert width > 0.4 * len(blocks) + 1 and height < 4
+
+
+def test_weights_are_drawn_as_the_architecture_they_are_of(tmp_path):
+    """What a training wrote says its cells; no other file is needed."""
+    text = "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+    for name, space, architecture in (
+        ("a", "darts", EVNAS["EvNASA"].as_dict()), ("b", "nasbench201", text),
+    ):  # fmt: skip
+        about = {"paper": "evnas", "space": space, "architecture": architecture}
+        save_weights(torch.nn.Linear(1, 1), tmp_path / f"{name}.safetensors", about)
+    drawn = cells_of(str(tmp_path / "a.safetensors"), load_genotype)
+    named = cells_of("EvNASA", load_genotype)
+    assert {kind: graph.edges for kind, graph in drawn.items()} == {kind: graph.edges for kind, graph in named.items()}
+    assert drawn["normal"].title == "a.safetensors: normal cell"
+    cell = cells_of(str(tmp_path / "b.safetensors"), load_genotype)["cell"]
+    assert cell.edges == tuple(drawn_edges(text))
