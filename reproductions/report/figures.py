@@ -21,8 +21,8 @@ from common.cli import verbs as cli
 from common.errors import UserError
 from common.run.files import write_text
 from reproductions.claims import ROOT
-from reproductions.kept import KEPT
 from reproductions.compare.statistics import kendall, spread
+from reproductions.computed import KEPT
 from reproductions.report.charts import Line, Panel, Row, dots, row, scatter
 from reproductions.report.found import Against
 from reproductions.results import Result
