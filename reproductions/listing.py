@@ -81,7 +81,7 @@ def _kind(text: str) -> str:
 
 def line(v: Verdict, width: int, exact: bool) -> str:
     """A claim in one line; ``exact``: all digits, and where it comes from."""
-    form = {"digits": 12, "width": 10**6} if exact else {}  # who asks for one number gets all of it
+    form: dict[str, Any] = {"digits": 12, "width": 10**6} if exact else {}  # who asks for one number gets all of it
     origin = "published" if v.claim.published else "authors' code"
     text = f"{v.verdict:<15} {v.claim.id:<{width}}  {origin} {published(v, **form)}"
     if v.measured is not None:

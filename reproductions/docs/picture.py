@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 from common.run.files import write_text
@@ -80,7 +81,7 @@ def curve(training: Result, folder: Path) -> Path:
 
     rows = training.history()
     file = folder / "curve.svg"
-    style = {
+    style: Any = {
         "font.size": 8, "svg.hashsalt": "curve", "axes.spines.top": False, "axes.spines.right": False,
         "axes.edgecolor": MUTED, "text.color": INK, "axes.labelcolor": INK, "xtick.color": MUTED,
         "ytick.color": MUTED,
