@@ -81,11 +81,11 @@ def _kind(text: str) -> str:
 
 def line(v: Verdict, width: int, exact: bool) -> str:
     """A claim in one line; ``exact``: all digits, and where it comes from."""
-    form: dict[str, Any] = {"digits": 12, "width": 10**6} if exact else {}  # who asks for one number gets all of it
+    digits, width_of = (12, 10**6) if exact else (6, 40)  # who asks for one number gets all of it
     origin = "published" if v.claim.published else "authors' code"
-    text = f"{v.verdict:<15} {v.claim.id:<{width}}  {origin} {published(v, **form)}"
+    text = f"{v.verdict:<15} {v.claim.id:<{width}}  {origin} {published(v, digits=digits, width=width_of)}"
     if v.measured is not None:
-        text += f"  measured {measured(v, **form)}"
+        text += f"  measured {measured(v, digits=digits, width=width_of)}"
     text += f"  ({v.reason})" if v.reason else ""
     if exact:
         c = v.claim
@@ -180,11 +180,11 @@ def published(v: Verdict, **form: int) -> str:
     )
 
 
-def measured(v: Verdict, seeds: bool = True, **form: int) -> str:
+def measured(v: Verdict, *, seeds: bool = True, digits: int = 6, width: int = 40) -> str:
     """Measured value or mean over seeds, with spread and (``seeds``) their number; – when there is none."""
     if v.measured is None:
         return "–"
-    text = number(v.measured, v.claim.unit, **form)
+    text = number(v.measured, v.claim.unit, digits, width)
     if v.n > 1:
         text += f" ± {v.sd:.2g}" + (f" (n = {v.n})" if seeds else "")
     return text + SUFFIX.get(v.claim.unit, "")
