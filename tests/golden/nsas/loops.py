@@ -62,7 +62,7 @@ def masks(arrays, prefix: str, keep: dict[str, float], dtype: torch.dtype) -> Ma
 
 def corpus(monkeypatch, module, train: np.ndarray, valid: np.ndarray, types: int) -> None:
     """The module reads these two streams (the test stream is the validation one)."""
-    text = SimpleNamespace(train="train", valid="valid", test="valid", types=types, pins={})
+    text = SimpleNamespace(train="train", valid="valid", test="valid", types=types, pins={}, pinned=True)
     monkeypatch.setattr(module, "Corpus", SimpleNamespace(open=lambda *_: text))
     streams = {"train": torch.from_numpy(train.astype(np.int64)), "valid": torch.from_numpy(valid.astype(np.int64))}
     monkeypatch.setattr(module, "batchify", lambda words, *_: streams[words])
