@@ -92,7 +92,9 @@ def chosen(architecture: Any, found: Checkpoint | None, own: Any, paper: str) ->
     """The architecture that is named, or the one that the weights say they are of. Raises UserError."""
     if architecture is None and own is None:
         if found is not None:
-            raise UserError(f"{found.source} does not say its architecture; give network(architecture, weights=…)")
+            raise UserError(
+                f"{found.source} does not say its architecture; name it: --arch, or network(architecture, weights=…)"
+            )
         raise UserError(
             f"name an architecture: a published name, a file or pasted text; the README of {paper} lists the names"
         )
