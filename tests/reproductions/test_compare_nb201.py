@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import itertools
 import json
@@ -288,3 +289,31 @@ def test_the_readme_says_what_the_runs_say():
         pytest.skip(str(error))
     readme = (commands.HOME / "README.md").read_text(encoding="utf-8")
     assert commands.page(readme, commands.compare(commands.FOLDER, real)) == readme, "run: compare nb201 --write"
+
+
+def test_what_the_papers_write_is_read(truth, tmp_path):
+    """Every kind of search, tiny and real: its cell, what it chose by, what it cost; a curve, the study."""
+    evnas, nsas = importlib.import_module("tests.evnas.small"), importlib.import_module("tests.nsas.small")
+    evolution = importlib.import_module("papers.evnas.search").search
+    folder = tmp_path / "search"
+    evolution(evnas.NB201_SEARCH, evnas.options(folder / "evnas-authors-0"))
+    for method, key in (("random", "randomnas-none"), ("gdas", "gdas-paper")):
+        settings = getattr(nsas, f"NB201_{method.upper()}")
+        run = importlib.import_module(f"papers.nsas.nasbench201.search_{method}").search
+        run(dataclasses.replace(settings, epochs=1), nsas.options(folder / f"{key}-0", STAGES[key.split("-")[0]]))
+    study = importlib.import_module("papers.nsas.studies.forgetting").experiment
+    study(nsas.EXPERIMENT, nsas.options(tmp_path / "study" / "paper-2-0", "experiments"))
+    every = dataclasses.replace(nsas.EXPERIMENT, rank_every=1, constraints=0)
+    study(every, nsas.options(tmp_path / "curve" / "tiny", "experiments"))
+    protocol = tmp_path / "own.yaml"
+    content = yaml.safe_load((commands.HOME / "protocol.yaml").read_text(encoding="utf-8"))
+    own = {"evnas": {"search_nb201": {name: evnas.SEARCH.get(name, 1) for name in content["evnas"]["search_nb201"]}}}
+    own["evnas"]["search_nb201"] |= {"channels": 2, "lr": 0.025, "lr_min": 0.001, "momentum": 0.9, "clip": 5.0}
+    own["evnas"]["search_nb201"] |= {"weight_decay": 3e-4, "split": "official"}
+    protocol.write_text(yaml.safe_dump(own))
+    said = commands.compare(tmp_path, truth, protocol)
+    scored = {o.method: len(o.scored[0]) for o in said.found}
+    assert 1 <= scored["evnas-authors"] <= 3 and scored["randomnas-none"] == 2 and scored["gdas-paper"] > 190
+    assert all(o.cpu_seconds and o.cpu_seconds > 0 for o in said.found)
+    assert [(r.scale, r.epoch, r.renewed) for r in said.ranks[:2]] == [("tiny", 1, True), ("tiny", 1, False)]
+    assert "paper, M = 2" in said.study
