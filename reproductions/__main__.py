@@ -11,13 +11,13 @@ from common.words import hint
 VERBS = {
     "claims": ("reproductions.listing", "every published number with its verdict"),
     "check": ("reproductions.check", "smoke results against reproductions/expected/smoke.json"),
-    "seeds": ("reproductions.seeds", "a pipeline's runs for several seeds, without DVC"),
+    "seeds": ("reproductions.compare.seeds", "a pipeline's runs for several seeds, without DVC"),
     "compare": (
         "reproductions.compare.commands",
         "seed spread, intervals, equivalence, paired comparisons, ranks",
     ),
     "report": ("reproductions.report.page", "results/report.html, one self-contained page"),
-    "readme": ("reproductions.readme", "the generated tables of the README files"),
+    "readme": ("reproductions.docs.readme", "the generated tables of the README files"),
     "docs": ("reproductions.docs.site", "the documentation as a static site"),
     "plots": ("reproductions.docs.plots", "learning curves of the pipelines, a page that needs no network"),
     "picture": ("reproductions.docs.picture", "docs/picture.svg: a found cell beside its learning curve"),

@@ -19,7 +19,7 @@ from common.run.files import read_json, write_json
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import of_pipeline, settings_of
-from reproductions.renamed import settings_today, stage_today
+from reproductions.compare.renamed import settings_today, stage_today
 from reproductions.results import RESULTS, Result, load, same_path
 from reproductions.verdicts import as_expected, decide_all
 

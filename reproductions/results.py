@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.run.files import read_json
 from common.settings import plain, result_bearing
 from reproductions.claims import ROOT, Claim
-from reproductions.renamed import settings_today, stage_today
+from reproductions.compare.renamed import settings_today, stage_today
 
 RESULTS = (ROOT if (ROOT / "results").is_dir() else Path.cwd()) / "results"  # an installed package has none of its own
 

@@ -21,9 +21,9 @@ from common.papers import PAPERS
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import groups
+from reproductions.compare.seeds import PIPELINES
 from reproductions.compare.statistics import binomial_interval, equivalence, kendall, paired, spread
 from reproductions.results import RESULTS, Result, by_seed, load, matching
-from reproductions.seeds import PIPELINES
 
 PROFILES = ("smoke", "proxy", "paper")
 

@@ -188,7 +188,7 @@ def meaning(column: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Path below the repository -> text of every generated page of docs/."""
-    from reproductions.readme import title
+    from reproductions.docs.readme import title
 
     found = {Path("docs", "settings", f"{paper}.md"): settings_page(paper, title(paper)) for paper in PAPERS}
     return {**found, Path("docs", "histories.md"): histories_page()}

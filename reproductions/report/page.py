@@ -18,9 +18,9 @@ from reproductions import kept
 from reproductions.arguments import OneLineParser
 from reproductions.claims import load_all
 from reproductions.compare.groups import groups
+from reproductions.docs.readme import origin, title
 from reproductions.kinds import CONTEXT, Headline, by_kind, headline
 from reproductions.listing import counted, measured
-from reproductions.readme import origin, title
 from reproductions.report import figures
 from reproductions.report.found import against, chance, commit, compared, date, is_random, says, took, trained
 from reproductions.results import RESULTS, Result, by_seed, load

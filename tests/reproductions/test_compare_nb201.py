@@ -16,11 +16,11 @@ import yaml
 from common.cli.parsing import parse
 from common.data.nasbench201 import CELLS, OPERATIONS, Table, to_string
 from common.errors import UserError
+from reproductions.compare.seeds import commands as of_pipeline
 from reproductions.compare.statistics import kendall
 from reproductions.compare_nb201 import commands, judgement, runs
 from reproductions.compare_nb201.words import paragraph
 from reproductions.compare_nb201.words import table as markdown
-from reproductions.seeds import commands as of_pipeline
 
 PIPELINE = commands.HOME / "dvc.yaml"
 

@@ -10,9 +10,8 @@ import pytest
 
 from common.errors import UserError
 from common.papers import PAPERS
-from reproductions import readme
 from reproductions.claims import command_problem, load_all
-from reproductions.docs import pages
+from reproductions.docs import pages, readme
 from reproductions.results import resolve
 from reproductions.verdicts import NOT_RUN, Verdict, judged
 

@@ -7,7 +7,7 @@ import pytest
 
 from common.papers import PAPERS
 from common.settings import field_types
-from reproductions.renamed import OLD_NAMES, OLD_STAGES, OLD_VALUES, settings_today
+from reproductions.compare.renamed import OLD_NAMES, OLD_STAGES, OLD_VALUES, settings_today
 from reproductions.results import load, read
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import UserError
 from common.papers import PAPERS
-from reproductions import seeds
+from reproductions.compare import seeds
 
 
 @pytest.mark.parametrize("profile", sorted(seeds.PIPELINES))
