@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from common.cli.verbs import RunOptions
 from common.errors import UserError
 from common.spaces.architecture import save_architecture
+from common.weights.read import save_weights
 from papers.nsas import architecture, network
 from papers.nsas.describe import described
 from papers.nsas.networks.architectures import CNN, NB201
 from papers.nsas.recurrent.architecture import RECURRENT, Recurrent
 from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 from papers.nsas.recurrent.settings import TrainRecurrent
-from papers.nsas.recurrent.train import save_trained
+from papers.nsas.recurrent.train import about_trained
 from papers.nsas.settings import Train
 from papers.nsas.train import train
 from tests.plain import check_plain, counted, run_readme
@@ -141,7 +142,8 @@ def test_own_weights(tmp_path):
 def test_the_language_model_as_a_module(tmp_path):
     torch.manual_seed(0)
     theirs = LanguageModel(50, 16, DerivedCell(16, CELL.recurrent, CELL.concat), Dropouts()).eval()
-    save_trained(tmp_path / "w.safetensors", theirs, CELL, TrainRecurrent(text="kjv", width=16), 50)
+    about = about_trained(CELL, TrainRecurrent(text="kjv", width=16), 50)
+    save_weights(theirs, tmp_path / "w.safetensors", about)
     words = torch.randint(50, (7, 3))
     net = network(weights=tmp_path / "w.safetensors")
     net.load_state_dict(load_file(tmp_path / "w.safetensors"))
