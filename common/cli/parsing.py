@@ -84,7 +84,8 @@ def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Sta
         published.check_set(settings, layers.profile)
     if peek(arguments, "variant"):
         layers.say_what_profile_sets(settings)
-    given = layers.in_file | _flags_of(arguments, {f.name for f in dataclasses.fields(stage.settings)})
+    flags = _flags_of(arguments, {f.name for f in dataclasses.fields(stage.settings)})
+    given = layers.in_file | flags
     if isinstance(settings, Settings):
         settings.check(given)
     selectors = {flag: (next(iter(verb.selectors[flag])), value) for flag, value in selected.items()}
@@ -100,6 +101,7 @@ def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Sta
             given=given,
             choices=distinctions(stage.section, selectors, layers.usual, settings, quantities=stage.cheap),
             cheap=stage.cheap,
+            sources=layers.sources(flags),
         ),
     )
 
@@ -116,6 +118,13 @@ class _Layers:
     usual: Any  # both
     in_file: frozenset[str]  # names that a settings file sets
     settings: Any  # all of it
+
+    def sources(self, flags: frozenset[str]) -> dict[str, str]:
+        """Where the value of every setting is from: the uppermost layer that names it."""
+        fields = dataclasses.fields(self.preset)
+        found = {f.name: "variant" if getattr(self.preset, f.name) != f.default else "published" for f in fields}
+        found |= dict.fromkeys((str(key).replace("-", "_") for key in self.section), "profile")
+        return found | dict.fromkeys(self.in_file, "file") | dict.fromkeys(flags, "flag")
 
     def say_what_profile_sets(self, settings: Any) -> None:
         """A profile is for scale, but some also choose between methods: who asks for a variant is told, on stderr."""

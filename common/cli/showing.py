@@ -37,16 +37,6 @@ def show(result: Any, options: Any) -> None:
         print(f"result: {options.folder / 'result.json'}")
 
 
-def show_plan(lines: list[str], paper: str, verb: str, options: Any, folder: Any) -> None:
-    """Print what a command would do and where it would write (None: nowhere), as text or JSON."""
-    if options.json:
-        head = {"paper": paper, "verb": verb, "profile": options.profile, "variant": options.variant}
-        print(json.dumps({**head, "folder": folder and str(folder), "plan": lines}, indent=1, sort_keys=True))
-        return
-    would = f"would write {folder}" if folder else "writes no files"
-    print("\n".join([f"{paper} {verb} ({options.profile}, {options.variant}) {would}", *lines]))
-
-
 def rounded(value: Any) -> Any:
     """The value with every number in it rounded for reading."""
     if isinstance(value, float):

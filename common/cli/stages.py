@@ -61,7 +61,8 @@ class RunOptions(CommonFlags):
     """The common flags, and which stage of which paper they are for.
 
     given: names of the settings that flags or a ``--settings`` file set; None where no command line was read. choices:
-    words for what differs from the profile's and variant's run, for the default folder's name. cheap: see Stage.
+    words for what differs from the profile's and variant's run, for the default folder's name. sources: setting ->
+    where its value is from (published, variant, profile, file, flag). cheap: see Stage.
     """
 
     profile: str = "smoke"
@@ -70,6 +71,7 @@ class RunOptions(CommonFlags):
     section: str = ""
     given: frozenset[str] | None = field(default=None, compare=False)
     choices: tuple[str, ...] = field(default=(), compare=False)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
     cheap: bool = field(default=False, compare=False)
 
     @property
@@ -84,16 +86,16 @@ class RunOptions(CommonFlags):
 class Stage:
     """One thing a paper can run.
 
-    settings: frozen dataclass; run: "module:function", imported when needed, called with (settings, options); section:
-    key in the params files; variants: name -> overrides ("authors", the defaults, is always there); bf16: whether
-    ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored); plan: what ``--plan``
-    calls, ``plan`` in the module of ``run`` unless said otherwise; ignores: names of common flags that do nothing here
-    and are refused (COMPUTES for what counts or draws from the code alone); writes: whether it writes files by itself
-    (elsewhere ``--out DIR`` keeps what it says as DIR/<section>.json); cheap: it answers soon and is called again with
-    other arguments: quantities stand in the default folder's name too, and in a folder given by ``--out`` a finished
-    call of it gives way to the next; usual: settings that stand in the short help (about five), the rest in --help-all;
-    ending: "module:function" that says what a run found, (result, settings, options) -> common.cli.ending.Ending;
-    file: ``--out`` names the one file that it writes, not a folder.
+    settings: frozen dataclass; run: "module:function", imported when needed, called with (settings, options);
+    section: key in the params files; variants: name -> overrides ("authors", the defaults, is always there); bf16:
+    whether ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored); ignores:
+    names of common flags that do nothing here and are refused (COMPUTES for what counts or draws from the code
+    alone); writes: whether it writes files by itself (elsewhere ``--out DIR`` keeps what it says as
+    DIR/<section>.json); cheap: it answers soon and is called again with other arguments: quantities stand in the
+    default folder's name too, and in a folder given by ``--out`` a finished call of it gives way to the next;
+    usual: settings that stand in the short help (about five), the rest in --help-all; ending: "module:function"
+    that says what a run found, (result, settings, options) -> common.cli.ending.Ending; file: ``--out`` names the
+    one file that it writes, not a folder.
     """
 
     settings: type
@@ -102,7 +104,6 @@ class Stage:
     about: str
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     bf16: bool = False
-    plan: str = ""
     ignores: tuple[str, ...] = ()
     writes: bool = True
     cheap: bool = False

@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from common.cli.ending import paragraph
 from common.cli.helping import overview
 from common.cli.parsing import parse
-from common.cli.showing import show, show_plan, values
+from common.cli.planning import plan_of, show_plan
+from common.cli.showing import show, values
 from common.cli.stages import COMPUTES, NO_RUN, CommonFlags, RunOptions, Stage, Verb, alone
 from common.errors import UserError
 from common.run import files as records
@@ -71,9 +73,9 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
         return
     stage, settings, options = parse(paper, verbs, arguments)
     if options.plan:
-        plan = _target(stage.plan or stage.run.partition(":")[0] + ":plan")
-        lines = list(plan(settings, options)) if plan else [stage.about, "no estimate for this stage"]
-        show_plan(lines, paper, arguments[0], options, options.folder if stage.writes or options.out else None)
+        found = _execute(partial(plan_of, stage, _target(stage.run)), settings, options)
+        if int(os.environ.get("RANK", "0")) == 0:
+            show_plan(found, options.json)
         return
     first = int(os.environ.get("RANK", "0")) == 0
     folder = options.out.parent if stage.file and options.out is not None else options.folder

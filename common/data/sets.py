@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.data import pickles
-from common.data.names import IMAGE_SETS, PICTURE_SETS, parse
+from common.data import absent, pickles
+from common.data.names import IMAGE_SETS, PICTURE_SETS, SMALL_SETS, parse
 from common.data.pictures.folders import split_of
 from common.data.pictures.sets import open_pictures, read_all
 from common.data.pins import (
@@ -91,6 +91,9 @@ def open_images(name: str, split: str, options: Any = None) -> Images:
     if plain in _OPENERS:
         if size:
             raise UserError(f"{name!r}: only folders of pictures can be resized; {plain} has one size")
+        if absent.stood_in_for(plain, options):
+            count, classes = absent.counts(plain, split)
+            return blank(plain, count, classes, SMALL_SETS[plain])
         return _OPENERS[plain]("train" if split == "train" else "test", options)
     if plain not in PICTURE_SETS and not Path(plain).expanduser().exists():
         raise UserError(

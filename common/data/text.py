@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from common.data import absent
 from common.data.digests import hash_file
 from common.data.pins import (
     EMBEDDED_SHA256,
@@ -68,7 +69,8 @@ class Corpus:
         elif name == "ptb":
             if max_types:
                 raise UserError("ptb has its own vocabulary of 10,000 words; leave max_types at 0")
-            lines, pins, pinned = _ptb_lines(options)
+            found = (absent.text(), {}, True) if absent.stood_in_for("ptb", options) else _ptb_lines(options)
+            lines, pins, pinned = found
         else:
             lines, pins, pinned = _folder_lines(name)
         if max_tokens:

@@ -26,6 +26,19 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tyro", "safetensors", "dv
 _ROOT = Path(__file__).resolve().parents[2]
 
 
+_dry = [0]  # more than 0: nothing is written
+
+
+@contextlib.contextmanager
+def nothing_written() -> Iterator[None]:
+    """Inside, the writers of this module do nothing: a plan leaves no trace."""
+    _dry[0] += 1
+    try:
+        yield
+    finally:
+        _dry[0] -= 1
+
+
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Replace a file atomically: temporary file beside it, flush, fsync, rename, fsync of the folder.
 
@@ -33,6 +46,8 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     Raises UserError when the disk is full or the folder cannot be written, or the file is somebody else's in a folder
     of this command's outputs (``common.run.outputs``).
     """
+    if _dry[0]:
+        return
     claim(path)
     _replace(Path(path), content)
 
@@ -130,6 +145,8 @@ def _holder(handle: int) -> str:
 def make_folder(path: Path) -> Path:
     """A folder of this command's outputs, made with its parents where it is absent; files of others in it are not
     written over. Raises UserError where it cannot be made."""
+    if _dry[0]:
+        return Path(path)
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -194,6 +211,8 @@ def read_json(path: Path) -> Any:
 
 def append_csv(path: Path, row: Mapping[str, Any]) -> None:
     """Append one row; the first row of a file fixes its columns. Floats keep all their digits."""
+    if _dry[0]:
+        return
     path = Path(path)
     claim(path)
     try:

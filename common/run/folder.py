@@ -16,7 +16,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from common.errors import UserError
 from common.run import distributed, outputs
 from common.run import files as records
 from common.run import state as states
+from common.run.finite import check_finite as check_finite
 from common.run.identity import data_of, flat, input_files, tidy
 from common.run.keep import Keeping
 from common.run.last import UNFINISHED_STATE
-from common.run.progress import beginning, say, span
+from common.run.progress import beginning, say, short, span
 from common.settings import Settings, fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it
@@ -81,7 +82,18 @@ class Run(Keeping):
     # -- opening ----------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Recognise what the folder holds: nothing, this run unfinished or finished, or another run (refused)."""
+        """Take the folder, unless it holds this run's result already."""
+        fresh = self.recognise()
+        if self.writes and self.result is None:
+            if fresh:
+                self._start_over(delete=not self.options.resume)
+            records.write_json(self.folder / "settings.json", self.identity)
+            records.write_env(self.folder)
+
+    def recognise(self) -> bool:
+        """What the folder holds: nothing, this run unfinished or finished, or another run (refused). Whether the run
+        starts from the beginning in it.
+        """
         known = self.folder / "settings.json"
         fresh = not self.options.resume
         document = self._known(known) if known.exists() else None
@@ -95,8 +107,7 @@ class Run(Keeping):
                     gone = [n for n in self._finished() if not (self.folder / n).exists()]
                     without = f", without {', '.join(gone)}" if gone else ""
                     say(f"{self.folder} holds this run's result already{without}; --no-resume repeats it")
-                    return
-        elif document is None and self.writes:
+        elif document is None and distributed.rank() == 0:
             if self._store.numbers():
                 raise UserError(f"{self.folder} holds states but no settings.json; choose another --out")
             if strangers := outputs.strangers(self.folder, self.outputs.names):
@@ -104,11 +115,7 @@ class Run(Keeping):
                     f"{self.folder} holds {', '.join(strangers[:3])}{', …' if len(strangers) > 3 else ''}, which no "
                     f"run of this suite wrote; choose another --out"
                 )
-        if self.writes:
-            if document is None or fresh:
-                self._start_over(delete=not self.options.resume)
-            records.write_json(known, self.identity)
-            records.write_env(self.folder)
+        return document is None or fresh
 
     def _known(self, known: Path) -> dict[str, Any]:
         """The settings.json of a run. Raises UserError for a file of that name that is something else."""
@@ -233,7 +240,7 @@ class Run(Keeping):
             return
         records.append_csv(self.folder / f"{file}.csv", row)
         if file == "history":
-            say("  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+            say("  ".join(f"{key} {short(value)}" for key, value in row.items()))
 
     def _histories(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self._own_tables()}
@@ -293,6 +300,19 @@ class Run(Keeping):
         return {**times, "sessions": self._sessions, "peak_memory_bytes": memory}
 
 
+_openers: list[Callable[[Any, Any, dict[str, Any]], Run]] = []
+
+
+@contextlib.contextmanager
+def opened_by(opener: Callable[[Any, Any, dict[str, Any]], Run]) -> Iterator[None]:
+    """Inside, ``open_run`` gives what ``opener`` makes (options, settings, identity) of, and locks no folder."""
+    _openers.append(opener)
+    try:
+        yield
+    finally:
+        _openers.remove(opener)
+
+
 @contextlib.contextmanager
 def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) -> Iterator[Run]:
     """Open (or make) the folder of a run and hold its lock.
@@ -303,7 +323,13 @@ def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) 
     """
     if isinstance(settings, Settings):
         settings.check(options.given)
-    run = Run(options, settings, {**({} if data is None else {"data": data}), **identity})
+    extra = {**({} if data is None else {"data": data}), **identity}
+    if _openers:  # a rehearsal
+        run = _openers[-1](options, settings, extra)
+        run.begin()
+        yield run
+        return
+    run = Run(options, settings, extra)
     with contextlib.ExitStack() as stack:
         stack.callback(outputs.leave, run.folder)
         if run.writes:
@@ -316,32 +342,3 @@ def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) 
         if run.result is None:
             say(beginning(options, settings))
         yield run
-
-
-def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:
-    """The loss as a number; UserError for a NaN or infinite one, saying where. Call it before the update.
-
-    In several processes it is the mean over all of them, each weighted by ``weight`` (its images; 0 for an empty
-    share), so that all raise or none: a common act of all processes. One synchronisation.
-    """
-    value = float(loss.detach() if hasattr(loss, "detach") else loss)
-    if distributed.world_size() > 1:
-        import torch
-
-        mean = torch.tensor([value], dtype=torch.float64)
-        distributed.all_reduce_mean([mean], weight=weight)
-        value = mean.item()
-    if not math.isfinite(value):
-        place = ", ".join(f"{key} {_short(val)}" for key, val in where.items())
-        raise UserError(
-            f"the loss is {value} at {place or 'this step'}: the run has diverged and stops before this update; look "
-            f"at the data, or start over (--no-resume, or another --out) with a lower learning rate or a gradient clip"
-        )
-    return value
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    text = str(value)
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -5,9 +5,10 @@ Only process 0 speaks, and on standard error: standard output holds results alon
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from common.run import distributed
@@ -18,12 +19,14 @@ LINE_EVERY_S = 30.0  # off a terminal, a long loop says where it stands this oft
 FIRST_LINE_S = 5.0  # and for the first time after so long
 
 _loops: list[Progress] = []  # that are being shown, outermost first
+Walk = Callable[[Iterable[Any], int, str], Iterator[Any]]
+_walks: list[Walk] = []
 _next_line = [0.0]  # when one may be printed; set by the first loop
 
 
 def say(line: str) -> None:
-    """A line for the reader, on standard error, beside any progress bar; process 0 only."""
-    if distributed.rank() == 0:
+    """A line for the reader, on standard error, beside any progress bar; process 0 only, and not in a rehearsal."""
+    if distributed.rank() == 0 and not _walks:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -109,12 +112,15 @@ def _line(now: float) -> str:
     if left is not None:
         said.append(f"{span(left)} left")
     if in_all is not None and outer is not inner:
-        said.append(f"{span(in_all)} in all")
+        said.append(f"{span(max(in_all, left or 0.0))} in all")
     return f"{places}: {', '.join(said)}" if said else places
 
 
 def watched(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
     """``items``, ``total`` of them, with the progress of going through them shown."""
+    if _walks:
+        yield from _walks[-1](items, total, what)
+        return
     progress = Progress(what, total)
     try:
         for item in items:
@@ -122,6 +128,16 @@ def watched(items: Iterable[Any], total: int, what: str) -> Iterator[Any]:
             progress.done(item)
     finally:
         progress.close()
+
+
+@contextlib.contextmanager
+def walked_by(walk: Walk) -> Iterator[None]:
+    """Inside, ``watched`` gives what ``walk`` makes of its arguments: a rehearsal goes few turns."""
+    _walks.append(walk)
+    try:
+        yield
+    finally:
+        _walks.remove(walk)
 
 
 def shows(batches: Any, what: str, epoch: int = 0) -> Iterator[Any]:
@@ -143,3 +159,11 @@ def span(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def short(value: Any) -> str:
+    """A value of a history as it is shown."""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    text = str(value)
+    return text if len(text) <= 200 else text[:197] + "..."

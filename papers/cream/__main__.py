@@ -9,11 +9,10 @@ from papers.cream import settings
 from papers.cream.settings import GENERIC_TRAIN, HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH
 
 
-def _verb(cls: type, run: str, about: str, planned: bool = True, **more: Any) -> Verb:
-    """A verb of one stage, which is called as its function is; planned: whether plan.py has a plan of it."""
+def _verb(cls: type, run: str, about: str, **more: Any) -> Verb:
+    """A verb of one stage, which is called as its function is."""
     section = run.partition(":")[2]
-    plan = f"papers.cream.plan:plan_{section}" if planned else ""
-    parts = {"section": section, "about": about, "ending": "papers.cream.ending:ending", "plan": plan, **more}
+    parts = {"section": section, "about": about, "ending": "papers.cream.ending:ending", **more}
     return alone(Stage(settings=cls, run=f"papers.cream.{run}", **parts))
 
 
@@ -38,11 +37,11 @@ VERBS = {
         usual=("arch", "checkpoint", "dataset", "weights", "resolution"),
     ),
     "predict": _verb(
-        settings.Predict, "use:predict", "what pictures show, by trained weights", planned=False, bf16=True, file=True,
+        settings.Predict, "use:predict", "what pictures show, by trained weights", bf16=True, file=True,
         ignores=NO_RUN,
     ),
     "export": _verb(
-        settings.Export, "use:export", "trained weights as ONNX or TorchScript", planned=False, file=True,
+        settings.Export, "use:export", "trained weights as ONNX or TorchScript", file=True,
         ignores=COMPUTES,
     ),
     "rank-study": _verb(
@@ -52,14 +51,14 @@ VERBS = {
     ),
     "describe": _verb(
         settings.Describe, "describe:describe", "parameters, multiply-adds and the published count of a network",
-        planned=False, writes=False, ignores=COMPUTES,
+        writes=False, ignores=COMPUTES,
     ),
     "draw": _verb(
-        settings.Draw, "describe:draw", "one bar a block: kernel, expansion, width", planned=False, ignores=COMPUTES
+        settings.Draw, "describe:draw", "one bar a block: kernel, expansion, width", ignores=COMPUTES
     ),
     "figures": _verb(
         settings.Figures, "studies.figures:figures", "redraw accuracy against MACs with the results here",
-        planned=False, ignores=COMPUTES,
+        ignores=COMPUTES,
     ),
 }  # fmt: skip
 

@@ -16,9 +16,9 @@ def _stage(cls: type, run: str, section: str, about: str, **more: Any) -> Stage:
 
 
 def _search(cls: type[settings.Search], section: str, about: str) -> Stage:
-    plan, variants = "papers.evnas.plan:plan_search", settings.VARIANTS[cls]
+    variants = settings.VARIANTS[cls]
     usual = ("dataset", "strategy", "generations", "population", "channels")
-    return _stage(cls, "search:search", section, about, variants=variants, bf16=True, plan=plan, usual=usual)
+    return _stage(cls, "search:search", section, about, variants=variants, bf16=True, usual=usual)
 
 
 def _train(cls: type, section: str, about: str) -> Stage:
@@ -28,7 +28,6 @@ def _train(cls: type, section: str, about: str) -> Stage:
         section,
         about,
         bf16=True,
-        plan="papers.evnas.plan:plan_train",
         usual=("arch", "dataset", "epochs", "channels", "layers"),
     )
 
@@ -50,7 +49,7 @@ VERBS = {
             ("darts", "imagenet"): _train(settings.TrainImageNet, "train_imagenet", "The ImageNet recipe"),
             ("nb201", "cifar"): _stage(
                 TrainCell, "train:train_nb201", "train_nb201", "A cell of NAS-Bench-201 by the benchmark's recipe",
-                bf16=True, plan="papers.evnas.train:plan_nb201", usual=("arch", "dataset", "split", "epochs"),
+                bf16=True, usual=("arch", "dataset", "split", "epochs"),
             ),
         },
         selectors={
@@ -69,7 +68,7 @@ VERBS = {
         {
             (): _stage(
                 settings.Evaluate, "evaluate:evaluate", "evaluate", "Test error of trained weights", bf16=True,
-                plan="papers.evnas.plan:plan_evaluate", usual=("arch", "checkpoint", "dataset", "weights"),
+                usual=("arch", "checkpoint", "dataset", "weights"),
             )
         },
         about="Test error of trained weights",

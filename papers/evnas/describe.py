@@ -13,8 +13,8 @@ from common.spaces.architecture import Record, recorded
 from common.spaces.cells import cells_of
 from common.spaces.counting import macs, parameters
 from common.spaces.darts import supernet as darts_supernet
+from common.spaces.darts.counts import counts
 from common.spaces.darts.genotype import Genotype
-from common.spaces.darts.plan import counts
 from common.spaces.drawing import draw_cells
 from common.spaces.nasbench201 import network as nasbench201
 from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text

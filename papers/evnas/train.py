@@ -23,7 +23,7 @@ from common.spaces.counting import parameters
 from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.train import about_derived, save_derived, train_derived
 from common.spaces.nasbench201.settings import TrainCell
-from common.spaces.nasbench201.train import plan_cell, train_cell
+from common.spaces.nasbench201.train import train_cell
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
 from common.use.darts import DerivedStart, derived_start
@@ -79,11 +79,6 @@ def started(settings: S, options: RunOptions) -> tuple[S, DerivedStart | None]:
 def train_nb201(settings: TrainCell, options: RunOptions) -> dict[str, Any]:
     """A cell of NAS-Bench-201 by the benchmark's own recipe, beside what its tables say. Raises UserError."""
     return train_cell(settings, options, PUBLISHED)
-
-
-def plan_nb201(settings: TrainCell, options: RunOptions) -> list[str]:
-    """``--plan`` of it."""
-    return plan_cell(settings, options, PUBLISHED)
 
 
 def open_data(settings: Train | TrainImageNet, options: RunOptions, device: torch.device) -> TrainingData:

@@ -19,8 +19,7 @@ from papers.nao_v2.settings import (
 
 
 def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
-    plan = f"papers.nao_v2.plan:{section}"
-    parts = {"section": section, "about": about, "ending": "papers.nao_v2.ending:ending", "plan": plan, **more}
+    parts = {"section": section, "about": about, "ending": "papers.nao_v2.ending:ending", **more}
     return alone(Stage(settings=settings, run=f"papers.nao_v2.{run}", **parts))
 
 

@@ -22,16 +22,14 @@ IMAGENET = {
 SAME: dict[str, dict[str, Any]] = {"paper": {}, "modern": {}}  # the paper's form is the authors'
 
 
-def _stage(settings: type, run: str, section: str, about: str, plan: str = "", **more: Any) -> Stage:
-    if plan:
-        more["plan"] = f"papers.nsas.plan:{plan}"
+def _stage(settings: type, run: str, section: str, about: str, **more: Any) -> Stage:
     parts = {"section": section, "about": about, "ending": "papers.nsas.ending:ending", **more}
     return Stage(settings=settings, run=f"papers.nsas.{run}", **parts)
 
 
 SEARCH: dict[tuple[str, ...], Stage] = {
     ("darts", "random"): _stage(
-        settings.SearchRandom, "search_random:search", "search", "RandomNAS-NSAS in the DARTS space", "plan_random",
+        settings.SearchRandom, "search_random:search", "search", "RandomNAS-NSAS in the DARTS space",
         usual=("dataset", "epochs", "constraints", "constraint_gradient", "select_candidates"),
         variants={
             "paper": MEANT,
@@ -42,7 +40,6 @@ SEARCH: dict[tuple[str, ...], Stage] = {
     ),
     ("darts", "gdas"): _stage(
         settings.SearchGdas, "search_gdas:search", "search_gdas", "GDAS-NSAS in the DARTS space (2019 semantics)",
-        "plan_gdas",
         usual=("dataset", "epochs", "constraints", "semantics", "channels"),
         variants={
             "paper": {**MEANT, "weighted": False},
@@ -52,15 +49,14 @@ SEARCH: dict[tuple[str, ...], Stage] = {
     ),
     ("nb201", "random"): _stage(
         SearchNb201Random, "nasbench201.search_random:search", "search_nb201_random",
-        "RandomNAS variants on NAS-Bench-201", "plan_201", variants={"paper": PROPER, "modern": PROPER},
+        "RandomNAS variants on NAS-Bench-201", variants={"paper": PROPER, "modern": PROPER},
     ),
     ("nb201", "gdas"): _stage(
-        SearchNb201Gdas, "nasbench201.search_gdas:search", "search_nb201", "GDAS variants on NAS-Bench-201", "plan_201",
+        SearchNb201Gdas, "nasbench201.search_gdas:search", "search_nb201", "GDAS variants on NAS-Bench-201",
         variants={"paper": SEPARATE, "modern": SEPARATE},
     ),
     ("ptb", "random"): _stage(
         SearchRecurrent, "recurrent.search:search", "search_ptb", "RandomNAS-NSAS for recurrent cells",
-        "plan_recurrent_search",
         usual=("text", "epochs", "constraints", "path", "width"),
         variants={
             "paper": {"path": "sampled"},
@@ -76,7 +72,7 @@ SEARCH: dict[tuple[str, ...], Stage] = {
 
 TRAIN: dict[tuple[str, ...], Stage] = {
     ("darts",): _stage(
-        settings.Train, "train:train", "train", "A derived CNN from scratch", "plan_train", bf16=True,
+        settings.Train, "train:train", "train", "A derived CNN from scratch", bf16=True,
         usual=("arch", "dataset", "epochs", "channels", "layers"),
         variants={
             **SAME,
@@ -89,7 +85,7 @@ TRAIN: dict[tuple[str, ...], Stage] = {
         bf16=True, usual=("arch", "dataset", "split", "epochs"), variants=SAME,
     ),
     ("ptb",): _stage(
-        TrainRecurrent, "recurrent.train:train", "train_ptb", "A recurrent cell from scratch", "plan_recurrent_train",
+        TrainRecurrent, "recurrent.train:train", "train_ptb", "A recurrent cell from scratch",
         usual=("arch", "text", "epochs", "width", "batch_size"),
         variants=SAME,
     ),
@@ -97,13 +93,12 @@ TRAIN: dict[tuple[str, ...], Stage] = {
 
 EVALUATE: dict[tuple[str, ...], Stage] = {
     ("darts",): _stage(
-        settings.Evaluate, "evaluate:evaluate", "evaluate", "A trained CNN on its test set", "plan_evaluate", bf16=True,
+        settings.Evaluate, "evaluate:evaluate", "evaluate", "A trained CNN on its test set", bf16=True,
         usual=("arch", "checkpoint", "dataset", "weights"),
         variants=SAME,
     ),
     ("ptb",): _stage(
         EvaluateRecurrent, "recurrent.evaluate:evaluate", "evaluate_ptb", "Perplexities of a trained recurrent network",
-        "plan_recurrent_evaluate",
         usual=("arch", "checkpoint", "text", "weights"), variants=SAME,
     ),
 }  # fmt: skip
@@ -117,7 +112,7 @@ LOOKUP = _stage(
 )  # fmt: skip
 DRAW = _stage(settings.Draw, "describe:draw", "draw", "Pictures of the cells", ignores=COMPUTES)
 EXPERIMENTS = _stage(
-    Experiment, "studies.forgetting:experiment", "experiments", "Does the constraint matter?", "plan_experiment",
+    Experiment, "studies.forgetting:experiment", "experiments", "Does the constraint matter?",
     usual=("dataset", "loss", "constraints", "epochs", "summarise"),
     variants={"paper": {"loss": "paper"}, "modern": {"loss": "paper"}},
 )  # fmt: skip

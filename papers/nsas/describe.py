@@ -11,8 +11,8 @@ from common.errors import UserError
 from common.spaces.architecture import Record, recorded
 from common.spaces.cells import cells_of
 from common.spaces.counting import macs, parameters
+from common.spaces.darts.counts import counts
 from common.spaces.darts.genotype import Genotype
-from common.spaces.darts.plan import counts
 from common.spaces.drawing import Graph, draw_cells, name_of
 from common.spaces.layered import Edge
 from common.spaces.nasbench201.cell import Cell201

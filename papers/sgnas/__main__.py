@@ -8,8 +8,7 @@ from papers.sgnas.studies import settings as studies
 
 
 def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Verb:
-    plan = f"papers.sgnas.plan:plan_{section}"
-    parts = {"section": section, "about": about, "ending": "papers.sgnas.ending:ending", "plan": plan, **more}
+    parts = {"section": section, "about": about, "ending": "papers.sgnas.ending:ending", **more}
     return alone(Stage(settings=settings, run=f"papers.sgnas.{run}", **parts))
 
 

@@ -46,9 +46,6 @@ def run(monkeypatch, capsys, tmp_path):
     stage = types.ModuleType("fake_stage")
     stage.search = lambda settings, options: CALLS.append((settings, options)) or {"metrics": {"x": 1.5}, "n": 1}
     stage.describe = lambda settings, options: {"arch": settings.arch, "cells": [1, 2]}
-    stage.plan = lambda settings, options: [
-        f"{getattr(settings, 'epochs', 'no')} epochs", "about a minute, 1 GB"
-    ]  # fmt: skip
 
     def failing(error):
         def fail(settings, options):
@@ -169,7 +166,7 @@ def digest(text):
 
 def test_a_flag_that_says_what_happens_anyway_is_no_mistake(run):
     assert run("describe", "--device", "cpu", "--seed", 0, "--resume", "--json")[0] == 0
-    assert "p describe (smoke, authors) writes no files" in run("describe", "--plan")[1]
+    assert "p describe (smoke, authors, seed 0) writes no folder" in run("describe", "--plan")[1]
 
 
 def test_what_a_command_without_files_says_can_be_kept(run, tmp_path):
@@ -242,10 +239,13 @@ def test_positional_and_json(run):
 
 def test_plan_runs_nothing(run):
     status, out, _ = run("search", "--plan", "--epochs", 2)
-    assert status == 0 and not CALLS
-    assert "2 epochs\nabout a minute, 1 GB" in out and "results/smoke/p/search-seed0" in out
+    assert (
+        status == 0
+        and "* epochs         2       flag       published: 3" in out
+        and "results/smoke/p/search-seed0" in out
+    )
     document = json.loads(run("search", "--plan", "--epochs", 2, "--json")[1])
-    assert document["plan"] == ["2 epochs", "about a minute, 1 GB"] and not CALLS
+    assert document["loops"] == [] and document["seconds"] < 5 and document["processes"] == 1
     assert document["folder"] == "results/smoke/p/search-seed0" and document["variant"] == "authors"
 
 

@@ -51,17 +51,6 @@ def test_bf16_is_refused_where_it_would_be_ignored(paper):
     assert {"train", "evaluate"} <= taken
 
 
-QUICK = {"describe", "draw", "figures", "generate", "lookup", "predict", "export"}  # seconds; nothing to plan
-
-
-@pytest.mark.parametrize("paper", PAPERS)
-def test_every_long_verb_has_a_plan(paper):
-    for words, stage in stages(paper):
-        if words[0] not in QUICK and "unavailable" not in stage.run:
-            module, _, function = (stage.plan or stage.run.partition(":")[0] + ":plan").partition(":")
-            assert callable(getattr(importlib.import_module(module), function, None)), words
-
-
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_target_exists(paper):
     for _, stage in stages(paper):

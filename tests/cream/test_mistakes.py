@@ -123,13 +123,6 @@ def test_the_folder_of_a_mistake_serves_the_corrected_command(capsys, tmp_path):
     assert (tmp_path / "run" / "result.json").exists()
 
 
-def test_plans_say_time_and_memory(capsys):
-    for arguments in (["search"], ["train", "--arch", "14"], ["evaluate", "--arch", "14"]):
-        main("cream", VERBS, [*arguments, "--plan"])
-        text = capsys.readouterr().out
-        assert "estimated time on this CPU" in text and "GiB" in text
-
-
 def test_selection(line, tmp_path):
     assert "no search given" in line("select")
     assert "result.json" in line("select", "--search", str(tmp_path / "absent"))

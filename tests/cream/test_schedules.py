@@ -6,7 +6,6 @@ import pytest
 
 from common.errors import UserError
 from papers.cream.method.schedules import IMAGENET, pace_of, search_lrs
-from papers.cream.plan import pace_lines
 from papers.cream.settings import Search
 
 PUBLISHED_SEARCH = Search()
@@ -31,7 +30,6 @@ def test_every_other_set(images):
     last = 120 * iterations - 1
     rate = search_lrs(settings, last, pace.total)[0]
     assert rate == pytest.approx(1 / pace.total)  # of a rate of 1: it falls to 0 within the training, as published
-    assert f"{pace.meta_updates(settings):,} in all" in pace_lines(settings, pace)[1]
 
 
 def test_what_is_asked_for_is_used():

@@ -12,9 +12,8 @@ from common.cli.verbs import main
 from common.errors import UserError
 from common.weights.read import save_weights
 from papers.evnas.__main__ import VERBS
-from papers.evnas.evaluate import evaluate
+from papers.evnas.evaluate import evaluate, load
 from papers.evnas.networks import PUBLISHED, build, load_genotype
-from papers.evnas.plan import plan_evaluate
 from papers.evnas.settings import Evaluate, Train
 from papers.evnas.train import train
 from tests.evnas.small import TRAIN, mistake, train_options
@@ -73,10 +72,10 @@ def test_the_set_of_own_weights_is_known_by_its_classes(metadata, asked, words, 
     made = train_options(tmp_path / "out", given=frozenset(asked))
     settings = Evaluate(**{"dataset": "digits", "checkpoint": str(path), **asked})
     if not words:
-        assert plan_evaluate(settings, made)
+        assert load(settings, made, torch.device("cpu"))
         return
     with pytest.raises(UserError, match=words) as error:
-        plan_evaluate(settings, made)
+        load(settings, made, torch.device("cpu"))
     assert "\n" not in str(error.value)
 
 

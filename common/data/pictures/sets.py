@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.data import digests
+from common.data import absent, digests
 from common.data.digests import cached_tree_hash
 from common.data.names import IMAGE_SETS, PICTURE_SETS, canonical, parse
 from common.data.pictures.decoding import decode, resize_square
@@ -121,6 +121,9 @@ def open_pictures(name: str, split: str, options: Any = None, hashed: bool = Tru
     split, name = split_of(split), canonical(name)
     root = data_root(options)
     path = root / name if name in PICTURE_SETS else Path(name).expanduser()
+    if name in PICTURE_SETS and absent.stood_in_for(name, options):
+        count, classes = absent.counts(name, split)
+        return replace(blank_pictures(name, count, classes), store=absent.BlankStore(name))
     if not path.exists():
         raise UserError(_missing(name, path, root))
     opened, part = _opened(path, split)
@@ -128,7 +131,7 @@ def open_pictures(name: str, split: str, options: Any = None, hashed: bool = Tru
         opened = replace(opened, name=f"folder {path.name}")  # it is not that set, whatever it holds
     if name == "imagenet":
         opened = _counted(opened, path, split, options)
-    if not hashed:
+    if not hashed or getattr(options, "plan", False):
         return opened
     if len(opened.classes) < 2:
         print(

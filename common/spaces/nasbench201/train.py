@@ -20,10 +20,10 @@ from torch.nn.functional import cross_entropy
 
 from common.data.nasbench201 import DATASETS, Table, release_1_0
 from common.errors import UserError
-from common.run import distributed, seeds
+from common.run import seeds
 from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
-from common.spaces.counting import macs, parameters
+from common.spaces.counting import parameters
 from common.spaces.nasbench201.cell import Cell201
 from common.spaces.nasbench201.data import (
     CellData,
@@ -202,23 +202,3 @@ def evaluate_cell(settings: Any, options: RunOptions, found: Checkpoint) -> dict
         tested = tests(run, network.to(device), held, settings.batch_size or 256)
         metrics = {**errors(tested), "images": tested["test"].images, "parameters": parameters(network)}
         return run.finish({"metrics": metrics, "architecture": str(one), "weights": found.weights, **found.stand})
-
-
-def plan_cell(settings: TrainCell, options: RunOptions, published: Mapping[str, Any]) -> list[str]:
-    """``--plan`` of a training: counts, steps, rough time on one CPU core and memory."""
-    cell, data = cell_of(settings.arch, options, published), open_cell_data(settings, options)
-    batches = training_batches(settings, data, options.seed, torch.device("cpu"))
-    with torch.device("meta"):
-        network = Network(cell.operations, settings.channels, settings.cells_per_stage, len(data.train.classes))
-    count = macs(network, (3, data.train.size, data.train.size))
-    steps, held = settings.epochs * len(batches), sum(map(len, data.held.values()))
-    passes = len(range(settings.eval_every, settings.epochs, settings.eval_every)) + 1
-    size = count / 1e9 / settings.channels
-    seconds = size * (steps * settings.batch_size * 4.0 + passes * held * 1.2) / distributed.world_size()
-    hours = f"{seconds / 3600:.2g} h" if seconds > 5400 else f"{max(1, round(seconds / 60))} min"
-    return [
-        f"{cell}: {parameters(network):,} parameters, {count / 1e6:.1f} M multiply-adds",
-        f"{settings.dataset}: {settings.epochs} x {len(batches)} = {steps:,} steps of {settings.batch_size} images; "
-        f"{passes} tests of {held:,} images",
-        f"about {hours} on one CPU core, {0.35 + size * settings.batch_size * 3:.1f} GB of memory (rough)",
-    ]

@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.lookup import lookup as look_up
-from common.spaces.nasbench201.train import plan_cell, train_cell
+from common.spaces.nasbench201.train import train_cell
 from papers.nsas.nasbench201.constraints import Code
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ def train(settings: TrainCell, options: RunOptions) -> dict[str, Any]:
     from papers.nsas.use import PUBLISHED
 
     return train_cell(settings, options, PUBLISHED)
-
-
-def plan(settings: TrainCell, options: RunOptions) -> list[str]:
-    """``--plan`` of ``train``."""
-    from papers.nsas.use import PUBLISHED
-
-    return plan_cell(settings, options, PUBLISHED)
 
 
 def finish(run: Run, code: Code, metrics: dict[str, Any], options: RunOptions, note: str, dataset: str) -> dict:

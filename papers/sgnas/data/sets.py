@@ -86,16 +86,6 @@ def stand_in(name: str, split: str) -> ImageSet:
     return blank_pictures(name, count, classes) if name == "imagenet" else blank(name, count, classes, size=32)
 
 
-def open_or_count(name: str, split: str, options: Any) -> tuple[ImageSet, str]:
-    """(the set, "") for a plan; for a published set that is not there its official numbers, and a line that says so."""
-    try:
-        return open_set(name, split, options), ""
-    except UserError as error:
-        if name not in OFFICIAL:
-            raise
-        return stand_in(name, split), f"official numbers of {name}, as {error}"
-
-
 def pixel_statistics(name: str, images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) of the pixels of a set, as normalised everywhere here."""
     if isinstance(images, Images):
