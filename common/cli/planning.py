@@ -14,6 +14,7 @@ from common.run.progress import say, short, span
 from common.settings import NOT_RESULT_BEARING, plain
 
 RANGE = (0.6, 1.7)  # of an estimated time; more where little could be timed
+BUSY = 0.6  # of a core, less than which means that the machine has other work
 
 
 def plan_of(stage: Stage, function: Callable[[Any, Any], Any], settings: Any, options: Any) -> dict[str, Any]:
@@ -66,10 +67,13 @@ def rehearsed(stage: Any, options: Any) -> dict[str, Any]:
     if stage.slowest > 20:
         notes.append(f"one turn took {span(stage.slowest)}, so that hardly more than the first could be timed")
         low, high = 0.4, 2.5
+    device = device_name(options)
+    if device.startswith("CPU") and stage.share < BUSY:
+        notes.append(f"other programs left this one {stage.share:.0%} of a core: on a quiet machine it is faster")
     for name in ABSENT:
         notes.append(f"{name} is not here: counted with its official numbers and timed on blank pictures or words")
     return {
-        "loops": loops, "device": device_name(options), "processes": distributed.world_size(),
+        "loops": loops, "device": device, "processes": distributed.world_size(),
         "seconds": round(cost.seconds, 1), "seconds_range": [round(cost.seconds * low), round(cost.seconds * high)],
         "memory_bytes": round(stage.memory.peak), "missing": dict(ABSENT), "notes": notes,
     }  # fmt: skip

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from time import process_time
 from typing import Any
 
 from common.errors import UserError
@@ -100,6 +101,7 @@ class Stage:
         self.full: set[tuple[str, ...]] = set()  # whose batches are taken whole
         self.known: set[tuple[str, ...]] = set()  # loops that were walked through before
         self.slowest = 0.0
+        self.share = 1.0  # cores that this process had, of the CPU
         self.notes: list[str] = []
 
     def enter(self, name: str, total: int, spread: bool = False) -> Loop:
@@ -304,7 +306,7 @@ def rehearse(function: Callable[[Any, Any], Any], settings: Any, options: Any) -
     def opened(options: Any, settings: Any, extra: dict[str, Any]) -> Rehearsal:
         return Rehearsal(options, settings, extra, stage)
 
-    whole = stage.loops[0]
+    whole, worked = stage.loops[0], process_time()
     stage.turn(whole, 0, stage.started)
     with files.nothing_written(), folder.opened_by(opened), progress.walked_by(
         lambda items, total, name: few(stage, items, total, name)
@@ -324,4 +326,5 @@ def rehearse(function: Callable[[Any, Any], Any], settings: Any, options: Any) -
     while len(stage.loops) > 1:
         stage.leave(stage.loops[-1])
     stage.turned(whole)
+    stage.share = (process_time() - worked) / max(time.monotonic() - stage.started, 1e-9)
     return stage

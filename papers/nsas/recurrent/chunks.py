@@ -63,7 +63,7 @@ def text_loss(model: LanguageModel, stream: Tensor, bptt: int = 35) -> float:
     mine, total = stream[:, limits[0] : limits[-1]], 0.0
     hidden = model.start(mine.shape[1])
     starts = range(0, len(mine) - 1, bptt) if mine.shape[1] else range(0)
-    for start in watched(starts, len(starts), "chunk"):
+    for start in watched(starts, len(starts), "text"):
         words, targets = get_batch(mine, start, bptt)
         hidden, _, output = model.outputs(words, hidden)
         total += float(model.loss(output, targets)) * len(words)
