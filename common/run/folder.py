@@ -67,6 +67,7 @@ class Run(Keeping):
             "paper": options.paper, "stage": options.section, "seed": options.seed, "variant": options.variant,
             "profile": options.profile, "fingerprint": self.fingerprint,
         }  # fmt: skip
+        self._said = False
         self._store = states.Store(self.folder / "state")
         self._started = self._saved_at = time.monotonic()
         self._started_cpu, self._earlier_s, self._earlier_cpu_s, self._sessions = time.process_time(), 0.0, 0.0, 1
@@ -78,6 +79,12 @@ class Run(Keeping):
 
     def _bearing(self) -> dict[str, Any]:
         return tidy(result_bearing(self.settings))
+
+    def starts(self) -> None:
+        """Say what begins, once: when nothing more can be wrong with what was asked for."""
+        if not self._said:
+            self._said = True
+            say(beginning(self.options, self.settings))
 
     # -- opening ----------------------------------------------------------------------------------------------------
 
@@ -339,6 +346,4 @@ def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) 
         else:
             distributed.barrier()
             run.begin()
-        if run.result is None:
-            say(beginning(options, settings))
         yield run

@@ -70,6 +70,9 @@ class Keeping:
         """Whether it is time to save; the same answer in every process."""
         raise NotImplementedError
 
+    def starts(self) -> None:
+        """The run is about to begin its first loop; it may say so."""
+
     # -- what is kept -----------------------------------------------------------------------------------------------
 
     def keeps(self, **things: Any) -> bool:
@@ -86,6 +89,7 @@ class Keeping:
         self._kept.update(things)
         if not self._looked:
             self._looked = True
+            self.starts()
             saved = self.read_state()
             if saved is not None:
                 self._saved, self._target = saved["kept"], [list(loop) for loop in saved["position"]]
@@ -167,6 +171,7 @@ class Keeping:
 
     def shows(self, batches: Any, name: str) -> Iterator[Any]:
         """One pass over ``batches`` (as ``steps`` takes them) with its progress shown; no place of it is kept."""
+        self.starts()
         return shows(batches, name)
 
     def once(self, name: str) -> bool:

@@ -10,7 +10,6 @@ from common.errors import UserError
 from common.run import distributed
 from common.run.device import pick_device
 from common.run.folder import open_run, say
-from common.run.progress import shows
 from common.train.loop import evaluate as test_error
 from common.weights.read import read_metadata
 from papers.cream.data import batches as data
@@ -38,7 +37,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
             return run.result
         model = placed(folded(net), device)
         batches = data.plain_batches(test, settings.batch_size, size, device, settings.workers, settings.interpolation)
-        measured = test_error(model, shows(batches, "test"), device, options.precision)
+        measured = test_error(model, run.shows(batches, "test"), device, options.precision)
         metrics = {**measured.as_dict(), **spec.sizes(size), "images": measured.images}
         if file.epoch is not None:
             metrics["checkpoint_epoch"] = file.epoch

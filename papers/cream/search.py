@@ -43,6 +43,8 @@ BASELINE = 10**9  # number of the first random path of the baseline, far from th
 def search(settings: Search, options: Any) -> dict[str, Any]:
     """Run the search; writes architecture.json, supernet.safetensors and result.json. Raises UserError."""
     space, rules = space_of(settings), rules_of(settings)
+    if settings.enforce_window:
+        space.draw(options.seed, 0)  # a window without a path is refused before anything is opened
     device = pick_device(options)
     distributed.setup()
     parts, batches, checked = opened(settings, space, options, device)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.run.device import pick_device
 from common.run.folder import open_run, say
-from common.run.progress import shows
 from common.spaces.counting import parameters
 from common.spaces.darts.data import open_test
 from common.spaces.darts.network import derived
@@ -42,7 +41,7 @@ def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
         say(f"{found.source}: {network} network, C = {settings.channels}, L = {settings.layers}, {settings.dataset}")
         model = derived(genotype, form.imagenet, form.classes, settings.channels, settings.layers)
         load_strict(model, found.tensors, drop=("auxiliary_head.",), source=found.source)
-        tested = test_metrics(model.to(device), shows(batches, "test"), device, options.precision)
+        tested = test_metrics(model.to(device), run.shows(batches, "test"), device, options.precision)
         metrics = {**tested.as_dict(), "parameters": parameters(model)}
         size = {"channels": settings.channels, "layers": settings.layers}
         about = {"network": network, **size, "dataset": settings.dataset, "classes": form.classes}
