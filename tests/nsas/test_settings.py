@@ -66,6 +66,7 @@ def plain(value, content) -> None:
 def digest(tmp_path, monkeypatch):
     """settings -> hash of the states after every epoch, the history, the metrics and the architecture of a run."""
     numbers = iter(range(10_000))
+    monkeypatch.setenv("NAS_SAVE_EVERY_S", "100000")  # after epochs only, however slow the machine is
 
     def of(target: str, section: str):
         run = module_of(target)[1]
