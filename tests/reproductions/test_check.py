@@ -111,7 +111,7 @@ def test_a_run_outside_the_pipeline_is_not_compared(tmp_path, expected, monkeypa
     write(tmp_path, 0, 5.6)
     assert check.main(words) == 0
     assert "not compared: evnas/train-seed0" in capsys.readouterr().out
-    assert json.loads((tmp_path / "metrics" / "evnas.json").read_text())["train"]["top1_error_percent"] == 5.6
+    assert json.loads((tmp_path / "metrics" / "evnas.json").read_text())["test_error_percent"] == 5.6
 
 
 def test_expectations_of_one_paper_leave_the_others(tmp_path, capsys):
