@@ -90,7 +90,7 @@ def start(words: Sequence[str], environment: Mapping[str, str] | None = None, cw
 
 
 def run(
-    words: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 300
+    words: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 600
 ) -> subprocess.CompletedProcess:
     """``python WORDS`` to its end: exit status, standard output and standard error."""
     job = start(words, environment, cwd)
