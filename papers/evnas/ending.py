@@ -31,6 +31,13 @@ def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None
             f"{table} % test accuracy in the benchmark's tables (NAS-Bench-201 table)" if table else "",
             "describe", (str(folder),),
         )  # fmt: skip
+    if options.section == "train_nb201":
+        table = metrics.get("table_test")
+        return Ending(
+            f"{result['architecture']} has {metrics['accuracy_percent']:.2f} % test accuracy",
+            f"{table:.2f} % in the benchmark's tables" if table is not None else "",
+            "evaluate", ("--checkpoint", f"{folder}/weights.safetensors"),
+        )  # fmt: skip
     if options.section in ("train", "train_imagenet", "evaluate"):
         error = TRAINED.get((settings.arch, settings.dataset))
         found = f"{settings.arch or 'the network'} has {metrics['top1_error_percent']:.2f} % test error"

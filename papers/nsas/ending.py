@@ -39,6 +39,10 @@ def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None
             f"{settings.arch or 'the network'} has a test perplexity of {metrics['test_perplexity']:.2f}",
             "56.84 on Penn Treebank" if settings.text == "ptb" else "", *again,
         )  # fmt: skip
+    if section == "train_nb201":
+        table = metrics.get("table_test")
+        found = f"{result['architecture']} has {metrics['accuracy_percent']:.2f} % test accuracy"
+        return Ending(found, f"{table:.2f} % in the benchmark's tables" if table is not None else "", *next_one)
     if section in ("train", "evaluate"):
         error = TRAINED.get((settings.arch, settings.dataset))
         return Ending(
