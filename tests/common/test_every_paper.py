@@ -77,7 +77,8 @@ def test_help_of_every_verb(paper, capsys):
         flags = re.findall(r"^  (--[\w-]+|[A-Z]+)", shown, re.MULTILINE)
         common = {"--profile", "--variant", "--out", "--seed", "--data", "--plan"}
         own = [flag for flag in flags if flag not in common and flag[2:] not in verbs[words[0]].selectors]
-        known = {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(stage.settings)} | {"ARCH"}
+        names = {f.name for f in dataclasses.fields(stage.settings)}
+        known = {f"--{name.replace('_', '-')}" for name in names} | {name.upper() for name in names}  # ARCH, IMAGES, …
         assert len(own) <= 5 and set(own) <= known and stage.about.split()[0] in shown, words
     for name in verbs:
         with pytest.raises(SystemExit) as leaving:
