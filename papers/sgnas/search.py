@@ -101,8 +101,9 @@ def train_supernet(c: SearchSupernet, data: SearchData, run: Run) -> Supernet:
         supernet.train()
         for step, (x, y) in run.steps(data.train, epoch):
             paths = sample_paths(seeds.numpy_rng(seed, "paths", epoch, step), layers, c.paths, c.active)
+            sizes = [len(part) for part in y.tensor_split(len(data.train.share_sizes(step)))]
             with autocast(data.device, run.options.precision):
-                losses = supernet_gradients(supernet, x, y, paths, c.label_smoothing, data.train.share_sizes(step))
+                losses = supernet_gradients(supernet, x, y, paths, c.label_smoothing, sizes)
             loss = torch.stack(losses).mean()
             distributed.all_reduce_mean([loss], weight=len(y))
             check_finite(loss, step=step, architecture=paths)
