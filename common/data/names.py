@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.errors import UserError
+from common.words import hint
 
 SMALL_SETS = {"digits": 32, "cifar10": 32, "cifar100": 32, "imagenet16-120": 16}
 """Sets of small square images, held in memory, and the side of their images."""
@@ -71,3 +72,22 @@ def other_set(own: str, chosen: str) -> bool:
     """
     names = {canonical(own), canonical(chosen)}
     return len(names) == 2 and names <= {*SMALL_SETS, *PICTURE_SETS, *TEXTS}
+
+
+def classes_of(dataset: str) -> int:
+    """How many classes a known set, or a folder of class folders, has; no picture is read. Raises UserError."""
+    name = parse(dataset)[0]
+    if name in CLASSES:
+        return CLASSES[name]
+    if not Path(name).expanduser().exists():
+        raise UserError(
+            f"unknown data set {name!r}{hint(name, CLASSES)}; use {', '.join(CLASSES)}, or a folder of class folders"
+        )
+    from common.data.pictures.sets import open_pictures
+
+    return len(open_pictures(name, "train", hashed=False).classes)
+
+
+def side_of(dataset: str) -> int:
+    """The side of the images of ``FOLDER@SIZE``; 0 for other sets."""
+    return parse(dataset)[1]

@@ -27,8 +27,8 @@ from common.run import state as states
 from common.run.finite import check_finite as check_finite
 from common.run.identity import data_of, flat, input_files, tidy
 from common.run.keep import Keeping
-from common.run.last import UNFINISHED_STATE
 from common.run.progress import beginning, say, short, span
+from common.run.state import UNFINISHED_STATE
 from common.settings import Settings, fingerprint, plain, result_bearing, to_dict
 
 SAVE_EVERY_S = 60.0  # NAS_SAVE_EVERY_S changes it

@@ -20,9 +20,9 @@ from typing import Any
 
 from common.errors import UserError
 from common.run import distributed, seeds
+from common.run.device import Memory
 from common.run.folder import Run
 from common.run.keep import Values
-from common.run.memory import Memory
 from common.run.progress import images_of, watched
 
 ALL_EPOCHS = 5  # so few are all walked through

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from common.data.counted import classes_of
-from common.data.names import canonical
+from common.data.names import canonical, classes_of
 from common.errors import UserError
-from common.run.last import is_finished
+from common.run.state import is_finished
 from common.spaces.architecture import Record
 from common.spaces.darts.genotype import Genotype, genotype
 from common.spaces.darts.network import derived

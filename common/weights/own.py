@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.run import files as records
-from common.run.last import last_state
+from common.run.state import last_state
 
 CONTENT_SHA256 = "content_sha256"  # key in the metadata
 

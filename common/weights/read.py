@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.run.last import UNFINISHED_STATE, LastState, last_state, wrong_run
+from common.run.state import UNFINISHED_STATE, LastState, last_state, wrong_run
 from common.weights import unpickle as unpickling
 from common.weights.own import is_safetensors, load_safetensors, own_file, read_metadata, save_weights, strip_prefix
 from common.weights.unpickle import Inert, module_tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.data.counted import classes_of, side_of
+from common.data.names import classes_of, side_of
 from common.spaces.blocks import Block, draw_blocks
 from common.spaces.drawing import name_of
 from papers.cream.networks.architectures import PUBLISHED, resolve

@@ -13,7 +13,7 @@ from common.run import distributed
 from common.run.device import pick_device
 from common.run.files import read_json
 from common.run.folder import open_run, say
-from common.run.last import UNFINISHED_STATE, LastState, is_finished, last_state, wrong_run
+from common.run.state import UNFINISHED_STATE, LastState, is_finished, last_state, wrong_run
 from common.settings import settings_from
 from common.spaces.architecture import save_architecture
 from common.weights.read import load_strict, load_tensors

@@ -17,9 +17,9 @@ from torch.nn.functional import cross_entropy
 
 from common.run import seeds
 from common.run.device import autocast, pick_device
+from common.run.distributed import firsts
 from common.run.folder import Run, open_run
 from common.run.keep import Values
-from common.run.once import firsts
 from common.spaces.architecture import save_architecture
 from common.spaces.darts import supernet as darts
 from common.spaces.darts.norm import sharpen

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.data.counted import classes_of, side_of
-from common.data.names import CLASSES, parse
+from common.data.names import CLASSES, classes_of, parse, side_of
 from common.errors import UserError
 from common.spaces.drawing import Graph, draw_cells, name_of
 from common.spaces.layered import Edge

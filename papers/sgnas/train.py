@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from common.data.fitting import fitting_batch, refuse_sizes
-from common.data.parts import in_file_order, take
+from common.data.parts import fitting_batch, in_file_order, refuse_sizes, take
 from common.data.pictures.sets import has_validation
 from common.run import distributed, seeds
 from common.run.device import pick_device

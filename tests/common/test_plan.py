@@ -98,7 +98,7 @@ def test_counts_are_whole_and_nothing_is_written(options, tmp_path, clock):
 
 
 def test_time_is_scaled_to_whole_batches(options, monkeypatch, clock):
-    monkeypatch.setattr("common.run.memory.Memory.room", lambda self: 1.0)  # there is memory for no more
+    monkeypatch.setattr("common.run.device.Memory.room", lambda self: 1.0)  # there is memory for no more
     stage = rehearse(lambda s, o: toy(s, o, clock, step=0.4), Toy(epochs=2), options)
     assert stage.scaled["epoch", "step"] == (16, 40)
     assert stage.loops[0].done[0].seconds == pytest.approx(14 * 0.4 + 500 * 0.05)

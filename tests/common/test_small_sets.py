@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from common.data.fitting import fitting_batch, fitting_part
+from common.data.parts import fitting_batch, fitting_part
 from common.data.sets import blank
 from common.errors import UserError
 from papers.cream import settings as cream

@@ -11,8 +11,7 @@ import pytest
 from common.cli.verbs import main
 from common.errors import UserError
 from common.run.folder import Run
-from common.run.last import last_state
-from common.run.state import Store
+from common.run.state import Store, last_state
 from common.weights.read import read_checkpoint
 from tests.plain import own_pictures
 

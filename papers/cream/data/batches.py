@@ -11,8 +11,7 @@ from torch import Tensor
 
 from common.data.augment import Augmentation, Normalisation
 from common.data.batches import Batches, Epochs, Order, as_they_stand
-from common.data.fitting import refuse_sizes
-from common.data.parts import order
+from common.data.parts import order, refuse_sizes
 from common.data.pictures.batches import FolderBatches
 from common.data.sets import Images
 from common.errors import UserError

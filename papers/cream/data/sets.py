@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.data.fitting import fitting_batch, fitting_part, refuse_sizes
 from common.data.names import in_memory
-from common.data.parts import split, take
+from common.data.parts import fitting_batch, fitting_part, refuse_sizes, split, take
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.sets import Images, open_images
 from common.errors import UserError

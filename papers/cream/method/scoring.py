@@ -12,7 +12,7 @@ from torch import Tensor
 from common.data.batches import Epochs
 from common.data.parts import take
 from common.run import distributed
-from common.run.once import firsts
+from common.run.distributed import firsts
 from common.run.progress import shows, watched
 from common.train.batchnorm import kept, renew
 from common.train.loop import Metrics, evaluate

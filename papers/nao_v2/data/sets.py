@@ -12,7 +12,7 @@ from common.data import names
 from common.data import parts as divisions
 from common.data.augment import Augmentation, Normalisation, cutout_mask, draw, normalise, plain, transform
 from common.data.batches import Batches, Order, as_they_stand
-from common.data.fitting import fitting_batch, fitting_part, refuse_sizes
+from common.data.parts import fitting_batch, fitting_part, refuse_sizes
 from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD, EvalPictures, FolderBatches, TrainPictures
 from common.data.pictures.sets import Pictures, open_pictures
 from common.data.pictures.sizes import image_size

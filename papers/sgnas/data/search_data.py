@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from common.data.fitting import fitting_batch, refuse_sizes
+from common.data.parts import fitting_batch, refuse_sizes
 from common.errors import UserError
 from common.run import distributed
 from common.run.device import pick_device
