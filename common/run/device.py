@@ -199,6 +199,4 @@ def _status(name: str) -> float:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith(name):
                 return float(line.split()[1]) * 1024
-    from common.run.device import peak_memory_bytes
-
     return float(peak_memory_bytes())
