@@ -91,3 +91,10 @@ def own_pictures(root: Path, parts: tuple[str, ...] = ("",), each: int = 20, sid
                 pixels[..., channel] += 100
                 Image.fromarray(pixels).save(root / part / name / f"{i:02}.png")
     return root
+
+
+def photographs(folder: Path) -> None:
+    """The pictures that the READMEs' lines of ``predict`` name."""
+    for name in ("photos", "more"):
+        (folder / name).mkdir()
+        Image.new("RGB", (40, 36), (200, 60, 30)).save(folder / name / "one.jpg")

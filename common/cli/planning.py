@@ -10,7 +10,7 @@ from typing import Any
 from common.cli.stages import Stage
 from common.run import distributed
 from common.run.device import device_name
-from common.run.progress import say, short, span
+from common.run.progress import short, span
 from common.settings import NOT_RESULT_BEARING, plain
 
 RANGE = (0.6, 1.7)  # of an estimated time; more where little could be timed
@@ -31,7 +31,6 @@ def plan_of(stage: Stage, function: Callable[[Any, Any], Any], settings: Any, op
     from common.run.rehearsal import rehearse
 
     ABSENT.clear()
-    say("rehearsing a few steps of every loop; this takes a minute, longer where one step does")
     if getattr(settings, "workers", 0):  # starting them would take longer than the steps
         settings = dataclasses.replace(settings, workers=0)
     return {**found, **rehearsed(rehearse(function, settings, options), options)}

@@ -23,7 +23,7 @@ from common.run import distributed, seeds
 from common.run.device import Memory
 from common.run.folder import Run
 from common.run.keep import Values
-from common.run.progress import images_of, watched
+from common.run.progress import images_of, say, watched
 
 ALL_EPOCHS = 5  # so few are all walked through
 FIRST_S, AGAIN_S, WHOLE_S = 2.5, 0.8, 40.0  # seconds for the turns of a loop, the first time and later; for all
@@ -105,7 +105,9 @@ class Stage:
         self.notes: list[str] = []
 
     def enter(self, name: str, total: int, spread: bool = False) -> Loop:
-        """A loop begins."""
+        """A loop begins; with the first, all that a command can be refused for has been looked at, so it may speak."""
+        if len(self.loops) == 1 and not self.known:
+            say("rehearsing a few steps of every loop; this takes a minute, longer where one step does")
         loop = Loop((*self.loops[-1].path, name), total, time.monotonic(), spread)
         self.loops.append(loop)
         return loop

@@ -50,11 +50,11 @@ def test_modern_preset(tmp_path):
 
 def test_parts_of_a_folder_hold_every_class(class_folders):
     """A folder lists one class after the other; the subset of the rank study is by rule."""
-    settings = replace(SEARCH, dataset=str(class_folders), train_images=8, holdout=4)
+    settings = replace(SEARCH, dataset=str(class_folders), train_images=8, holdout=4, batch_size=2, parts=0, slice=1)
     searched, held_out, test = search_parts(settings, 32, options(None, "search"))
     for part in (searched, held_out):
         assert np.bincount(part.labels).tolist() == [2, 2]
-    with pytest.raises(UserError, match="--holdout gives a part of 1 images without class"):
+    with pytest.raises(UserError, match=r"8 training images of 2 classes .* use --holdout 2"):
         search_parts(replace(settings, holdout=1), 32, options(None, "search"))
     searched, held_out, test = search_parts(
         replace(settings, train_images=0, holdout=0, subset_classes=1, subset_images=3), 32, options(None, "search")

@@ -280,7 +280,8 @@ def test_evaluate(recorded, tmp_path_factory):
 def test_describing_and_drawing(tmp_path):
     four = "[[0],[3],[3],[3,3,3,1],[3],[3],[0]]"
     base = Describe(arch=four)
-    changes = ({}, {"arch": "14"}, {"dataset": "cifar10"}, {"single_block": "default"}, {"repeat_stage3": True})
+    changes = ({}, {"arch": "14"}, {"dataset": "cifar10"}, {"single_block": "default"}, {"repeat_stage3": True},
+               {"classes": 7}, {"resolution": 96})  # fmt: skip
     every = [dataclasses.replace(base, **change) for change in changes]
     described = {str(describe(c, None)) for c in every}
     assert len(described) == len(names(Describe)) + 1

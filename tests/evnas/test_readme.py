@@ -10,6 +10,7 @@ import pytest
 
 from common.cli.verbs import main
 from papers.evnas.__main__ import VERBS
+from tests.plain import photographs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,10 +24,10 @@ SMALLER = {  # shorter runs: their folders and what they print are the same
 def test_commands_run_in_order_in_one_folder(tmp_path, monkeypatch, capsys):
     text = (ROOT / "papers" / "evnas" / "README.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```bash\n(.*?)```", text, flags=re.S) for line in block.splitlines()]
-    table = re.findall(r"`(python -m papers\.evnas search --variant \w+)`", text)
     monkeypatch.chdir(tmp_path)
+    photographs(tmp_path)
     ran = []
-    for line in [*lines, *table, "python -m papers.evnas train --profile smoke --arch EvNASB"]:
+    for line in [*lines, "python -m papers.evnas train --profile smoke --arch EvNASB"]:
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "papers.evnas"]
         if "paper" in words:
@@ -37,4 +38,5 @@ def test_commands_run_in_order_in_one_folder(tmp_path, monkeypatch, capsys):
         ran.append(line)
     assert len(ran) >= 9
     folders = {p.name for p in (tmp_path / "results" / "smoke" / "evnas").iterdir()}
-    assert {"search-0", "search-ND-seed0", "search-Rand-seed0", "train-seed0", "train-EvNASB-seed0"} <= {*folders}
+    wanted = {"search-seed0", "search_nb201-batch-seed0", "train-seed0", "train-EvNASB-seed0"}
+    assert {*wanted, "train-train-search-seed0-seed0-seed0"} <= folders

@@ -54,13 +54,15 @@ PUBLISHED = {
         "fitness_augment": False, "track_running_stats": True,
     },
     Train: {
-        "arch": "EvNASA", "dataset": "cifar10", "train_images": 0, "channels": 36, "layers": 20, "parts": 0,
+        "arch": "EvNASA", "checkpoint": "",
+        "dataset": "cifar10", "train_images": 0, "channels": 36, "layers": 20, "parts": 0,
         "auxiliary": True, "auxiliary_weight": 0.4, "epochs": 600, "batch_size": 96, "eval_batch_size": 96,
         "lr": 0.025, "momentum": 0.9,
         "weight_decay": 3e-4, "clip": 5.0, "drop_path": 0.2, "pad": 4, "flip": True, "cutout": 16, "eval_every": 1,
     },
     TrainImageNet: {
-        "arch": "EvNASA", "dataset": "imagenet", "train_images": 0, "channels": 48, "layers": 14, "parts": 0,
+        "arch": "EvNASA", "checkpoint": "",
+        "dataset": "imagenet", "train_images": 0, "channels": 48, "layers": 14, "parts": 0,
         "auxiliary": True, "auxiliary_weight": 0.4, "epochs": 250, "batch_size": 256, "eval_batch_size": 256,
         "schedule": "linear", "lr": 0.1, "warmup_epochs": 5, "momentum": 0.9, "weight_decay": 3e-5, "clip": 5.0,
         "label_smoothing": 0.1, "drop_path": 0.0, "eval_every": 1, "workers": 8,

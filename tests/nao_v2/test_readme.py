@@ -9,6 +9,7 @@ from pathlib import Path
 from common import settings
 from common.cli.verbs import main
 from papers.nao_v2.__main__ import VERBS
+from tests.plain import photographs
 
 TINY = """
 nao_v2:
@@ -25,12 +26,13 @@ nao_v2:
 
 def test_commands_in_order(monkeypatch, tmp_path, capsys):
     text = (Path(__file__).parents[2] / "papers" / "nao_v2" / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     (tmp_path / "params.yaml").write_text(TINY)
     monkeypatch.setitem(settings.PROFILES, "smoke", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     verbs = []
-    for line in block.strip().splitlines():
+    photographs(tmp_path)
+    for line in "".join(blocks).strip().splitlines():
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "papers.nao_v2"], line
         main("nao_v2", VERBS, words[3:])

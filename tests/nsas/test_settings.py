@@ -80,6 +80,8 @@ def digest(tmp_path, monkeypatch):
             result = run(settings, options(folder, section, allow_unpinned=True, given=None))
             history = folder / "history.csv"  # evaluations have none
             shown = history.read_text() if history.exists() else ""
+            ranks = folder / "ranks.csv"  # experiments on the way
+            shown += ranks.read_text() if ranks.exists() else ""
             plain({"metrics": result["metrics"], "architecture": result.get("architecture"), "shown": shown}, content)
             return content.hexdigest()
 

@@ -78,9 +78,9 @@ def test_train_portion_acts_on_folders(portion, wanted, sizes):
     assert (
         np.bincount(first.labels).min() >= sizes[0] // 5 - 1 and np.bincount(second.labels).min() >= sizes[1] // 5 - 1
     )
-    with pytest.raises(UserError, match="--train-portion or --search-images"):
+    with pytest.raises(UserError, match="set --search-images to 20 or less"):
         Split(0.8, 0, 30).parts(pictures)
-    with pytest.raises(UserError, match="--train-portion or --search-images"):
+    with pytest.raises(UserError, match="set --search-images to 20 or less"):
         Split(1.0, 0, 0).parts(pictures)
 
 

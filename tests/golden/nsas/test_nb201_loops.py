@@ -62,6 +62,7 @@ class Set:
 
     def __init__(self, count: int) -> None:
         self.count, self.classes, self.name, self.pins = count, tuple("0123456789"), "given", {}
+        self.pinned = True
 
     def __len__(self) -> int:
         return self.count
