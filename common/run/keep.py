@@ -134,7 +134,7 @@ class Keeping:
         with self._loop(name) as start:
             if start is None:
                 return
-            with contextlib.closing(Progress(name, count, start, whole=True)) as progress:
+            with contextlib.closing(Progress(name, count, start)) as progress:
                 for number in range(start, count):
                     self._loops[-1][1] = number
                     yield number

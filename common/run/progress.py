@@ -24,9 +24,12 @@ _walks: list[Walk] = []
 _next_line = [0.0]  # when one may be printed; set by the first loop
 
 
-def say(line: str) -> None:
-    """A line for the reader, on standard error, beside any progress bar; process 0 only, and not in a rehearsal."""
-    if distributed.rank() == 0 and not _walks:
+def say(line: str, rehearsed: bool = False) -> None:
+    """A line for the reader, on standard error, beside any progress bar; process 0 only.
+
+    rehearsed: whether it is said in a rehearsal too, which is silent about what the run would say.
+    """
+    if distributed.rank() == 0 and (rehearsed or not _walks):
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -49,12 +52,11 @@ def beginning(options: Any, settings: Any) -> str:
 class Progress:
     """One loop as it is shown: ``what`` number ``start`` to ``total`` - 1.
 
-    whole: whether its turns are whole passes (epochs, generations): then the present turn is named, counted from 0 as
-    in histories, and not how many are done.
+    ``number`` counts the turns that are done, and so is the present one's as histories count it, from 0.
     """
 
-    def __init__(self, what: str, total: int, start: int = 0, whole: bool = False) -> None:
-        self.what, self.total, self.number, self.first, self.whole = what, total, start, start, whole
+    def __init__(self, what: str, total: int, start: int = 0) -> None:
+        self.what, self.total, self.number, self.first = what, total, start, start
         self.images = 0
         self.started = self.turned = time.monotonic()
         self.shown = distributed.rank() == 0

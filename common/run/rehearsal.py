@@ -23,7 +23,7 @@ from common.run import distributed, seeds
 from common.run.device import Memory
 from common.run.folder import Run
 from common.run.keep import Values
-from common.run.progress import images_of, say, watched
+from common.run.progress import images_of, say
 
 ALL_EPOCHS = 5  # so few are all walked through
 FIRST_S, AGAIN_S, WHOLE_S = 2.5, 0.8, 40.0  # seconds for the turns of a loop, the first time and later; for all
@@ -107,7 +107,7 @@ class Stage:
     def enter(self, name: str, total: int, spread: bool = False) -> Loop:
         """A loop begins; with the first, all that a command can be refused for has been looked at, so it may speak."""
         if len(self.loops) == 1 and not self.known:
-            say("rehearsing a few steps of every loop; this takes a minute, longer where one step does")
+            say("rehearsing a few steps of every loop; this takes a minute, longer where one step does", rehearsed=True)
         loop = Loop((*self.loops[-1].path, name), total, time.monotonic(), spread)
         self.loops.append(loop)
         return loop
@@ -168,7 +168,6 @@ class Rehearsal(Run):
         super().__init__(options, settings, extra)
         self.writes, self.stage = False, stage
         stage.memory.place(options)
-        self._things: dict[str, Any] = {}
 
     def begin(self) -> None:
         """What the folder holds is looked at; another run's folder is refused."""
@@ -180,20 +179,10 @@ class Rehearsal(Run):
         self.result = None
 
     def keeps(self, **things: Any) -> bool:
-        self._things.update(things)
+        self._kept.update(things)
         return False
 
-    def drops(self, *names: str) -> None:
-        for name in names:
-            self._things.pop(name, None)
-
-    def once(self, name: str) -> bool:
-        return True
-
     def save_now(self) -> None:
-        return
-
-    def log(self, file: str = "history", **row: Any) -> None:
         return
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -230,12 +219,9 @@ class Rehearsal(Run):
             if 0 < turns < len(sequence) and len(found) - before.get(key, 0) == turns:
                 found.extend([found[-1]] * (len(sequence) - turns))
 
-    def shows(self, batches: Any, name: str) -> Iterator[Any]:
-        return watched(batches.epoch(0, 0), len(batches), name)
-
     def _lists(self) -> Iterator[tuple[str, list[Any]]]:
         """Kept lists, and the lists among kept values."""
-        for name, thing in self._things.items():
+        for name, thing in self._kept.items():
             if isinstance(thing, list):
                 yield name, thing
             elif isinstance(thing, Values):

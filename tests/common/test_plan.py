@@ -86,9 +86,11 @@ def toy(settings, options, now_s, pairs=None, step=0.002, after=None):
         return run.finish({"metrics": {"x": float("nan")}})
 
 
-def test_counts_are_whole_and_nothing_is_written(options, tmp_path, clock):
+def test_counts_are_whole_and_nothing_is_written(options, tmp_path, clock, capsys):
     pairs = Pairs()
     stage = rehearse(lambda s, o: toy(s, o, clock, pairs), Toy(), options)
+    said = capsys.readouterr().err.splitlines()  # one line of its own, and nothing that the run would say
+    assert len(said) == 1 and said[0].startswith("rehearsing a few steps of every loop; this takes a minute")
     cost = stage.loops[0].done[0]
     assert {"/".join(path): round(turns) for path, turns in cost.turns.items()} == {
         "epoch": 12, "epoch/step": 84, "epoch/score": 72, "epoch/score/test": 504, "candidate": 500, "latent": 5,
@@ -104,7 +106,7 @@ def test_time_is_scaled_to_whole_batches(options, monkeypatch, clock):
     assert stage.loops[0].done[0].seconds == pytest.approx(14 * 0.4 + 500 * 0.05)
 
 
-def test_mistakes_are_the_runs_and_shortened_loops_are_no_mistakes(options, clock):
+def test_mistakes_are_the_runs_and_shortened_loops_are_no_mistakes(options, clock, capsys):
     def wrong(settings, options):
         with open_run(options, settings):
             raise UserError("no")
@@ -113,6 +115,7 @@ def test_mistakes_are_the_runs_and_shortened_loops_are_no_mistakes(options, cloc
         rehearse(wrong, Toy(), options)
     with pytest.raises(ZeroDivisionError):
         rehearse(lambda settings, options: 1 / 0, Toy(), options)
+    assert capsys.readouterr().err == ""  # a refused command leaves the refusal alone
     stage = rehearse(lambda s, o: toy(s, o, clock, after=UserError("a path that is not there")), Toy(), options)
     assert stage.notes == ["what follows the last loop was not rehearsed (a path that is not there)"]
     assert ("candidate",) in stage.loops[0].done[0].turns

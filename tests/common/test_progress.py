@@ -38,7 +38,7 @@ def clock(monkeypatch):
 
 
 def test_lines_say_where_all_loops_stand(clock, capsys):
-    outer = Progress("epoch", 4, whole=True)
+    outer = Progress("epoch", 4)
     for number, _ in enumerate(shows(Pairs(), "step", 7)):
         clock[0] += 2.0
         if number == 2:
