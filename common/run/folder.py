@@ -24,7 +24,6 @@ from common.errors import UserError
 from common.run import distributed, outputs
 from common.run import files as records
 from common.run import state as states
-from common.run.finite import check_finite as check_finite
 from common.run.identity import data_of, flat, input_files, tidy
 from common.run.keep import Keeping
 from common.run.progress import beginning, say, short, span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.data.names import CLASSES, parse
+from common.data.names import CLASSES, classes_of, parse
 from common.errors import UserError
 from common.spaces.architecture import Record
 
@@ -17,15 +17,15 @@ def sized(said: Record, dataset: str, classes: int, channels: int, layers: int) 
     """
     plain, size = parse(dataset)
     if dataset and plain not in CLASSES and Path(plain).expanduser().exists():
-        from common.data.pictures.sets import open_pictures
         from common.data.pictures.sizes import image_size
 
         pixels = image_size(dataset)
         imagenet = pixels >= PICTURES_FROM and not size
         if not imagenet:
             check_pixels(dataset, pixels)
-        own = len(open_pictures(plain, "train", hashed=False).classes)
-        said = said._replace(dataset=dataset, classes=own, pixels=224 if imagenet else pixels, imagenet=imagenet)
+        said = said._replace(
+            dataset=dataset, classes=classes_of(dataset), pixels=224 if imagenet else pixels, imagenet=imagenet
+        )  # fmt: skip
     return said._replace(
         classes=classes or said.classes, channels=channels or said.channels, layers=layers or said.layers
     )  # fmt: skip

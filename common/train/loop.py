@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from common.errors import UserError
 from common.run import distributed
 from common.run.device import autocast, exact
-from common.run.folder import check_finite
 from common.train.batchnorm import PartStatistics, average
-from common.train.losses import TopK
+from common.train.losses import TopK, check_finite
 from common.train.optim import clip
 
 Output = Tensor | tuple[Tensor, Tensor | None]
@@ -74,7 +73,7 @@ def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], 
         loss.backward()
         return loss.detach()
 
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = _trained(model) if distributed.world_size() > 1 else []
     return _over_shares(model, shares, parameters, descend, where)
 
 
@@ -87,7 +86,8 @@ def gradients_of_terms(
     terms: (inputs, targets) of a share -> its mean loss, without graph; its gradient has been added to ``.grad``. also:
     tensors beside the model's parameters that get a gradient. A share counts by the length of its targets.
     """
-    parameters = [*(p for p in model.parameters() if p.requires_grad), *also]
+    shared = len(shares) > 1 or distributed.world_size() > 1
+    parameters = [*_trained(model), *also] if shared else []
 
     def descend(inputs: Any, target: Any, part: float) -> Tensor:
         if len(shares) == 1:
@@ -98,11 +98,18 @@ def gradients_of_terms(
     return _over_shares(model, shares, parameters, descend, where)
 
 
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    """Milliseconds of a large network's step: asked for where gradients are sent or put aside, and not elsewhere."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 def _over_shares(
     model: nn.Module, shares: list[tuple[Any, Any]], parameters: list[Any],
     descend: Callable[[Any, Any, float], Tensor], where: dict[str, Any],
 ) -> float:  # fmt: skip
-    """descend: (inputs, targets, the share's part of this process's images) -> its part of the mean loss."""
+    """parameters: whose gradients are sent, looked at in several processes only. descend: (inputs, targets, the share's
+    part of this process's images) -> its part of the mean loss.
+    """
     images = sum(len(target) for _, target in shares)
     together = PartStatistics(model) if len(shares) > 1 else None
     total: Any = 0.0

@@ -1,15 +1,18 @@
-"""Losses and error counters that two or more papers use."""
+"""Losses and error counters that two or more papers use; a loss that is no finite number ends a run."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.errors import UserError
 from common.run import distributed
 from common.run.device import exact
+from common.run.progress import short
 
 
 def label_smoothing_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.1) -> Tensor:
@@ -23,6 +26,26 @@ def label_smoothing_cross_entropy(logits: Tensor, target: Tensor, smoothing: flo
 def soft_target_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
     """mean_b sum_c -q_c log softmax(z)_c with given probabilities q [B, C]."""
     return F.cross_entropy(logits, soft)
+
+
+def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:
+    """The loss as a number; UserError for a NaN or infinite one, saying where. Call it before the update.
+
+    In several processes it is the mean over all of them, each weighted by ``weight`` (its images; 0 for an empty
+    share), so that all raise or none: a common act of all processes. One synchronisation.
+    """
+    value = float(loss.detach() if hasattr(loss, "detach") else loss)
+    if distributed.world_size() > 1:
+        mean = torch.tensor([value], dtype=torch.float64)
+        distributed.all_reduce_mean([mean], weight=weight)
+        value = mean.item()
+    if not math.isfinite(value):
+        place = ", ".join(f"{key} {short(val)}" for key, val in where.items())
+        raise UserError(
+            f"the loss is {value} at {place or 'this step'}: the run has diverged and stops before this update; look "
+            f"at the data, or start over (--no-resume, or another --out) with a lower learning rate or a gradient clip"
+        )
+    return value
 
 
 class TopK:

@@ -21,14 +21,14 @@ CONTENT_SHA256 = "content_sha256"  # key in the metadata
 
 def own_file(folder: Path, weights: str = "auto") -> Path:
     """The file of weights in the folder of a training that has ended. Raises UserError."""
-    names = ["weights.safetensors"]
-    if weights == "raw" and (folder / "weights_raw.safetensors").exists():
-        names = ["weights_raw.safetensors"]
-    if not (folder / names[0]).is_file():
+    raw, file = folder / "weights_raw.safetensors", folder / "weights.safetensors"
+    if weights == "raw" and raw.exists():
+        file = raw
+    if not file.is_file():
         ended = (folder / "finished.json").exists()
         what = "a finished run without trained weights" if ended else "no run of a training"
         raise UserError(f"{folder} holds {what}; give the folder of a training, or a file of weights")
-    return folder / names[0]
+    return file
 
 
 def is_safetensors(path: Path) -> bool:

@@ -14,8 +14,9 @@ from common.errors import UserError
 from common.run import distributed, seeds
 from common.run.device import autocast
 from common.run.files import write_json
-from common.run.folder import Run, check_finite, open_run, say
+from common.run.folder import Run, open_run, say
 from common.run.keep import Values
+from common.train.losses import check_finite
 from common.train.schedules import cosine
 from papers.sgnas.data.search_data import SearchData, open_search_data
 from papers.sgnas.generate import as_text, rows_of, write_architectures

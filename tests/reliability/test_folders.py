@@ -9,8 +9,9 @@ from common.cli.verbs import RunOptions
 from common.errors import UserError
 from common.run import files as records
 from common.run import outputs
-from common.run.folder import check_finite, open_run
+from common.run.folder import open_run
 from common.run.identity import tidy
+from common.train.losses import check_finite
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from common.run import seeds
 from common.run import distributed
 from common.train import batchnorm
 from common.errors import UserError
-from common.train.losses import TopK
-from common.run.folder import check_finite
+from common.train.losses import TopK, check_finite
 from common.train.loop import evaluate, read
 distributed.setup()
 rank = distributed.rank()

@@ -52,10 +52,11 @@ def search(settings, options):
     from torch import nn
 
     from common.run import distributed, seeds
-    from common.run.folder import check_finite, open_run
+    from common.run.folder import open_run
     from common.run.keep import Values
     from common.train.batchnorm import average
     from common.train.loop import auxiliary_loss
+    from common.train.losses import check_finite
     from common.train.optim import EMA
 
     with open_run(options, settings, data={"points": "sha256:none"}) as run:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from common.run import distributed, seeds
-from common.run.folder import Run, check_finite
+from common.run.folder import Run
+from common.train.losses import check_finite
 from papers.nao_v2.method.agreement import hamming, pairwise_accuracy
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.networks.architectures import swapped

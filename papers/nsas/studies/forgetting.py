@@ -32,11 +32,12 @@ from common.run import seeds
 from common.run.device import pick_device
 from common.run.distributed import one_process
 from common.run.files import write_text
-from common.run.folder import check_finite, open_run
+from common.run.folder import open_run
 from common.run.keep import Values
 from common.run.progress import shows
 from common.spaces.nasbench201.network import Supernet
 from common.train.batchnorm import kept
+from common.train.losses import check_finite
 from common.train.metrics import kendall_tau
 from common.train.schedules import cosine
 from papers.nsas.method.novelty import Archive, distance_by_slot
