@@ -84,7 +84,9 @@ def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Sta
         published.check_set(settings, layers.profile)
     if peek(arguments, "variant"):
         layers.say_what_profile_sets(settings)
-    flags = _flags_of(arguments, {f.name for f in dataclasses.fields(stage.settings)})
+    names = {f.name for f in dataclasses.fields(stage.settings)}
+    placed = {name for name in names if getattr(parsed.stage, name) != getattr(layers.settings, name)}  # without a flag
+    flags = _flags_of(arguments, names) | placed
     given = layers.in_file | flags
     if isinstance(settings, Settings):
         settings.check(given)

@@ -104,15 +104,19 @@ def _settings(rows: list[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     width = max(len(row["name"]) for row in rows)
-    shown = [short(row["value"]) if row["value"] not in ("", []) else "-" for row in rows]
+    shown = [_value(row["value"]) for row in rows]
     wide = min(40, max(map(len, shown)))
     lines = ["settings (* differs from the published run)"]
     for row, value in zip(rows, shown, strict=True):
         differs = "published" in row
-        published = f"published: {short(row['published']) or '-'}" if differs else ""
+        published = f"published: {_value(row['published'])}" if differs else ""
         line = f"{'*' if differs else ' '} {row['name']:<{width}}  {value:<{wide}}  {row['from']:<9}  {published}"
         lines.append(line.rstrip())
     return lines
+
+
+def _value(value: Any) -> str:
+    return short(value) if value not in ("", []) else "-"
 
 
 def _loops(loops: list[dict[str, Any]]) -> list[str]:

@@ -148,6 +148,8 @@ def test_settings_say_where_they_are_from(tmp_path):
         "name": "clip", "value": 5.0, "from": "published",
     }  # fmt: skip
     assert "workers" not in rows and rows["flip"]["from"] == "flag"
+    rows = {row["name"]: row for row in settings_rows(*parse("evnas", verbs, ["lookup", "000000"])[1:])}
+    assert rows["cells"] == {"name": "cells", "value": ["000000"], "from": "flag", "published": []}  # it needs no flag
 
 
 def test_a_set_that_is_not_here_is_counted(tmp_path, monkeypatch, capsys):
@@ -234,7 +236,10 @@ def test_the_time_of_a_smoke_run_is_within_a_factor_of_two(paper, tmp_path):
 def test_a_plan_is_printed(capsys):
     found = {
         "paper": "p", "stage": "search_x", "profile": "smoke", "variant": "authors", "seed": 0, "folder": "results/x",
-        "settings": [{"name": "lr", "value": 0.1, "from": "profile", "published": 0.2}],
+        "settings": [
+            {"name": "lr", "value": 0.1, "from": "profile", "published": 0.2},
+            {"name": "cells", "value": ["x"], "from": "flag", "published": []},
+        ],
         "loops": [{"loop": ["epoch", "step"], "turns": 1200, "images": 48000}], "device": "CPU with 2 threads",
         "processes": 2, "seconds": 300.0, "seconds_range": [180, 510], "memory_bytes": 2**30,
         "missing": {"cifar10": "get it"}, "notes": ["so"],
@@ -242,7 +247,7 @@ def test_a_plan_is_printed(capsys):
     show_plan(found, as_json=False)
     shown = capsys.readouterr().out
     for line in (
-        "p search x (smoke, authors, seed 0) would write results/x", "* lr  0.1  profile    published: 0.2",
+        "p search x (smoke, authors, seed 0) would write results/x", "* lr     0.1    profile    published: 0.2", "* cells  ['x']  flag       published: -",
         "  epoch / step: 1,200, 48,000 images", "missing: cifar10; get it with: get it", "note: so",
         "time: about 5 min (3 min to 8 min) on this CPU with 2 threads, 2 processes, from steps timed just now",
     ):  # fmt: skip
