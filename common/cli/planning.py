@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.cli.stages import Stage
 from common.run import distributed
 from common.run.device import device_name
 from common.run.progress import short, span
 from common.settings import NOT_RESULT_BEARING, plain
+
+if TYPE_CHECKING:
+    from common.run.rehearsal import Timing
 
 RANGE = (0.6, 1.7)  # of an estimated time; more where little could be timed
 BUSY = 0.6  # of a core, less than which means that the machine has other work
@@ -50,31 +53,31 @@ def settings_rows(settings: Any, options: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def rehearsed(stage: Any, options: Any) -> dict[str, Any]:
+def rehearsed(timing: Timing, options: Any) -> dict[str, Any]:
     """Loops, time and memory, as timed on this device."""
     from common.data.absent import ABSENT
 
-    cost = stage.loops[0].done[0]
+    cost = timing.loops[0].done[0]
     loops: list[dict[str, Any]] = []
     for path, turns in cost.turns.items():
         images = {"images": round(cost.images[path])} if path in cost.images else {}
         loops.append({"loop": list(path), "turns": round(turns), **images})
-    notes, low, high = list(stage.notes), *RANGE
-    for path, (images, whole) in stage.scaled.items():
+    notes, low, high = list(timing.notes), *RANGE
+    for path, (images, whole) in timing.scaled.items():
         notes.append(f"{' '.join(path)}: timed with {images} of {whole} images; time and memory are scaled up")
         low, high = 0.4, 2.0
-    if stage.slowest > 20:
-        notes.append(f"one turn took {span(stage.slowest)}, so that hardly more than the first could be timed")
+    if timing.slowest > 20:
+        notes.append(f"one turn took {span(timing.slowest)}, so that hardly more than the first could be timed")
         low, high = 0.4, 2.5
     device = device_name(options)
-    if device.startswith("CPU") and stage.share < BUSY:
-        notes.append(f"other programs left this one {stage.share:.0%} of a core: on a quiet machine it is faster")
+    if device.startswith("CPU") and timing.share < BUSY:
+        notes.append(f"other programs left this one {timing.share:.0%} of a core: on a quiet machine it is faster")
     for name in ABSENT:
         notes.append(f"{name} is not here: counted with its official numbers and timed on blank pictures or words")
     return {
         "loops": loops, "device": device, "processes": distributed.world_size(),
         "seconds": round(cost.seconds, 1), "seconds_range": [round(cost.seconds * low), round(cost.seconds * high)],
-        "memory_bytes": round(stage.memory.peak), "missing": dict(ABSENT), "notes": notes,
+        "memory_bytes": round(timing.memory.peak), "missing": dict(ABSENT), "notes": notes,
     }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ class Loop:
         return found
 
 
-class Stage:
+class Timing:
     """All that is being rehearsed: the loops it is inside, outermost first; the first stands for the whole command."""
 
     def __init__(self, memory: Memory) -> None:
@@ -164,18 +164,18 @@ class Stage:
 class Rehearsal(Run):
     """A run that goes few turns, keeps nothing and writes nothing."""
 
-    def __init__(self, options: Any, settings: Any, extra: dict[str, Any], stage: Stage) -> None:
+    def __init__(self, options: Any, settings: Any, extra: dict[str, Any], timing: Timing) -> None:
         super().__init__(options, settings, extra)
-        self.writes, self.stage = False, stage
-        stage.memory.place(options)
+        self.writes, self.timing = False, timing
+        timing.memory.place(options)
 
     def begin(self) -> None:
         """What the folder holds is looked at; another run's folder is refused."""
         self.recognise()
         if self.result is None and self._store.numbers():
-            self.stage.notes.append(f"{self.folder} holds a state of this run, from which it would go on")
+            self.timing.notes.append(f"{self.folder} holds a state of this run, from which it would go on")
         if self.result is not None:
-            self.stage.notes.append(f"{self.folder} holds this run's result already; --no-resume would repeat it")
+            self.timing.notes.append(f"{self.folder} holds this run's result already; --no-resume would repeat it")
         self.result = None
 
     def keeps(self, **things: Any) -> bool:
@@ -192,19 +192,19 @@ class Rehearsal(Run):
 
     def epochs(self, count: int, name: str = "epoch") -> Iterator[int]:
         numbers = range(count) if count <= ALL_EPOCHS else (0, count // 2, count - 1)
-        loop = self.stage.enter(name, count, spread=True)
+        loop = self.timing.enter(name, count, spread=True)
         try:
             for number in numbers:
-                if number and not distributed.agree(time.monotonic() - self.stage.started < WHOLE_S):
+                if number and not distributed.agree(time.monotonic() - self.timing.started < WHOLE_S):
                     break
-                self.stage.turn(loop, number, time.monotonic())
+                self.timing.turn(loop, number, time.monotonic())
                 yield number
-                self.stage.turned(loop)
+                self.timing.turned(loop)
         finally:
-            self.stage.leave(loop)
+            self.timing.leave(loop)
 
     def steps(self, batches: Any, epoch: int, name: str = "step") -> Iterator[tuple[int, Any]]:
-        for number, batch in enumerate(few(self.stage, batches.epoch(epoch, 0), len(batches), name)):
+        for number, batch in enumerate(few(self.timing, batches.epoch(epoch, 0), len(batches), name)):
             seeds.step_chance(self.options.seed, epoch, number)
             yield number, batch
 
@@ -212,7 +212,7 @@ class Rehearsal(Run):
         sequence = range(items) if isinstance(items, int) else items
         before = {key: len(found) for key, found in self._lists()}
         turns = 0
-        for number, item in few(self.stage, enumerate(sequence), len(sequence), name, batches=False):
+        for number, item in few(self.timing, enumerate(sequence), len(sequence), name, batches=False):
             yield number, item
             turns += 1
         for key, found in self._lists():
@@ -228,51 +228,49 @@ class Rehearsal(Run):
                 yield from ((f"{name}.{key}", value) for key, value in vars(thing).items() if isinstance(value, list))
 
 
-def few(stage: Stage, items: Iterable[Any], total: int, name: str, batches: bool = True) -> Iterator[Any]:
+def few(timing: Timing, items: Iterable[Any], total: int, name: str, batches: bool = True) -> Iterator[Any]:
     """The first of ``total`` items, each timed; of batches at first a part."""
-    loop, ended = stage.enter(name, total), False
+    loop, ended = timing.enter(name, total), False
     try:
         source = iter(items)
-        while len(loop.done) < total and stage.more(loop):
+        while len(loop.done) < total and timing.more(loop):
             began = time.monotonic()
             item = next(source, None)
             if item is None:
                 break
             whole = images_of(item) if batches else 0
-            if whole and loop.path not in stage.full:
-                item = part_of(item, whole, stage.scaled.get(loop.path, (LEAST, 0))[0])
+            if whole and loop.path not in timing.full:
+                item = part_of(item, whole, timing.scaled.get(loop.path, (LEAST, 0))[0])
             images = images_of(item) if batches else 0
-            stage.turn(loop, len(loop.done), began)
+            timing.turn(loop, len(loop.done), began)
             loop.images, loop.scale = float(whole), whole / images if images else 1.0
-            stage.memory.begins()
+            timing.memory.begins()
             yield item
             took = time.monotonic() - began - loop.inner_wall
-            stage.memory.ends(loop.scale)
+            timing.memory.ends(loop.scale)
             if images:
-                _grow(stage, loop.path, images, whole, took)
-            stage.turned(loop)
+                _grow(timing, loop.path, images, whole, took)
+            timing.turned(loop)
         ended = True
     finally:
-        if not (ended or stage.failed or loop.ended):  # its user broke out of it, as the run would
+        if not (ended or timing.failed or loop.ended):  # its user broke out of it, as the run would
             loop.total = len(loop.done) + 1
-        stage.leave(loop)
+        timing.leave(loop)
 
 
-def _grow(stage: Stage, path: tuple[str, ...], images: int, whole: int, took: float) -> None:
-    """How many images of the next batches are taken: all where time and memory allow it."""
-    if images == whole:
-        stage.scaled.pop(path, None)
-        stage.full.add(path)
+def _grow(timing: Timing, path: tuple[str, ...], images: int, whole: int, took: float) -> None:
+    """How many images of the next batches are taken: all where time and memory allow it. Shares of one batch may differ
+    by an image: process 0 decides, and all ask it.
+    """
+    if path in timing.full:
         return
-    room = min(whole, int(images * min(STEP_S / max(took, 1e-3), stage.memory.room())))
+    room = min(whole, int(images * min(STEP_S / max(took, 1e-3), timing.memory.room())))
     take = max(images, room)
     if distributed.agree(take >= whole):
-        stage.full.add(path)
-        stage.scaled.pop(path, None)
-    elif distributed.world_size() == 1:
-        stage.scaled[path] = (take, whole)
-    else:
-        stage.scaled[path] = (images, whole)
+        timing.full.add(path)
+        timing.scaled.pop(path, None)
+    elif images < whole:
+        timing.scaled[path] = (take if distributed.world_size() == 1 else images, whole)
 
 
 def part_of(batch: Any, whole: int, images: int) -> Any:
@@ -285,34 +283,34 @@ def part_of(batch: Any, whole: int, images: int) -> Any:
     return tuple(thing[:images] for thing in batch)
 
 
-def rehearse(function: Callable[[Any, Any], Any], settings: Any, options: Any) -> Stage:
+def rehearse(function: Callable[[Any, Any], Any], settings: Any, options: Any) -> Timing:
     """Rehearse a verb's function. Raises UserError where the run would, until the first loop was left early."""
     from common.run import files, folder, progress
 
-    stage = Stage(Memory())
+    timing = Timing(Memory())
 
     def opened(options: Any, settings: Any, extra: dict[str, Any]) -> Rehearsal:
-        return Rehearsal(options, settings, extra, stage)
+        return Rehearsal(options, settings, extra, timing)
 
-    whole, worked = stage.loops[0], process_time()
-    stage.turn(whole, 0, stage.started)
+    whole, worked = timing.loops[0], process_time()
+    timing.turn(whole, 0, timing.started)
     with files.nothing_written(), folder.opened_by(opened), progress.walked_by(
-        lambda items, total, name: few(stage, items, total, name)
+        lambda items, total, name: few(timing, items, total, name)
     ):  # fmt: skip
         try:
             function(settings, options)
         except UserError as error:
-            stage.failed = True
-            if not stage.cut:
+            timing.failed = True
+            if not timing.cut:
                 raise
-            stage.notes.append(f"what follows the last loop was not rehearsed ({error})")
+            timing.notes.append(f"what follows the last loop was not rehearsed ({error})")
         except Exception as error:  # of what a shortened loop left behind
-            stage.failed = True
-            if not stage.cut or isinstance(error, MemoryError) or "memory" in str(error).lower():
+            timing.failed = True
+            if not timing.cut or isinstance(error, MemoryError) or "memory" in str(error).lower():
                 raise
-            stage.notes.append(f"what follows the last loop was not rehearsed ({type(error).__name__})")
-    while len(stage.loops) > 1:
-        stage.leave(stage.loops[-1])
-    stage.turned(whole)
-    stage.share = (process_time() - worked) / max(time.monotonic() - stage.started, 1e-9)
-    return stage
+            timing.notes.append(f"what follows the last loop was not rehearsed ({type(error).__name__})")
+    while len(timing.loops) > 1:
+        timing.leave(timing.loops[-1])
+    timing.turned(whole)
+    timing.share = (process_time() - worked) / max(time.monotonic() - timing.started, 1e-9)
+    return timing

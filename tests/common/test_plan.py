@@ -14,9 +14,10 @@ from common.cli.verbs import RunOptions, parse
 from common.data import absent
 from common.errors import UserError
 from common.run import files, progress
+from common.run.device import Memory
 from common.run.folder import open_run
 from common.run.keep import Values
-from common.run.rehearsal import Cost, Loop, part_of, rehearse
+from common.run.rehearsal import Cost, Loop, Timing, few, part_of, rehearse
 from common.settings import Settings, setting
 
 
@@ -104,6 +105,18 @@ def test_time_is_scaled_to_whole_batches(options, monkeypatch, clock):
     stage = rehearse(lambda s, o: toy(s, o, clock, step=0.4), Toy(epochs=2), options)
     assert stage.scaled["epoch", "step"] == (16, 40)
     assert stage.loops[0].done[0].seconds == pytest.approx(14 * 0.4 + 500 * 0.05)
+
+
+def test_processes_with_uneven_shares_ask_equally_often(options, clock, monkeypatch):
+    """A batch of 33 images is 17 and 16 of two processes; each question is a message of both."""
+    asked = {}
+    for images in (17, 16):
+        asked[images] = []
+        monkeypatch.setattr("common.run.distributed.agree", lambda going, of=asked[images]: of.append(going) or going)
+        timing = Timing(Memory())
+        for _ in few(timing, iter([([0] * images, [0] * images)] * 3), 3, "step"):
+            clock[0] += 0.1
+    assert len(asked[17]) == len(asked[16]) > 1
 
 
 def test_mistakes_are_the_runs_and_shortened_loops_are_no_mistakes(options, clock, capsys):
@@ -247,7 +260,8 @@ def test_a_plan_is_printed(capsys):
     show_plan(found, as_json=False)
     shown = capsys.readouterr().out
     for line in (
-        "p search x (smoke, authors, seed 0) would write results/x", "* lr     0.1    profile    published: 0.2", "* cells  ['x']  flag       published: -",
+        "p search x (smoke, authors, seed 0) would write results/x", "* lr     0.1    profile    published: 0.2",
+        "* cells  ['x']  flag       published: -",
         "  epoch / step: 1,200, 48,000 images", "missing: cifar10; get it with: get it", "note: so",
         "time: about 5 min (3 min to 8 min) on this CPU with 2 threads, 2 processes, from steps timed just now",
     ):  # fmt: skip
