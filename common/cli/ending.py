@@ -35,7 +35,7 @@ def paragraph(ending: Ending, options: Any) -> str:
     kept = [name for name in names if name not in ("settings.json", "env.json", "timing.json", "finished.json")]
     sentences.append(f"files in {folder}: {', '.join(kept[:6])}{', …' if len(kept) > 6 else ''}")
     head = f"{options.paper} {options.section.replace('_', ' ')} is done{_after(folder)}"
-    said = f"{head}: {'. '.join(sentence[0].upper() + sentence[1:] for sentence in sentences)}."
+    said = f"{head}: {'. '.join(map(_begun, sentences))}."
     text = textwrap.fill(said, 110, break_long_words=False, break_on_hyphens=False)
     return f"{text}\nNext: {command(ending, options)}" if ending.verb else text
 
@@ -49,6 +49,11 @@ def command(ending: Ending, options: Any) -> str:
         if value != usual and flag not in ending.flags:
             words += [flag, str(value)]
     return shlex.join(words)
+
+
+def _begun(sentence: str) -> str:
+    """With a capital, unless a name stands first (a file, a cell): names keep their case."""
+    return sentence[0].upper() + sentence[1:] if sentence.split()[0].strip(",:").isalpha() else sentence
 
 
 def _after(folder: Path) -> str:

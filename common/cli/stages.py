@@ -39,7 +39,7 @@ class CommonFlags:
     )
     data: Path | None = setting(None, "folder of the data sets; default $NAS_DATA, else data/")
     allow_unpinned: bool = setting(False, "also read data that do not match their pins; results are marked")
-    plan: bool = setting(False, "print every setting, the steps, time and memory of the run, and run nothing")
+    plan: bool = setting(False, "rehearse the run: every setting, the steps, time and memory; keep nothing")
     resume: bool = setting(
         True, "go on from the last saved state; --no-resume deletes what the folder holds and starts over"
     )

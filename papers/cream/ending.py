@@ -22,11 +22,12 @@ def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None
             "train", ("--arch", f"{folder}/architecture.json"),
         )  # fmt: skip
     if options.section in ("train", "evaluate"):
-        name = result.get("network") or settings.arch
+        name = result["network"] if result.get("network") in TRAINED else settings.arch  # else a file's name
         published = TRAINED.get(name, "")
+        called = f"network {name}" if published else name or "the network"
         next_one = ("evaluate", ("--checkpoint", f"{folder}/weights.safetensors"))
         return Ending(
-            f"{name or 'the network'} has {metrics['top1_error_percent']:.2f} % test error on {settings.dataset}",
+            f"{called} has {metrics['top1_error_percent']:.2f} % test error on {settings.dataset}",
             f"{published} % top-1 error on ImageNet" if published else "",
             *(next_one if options.section == "train" else ()),
         )

@@ -80,6 +80,7 @@ def test_the_next_command_is_read_by_the_shell(tmp_path):
     plain = text.replace("\n", " ")
     assert plain.startswith("evnas train is done after 1.5 h: It has 5 % error. Published: 2.5 %; this")
     assert ": weights.safetensors. " in plain + " " and "timing.json" not in text and "no replication" in plain
+    assert "1.5 h: results/a.json has 5 %" in paragraph(told._replace(found="results/a.json has 5 %"), options)
     words = shlex.split(text.splitlines()[-1].removeprefix("Next: "))
     assert words[4:6] == ["--checkpoint", f"{folder}/weights.safetensors"] and words[6:] == [
         "--profile", "proxy", "--seed", "3",
