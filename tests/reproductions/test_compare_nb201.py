@@ -253,6 +253,7 @@ def test_every_command_of_the_pipeline_is_one_of_the_papers(monkeypatch):
         if kind == runs.SEARCHES:
             methods.add(name.rsplit("-", 1)[0])
             assert name.endswith(f"-{options.seed}") and settings.weight_decay == 0.0005
+            assert name.startswith("evnas-random") or getattr(settings, "tournament", 10) == 10, "as published"
     assert methods == {method.key for method in runs.METHODS}
 
 
