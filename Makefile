@@ -1,5 +1,6 @@
 # make reproduce   set up, run the smoke pipeline, check it, write results/report.html
 # make test        set up, run the whole test-suite
+# make mutants     set up, do the tests notice small wrong changes? (tests/mutants; hours)
 # make proxy       set up, the proxy pipeline on real data (needs a data root, see README.md)
 # make lint        style, types, import layers, generated tables
 # make docs        the documentation as a static site, site/index.html
@@ -20,7 +21,7 @@ export MPLBACKEND := Agg
 # one thread per process: small networks gain nothing from two, and two contending processes lose a lot
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: reproduce lane-1 lane-2 claims test proxy lint lock venv report docs clean
+.PHONY: reproduce lane-1 lane-2 claims test mutants proxy lint lock venv report docs clean
 .DEFAULT_GOAL := reproduce
 
 # Two lanes of about equal length where there are two cores (LANES=1: one stage after another), and the claims that only
@@ -47,6 +48,11 @@ proxy: venv
 
 test: venv
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile -q --durations=15 $(TESTS)
+
+# MUTANTS="evnas common/clip-off": some areas or changes only
+MUTANTS ?=
+mutants: venv
+	$(PY) -m tests.mutants $(MUTANTS)
 
 lint: venv
 	$(VENV)/bin/ruff check .

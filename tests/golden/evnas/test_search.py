@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+from collections import defaultdict
+
 import numpy as np
 import pytest
 import torch
 
+from common.cli.verbs import RunOptions
 from common.data.augment import cutout_mask
 from common.data.nasbench201 import OPERATIONS, to_operations
+from common.data.sets import Images
 from common.spaces.darts.genotype import PRIMITIVES
-from common.spaces.darts.supernet import Supernet as SupernetDARTS
 from common.spaces.nasbench201.graph import canonical, connected, incoming
 from common.spaces.nasbench201.network import EDGE_NAMES
-from common.spaces.nasbench201.network import Supernet as SupernetNB201
 from common.train.losses import TopK
 from common.train.schedules import cosine
+from papers.evnas import search as module
+from papers.evnas.data import SearchData
 from papers.evnas.method.evolution import Draws, Rules, evolve, ranking, tournament
 from papers.evnas.method.population import (
     DARTS,
@@ -26,7 +31,7 @@ from papers.evnas.method.population import (
     mixtures,
     softmax_rows,
 )
-from papers.evnas.search import descend, for_fitness, measure, score
+from papers.evnas.search import supernet_of
 from papers.evnas.settings import SearchDARTS, SearchNB201
 
 SPACES = {"s1": DARTS, "s2": NB201}  # the golden files call them so
@@ -169,75 +174,120 @@ def test_meter_and_cutout(golden):
         assert torch.equal(mask[0, 0], expected)
 
 
-def cut(x: torch.Tensor, y: torch.Tensor, orders: dict[int, np.ndarray], size: int):
+class Passes:
     """Fixed batches, each as a list of one share, by number of the pass."""
 
-    def epoch(number: int, start: int = 0):
-        order = torch.from_numpy(orders[number].astype(np.int64))
-        for i in range(start * size, len(order), size):
-            yield [(x[order[i : i + size]], y[order[i : i + size]])]
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, orders: dict[int, np.ndarray], size: int) -> None:
+        self.x, self.y, self.orders, self.size = x, y, orders, size
 
-    return epoch
+    def __len__(self) -> int:
+        return -(-len(self.orders[0]) // self.size)
+
+    def in_shares(self) -> Passes:
+        return self
+
+    def epoch(self, number: int, start: int = 0):
+        order = torch.from_numpy(self.orders[number].astype(np.int64))
+        for i in range(start * self.size, len(order), self.size):
+            yield [(self.x[order[i : i + self.size]], self.y[order[i : i + self.size]])]
+
+
+class Streams:
+    """``Draws.stream`` of a search: the stored population and the stored draws of each evolution."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.arrays, self.given = arrays, []
+
+    def stream(self, space, seed, name, *generation):
+        if name == "population":
+            return self
+        self.given.append(Recorded(self.arrays, f"_gen{generation[0]}"))
+        return self.given[-1]
+
+    def population(self, size: int) -> torch.Tensor:
+        assert size == len(self.arrays["alphas_gen0"])
+        return torch.from_numpy(self.arrays["alphas_gen0"])
 
 
 @pytest.mark.parametrize(
     ("name", "trace", "outcome"),
     [("s1", "mini_search_s1.npz", "mini_search_s1.json"), ("s2", "mini_search_s2.npz", "mini_search_s2.json")],
 )
-def test_a_whole_search(name, trace, outcome, golden, fill):
-    """Every learning rate, loss, fitness, order, winner and population of three generations, in float64."""
+def test_a_whole_search(name, trace, outcome, golden, fill, monkeypatch, tmp_path):
+    """search() itself: every rate, loss, fitness, order, winner and population of three generations, in float64."""
     arrays, content = golden(trace), golden(outcome)
-    config, space = content["config"], SPACES[name]
-    if name == "s1":
-        settings, model = SearchDARTS(), SupernetDARTS(config["C"], config["num_classes"], config["L"])
-    else:
-        settings = SearchNB201()
-        model = SupernetNB201(config["C"], config["N"], config["num_classes"], with_architecture=True)
-    fill(model, config["salt"]).double()
-    optimizer = torch.optim.SGD(
-        [p for p in model.parameters() if p.requires_grad], 0.025, 0.9, weight_decay=3e-4, nesterov=name == "s2"
-    )
+    config, space, notes = content["config"], SPACES[name], defaultdict(list)
     x, y, n = torch.from_numpy(arrays["x"]).double(), torch.from_numpy(arrays["y"]).long(), int(arrays["n_train"])
     generations, size = config["gens"], config["P"]
-    train = cut(x[:n], y[:n], {g: arrays[f"train_order_gen{g}"] for g in range(generations)}, config["batch_train"])
+    train = Passes(x[:n], y[:n], {g: arrays[f"train_order_gen{g}"] for g in range(generations)}, config["batch_train"])
     orders = {g * size + k: arrays[f"valid_order_gen{g}"][k] for g in range(generations) for k in range(size)}
     first = min(int(order.min()) for order in orders.values())
     held = slice(n, None) if first < n else slice(None)  # indices count from the fitness part or from the whole
-    valid = cut(x[held], y[held], orders, config["batch_valid"])
-    population, counter = torch.from_numpy(arrays["alphas_gen0"]), TopK()
-    rules = Rules(config["T"], config["elites"], config["mr"])
+    valid = Passes(x[held], y[held], orders, config["batch_valid"])
+    images = Images(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), y[:1], tuple("0123456789"), "given", True)
+    monkeypatch.setattr(module, "open_search_data", lambda *_: SearchData(images, images, "given", {}))
+    monkeypatch.setattr(module, "batches", lambda *_: (train, valid))
+    monkeypatch.setattr(module, "Draws", streams := Streams(arrays))
+
+    def filled(settings, classes):
+        notes["model"].append(fill(supernet_of(settings, classes), config["salt"]).double())
+        return notes["model"][0]
+
+    def noted(function, name, before=None):
+        def call(*args):
+            if before is not None:
+                before()
+            notes[name].append((args, function(*args)))
+            return notes[name][-1][1]
+
+        monkeypatch.setattr(module, name, call)
+
+    def weights() -> None:  # once a generation, between training and fitness
+        named = notes["model"][0].named_parameters()
+        notes["weights"].append(sum(float(p.detach().abs().sum()) for key, p in named if "arch" not in key))
+
+    def stem() -> None:  # once a generation, after fitness
+        notes["stem"].append(notes["model"][0].stem[1].running_mean.clone())
+
+    monkeypatch.setattr(module, "supernet_of", filled)
+    noted(module.descend, "descend", lambda: notes["lr"].append(notes["optimizer"][0].param_groups[0]["lr"]))
+    noted(module.for_fitness, "for_fitness", weights)
+    noted(module.evolve, "evolve", stem)
+    make = module.sgd
+    monkeypatch.setattr(module, "sgd", lambda *args: notes["optimizer"].append(make(*args)) or notes["optimizer"][0])
+    sizes = {"cells_per_stage": config["N"]} if name == "s2" else {"layers": config["L"]}
+    settings = (SearchDARTS if name == "s1" else SearchNB201)(
+        dataset="given", channels=config["C"], generations=generations, population=size, tournament=config["T"],
+        elites=config["elites"], mutation_rate=config["mr"], **sizes,
+    )  # fmt: skip
+    options = RunOptions(out=tmp_path, device="cpu", data=tmp_path / "nowhere", paper="evnas", section="search")
+    found = module.search(settings, options)
+
+    table = {name: list(csv.DictReader((tmp_path / f"{name}.csv").open())) for name in ("history", "individuals")}
+    steps = len(train)
     for g, expected in enumerate(content["trace"]):
-        lr = cosine(0.025, 0.001, g, generations)
-        assert lr == pytest.approx(expected["lr"], rel=1e-12)
-        individuals = mixtures(space, population, True, 1.0)
-        model.train()
-        optimizer.param_groups[0]["lr"] = lr
-        assert [t % size for t in range(len(list(train(g))))] == expected["individual_of_step"]
-        losses = [
-            descend(model, optimizer, shares, individuals[t % size], 5.0, "fp32", {"step": t})
-            for t, shares in enumerate(train(g))
-        ]
-        weights = sum(float(p.detach().abs().sum()) for key, p in model.named_parameters() if "arch" not in key)
-        assert weights == pytest.approx(expected["sum_abs_weights_and_biases"], rel=1e-6)
-        assert losses == pytest.approx(expected["train_loss_per_step"], abs=1e-5)
-        forward, scores = for_fitness(model, settings, "fp32"), []
-        for k, individual in enumerate(individuals):
-            for shares in valid(g * size + k):
-                measure(forward, shares, individual, counter, "fp32")
-            scores.append(score(counter))
-        np.testing.assert_allclose([s[0] for s in scores], expected["top1"], atol=1e-6)
-        np.testing.assert_allclose([s[1] for s in scores], expected["top5"], atol=1e-6)
-        np.testing.assert_allclose([s[2] for s in scores], expected["valid_loss"], atol=1e-4)
-        order = ranking([s[0] for s in scores])
-        assert order == expected["order_after_sort"]
-        ranked, fitness = population[order], [scores[k][0] for k in order]
+        row, calls = table["history"][g], notes["descend"][g * steps : (g + 1) * steps]
+        rates = [*notes["lr"][g * steps : (g + 1) * steps], float(row["lr"])]
+        assert rates == pytest.approx([expected["lr"]] * (steps + 1), rel=1e-12)
+        mixed = mixtures(space, torch.from_numpy(arrays[f"alphas_gen{g}"]), True, 1.0)
+        for (args, _), k in zip(calls, expected["individual_of_step"], strict=True):
+            assert np.array_equal(args[3], mixed[k])
+        assert [loss for _, loss in calls] == pytest.approx(expected["train_loss_per_step"], abs=1e-5)
+        assert float(row["train_loss"]) == pytest.approx(np.mean(expected["train_loss_per_step"]), abs=1e-5)
+        assert notes["weights"][g] == pytest.approx(expected["sum_abs_weights_and_biases"], rel=1e-6)
+        own = [one for one in table["individuals"] if one["generation"] == str(g)]
+        for column, key, bound in (("top1", "top1", 1e-6), ("top5", "top5", 1e-6), ("loss", "valid_loss", 1e-4)):
+            np.testing.assert_allclose([float(one[column]) for one in own], expected[key], atol=bound)
+        (ranked, fitness, *_), children = notes["evolve"][g]
+        order = expected["order_after_sort"]
+        np.testing.assert_array_equal(ranked.numpy(), arrays[f"alphas_gen{g}"][order])
+        np.testing.assert_allclose(fitness, np.array(expected["top1"])[order], atol=1e-6)
         if name == "s1":
             best = genotype(ranked[0]).as_dict()
             assert {k: best[k] for k in ("normal", "reduce")} == expected["best"]
-        else:
-            assert cell_string(ranked[0]) == expected["best"]
-        np.testing.assert_allclose(model.stem[1].running_mean.numpy(), expected["stem_bn_running_mean"], atol=1e-5)
-        draws = Recorded(arrays, f"_gen{g}")
-        population = evolve(ranked, fitness, rules, draws)
-        assert draws.all_used()
-        np.testing.assert_array_equal(population.numpy(), arrays[f"alphas_gen{g + 1}"])
+        assert row["cell"] == space.text(ranked[0]) and (name == "s1" or row["cell"] == expected["best"])
+        np.testing.assert_allclose(notes["stem"][g].numpy(), expected["stem_bn_running_mean"], atol=1e-5)
+        assert streams.given[g].all_used()
+        np.testing.assert_array_equal(children.numpy(), arrays[f"alphas_gen{g + 1}"])
+    answer = found["architecture"]
+    assert answer == content["trace"][-1]["best"] or {k: answer[k] for k in ("normal", "reduce")} == expected["best"]
