@@ -63,8 +63,8 @@ def rehearsed(timing: Timing, options: Any) -> dict[str, Any]:
         images = {"images": round(cost.images[path])} if path in cost.images else {}
         loops.append({"loop": list(path), "turns": round(turns), **images})
     notes, low, high = list(timing.notes), *RANGE
-    for path, (images, whole) in timing.scaled.items():
-        notes.append(f"{' '.join(path)}: timed with {images} of {whole} images; time and memory are scaled up")
+    for path, (part, whole) in timing.scaled.items():
+        notes.append(f"{' '.join(path)}: timed with {part} of {whole} images; time and memory are scaled up")
         low, high = 0.4, 2.0
     if timing.slowest > 20:
         notes.append(f"one turn took {span(timing.slowest)}, so that hardly more than the first could be timed")

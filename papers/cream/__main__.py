@@ -7,6 +7,7 @@ from typing import Any
 from common.cli.verbs import COMPUTES, NO_RUN, Stage, Verb, alone, main
 from papers.cream import settings
 from papers.cream.settings import GENERIC_TRAIN, HEAD_SEARCH, MODERN_SEARCH, PAPER_SEARCH
+from papers.cream.studies.settings import Figures, RankStudy
 
 
 def _verb(cls: type, run: str, about: str, **more: Any) -> Verb:
@@ -45,7 +46,7 @@ VERBS = {
         ignores=COMPUTES,
     ),
     "rank-study": _verb(
-        settings.RankStudy, "studies.rank_study:rank_study",
+        RankStudy, "studies.rank_study:rank_study",
         "do shared weights rank random paths as training from scratch does?", bf16=True,
         usual=("search", "paths", "epochs", "batch_size", "lr"),
     ),
@@ -57,7 +58,7 @@ VERBS = {
         settings.Draw, "describe:draw", "one bar a block: kernel, expansion, width", ignores=COMPUTES
     ),
     "figures": _verb(
-        settings.Figures, "studies.figures:figures", "redraw accuracy against MACs with the results here",
+        Figures, "studies.figures:figures", "redraw accuracy against MACs with the results here",
         ignores=COMPUTES,
     ),
 }  # fmt: skip

@@ -286,24 +286,6 @@ GENERIC_TRAIN = {  # the original's retrain.yaml, which none of the published ne
 
 
 @dataclass(frozen=True)
-class RankStudy(Recalibration, Recipe):
-    """Do shared weights rank paths as training from scratch does? The published words fix 30 paths and the subset;
-    epochs, rate of the average and what is scored are unpublished, so these are our own choice.
-    """
-
-    search: str = setting("", "folder of a finished search; its data set, subset and resolution are used")
-    paths: int = setting(30, "random paths that are scored and trained", at_least=1)
-    macs_min: float = setting(0.0, "window of the paths in MFLOPs, by the search's table at 224", at_least=0)
-    macs_max: float = setting(0.0, "its other end in MFLOPs; 0: no limit")
-    epochs: int = setting(100, "epochs of each training, without the cool-down", at_least=1)
-    ema_decay: float = setting(0.99, "decay of the averaged weights, per step", at_least=0, at_most=1)
-
-    def check(self, given: Given = None) -> None:
-        """Raises UserError for a setting that the trainings would not look at."""
-        self.check_recipe("path", given)
-
-
-@dataclass(frozen=True)
 class Evaluate(OneNetwork):
     """Test error of weights: the authors' containers, the NNI hub's converted weights, or our own files."""
 
@@ -350,11 +332,3 @@ class Draw(OneNetwork):
 
     arch: tyro.conf.Positional[str] = setting("287", "a published name, a path list, or an architecture file")
     format: Literal["svg", "png", "pdf"] = setting("svg", "kind of the picture")
-
-
-@dataclass(frozen=True)
-class Figures(Settings):
-    """Accuracy against MACs, redrawn with what was measured here."""
-
-    results: str = setting("results", "folder whose result files give the measured points")
-    format: Literal["svg", "png", "pdf"] = setting("svg", "kind of picture file")

@@ -17,7 +17,7 @@ from papers.evnas.data import SearchData, batches
 from papers.evnas.describe import describe
 from papers.evnas.method.evolution import Draws
 from papers.evnas.method.population import SPACES, mixtures
-from papers.evnas.networks import CLASSES, build, constants, load_genotype
+from papers.evnas.networks.architectures import CLASSES, build, constants, load_genotype
 from papers.evnas.settings import Describe, SearchDARTS, SearchNB201, Train, TrainImageNet
 from papers.evnas.train import rate
 

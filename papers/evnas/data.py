@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.run import distributed, seeds
 from common.spaces.nasbench201 import data as nasbench201
 from common.spaces.sizes import check_pixels
-from papers.evnas.networks import MEAN_STD
+from papers.evnas.networks.architectures import MEAN_STD
 from papers.evnas.settings import Search
 
 if TYPE_CHECKING:

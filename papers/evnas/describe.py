@@ -23,7 +23,7 @@ from common.spaces.nasbench201.plain import PlainNetwork
 from common.spaces.pasted import inside
 from common.spaces.sizes import sized
 from common.words import hint
-from papers.evnas.networks import CLASSES, load_genotype
+from papers.evnas.networks.architectures import CLASSES, load_genotype
 from papers.evnas.settings import Describe, Draw
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from common.spaces.darts.weights import Form, check_classes, form_of, genotype_o
 from common.spaces.nasbench201.train import evaluate_cell, is_cell
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
-from papers.evnas.networks import build, constants, load_genotype
+from papers.evnas.networks.architectures import build, constants, load_genotype
 from papers.evnas.settings import Evaluate
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from common.data.pins import data_root
 from common.run.folder import say
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.lookup import lookup as look_up
-from papers.evnas.networks import PUBLISHED
+from papers.evnas.networks.architectures import PUBLISHED
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions

@@ -27,7 +27,7 @@ from common.spaces.nasbench201.train import train_cell
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
 from common.use.darts import DerivedStart, derived_start
-from papers.evnas.networks import PUBLISHED, build, constants, load_genotype
+from papers.evnas.networks.architectures import PUBLISHED, build, constants, load_genotype
 from papers.evnas.settings import Train, TrainImageNet
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from common.use.predict import View
 from common.use.settings import Export, OfWeights, Predict
 from common.weights.published import pinned
 from common.weights.read import read_checkpoint
-from papers.evnas.networks import PUBLISHED, constants
+from papers.evnas.networks.architectures import PUBLISHED, constants
 
 PINNED = ("cifar10", "cifar100", "imagenet")  # sets of the authors' weights
 

@@ -64,7 +64,7 @@ def cell(path: Path, folder: Path) -> Path:
     """The normal cell of an architecture file, drawn as ``draw`` draws it."""
     from common.spaces.cells import cells_of
     from common.spaces.drawing import draw_graph
-    from papers.evnas.networks import load_genotype
+    from papers.evnas.networks.architectures import load_genotype
 
     file = folder / "cell.svg"
     graph = cells_of(str(path), load_genotype)["normal"]

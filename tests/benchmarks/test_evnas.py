@@ -26,7 +26,7 @@ from common.train.loop import auxiliary_loss, evaluate, train_step
 from common.train.losses import TopK
 from papers.evnas.method.evolution import Draws, Rules, evolve, ranking
 from papers.evnas.method.population import DARTS, NB201, mixtures
-from papers.evnas.networks import build, constants, load_genotype
+from papers.evnas.networks.architectures import build, constants, load_genotype
 from papers.evnas.search import descend, for_fitness, measure, score, sgd, supernet_of
 from papers.evnas.settings import Search, SearchDARTS, SearchNB201
 

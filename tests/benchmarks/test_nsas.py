@@ -122,10 +122,8 @@ def test_e_recurrent_step(benchmark):
     model = language_model().train()
     optimizer, settings = torch.optim.SGD(model.parameters(), 1.0), TrainRecurrent()
     words, generator = torch.randint(0, WORDS, (BPTT + 1, BATCH)), torch.Generator()
-    loss, _ = benchmark(
-        train_step, model, optimizer, Chunk(words[:-1], words[1:], generator), model.start(BATCH), settings.alpha,
-        settings.beta, settings.clip,
-    )  # fmt: skip
+    chunk = Chunk(words[:-1], words[1:], generator)
+    loss, _ = benchmark(train_step, model, optimizer, chunk, model.start(BATCH), settings)
     assert np.isfinite(loss)
 
 

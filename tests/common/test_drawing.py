@@ -21,8 +21,8 @@ from common.weights.own import save_weights
 from papers.cream.describe import blocks_of as cream_blocks
 from papers.cream.networks.architectures import PUBLISHED as CREAM
 from papers.cream.networks.layout import network_spec
-from papers.evnas.networks import PUBLISHED as EVNAS
-from papers.evnas.networks import load_genotype
+from papers.evnas.networks.architectures import PUBLISHED as EVNAS
+from papers.evnas.networks.architectures import load_genotype
 from papers.nao_v2.describe import INPUTS, ZERO, labelled_edges
 from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, SPACES, parse, random_architecture
 from papers.nsas.describe import RECURRENT_INPUTS, graphs, recurrent_edges

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from common.cli.verbs import RunOptions
-from papers.cream.settings import Figures
 from papers.cream.studies.figures import PANELS, PUBLISHED_POINTS, draw_points, figures, measured_points
+from papers.cream.studies.settings import Figures
 
 ROOT = Path(__file__).resolve().parents[2]
 

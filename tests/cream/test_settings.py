@@ -28,8 +28,6 @@ from papers.cream.settings import (
     Describe,
     Draw,
     Evaluate,
-    Figures,
-    RankStudy,
     Recipe,
     Search,
     Select,
@@ -37,6 +35,7 @@ from papers.cream.settings import (
 )
 from papers.cream.studies import rank_study as rank_stage
 from papers.cream.studies.figures import figures
+from papers.cream.studies.settings import Figures, RankStudy
 
 PATH = "[[0],[0],[0],[0],[0],[0],[0]]"
 SEARCH = Search(dataset="digits", train_images=48, holdout=16, resolution=32, workers=0, macs_max=122, epochs=2,

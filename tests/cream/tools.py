@@ -13,7 +13,8 @@ from papers.cream.method.board import Entry
 from papers.cream.method.distillation import train_student
 from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
 from papers.cream.method.student import Student
-from papers.cream.settings import Describe, RankStudy, Search, Train
+from papers.cream.settings import Describe, Search, Train
+from papers.cream.studies.settings import RankStudy
 
 TESTED = 40  # images of the digits' test set that are looked at
 PATH = "[[0],[0],[0],[0],[0],[0],[0]]"

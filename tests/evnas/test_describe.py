@@ -10,7 +10,7 @@ from common.spaces.counting import macs_and_conv_macs, parameters
 from common.spaces.darts.genotype import drawn_pairs
 from common.weights.read import save_weights
 from papers.evnas.describe import describe, space_size
-from papers.evnas.networks import PUBLISHED, build, load_genotype
+from papers.evnas.networks.architectures import PUBLISHED, build, load_genotype
 from papers.evnas.settings import Describe
 
 

@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.weights.read import save_weights
 from papers.evnas.__main__ import VERBS
 from papers.evnas.evaluate import evaluate, load
-from papers.evnas.networks import PUBLISHED, build, load_genotype
+from papers.evnas.networks.architectures import PUBLISHED, build, load_genotype
 from papers.evnas.settings import Evaluate, Train
 from papers.evnas.train import train
 from tests.evnas.small import TRAIN, mistake, train_options

@@ -7,7 +7,7 @@ import torch
 
 from common.errors import UserError
 from papers.evnas.evaluate import evaluate
-from papers.evnas.networks import build, load_genotype
+from papers.evnas.networks.architectures import build, load_genotype
 from papers.evnas.search import search
 from papers.evnas.settings import Evaluate, Train
 from papers.evnas.train import train

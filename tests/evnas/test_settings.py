@@ -29,8 +29,8 @@ from papers.evnas import data as search_data
 from papers.evnas import evaluate as evaluate_module
 from papers.evnas import search as search_module
 from papers.evnas.describe import describe, draw
-from papers.evnas.networks import PUBLISHED as CELLS
-from papers.evnas.networks import build, load_genotype
+from papers.evnas.networks.architectures import PUBLISHED as CELLS
+from papers.evnas.networks.architectures import build, load_genotype
 from papers.evnas.search import sgd
 from papers.evnas.settings import Describe, Draw, Evaluate, SearchDARTS, SearchNB201, Train, TrainImageNet
 from papers.evnas.train import train

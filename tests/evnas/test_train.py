@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from papers.evnas.describe import describe
 from papers.evnas.evaluate import evaluate
-from papers.evnas.networks import PUBLISHED, build, load_genotype
+from papers.evnas.networks.architectures import PUBLISHED, build, load_genotype
 from papers.evnas.settings import Describe, Evaluate, Train, TrainImageNet
 from papers.evnas.train import train
 from tests.evnas.small import TRAIN, train_options

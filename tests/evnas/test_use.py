@@ -16,7 +16,7 @@ from common.weights.read import save_weights
 from papers.evnas import architecture, network
 from papers.evnas.__main__ import VERBS
 from papers.evnas.describe import describe
-from papers.evnas.networks import PUBLISHED, build
+from papers.evnas.networks.architectures import PUBLISHED, build
 from papers.evnas.settings import Describe, Train
 from papers.evnas.train import train
 from tests.evnas.small import mistake

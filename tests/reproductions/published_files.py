@@ -74,7 +74,7 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         channels, layers = size_of(checkpoint.dataset, checkpoint.architecture, channels, 0)
         return derived(load_genotype(checkpoint.architecture), imagenet, classes, channels, layers, auxiliary=True)
     if checkpoint.paper == "evnas":
-        from papers.evnas.networks import build, load_genotype
+        from papers.evnas.networks.architectures import build, load_genotype
 
         return build(load_genotype(checkpoint.architecture), imagenet, classes, auxiliary=True)
     if checkpoint.paper == "nao_v2":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.spaces.architecture import save_architecture
-from papers.evnas.networks import PUBLISHED
+from papers.evnas.networks.architectures import PUBLISHED
 from reproductions.claims import ROOT, load_all
 from reproductions.report import charts, figures, found, page
 from reproductions.results import load

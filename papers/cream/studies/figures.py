@@ -12,7 +12,7 @@ from typing import Any
 from common.run.files import make_folder, write_figure
 from papers.cream.claims import published_millions
 from papers.cream.networks.architectures import PUBLISHED
-from papers.cream.settings import Figures
+from papers.cream.studies.settings import Figures
 
 PANELS = {"small": (0, 165, 50, 76), "large": (150, 750, 74, 81)}  # MFLOPs from, to; accuracy from, to
 STYLES: dict[str, dict[str, Any]] = {  # the series drawn as lines; the same colours in both figures

@@ -31,7 +31,7 @@ from papers.cream.method.scoring import path_error, recalibrated
 from papers.cream.method.space import REDRAWS, Space, sample_path
 from papers.cream.networks.architectures import ChoicePath
 from papers.cream.select import finished_search
-from papers.cream.settings import RankStudy
+from papers.cream.studies.settings import RankStudy
 from papers.cream.train import Training, fit, testing_batches, training_batches
 
 DRAWS, LEVEL = 1000, 0.95  # of the bootstrap over pairs

@@ -20,8 +20,7 @@ from common.train.batchnorm import renew
 from papers.nsas.method.novelty import Archive, Cell, distance, distance_by_slot
 from papers.nsas.method.sampling import sample_free
 from papers.nsas.recurrent.averaging import make_sgd
-from papers.nsas.recurrent.chunks import Mean, epoch_chunks, get_batch, perplexity, scaled, text_loss
-from papers.nsas.recurrent.columns import Hidden
+from papers.nsas.recurrent.chunks import Hidden, Mean, epoch_chunks, get_batch, perplexity, scaled, text_loss
 from papers.nsas.recurrent.loss import differentiate, paper_loss, released_loss
 from papers.nsas.recurrent.model import LanguageModel, drops_of
 from papers.nsas.recurrent.settings import SearchGdasRecurrent, SearchRecurrent
@@ -55,9 +54,8 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
         slots = 1 + settings.constraints  # of a_t and of each a_i
         hidden = Hidden(supernet, settings.batch_size, slots, distributed.per_process())
         now, mean, scores = Values(code=()), Mean(), list[float]()
-        run.keeps(
-            supernet=supernet, optimizer=optimizer, archive=archive, hidden=hidden, now=now, mean=mean, scores=scores
-        )
+        run.keeps(supernet=supernet, optimizer=optimizer, archive=archive, hidden=hidden)
+        run.keeps(now=now, mean=mean, scores=scores)
         for epoch in run.epochs(settings.epochs):
             supernet.train()
             chunks = epoch_chunks(len(train), settings.bptt, seeds.numpy_rng(options.seed, "chunks", epoch), fixed=True)

@@ -19,6 +19,7 @@ from common.weights.read import save_weights
 from papers.nsas.recurrent.architecture import Recurrent, load_cell
 from papers.nsas.recurrent.averaging import Descent, averaged, switches_to_averaging
 from papers.nsas.recurrent.chunks import (
+    Hidden,
     Mean,
     epoch_chunks,
     get_batch,
@@ -27,7 +28,6 @@ from papers.nsas.recurrent.chunks import (
     text_loss,
     unigram_perplexity,
 )
-from papers.nsas.recurrent.columns import Hidden
 from papers.nsas.recurrent.loss import Chunk
 from papers.nsas.recurrent.model import DerivedCell, LanguageModel, activation_penalty, drops_of
 from papers.nsas.recurrent.settings import TrainRecurrent
@@ -61,8 +61,7 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
         model = build(corpus.types, cell, settings).to(device)
         descent = Descent(model, settings.lr, settings.weight_decay)
         hidden = Hidden(model, settings.batch_size, sharing=distributed.per_process())
-        best, mean = Best(model, descent), Mean()
-        losses: list[float] = []  # of validation, while SGD is not averaged
+        best, mean, losses = Best(model, descent), Mean(), list[float]()  # of validation, while SGD is not averaged
         about = about_trained(cell, settings, corpus.types)
         run.tells(about, raw="model")
         run.keeps(model=model, descent=descent, best=best, hidden=hidden, mean=mean, losses=losses)
@@ -75,9 +74,7 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
                 words, targets = get_batch(stream, start, length)
                 (((chunk, states), _),) = hidden.shares(words, targets, dropout)
                 descent.optimizer.param_groups[0]["lr"] = scaled(settings.lr, length, settings.bptt)
-                nll, states[0] = train_step(
-                    model, descent.optimizer, chunk, states[0], settings.alpha, settings.beta, settings.clip
-                )
+                nll, states[0] = train_step(model, descent.optimizer, chunk, states[0], settings)
                 if broken := math.isnan(nll):  # looked for after the step, as released; infinity goes on
                     break
                 mean.add(nll, len(words))
@@ -108,9 +105,8 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
 
 
 def train_step(
-    model: LanguageModel, optimizer: torch.optim.Optimizer, chunk: Chunk, hidden: Tensor, alpha: float, beta: float,
-    clip: float,
-) -> tuple[float, Tensor]:  # fmt: skip
+    model: LanguageModel, optimizer: torch.optim.Optimizer, chunk: Chunk, hidden: Tensor, settings: TrainRecurrent
+) -> tuple[float, Tensor]:
     """One chunk from ``hidden`` [1, B, H]: NLL + alpha and beta penalties, clip, step.
 
     Returns the NLL, NaN where it or a penalty is that, and the hidden state after the chunk. Several processes have
@@ -121,12 +117,12 @@ def train_step(
     if columns:
         hidden, raw, dropped = model.outputs(chunk.words, hidden, chunk.masks(model))
         nll = model.loss(dropped, chunk.targets)
-        loss = nll + activation_penalty(raw, dropped, alpha, beta)
+        loss = nll + activation_penalty(raw, dropped, settings.alpha, settings.beta)
         loss.backward()
         told = torch.stack([loss.detach(), nll.detach()]).cpu().double()
     distributed.all_reduce_mean([told], weight=columns)
     distributed.reduce_gradients(model.parameters(), columns)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
     optimizer.step()
     loss_value, nll_value = told.tolist()
     return math.nan if math.isnan(loss_value) else nll_value, hidden.detach()

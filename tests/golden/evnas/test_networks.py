@@ -12,7 +12,7 @@ from common.spaces.darts import network as darts
 from common.spaces.darts import operations
 from common.spaces.darts import supernet as darts_supernet
 from common.spaces.nasbench201 import network as nasbench201
-from papers.evnas.networks import CLASSES, PUBLISHED, build, load_genotype
+from papers.evnas.networks.architectures import CLASSES, PUBLISHED, build, load_genotype
 
 FILES = ("net_cifar_EvNASA.npz", "net_cifar_EvNASB.npz", "net_cifar_EvNASC.npz")
 

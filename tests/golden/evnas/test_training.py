@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from common.spaces.darts.train import drop_path_probability
 from common.train.losses import TopK, label_smoothing_cross_entropy
-from papers.evnas.networks import build, load_genotype
+from papers.evnas.networks.architectures import build, load_genotype
 from papers.evnas.settings import Train, TrainImageNet
 from papers.evnas.train import rate
 
