@@ -1,7 +1,8 @@
 """Statistics of seeds, errors and ranks, all from scipy: what a verdict may rest on.
 
 Intervals are 95 % unless said otherwise. Values are plain floats in the unit of the claim.
-``scipy.stats`` takes a second to import, so scipy loads it where it is first used.
+``scipy.stats`` takes two seconds to import, so scipy loads it where it is first used; intervals of means need only its
+functions.
 """
 
 from __future__ import annotations
@@ -12,19 +13,33 @@ from typing import Any
 
 import numpy as np
 import scipy
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Spread:
-    """n values: mean, sample standard deviation (nan for one), t interval and BCa bootstrap interval of the mean."""
+    """n values: mean, sample standard deviation (nan for one), t interval of the mean."""
 
     n: int
     mean: float
     sd: float
     t: tuple[float, float]
-    bca: tuple[float, float]
+    values: tuple[float, ...] = ()
+
+    @property
+    def bca(self) -> tuple[float, float]:
+        """BCa bootstrap interval of the mean; nan for fewer than three values (its acceleration is the jackknife's)."""
+        if self.sd == 0:
+            return self.mean, self.mean
+        if self.n < 3:
+            return math.nan, math.nan
+        x = np.asarray(self.values, dtype=float)
+        found = scipy.stats.bootstrap(
+            (x,), np.mean, confidence_level=LEVEL, n_resamples=2000, method="BCa", rng=np.random.default_rng(0)
+        ).confidence_interval
+        return float(found.low), float(found.high)
 
 
 def spread(values: list[float]) -> Spread:
@@ -32,20 +47,20 @@ def spread(values: list[float]) -> Spread:
     x = np.asarray(values, dtype=float)
     if x.size == 0:
         raise ValueError("no values")
-    mean, nan = float(x.mean()), (math.nan, math.nan)
+    mean = float(x.mean())
     if x.size == 1:
-        return Spread(1, mean, math.nan, nan, nan)
+        return Spread(1, mean, math.nan, (math.nan, math.nan))
     sd = float(x.std(ddof=1))
     if sd == 0:
-        return Spread(x.size, mean, 0.0, (mean, mean), (mean, mean))
-    low, high = scipy.stats.t.interval(LEVEL, x.size - 1, loc=mean, scale=sd / math.sqrt(x.size))
-    bca = nan
-    if x.size >= 3:  # BCa's acceleration comes from the jackknife and needs more than two values
-        found = scipy.stats.bootstrap(
-            (x,), np.mean, confidence_level=LEVEL, n_resamples=2000, method="BCa", rng=np.random.default_rng(0)
-        ).confidence_interval
-        bca = (float(found.low), float(found.high))
-    return Spread(x.size, mean, sd, (float(low), float(high)), bca)
+        return Spread(x.size, mean, 0.0, (mean, mean))
+    low, high = mean_interval(mean, sd, x.size, LEVEL)
+    return Spread(x.size, mean, sd, (low, high), tuple(map(float, x)))
+
+
+def mean_interval(mean: float, sd: float, n: int, level: float) -> tuple[float, float]:
+    """Student's t interval of the mean of n > 1 values, as ``scipy.stats.t.interval`` gives it."""
+    low, high = (stdtrit(n - 1, q) * (sd / math.sqrt(n)) + mean for q in ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
 
 
 def binomial_interval(error_percent: float, images: int) -> tuple[float, float]:
@@ -79,7 +94,7 @@ def equivalence(values: list[float], target: float, margin: float, alpha: float 
     above = scipy.stats.ttest_1samp(x, target - margin, alternative="greater").pvalue
     below = scipy.stats.ttest_1samp(x, target + margin, alternative="less").pvalue
     p = float(max(above, below))
-    low, high = scipy.stats.t.interval(1 - 2 * alpha, x.size - 1, loc=mean, scale=sd / math.sqrt(x.size))
+    low, high = mean_interval(mean, sd, x.size, 1 - 2 * alpha)
     outside = low > target + margin or high < target - margin
     verdict = "equivalent" if p < alpha else "different" if outside else "undecided"
     return Equivalence(p, (float(low), float(high)), verdict)

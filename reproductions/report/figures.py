@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common.cli import verbs as cli
 from common.errors import UserError
 from common.run.files import write_text
 from reproductions.claims import ROOT
@@ -148,6 +147,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _drawn(result: Result, path: Path) -> list[str]:
+    from common.cli import verbs as cli  # its parser takes half a second to import, and most pictures are kept
+
     try:
         verbs = importlib.import_module(f"papers.{result.paper}.__main__").VERBS
         verbs["draw"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,6 +175,31 @@ def test_pictures_are_kept(results, tmp_path, monkeypatch):
 
 
 @needs_chromium
+def test_kept_answers_need_no_heavy_library():
+    """What was decided and drawn before is shown again without the libraries that decided and drew it."""
+    program = """
+import sys
+from pathlib import Path
+from reproductions import kept, listing
+from reproductions.claims import load_all
+from reproductions.report import figures, page
+from reproductions.results import load
+from reproductions.verdicts import NOT_RUN, Verdict
+
+def known(claims, results):
+    return [Verdict(claim, NOT_RUN) for claim in claims]
+
+kept.verdicts = listing.decided = known
+figures.kept = lambda word, content, make: [0.5, 0.4, 0.6] if word == "tau" else []
+results = load()
+assert results and "Beside random search" in page.page(results, known(load_all(), []), Path("results"))
+listing.main([])
+print(*[n for n in ("torch", "scipy.stats", "tyro", "matplotlib", "pandas") if n in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "\n"), done.stderr
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "flags"), [(1200, ()), (400, ()), (1200, ("--force-dark-mode",))])
 def test_in_chromium(report, tmp_path, width, flags):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 
 from common.settings import plain, result_bearing
 from reproductions.claims import Claim
@@ -93,7 +94,9 @@ def test_spread_and_intervals():
     assert (s.n, s.mean) == (4, 2.5)
     assert s.sd == pytest.approx(1.29099, abs=1e-5)
     assert s.t == pytest.approx((0.44574, 4.55426), abs=1e-4)
+    assert s.t == scipy.stats.t.interval(0.95, 3, loc=2.5, scale=s.sd / 2)
     assert s.bca[0] < 2.5 < s.bca[1]
+    assert spread([2.0, 2.0, 2.0]).bca == (2.0, 2.0) and all(map(math.isnan, spread([1.0, 2.0]).bca))
     assert math.isnan(spread([1.0]).sd)
     low, high = binomial_interval(2.5, 10_000)
     assert low == pytest.approx(2.211, abs=0.005)
