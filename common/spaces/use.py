@@ -153,11 +153,14 @@ def cell_network(architecture: Cell201, wanted: Wanted, found: Checkpoint | None
     """The benchmark's network (C = 16, N = 5), or one of the size of the weights."""
     if wanted.auxiliary or wanted.form:
         raise UserError("a network of NAS-Bench-201 has no auxiliary head and one form only; leave these words out")
-    width, depth = 16, 5
-    if found is not None:
-        stem = found.tensors.get("stem.0.weight")
-        if stem is None or "lastact.0.weight" not in found.tensors:
-            raise UserError(f"{found.source} holds no network of a NAS-Bench-201 cell")
-        blocks = [int(key.split(".")[1]) for key in found.tensors if ".conv_a." in key]  # between the stages
-        width, depth = stem.shape[0], min(blocks, default=5)
+    width, depth = cell_size(found) if found is not None else (16, 5)
     return PlainNetwork(architecture.operations, wanted.channels or width, wanted.layers or depth, classes)
+
+
+def cell_size(found: Checkpoint) -> tuple[int, int]:
+    """(channels, cells of a stage) of the benchmark's network that weights are of. Raises UserError for others."""
+    stem = found.tensors.get("stem.0.weight")
+    if stem is None or "lastact.0.weight" not in found.tensors:
+        raise UserError(f"{found.source} holds no network of a NAS-Bench-201 cell")
+    blocks = [int(key.split(".")[1]) for key in found.tensors if ".conv_a." in key]  # between the stages
+    return int(stem.shape[0]), min(blocks, default=5)

@@ -23,10 +23,11 @@ from common.spaces.counting import parameters
 from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.train import about_derived, save_derived, train_derived
 from common.spaces.nasbench201.settings import TrainCell
-from common.spaces.nasbench201.train import train_cell
+from common.spaces.nasbench201.train import cell_of, train_cell
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
 from common.use.darts import DerivedStart, derived_start
+from common.use.nasbench201 import cell_start
 from papers.evnas.networks.architectures import PUBLISHED, build, constants, load_genotype
 from papers.evnas.settings import Train, TrainImageNet
 
@@ -78,7 +79,10 @@ def started(settings: S, options: RunOptions) -> tuple[S, DerivedStart | None]:
 
 def train_nb201(settings: TrainCell, options: RunOptions) -> dict[str, Any]:
     """A cell of NAS-Bench-201 by the benchmark's own recipe, beside what its tables say. Raises UserError."""
-    return train_cell(settings, options, PUBLISHED)
+    settings, begun = cell_start(settings, options, PUBLISHED)
+    if begun is None:
+        return train_cell(settings, options, cell_of(settings.arch, options, PUBLISHED))
+    return train_cell(settings, options, begun.cell, begun.start)
 
 
 def open_data(settings: Train | TrainImageNet, options: RunOptions, device: torch.device) -> TrainingData:

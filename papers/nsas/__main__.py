@@ -1,4 +1,4 @@
-"""``python -m papers.nsas search|train|evaluate|describe|lookup|draw|experiments``: see README.md beside this file."""
+"""``python -m papers.nsas search|select|train|evaluate|describe|lookup|draw|experiments``: see README.md beside it."""
 
 from __future__ import annotations
 
@@ -111,6 +111,13 @@ LOOKUP = _stage(
     ignores=("seed", "device", "resume"),
 )  # fmt: skip
 DRAW = _stage(settings.Draw, "describe:draw", "draw", "Pictures of the cells", ignores=COMPUTES)
+SELECT = _stage(
+    settings.Select,
+    "studies.select:select",
+    "select",
+    "The cell that an unfinished search would choose now",
+    ignores=("seed",),
+)
 EXPERIMENTS = _stage(
     Experiment, "studies.forgetting:experiment", "experiments", "Does the constraint matter?",
     usual=("dataset", "loss", "constraints", "epochs", "summarise"),
@@ -128,6 +135,7 @@ VERBS = {
         selectors={"space": {**IMAGES, "nb201": "cells of NAS-Bench-201, for images", **TEXT}, "method": METHODS},
         about="Search for an architecture",
     ),
+    "select": Verb({(): SELECT}, about="The cell that an unfinished search would choose now"),
     "train": Verb(
         TRAIN,
         selectors={"space": {**IMAGES, "nb201": "a cell of NAS-Bench-201, by the benchmark's recipe", **TEXT}},

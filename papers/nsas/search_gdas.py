@@ -39,7 +39,14 @@ from papers.nsas.networks.supernet import build_supernet
 from papers.nsas.settings import SearchGdas
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
     from common.cli.verbs import RunOptions
+    from common.data.sets import Images
+    from common.run.folder import Run
+    from papers.nsas.method.sampling import Cell
 
 
 def search(settings: SearchGdas, options: RunOptions) -> dict:
@@ -53,7 +60,7 @@ def search(settings: SearchGdas, options: RunOptions) -> dict:
     tables are overwritten by Z, so they never learn and the cell freezes within a few steps (README, deviation 6).
     """
     device, head = pick_device(options), settings.semantics == "head"
-    decode = decode_depth if settings.constraint == "nsas-c" else decode_top2
+    decode = decoder(settings)
     train, valid = open_batches(settings, options, device)
     with open_run(options, settings, data=train.images) as run:
         if run.result is not None:
@@ -95,12 +102,23 @@ def search(settings: SearchGdas, options: RunOptions) -> dict:
             cell = tables.architecture(decode)
             now.valid = accuracy(supernet, cell, logits_function(settings.table, False), valid, -1 - epoch)
             run.log(epoch=epoch, lr=lr, **sums.read(), valid_top1_percent=now.valid, cell=str(cell))
-        names = genotype_of(tables.architecture(decode)).as_dict()
-        if run.writes:
-            origin = {**run.origin, **origin_of(train.images)}
-            save_architecture(run.folder / "architecture.json", "darts", names, origin)
-        result = {"architecture": names, "tables": [table.detach().tolist() for table in tables.used]}
-        return run.finish({"metrics": {"supernet_accuracy_percent": now.valid}, **result})
+        return finish(run, tables, settings, now.valid, train.images)
+
+
+def finish(
+    run: Run, tables: Tables, settings: SearchGdas, accuracy_percent: float, images: Images, **more: Any
+) -> dict[str, Any]:
+    """Write the cell of the tables. more: stands in the result, too."""
+    names = genotype_of(tables.architecture(decoder(settings))).as_dict()
+    if run.writes:
+        save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(images)})
+    result = {"architecture": names, "tables": [table.detach().tolist() for table in tables.used], **more}
+    return run.finish({"metrics": {"supernet_accuracy_percent": accuracy_percent}, **result})
+
+
+def decoder(settings: SearchGdas) -> Callable[[np.ndarray], Cell]:
+    """How a cell is read from a table."""
+    return decode_depth if settings.constraint == "nsas-c" else decode_top2
 
 
 def open_batches(settings: SearchGdas, options: RunOptions, device: torch.device) -> tuple[Batches, Batches]:

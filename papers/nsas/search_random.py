@@ -20,7 +20,7 @@ from common.train.schedules import cosine
 from papers.nsas.data import augmentation, origin_of, search_parts
 from papers.nsas.method.loss import Loss, LossSums, differentiate, paper_loss, released_loss
 from papers.nsas.method.novelty import ConstraintSet
-from papers.nsas.method.sampling import SAMPLERS, genotype_of
+from papers.nsas.method.sampling import SAMPLERS, Architecture, genotype_of
 from papers.nsas.method.schedules import shifted
 from papers.nsas.method.selection import accuracy, candidates, recalibrate, winners
 from papers.nsas.networks.architectures import MONITORED
@@ -30,6 +30,8 @@ from papers.nsas.settings import SearchRandom
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
+    from common.data.sets import Images
+    from common.run.folder import Run
 
 
 def search(settings: SearchRandom, options: RunOptions) -> dict:
@@ -73,23 +75,44 @@ def search(settings: SearchRandom, options: RunOptions) -> dict:
                 optimizer.step()
             watched = monitored(supernet, score_of, valid, epoch) if settings.monitor else {}
             run.log(epoch=epoch, lr=lr, **sums.read(), **watched, constraints=len(constraints))
-        drawn = candidates(draw, settings.select_rounds, settings.select_candidates, options.seed)
-        for number, architecture in run.each(drawn, "candidates"):
-            if settings.recalibrate_batches:
-                recalibrate(supernet, architecture, score_of, train, settings.recalibrate_batches)
-            scores.append(accuracy(supernet, architecture, score_of, valid, number))
-        chosen = winners(drawn, scores, settings.select_candidates)
-        best, best_score = max(chosen, key=lambda winner: winner[1])
-        names = genotype_of(best).as_dict()
-        if run.writes:
-            origin = {**run.origin, **origin_of(train.images)}
-            save_architecture(run.folder / "architecture.json", "darts", names, origin)
-        metrics = {
-            "supernet_accuracy_percent": best_score,
-            "supernet_accuracy_mean_of_winners_percent": fmean(score for _, score in chosen),
-        }
-        said = [[genotype_of(architecture).as_dict(), score] for architecture, score in chosen]
-        return run.finish({"metrics": metrics, "architecture": names, "winners": said})
+        chosen = choose(run, supernet, (train, valid), settings, scores, options.seed)
+        return finish(run, chosen, train.images)
+
+
+def choose(
+    run: Run,
+    supernet: nn.Module,
+    parts: tuple[Batches, Batches],
+    settings: SearchRandom,
+    scores: list[float],
+    seed: int,
+) -> list[tuple[Architecture, float]]:
+    """Score random cells on the selection part; the best of each round with its accuracy in percent.
+
+    parts: batches for the weights, batches of the selection part. scores: kept by the run, of the cells so far.
+    """
+    draw, (train, valid) = SAMPLERS[settings.constraint, settings.inputs], parts
+    score_of = logits_function(settings.table, statistics=False)
+    drawn = candidates(draw, settings.select_rounds, settings.select_candidates, seed)
+    for number, architecture in run.each(drawn, "candidates"):
+        if settings.recalibrate_batches:
+            recalibrate(supernet, architecture, score_of, train, settings.recalibrate_batches)
+        scores.append(accuracy(supernet, architecture, score_of, valid, number))
+    return winners(drawn, scores, settings.select_candidates)
+
+
+def finish(run: Run, chosen: list[tuple[Architecture, float]], images: Images, **more: Any) -> dict[str, Any]:
+    """Write the best winner. more: stands in the result, too."""
+    best, best_score = max(chosen, key=lambda winner: winner[1])
+    names = genotype_of(best).as_dict()
+    if run.writes:
+        save_architecture(run.folder / "architecture.json", "darts", names, {**run.origin, **origin_of(images)})
+    metrics = {
+        "supernet_accuracy_percent": best_score,
+        "supernet_accuracy_mean_of_winners_percent": fmean(score for _, score in chosen),
+    }
+    said = [[genotype_of(architecture).as_dict(), score] for architecture, score in chosen]
+    return run.finish({"metrics": metrics, "architecture": names, "winners": said, **more})
 
 
 def open_batches(settings: SearchRandom, options: RunOptions, device: torch.device) -> tuple[Batches, Batches]:

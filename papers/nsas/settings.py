@@ -113,6 +113,15 @@ class SearchGdas(SearchDarts):
 
 
 @dataclass(frozen=True)
+class Select(Settings):
+    """A look into a search that has not ended: the cell that it would choose now."""
+
+    search: str = setting("", "folder of a search that was killed or still goes on; it is only read")
+    select_candidates: int = setting(0, "random cells (of the DARTS space: a round); 0: as in the search", at_least=0)
+    select_images: int = setting(0, "images that they are scored on; 0: as in the search", at_least=0)
+
+
+@dataclass(frozen=True)
 class Train(TrainDerived):
     """A derived CNN; CIFAR values. The two ImageNet recipes are variants (imagenet-step, imagenet-linear)."""
 

@@ -9,6 +9,7 @@ import tyro
 
 from common.errors import UserError
 from common.settings import Settings, setting
+from common.train.settings import checkpoint_setting
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TrainCell(Settings):
     arch: str = setting(
         "", "architecture string (in quotes), six digits, an index, an architecture file, a run's folder"
     )
+    checkpoint: str = checkpoint_setting()
     dataset: str = setting("cifar10", "cifar10, cifar100, imagenet16-120, digits, or a folder of class folders")
     split: Literal["whole", "halves"] = setting(
         "whole", "whole: train on all training images; halves: on the benchmark's first half, validated on the second "

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -49,15 +49,23 @@ SPACE = "nasbench201"
 FREE = frozenset({"arch", "dataset", "split", "epochs", "parts", "eval_batch_size", "eval_every"})  # not of the recipe
 
 
-def train_cell(settings: TrainCell, options: RunOptions, published: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``train --space nb201`` verb of a paper, whose cells have the names ``published``. Raises UserError."""
-    cell, device = cell_of(settings.arch, options, published), pick_device(options)
+class Begins(Protocol):
+    """Weights that a network starts from."""
+
+    def into(self, model: torch.nn.Module, classes: Sequence[str], dataset: str) -> dict[str, Any]:
+        """Load them, and what result.json says of it."""
+
+
+def train_cell(settings: TrainCell, options: RunOptions, cell: Cell201, start: Begins | None = None) -> dict[str, Any]:
+    """The ``train --space nb201`` verb of a paper; from weights where they are given. Raises UserError."""
+    device = pick_device(options)
     data = open_cell_data(settings, options)
     with open_run(options, settings, data=data.pins) as run:
         if run.result is not None:
             return run.result
         seeds.seed_everything(options.seed)
         network = Network(cell.operations, settings.channels, settings.cells_per_stage, len(data.train.classes))
+        origin = {"started_from": start.into(network, data.train.classes, settings.dataset)} if start else {}
         network = network.to(device)
         optimizer = torch.optim.SGD(
             network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay,
@@ -89,7 +97,7 @@ def train_cell(settings: TrainCell, options: RunOptions, published: Mapping[str,
         beside = in_tables(cell, settings, options)
         metrics = {**errors(tested), "parameters": parameters(network)}
         metrics |= {f"table_{part}": value for part, value in beside.get("accuracies", {}).items()}
-        return run.finish({"metrics": metrics, "architecture": str(cell), "tables": beside})
+        return run.finish({"metrics": metrics, "architecture": str(cell), "tables": beside, **origin})
 
 
 def cell_of(arch: str, options: RunOptions, published: Mapping[str, Any]) -> Cell201:

@@ -11,7 +11,8 @@ from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.lookup import lookup as look_up
-from common.spaces.nasbench201.train import train_cell
+from common.spaces.nasbench201.train import cell_of, train_cell
+from common.use.nasbench201 import cell_start
 from papers.nsas.nasbench201.constraints import Code
 
 if TYPE_CHECKING:
@@ -31,13 +32,19 @@ def train(settings: TrainCell, options: RunOptions) -> dict[str, Any]:
     """A cell by the benchmark's own recipe, beside what its tables say. Raises UserError."""
     from papers.nsas.use import PUBLISHED
 
-    return train_cell(settings, options, PUBLISHED)
+    settings, begun = cell_start(settings, options, PUBLISHED)
+    if begun is None:
+        return train_cell(settings, options, cell_of(settings.arch, options, PUBLISHED))
+    return train_cell(settings, options, begun.cell, begun.start)
 
 
-def finish(run: Run, code: Code, metrics: dict[str, Any], options: RunOptions, note: str, dataset: str) -> dict:
+def finish(
+    run: Run, code: Code, metrics: dict[str, Any], options: RunOptions, note: str, dataset: str, **more: Any
+) -> dict[str, Any]:
     """Write the cell and, for a set of the tables where they are at hand, its accuracy there after 200 epochs.
 
-    A cell found on another set is looked up nowhere: CIFAR-10's value would not be this run's result.
+    A cell found on another set is looked up nowhere: CIFAR-10's value would not be this run's result. more: stands in
+    the result, too.
     """
     text = to_string(code)
     if dataset in DATASETS:
@@ -56,7 +63,7 @@ def finish(run: Run, code: Code, metrics: dict[str, Any], options: RunOptions, n
         save_architecture(run.folder / "architecture.json", "nasbench201", text, {**run.origin, "dataset": dataset})
     if not connected(code):
         note += "; no path leads from the cell's input to its output"
-    return run.finish({"metrics": metrics, "architecture": text, "note": note})
+    return run.finish({"metrics": metrics, "architecture": text, "note": note, **more})
 
 
 def table_accuracies(codes: Sequence[Code], dataset: str, options: RunOptions) -> list[float] | None:

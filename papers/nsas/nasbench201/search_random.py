@@ -27,7 +27,10 @@ from papers.nsas.nasbench201.supernet import batches_of, code_logits, open_halve
 from papers.nsas.networks.supernet import renew_statistics
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from common.cli.verbs import RunOptions
+    from common.run.folder import Run
 
 
 Scored = tuple[Code, float, float]  # a cell, its loss and its accuracy in percent with shared weights
@@ -53,9 +56,7 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         supernet, optimizer, touched = open_supernet(settings, len(train.images.classes), device)
-        score = partial(
-            score_random_cell, supernet, train, valid, settings.selection == "proper", settings.recalibrate_batches
-        )
+        score = scorer(supernet, train, valid, settings)
         sums, now, scores = LossSums(), Values(previous=()), list[Scored]()
         chance = seeds.numpy_rng(options.seed, "select")
         run.keeps(
@@ -79,12 +80,19 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
                 now.previous = current
             draw = uniform(seeds.numpy_rng(options.seed, "epoch", epoch + 1))
             run.log(epoch=epoch, lr=lr, **sums.read(), **looked_at(score, draw, settings.epoch_candidates))
-        for _ in run.each(settings.select_candidates, "candidate"):
-            scores.append(score(uniform(chance)))
-        for code, mean_loss, accuracy in scores:
-            run.log("candidates", cell=short(code), loss=mean_loss, supernet_accuracy_percent=accuracy)
-        code, _, accuracy = best(scores)
+        code, _, accuracy = choose(run, score, chance, settings.select_candidates, scores)
         return finish(run, code, {"supernet_accuracy_percent": accuracy}, options, note, train.images.name)
+
+
+def choose(
+    run: Run, score: Callable[[Chance], Scored], chance: np.random.RandomState, count: int, scores: list[Scored]
+) -> Scored:
+    """Score ``count`` random cells and write candidates.csv; the best. The run keeps ``chance`` and ``scores``."""
+    for _ in run.each(count, "candidate"):
+        scores.append(score(uniform(chance)))
+    for code, mean_loss, accuracy in scores:
+        run.log("candidates", cell=short(code), loss=mean_loss, supernet_accuracy_percent=accuracy)
+    return best(scores)
 
 
 def open_batches(
@@ -95,6 +103,14 @@ def open_batches(
     second = take(second, settings.select_images, "--select-images")
     train = batches_of(first, settings.batch_size, Order(options.seed), device)
     return train, scoring_batches(second, settings.select_batch_size, options, device), note
+
+
+def scorer(
+    supernet: Supernet, train: Batches, valid: Batches, settings: SearchNb201Random
+) -> Callable[[Chance], Scored]:
+    """:func:`score_random_cell` with this supernet, as the settings say."""
+    proper = settings.selection == "proper"
+    return partial(score_random_cell, supernet, train, valid, proper, settings.recalibrate_batches)
 
 
 @torch.no_grad()

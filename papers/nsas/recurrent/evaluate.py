@@ -17,6 +17,8 @@ from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 from papers.nsas.recurrent.settings import EvaluateRecurrent
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from common.cli.verbs import RunOptions
 
 PTB_WORDS = 10_000
@@ -61,13 +63,19 @@ def evaluate(settings: EvaluateRecurrent, options: RunOptions) -> dict:
         model.to(device)
         valid = batchify(corpus.valid, settings.batch_size).to(device)
         test = batchify(corpus.test, 1).to(device)
-        metrics = {
-            "test_perplexity": perplexity(text_loss(model, test, settings.bptt)),
-            "valid_perplexity": perplexity(text_loss(model, valid, settings.bptt)),
-            "unigram_perplexity": unigram_perplexity(corpus),
-            "parameters": sum(p.numel() for p in model.parameters()),
-        }
+        valid_loss = text_loss(model, valid, settings.bptt)
+        metrics = measured(model, corpus, test, settings.bptt, valid_loss)
         return run.finish({"metrics": metrics, "architecture": cell.as_names(), "width": settings.width, **found.stand})
+
+
+def measured(model: LanguageModel, corpus: Corpus, test: Tensor, bptt: int, valid_loss: float) -> dict[str, Any]:
+    """Perplexities of a model whose validation loss is known, and its size; test: the test words in one column."""
+    return {
+        "test_perplexity": perplexity(text_loss(model, test, bptt)),
+        "valid_perplexity": perplexity(valid_loss),
+        "unigram_perplexity": unigram_perplexity(corpus),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
 
 
 def read_recurrent(settings: EvaluateRecurrent, options: RunOptions) -> RecurrentWeights:

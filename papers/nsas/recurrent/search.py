@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from papers.nsas.recurrent.supernet import RECURRENT_EDGES, RecurrentCode, Super
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
+    from common.run.folder import Run
 
 
 def search(settings: SearchRecurrent, options: RunOptions) -> dict:
@@ -39,9 +40,8 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
 
     As released (``path`` "fixed") the supernet stays the mixture that it began as; the cell is the last random sample.
     """
-    corpus, device = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types), pick_device(options)
-    train = batchify(corpus.train, settings.batch_size).to(device)
-    valid = batchify(corpus.valid, settings.eval_batch_size).to(device)[: settings.select_rows or None]
+    device = pick_device(options)
+    corpus, train, valid = open_text(settings, options, device)
     sampled = settings.path == "sampled"
     archive_of, loss_of = (PaperArchive, paper_loss) if sampled else (ReleasedArchive, released_loss)
     with open_run(options, settings, data=corpus) as run:
@@ -79,17 +79,36 @@ def search(settings: SearchRecurrent, options: RunOptions) -> dict:
                 set_cell(supernet, now.code, train, settings.recalibrate_chunks, settings.bptt)
             score = perplexity(text_loss(supernet, valid, settings.bptt))
             run.log(epoch=epoch, train_loss=mean.read(), valid_perplexity=score, archive=len(archive.members))
-        candidates = random_cells(settings.select_candidates if sampled else 0, options.seed)
-        for _, code in run.each(candidates, "candidate"):
-            set_cell(supernet, code, train, settings.recalibrate_chunks, settings.bptt)
-            scores.append(perplexity(text_loss(supernet, valid, settings.bptt)))
-        best = candidates[scores.index(min(scores))] if sampled else now.code
-        architecture = {"recurrent": [list(p) for p in genotype(best)], "concat": list(range(1, len(best) + 1))}
-        if run.writes:
-            save_architecture(run.folder / "architecture.json", "darts-rnn", architecture, run.origin)
-        metrics = {"supernet_valid_perplexity": min(scores)} if sampled else {}
-        note = "" if sampled else "released form: the trained mixture never changed; the cell is the last random sample"
-        return run.finish({"metrics": metrics, "architecture": architecture, "note": note})
+        return choose(run, supernet, (train, valid), settings, now.code, scores, options.seed)
+
+
+def choose(
+    run: Run, supernet: LanguageModel, texts: tuple[Tensor, Tensor], settings: SearchRecurrent, last: RecurrentCode,
+    scores: list[float], seed: int, **more: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Score random cells by validation perplexity and write the best; in the released form ``last``, the last sample.
+
+    texts: training and validation words in columns. scores: kept by the run. more: stands in the result, too.
+    """
+    sampled, (train, valid) = settings.path == "sampled", texts
+    candidates = random_cells(settings.select_candidates if sampled else 0, seed)
+    for _, code in run.each(candidates, "candidate"):
+        set_cell(supernet, code, train, settings.recalibrate_chunks, settings.bptt)
+        scores.append(perplexity(text_loss(supernet, valid, settings.bptt)))
+    best = candidates[scores.index(min(scores))] if sampled else last
+    architecture = {"recurrent": [list(p) for p in genotype(best)], "concat": list(range(1, len(best) + 1))}
+    if run.writes:
+        save_architecture(run.folder / "architecture.json", "darts-rnn", architecture, run.origin)
+    metrics = {"supernet_valid_perplexity": min(scores)} if sampled else {}
+    note = "" if sampled else "released form: the trained mixture never changed; the cell is the last random sample"
+    return run.finish({"metrics": metrics, "architecture": architecture, "note": note, **more})
+
+
+def open_text(settings: SearchRecurrent, options: RunOptions, device: torch.device) -> tuple[Corpus, Tensor, Tensor]:
+    """(the text, training words in columns, the validation words that select in columns)."""
+    corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
+    valid = batchify(corpus.valid, settings.eval_batch_size).to(device)[: settings.select_rows or None]
+    return corpus, batchify(corpus.train, settings.batch_size).to(device), valid
 
 
 def build(words: int, settings: SearchRecurrent) -> LanguageModel:

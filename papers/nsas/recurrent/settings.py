@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common.settings import Settings, refuse_idle, setting
+from common.train.settings import checkpoint_setting
 from papers.nsas.settings import Constraints
 
 
@@ -73,9 +74,10 @@ class SearchRecurrent(Training, Constraints):
 
 @dataclass(frozen=True)
 class TrainRecurrent(Training):
-    """The derived recurrent cell from scratch."""
+    """The derived recurrent cell from scratch, or from weights."""
 
     arch: str = setting("Random_NSAS", "published recurrent cell by name, or an architecture file")
+    checkpoint: str = checkpoint_setting()
     alpha: float = setting(0.0, "penalty of the dropped output's square", at_least=0)
     nonmono: int = setting(5, "epochs without a better validation loss before averaging begins", at_least=1)
     rollbacks: int = setting(20, "returns to the best saved model before the run gives up", at_least=0)

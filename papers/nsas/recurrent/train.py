@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from common.data.text import Corpus, batchify
 from common.errors import UserError
 from common.run import distributed, seeds
 from common.run.device import pick_device
-from common.run.folder import open_run
-from common.weights.read import save_weights
-from papers.nsas.recurrent.architecture import Recurrent, load_cell
+from common.run.folder import open_run, say
+from common.use.finetune import arch_asked, read_start, settled
+from common.weights.read import Checkpoint, load_strict, save_weights
+from papers.nsas.networks.weights import architecture_of
+from papers.nsas.recurrent.architecture import Recurrent, load_cell, recurrent_of
 from papers.nsas.recurrent.averaging import Descent, averaged, switches_to_averaging
 from papers.nsas.recurrent.chunks import (
     Hidden,
@@ -26,14 +28,17 @@ from papers.nsas.recurrent.chunks import (
     perplexity,
     scaled,
     text_loss,
-    unigram_perplexity,
 )
+from papers.nsas.recurrent.evaluate import PICKLED_CLASSES, PTB_WORDS, measured
 from papers.nsas.recurrent.loss import Chunk
 from papers.nsas.recurrent.model import DerivedCell, LanguageModel, activation_penalty, drops_of
 from papers.nsas.recurrent.settings import TrainRecurrent
 
 if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
+
+
+WORDS = ("encoder.weight", "decoder.weight", "decoder.bias")  # parameters that belong to a vocabulary
 
 
 def build(words: int, cell: Recurrent, settings: TrainRecurrent) -> LanguageModel:
@@ -49,8 +54,9 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
     after each epoch: keep the model if its validation loss is the best; once it stalls, SGD becomes averaged SGD
     a loss that is not a number ends the epoch and brings back the best model
     """
+    settings, start = started(settings, options)
     corpus = Corpus.open(settings.text, options, settings.max_tokens, settings.max_types)
-    cell, device = load_cell(settings.arch), pick_device(options)
+    cell, device = start.cell if start else load_cell(settings.arch), pick_device(options)
     stream = batchify(corpus.train, settings.batch_size).to(device)
     valid = batchify(corpus.valid, settings.eval_batch_size).to(device)
     test = batchify(corpus.test, 1).to(device)
@@ -59,6 +65,7 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         model = build(corpus.types, cell, settings).to(device)
+        origin = {"started_from": start.into(model, settings)} if start else {}
         descent = Descent(model, settings.lr, settings.weight_decay)
         hidden = Hidden(model, settings.batch_size, sharing=distributed.per_process())
         best, mean, losses = Best(model, descent), Mean(), list[float]()  # of validation, while SGD is not averaged
@@ -95,13 +102,51 @@ def train(settings: TrainRecurrent, options: RunOptions) -> dict:
         best.load()
         if run.writes:
             save_weights(model, run.folder / "weights.safetensors", about)
-        metrics = {
-            "test_perplexity": perplexity(text_loss(model, test, settings.bptt)),
-            "valid_perplexity": perplexity(best.loss),
-            "unigram_perplexity": unigram_perplexity(corpus),
-            "parameters": sum(p.numel() for p in model.parameters()),
-        }
-        return run.finish({"metrics": metrics, "architecture": cell.as_names()})
+        metrics = measured(model, corpus, test, settings.bptt, best.loss)
+        return run.finish({"metrics": metrics, "architecture": cell.as_names(), **origin})
+
+
+class TextStart(NamedTuple):
+    """Weights that a training starts from, and their cell."""
+
+    found: Checkpoint
+    cell: Recurrent
+
+    def into(self, model: LanguageModel, settings: TrainRecurrent) -> dict[str, Any]:
+        """Load them, and say what starts anew: the words, where the vocabulary is not the file's own.
+
+        What result.json says of it. Raises UserError where anything else does not fit; the model is then untouched.
+        """
+        said, own, held = self.found.metadata, model.state_dict(), dict(self.found.tensors)
+        rows, names = len(held["encoder.weight"]), ("text", "max_tokens", "max_types")
+        mine = tuple(getattr(settings, name) for name in names)
+        theirs = (said.get("dataset", "ptb" if rows == PTB_WORDS else ""), *(said.get(n, 0) for n in names[1:]))
+        anew = () if mine == theirs and rows == len(own["encoder.weight"]) else WORDS
+        held.setdefault("decoder.weight", held["encoder.weight"])  # tied
+        load_strict(model, held | {name: own[name] for name in anew}, drop=(), source=self.found.source)
+        if anew:
+            say(
+                f"{self.found.source} knows the {rows} words of {theirs[0] or 'another text'}, {settings.text} has "
+                f"{len(own['encoder.weight'])} others: embedding and decoder start anew, the cell is taken"
+            )
+        else:
+            say(f"{self.found.source}: all weights are taken, those of the words too")
+        return {"classes": rows, "weights": self.found.weights or "as they are", "starts_anew": list(anew)}
+
+
+def started(settings: TrainRecurrent, options: RunOptions) -> tuple[TrainRecurrent, TextStart | None]:
+    """The weights of ``--checkpoint``, and the settings with what they settle: cell and width. Raises UserError."""
+    if not settings.checkpoint:
+        return settings, None
+    file, found = read_start(settings.checkpoint, "nsas", PICKLED_CLASSES)
+    if "encoder.weight" not in found.tensors:
+        raise UserError(f"{found.source} holds no recurrent network")
+    named = arch_asked(settings, options.given)
+    cell = architecture_of(named, found, "darts-rnn", recurrent_of, load_cell)
+    width = {"width": int(found.tensors["encoder.weight"].shape[1])}
+    arch = "" if found.metadata.get("architecture") else named
+    settings = settled(settings, options.given, width, found.source, arch=arch, checkpoint=str(file))
+    return settings, TextStart(found, cell)
 
 
 def train_step(

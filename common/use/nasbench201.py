@@ -1,0 +1,49 @@
+"""What weights of a cell of NAS-Bench-201 settle for a training that starts from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from common.errors import UserError
+from common.spaces.nasbench201.cell import Cell201, cell
+from common.spaces.nasbench201.settings import TrainCell
+from common.spaces.nasbench201.train import cell_of
+from common.spaces.use import cell_size
+from common.use.finetune import Start, arch_asked, read_start, settled
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
+
+class CellStart(NamedTuple):
+    """Weights that the benchmark's network of a cell starts from, and the cell."""
+
+    start: Start
+    cell: Cell201
+
+
+def cell_start(
+    settings: TrainCell, options: RunOptions, published: Mapping[str, Any]
+) -> tuple[TrainCell, CellStart | None]:
+    """The settings with the file's width and depth, and the start; the settings alone without ``--checkpoint``.
+
+    published: cells that ``--arch`` may name. Raises UserError where the file is of no such network, or does not say
+    its cell and the user names none, or names another.
+    """
+    if not settings.checkpoint:
+        return settings, None
+    file, found = read_start(settings.checkpoint, options.paper)
+    width, depth = cell_size(found)
+    named, held = arch_asked(settings, options.given), found.metadata.get("architecture")
+    own = cell(held, found.source) if held is not None else None
+    if own is None and not named:
+        raise UserError(f"{found.source} does not say its cell; name it with --arch (a string, six digits or a file)")
+    one = cell_of(named, options, published) if named else own
+    assert one is not None
+    if own is not None and one != own:
+        raise UserError(f"{found.source} holds another architecture than --arch {named}; leave the flag out")
+    said = {"channels": width, "cells_per_stage": depth}
+    fixed = {"arch": "" if own else named, "checkpoint": str(file)}
+    settings = settled(settings, options.given, said, found.source, **fixed)
+    return settings, CellStart(Start(file, found, found.tensors, len(found.tensors["classifier.weight"])), one)
