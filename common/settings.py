@@ -29,6 +29,15 @@ from common.papers import PAPERS
 from common.words import suggestion
 
 PROFILES = {name: Path(__file__).resolve().parent / "profiles" / f"{name}.yaml" for name in ("smoke", "proxy", "paper")}
+# The largest whole numbers, by a word of the setting's name: what no machine can hold is a slip of the finger,
+# refused before memory is asked for. A setting without such a word: MOST.
+MOST = 10**9
+LARGEST = {
+    "layers": 1_000, "cells": 10_000, "channels": 65_536, "width": 65_536, "hidden": 65_536, "embedding": 65_536,
+    "pad": 10_000, "cutout": 10_000, "resolution": 10_000, "workers": 1_000, "parts": 10_000, "classes": 10_000_000,
+    "population": 1_000_000, "tournament": 1_000_000, "pool": 1_000_000, "paths": 1_000_000, "candidates": 1_000_000,
+    "architectures": 1_000_000, "copies": 10_000, "constraints": 10_000, "seeds": 1_000_000,
+}  # fmt: skip
 # Settings that cannot change a result; they may differ when a run is resumed.
 NOT_RESULT_BEARING = frozenset({"workers"})
 
@@ -41,7 +50,8 @@ def setting(
 ) -> Any:  # fmt: skip
     """A field of a settings class: its published value, a few words with their unit, its range.
 
-    at_least, above, at_most, below: bounds of a number, or of every number of a tuple; None has no range.
+    at_least, above, at_most, below: bounds of a number, or of every number of a tuple; None has no range. A whole
+    number without an upper bound has that of LARGEST.
     result: whether it can change a result; one that cannot (loader processes) may differ when a run is resumed.
     recorded: whether a run says it where it has its default; no: only where it is used.
     """
@@ -63,12 +73,16 @@ def range_of(bounds: Mapping[str, float]) -> str:
     low = next(((rule, bounds[rule]) for rule in ("at_least", "above") if rule in bounds), None)
     high = next(((rule, bounds[rule]) for rule in ("at_most", "below") if rule in bounds), None)
     if low and high:
-        left_out = [f"{bound:g}" for rule, bound in (low, high) if rule in ("above", "below")]
+        left_out = [_shown(bound) for rule, bound in (low, high) if rule in ("above", "below")]
         without = f", {' and '.join(left_out)} excluded" if left_out else ""
-        return f"between {low[1]:g} and {high[1]:g}{without}"
+        return f"between {_shown(low[1])} and {_shown(high[1])}{without}"
     if low == ("at_least", 0):
         return "0 or more"
-    return " ".join(f"{rule.replace('_', ' ')} {bound:g}" for rule, bound in filter(None, (low, high)))
+    return " ".join(f"{rule.replace('_', ' ')} {_shown(bound)}" for rule, bound in filter(None, (low, high)))
+
+
+def _shown(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 @dataclass(frozen=True)
@@ -80,9 +94,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            bounds, value = field.metadata.get("bounds", {}), getattr(self, field.name)
+            declared, value = field.metadata.get("bounds", {}), getattr(self, field.name)
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int | float) and not isinstance(number, bool) and not _inside(number, bounds):
+                if isinstance(number, bool) or not isinstance(number, int | float):
+                    continue
+                bounds = declared
+                if isinstance(number, int) and _inside(number, declared) and "at_most" not in declared:
+                    bounds = _ceiling(field.name)
+                if not _inside(number, bounds):
                     flag = f"--{field.name.replace('_', '-')}"
                     raise UserError(f"{flag} must be {range_of(bounds) or 'a finite number'}, not {number}")
 
@@ -94,6 +113,11 @@ class Settings:
         """
 
 
+def _ceiling(name: str) -> dict[str, float]:
+    """The upper bound of a whole number, by the words of its setting's name."""
+    return {"at_most": min((LARGEST[word] for word in name.split("_") if word in LARGEST), default=MOST)}
+
+
 def _inside(number: float, bounds: Mapping[str, float]) -> bool:
     fits = {
         "at_least": number >= bounds.get("at_least", number),
@@ -101,7 +125,7 @@ def _inside(number: float, bounds: Mapping[str, float]) -> bool:
         "at_most": number <= bounds.get("at_most", number),
         "below": number < bounds.get("below", math.inf),
     }
-    return math.isfinite(number) and all(fits.values())
+    return (isinstance(number, int) or math.isfinite(number)) and all(fits.values())
 
 
 def refuse_idle(settings: Any, idle: Mapping[str, str], given: frozenset[str] | None = None) -> None:

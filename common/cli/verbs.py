@@ -29,6 +29,12 @@ from common.settings import field_types, plain
 
 __all__ = ["COMPUTES", "NO_RUN", "CommonFlags", "RunOptions", "Stage", "Verb", "alone", "main", "parse"]
 
+# What torch says where a size cannot be had.
+SHORT_OF_MEMORY = (
+    "can't allocate memory", "MPS backend out of memory", "Storage size calculation overflowed", "bad_alloc",
+    "not enough memory", "Overflow when unpacking", "numel: integer multiplication overflow",
+)  # fmt: skip
+
 
 def main(paper: str, verbs: dict[str, Verb], argv: Sequence[str] | None = None) -> None:
     """The whole behaviour of ``python -m papers.<paper>``; leaves by SystemExit unless all went well."""
@@ -113,13 +119,13 @@ def _execute(function: Any, settings: Any, options: RunOptions) -> Any:
         distributed.close()
         return result
     except MemoryError as error:
-        raise UserError(_out_of_memory("memory", settings)) from error
+        raise UserError(_out_of_memory("memory", settings, options)) from error
     except RuntimeError as error:
         text = str(error)
-        short = any(words in text for words in ("can't allocate memory", "MPS backend out of memory"))
+        short = any(words in text for words in SHORT_OF_MEMORY)
         if short or type(error).__name__ == "OutOfMemoryError":
             device = "GPU memory" if "CUDA" in text or "MPS" in text else "memory"
-            raise UserError(_out_of_memory(device, settings)) from error
+            raise UserError(_out_of_memory(device, settings, options)) from error
         if distributed.world_size() > 1 and _lost_peer(error):
             raise UserError(
                 f"process {distributed.rank()} lost another process of the job, which must have ended; look for the "
@@ -135,12 +141,15 @@ def _lost_peer(error: RuntimeError) -> bool:
     )
 
 
-def _out_of_memory(what: str, settings: Any) -> str:
-    sizes = {n: getattr(settings, n) for n in field_types(settings.__class__) if "batch" in n}
+def _out_of_memory(what: str, settings: Any, options: RunOptions) -> str:
+    """Names the batch sizes, and the sizes that the user gave."""
+    given = {n for n in options.given or () if type(getattr(settings, n, None)) is int}
+    sizes = {n: getattr(settings, n) for n in field_types(settings.__class__) if "batch" in n or n in given}
     listed = ", ".join(f"{name} {value}" for name, value in sizes.items())
     peak = ""
     torch = sys.modules.get("torch")
     if torch is not None and what == "GPU memory" and torch.cuda.is_available():
         peak = f" (peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB)"
-    lower = "--" + next(iter(sizes)).replace("_", "-") if sizes else "the size of the network"
+    first = next(iter(sorted(given, key=lambda n: -getattr(settings, n)) or sizes), "")
+    lower = "--" + first.replace("_", "-") if first else "the size of the network"
     return f"out of {what}{peak} with {listed or 'these settings'}; lower {lower}: the last saved state is intact"

@@ -145,7 +145,7 @@ class Batches(Epochs):
     images: the set (moved to ``device`` once). batch_size: images per (whole) batch. augmentation: constants and
     augmentation; with ``augment=False`` only what every image goes through (None: as ``order`` shuffles).
 
-    Raises UserError when the set has too few images for a batch.
+    Raises UserError when the set has too few images for a batch, and for a crop wider than the padded image.
     """
 
     def __init__(
@@ -159,6 +159,10 @@ class Batches(Epochs):
         augment: bool | None = None,
     ) -> None:
         super().__init__(images.name, len(images), batch_size, order, sharing)
+        if augmentation.pad > (side := min(images.pixels.shape[-2:])):
+            raise UserError(
+                f"{images.name}: --pad {augmentation.pad} is more than the side of its images, {side} pixels"
+            )
         self.images, self.augmentation = images.to(device), augmentation
         self.augment = order.shuffle if augment is None else augment
 

@@ -16,6 +16,7 @@ PICTURE_SETS = {"tiny-imagenet-20": 64, "imagenet": 224}
 """Sets of picture files under the data root; of ImageNet the side to which its pictures are cut."""
 IMAGE_SETS = (*SMALL_SETS, "tiny-imagenet-20")
 TEXTS = ("ptb", "kjv")
+LARGEST_SIDE = 9999  # pixels that a folder's pictures can be resized to
 CLASSES = {
     "digits": 10,
     "cifar10": 10,
@@ -49,9 +50,10 @@ def parse(name: str) -> tuple[str, int]:
     plain, at, size = name.rpartition("@")
     if not at or Path(name).expanduser().exists():
         return name, 0
-    if not (size.isdecimal() and int(size) > 0):
+    if not (size.isdecimal() and size.isascii() and len(size) <= len(str(LARGEST_SIDE)) and int(size) > 0):
         raise UserError(
-            f"{name!r} is no file or folder, so the part after @ must be an image size in pixels, such as {plain}@32"
+            f"{name!r} is no file or folder, so the part after @ must be an image size in pixels, such as {plain}@32, "
+            f"of at most {LARGEST_SIDE}"
         )
     return plain, int(size)
 

@@ -90,18 +90,19 @@ class Search(Rescoring, TrainingBatches):
     holdout: int = setting(0, "last images of them, kept out of the search to re-score the board", at_least=0)
     subset_classes: int = setting(0, "first classes of the subset (released: 100); 0: no subset", at_least=0)
     subset_images: int = setting(350, "first images of each class of that subset", at_least=1)
-    resolution: int = setting(224, "side of the pictures in pixels")
+    resolution: int = setting(224, "side of the pictures in pixels", at_least=32)
     apply_resolution: bool = setting(False, "train at the resolution the window yields")
     macs_min: float = setting(0.0, "window of paths in MFLOPs, by the search's own table", at_least=0)
-    macs_max: float = setting(600.0, "its other end in MFLOPs")
+    macs_max: float = setting(600.0, "its other end in MFLOPs", at_least=0)
     enforce_window: bool = setting(False, "draw paths inside the window only")
     resunit: bool = setting(False, "larger space: a residual unit as an extra choice")
     dil_conv: bool = setting(False, "larger space: two narrow inverted residuals as extra choices")
     pool: Literal["avg", "max", "avgmax", "catavgmax"] = setting("avg", "global pooling before the head")
     sampling: Literal["uniform", "weighted"] = setting("uniform", "how choices are drawn")
     probabilities: tuple[float, ...] = setting(
-        (0.05, 0.2, 0.05, 0.5, 0.05, 0.15), "probability of each choice, with weighted sampling"
-    )
+        (0.05, 0.2, 0.05, 0.5, 0.05, 0.15), "probability of each choice, with weighted sampling",
+        at_least=0, at_most=1,
+    )  # fmt: skip
     epochs: int = setting(120, "epochs of the supernet", at_least=1)
     lr: float = setting(1.0, "learning rate of the supernet at the start", at_least=0)
     meta_lr: float = setting(1e-4, "learning rate of the meta layer, and size of the simulated step", at_least=0)
@@ -110,13 +111,16 @@ class Search(Rescoring, TrainingBatches):
     momentum: float = setting(0.9, "Nesterov momentum", at_least=0, below=1)
     weight_decay: float = setting(1e-4, "weight decay, not of biases, normalisation and meta layer", at_least=0)
     label_smoothing: float = setting(0.1, "part of the target spread over all classes", at_least=0, at_most=1)
-    start_epoch: int = setting(20, "last epoch (from 0) without board and teacher; -1: none is")
+    start_epoch: int = setting(20, "last epoch (from 0) without board and teacher; -1: none is", at_least=-1)
     update_every: int = setting(
         0, "iterations between meta updates, inside an epoch; 0: 200 on ImageNet, as often an epoch elsewhere",
         at_least=0,
     )  # fmt: skip
     pool_size: int = setting(10, "paths on the board", at_least=1)
-    acc_gap: float = setting(5.0, "percentage points by which a dearer path must beat the last of the board")
+    acc_gap: float = setting(
+        5.0, "percentage points by which a dearer path must beat the last of the board",
+        at_least=0, at_most=100,
+    )  # fmt: skip
     slice: int = setting(4, "images of a share in a board entry, and in each half of a meta update", at_least=1)
     meta_value: Literal["last_negated", "argmax_positive"] = setting(
         "last_negated", "m = sigmoid(-u of the last entry), or sigmoid(u of the best)"
@@ -192,7 +196,7 @@ class Select(Rescoring):
     search: str = setting("", "folder of the search")
     rule: Literal["head", "rescore"] = setting("rescore", "head of the board, or the best of it re-scored")
     macs_min: float = setting(0.0, "window in MFLOPs by the search's table; 0: as the search", at_least=0)
-    macs_max: float = setting(0.0, "its other end in MFLOPs; 0: as the search")
+    macs_max: float = setting(0.0, "its other end in MFLOPs; 0: as the search", at_least=0)
 
     def check(self, given: Given = None) -> None:
         """Raises UserError for settings that do nothing: the head of the board is taken as it is."""
@@ -271,8 +275,9 @@ class Train(OneNetwork, Recipe):
     train_images: int = setting(0, "first images of the training set that are used; 0: all", at_least=0)
     eval_every: int = setting(1, "epochs between two tests; the last epoch is tested always", at_least=1)
     resolution: int = setting(
-        0, "side of the pictures in pixels; 0: of the published network, else of the architecture file, else 224"
-    )
+        0, "side of the pictures in pixels; 0: of the published network, else of the architecture file, else 224",
+        at_least=0,
+    )  # fmt: skip
 
     def check(self, given: Given = None) -> None:
         """Raises UserError for a setting that the training would not look at."""
@@ -292,7 +297,7 @@ class Evaluate(OneNetwork):
     arch: str = setting("", "14 … 604, a path list or an architecture file; weights trained here say it themselves")
     checkpoint: str = setting("", "file of the weights")
     dataset: str = setting("imagenet", "set whose test part is looked at; default: the one the file was trained on")
-    resolution: int = setting(0, "side of the pictures in pixels; 0: that of the network")
+    resolution: int = setting(0, "side of the pictures in pixels; 0: that of the network", at_least=0)
     workers: int = setting(4, "processes that read pictures", at_least=0, result=False)
     batch_size: int = setting(128, "images of a batch", at_least=1)
     interpolation: Literal["bicubic", "bilinear"] = setting("bicubic", "how test pictures are resized")

@@ -130,14 +130,16 @@ class SearchGenerator(Searching):
     """Phase 2: generator training."""
 
     generator_epochs: int = setting(50, "epochs of the generator", at_least=0)
-    low_mflops: float = setting(270.0, "lowest target in millions of multiply-adds (in ms with --latency-table)")
-    high_mflops: float = setting(450.0, "end of the range of targets, in the same unit")
+    low_mflops: float = setting(
+        270.0, "lowest target in millions of multiply-adds (in ms with --latency-table)", at_least=0
+    )
+    high_mflops: float = setting(450.0, "end of the range of targets, in the same unit", above=0)
     target_step: float = setting(5.0, "between two targets of the training, in the same unit", above=0)
     target_noise: float = setting(0.5, "largest noise added to a target, in the same unit", at_least=0)
     validation_step: float = setting(10.0, "between two targets of the validation, in the same unit", above=0)
-    alpha: float = setting(0.0003, "weight of a squared miss in the hardware loss")
-    loss_penalty: float = setting(1.2, "factor on the hardware loss of costs above the target")
-    accept_loss: float = setting(0.4, 'largest total hardware loss of a "best average" generator')
+    alpha: float = setting(0.0003, "weight of a squared miss in the hardware loss", at_least=0)
+    loss_penalty: float = setting(1.2, "factor on the hardware loss of costs above the target", at_least=0)
+    accept_loss: float = setting(0.4, 'largest total hardware loss of a "best average" generator', at_least=0)
     tau: float = setting(5.0, "temperature of the Gumbel-softmax in the first epoch", above=0)
     tau_decay: float = setting(0.95, "factor on the temperature after every epoch", above=0)
     generator_lr: float = setting(0.001, "learning rate of Adam, constant", at_least=0)
@@ -148,7 +150,9 @@ class SearchGenerator(Searching):
     width: int = setting(32, "channels of the generator's layers", at_least=1)
     generator_layers: int = setting(5, "layers of the generator behind its two heads: head, body, tail", at_least=1)
     pool_size: int = setting(1, "priors drawn over the range of targets", at_least=1)
-    prior_seed: int = setting(42, "seed of NumPy's legacy generator that the priors are drawn from")
+    prior_seed: int = setting(
+        42, "seed of NumPy's legacy generator that the priors are drawn from", at_least=0, at_most=2**32 - 1
+    )
     prior_tolerance: float = setting(1.0, "largest miss of a prior, in the targets' unit", above=0)
     prior_pool: str = setting("", "file of a prior pool; empty: draw one")
     latency_table: str = setting("", "file written by the latency command: targets are then milliseconds")
@@ -157,8 +161,9 @@ class SearchGenerator(Searching):
         "original", at_least=0,
     )  # fmt: skip
     targets: tuple[float, ...] = setting(
-        (275.0, 320.0, 365.0), "constraints to write architectures for at the end; architecture.json: the middle one"
-    )
+        (275.0, 320.0, 365.0), "constraints to write architectures for at the end; architecture.json: the middle one",
+        above=0,
+    )  # fmt: skip
 
     def check(self, given: frozenset[str] | None = None) -> None:
         """Raises UserError where nothing is to be trained, for targets where the generator is not trained, and for
@@ -204,7 +209,7 @@ class Generate(OfAGenerator):
     """Architectures for any number of targets."""
 
     target_mflops: tuple[float, ...] = setting(
-        (365.0, 320.0, 275.0), "targets, in the generator's unit: millions of multiply-adds, or ms"
+        (365.0, 320.0, 275.0), "targets, in the generator's unit: millions of multiply-adds, or ms", above=0
     )
     hit: bool = setting(
         False, "scan targets so that the cost comes as near to each budget as it can (not in the original)"
@@ -234,9 +239,9 @@ class Train(InParts, TrainedOn):
     weight_decay: float = setting(1e-5, "with rmsproptf not on biases and one-dimensional tensors", at_least=0)
     schedule: Literal["step", "cosine"] = setting("step", "a factor every few epochs, or a cosine per step to 0")
     decay_epochs: float = setting(3.0, "epochs between two factors of the step schedule", above=0)
-    decay_rate: float = setting(0.963, "factor of the step schedule")
-    warmup_lr: float = setting(1e-4, "learning rate at the start of the warm-up")
-    warmup_epochs: int = setting(5, "epochs in which the rate rises to --lr")
+    decay_rate: float = setting(0.963, "factor of the step schedule", at_least=0, at_most=1)
+    warmup_lr: float = setting(1e-4, "learning rate at the start of the warm-up", at_least=0)
+    warmup_epochs: int = setting(5, "epochs in which the rate rises to --lr", at_least=0)
     ema_decay: float = setting(
         0.99995, "decay of the averaged weights, which are tested and written; 0: none", at_least=0, at_most=1
     )

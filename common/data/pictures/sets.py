@@ -28,6 +28,7 @@ from common.data.pictures.folders import FOLDERS, TEST_EVERY, PictureList, divid
 from common.data.pictures.lmdb import LmdbStore
 from common.data.pins import allow_unpinned, data_root, fetch_command, pins_of
 from common.errors import UserError
+from common.run.device import available
 from common.words import hint
 
 IMAGENET_COUNTS = {"train": (1000, 1_281_167), "test": (1000, 50_000), "val": (1000, 50_000)}
@@ -316,6 +317,8 @@ def read_all(pictures: Pictures, size: int = 0) -> torch.Tensor:
     for index, (_, content) in enumerate(_items(pictures)):
         where = pictures.store.name(int(pictures.positions[index]))
         picture = decode(content, where)
+        if not arrays:
+            _check_room(pictures, size or max(picture.size))
         array = np.asarray(resize_square(picture, size) if size else picture)
         height, width = arrays[0].shape[:2] if arrays else (array.shape[0], array.shape[0])
         if array.shape[:2] != (height, width):
@@ -326,3 +329,13 @@ def read_all(pictures: Pictures, size: int = 0) -> torch.Tensor:
             )
         arrays.append(array)
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+
+def _check_room(pictures: Pictures, side: int) -> None:
+    """Raises UserError where so many pictures of that side are more than this machine's free memory holds."""
+    wanted, free = len(pictures) * 3.0 * side**2, available()
+    if wanted > free:
+        raise UserError(
+            f"{pictures.name}: {len(pictures)} pictures of {side} x {side} pixels take {wanted / 2**30:.1f} GiB of "
+            f"memory, {free / 2**30:.1f} are free; append a smaller @SIZE to the set's name"
+        )

@@ -18,7 +18,7 @@ class RankStudy(Recalibration, Recipe):
     search: str = setting("", "folder of a finished search; its data set, subset and resolution are used")
     paths: int = setting(30, "random paths that are scored and trained", at_least=1)
     macs_min: float = setting(0.0, "window of the paths in MFLOPs, by the search's table at 224", at_least=0)
-    macs_max: float = setting(0.0, "its other end in MFLOPs; 0: no limit")
+    macs_max: float = setting(0.0, "its other end in MFLOPs; 0: no limit", at_least=0)
     epochs: int = setting(100, "epochs of each training, without the cool-down", at_least=1)
     ema_decay: float = setting(0.99, "decay of the averaged weights, per step", at_least=0, at_most=1)
 

@@ -45,7 +45,7 @@ class Sweep(OfAGenerator, Scoring):
 class Evolve(Scoring):
     """The compared family of methods: one evolutionary search per constraint on the same supernet."""
 
-    targets: tuple[float, ...] = setting((275.0, 320.0, 365.0), "constraints in millions of multiply-adds")
+    targets: tuple[float, ...] = setting((275.0, 320.0, 365.0), "constraints in millions of multiply-adds", above=0)
     tolerance: float = setting(2.0, "largest excess or shortfall of a candidate, in MFLOPs", at_least=0)
     population: int = setting(20, "architectures that survive a generation", at_least=1)
     generations: int = setting(10, "generations after the first population", at_least=0)
