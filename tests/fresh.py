@@ -24,9 +24,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = (
-    "torch", "torch.utils.data", "torch.distributed", "tests.fresh", "common.train.loop", "common.cli.verbs",
+    "torch", "torch.utils.data", "torch.distributed", "torch._dynamo", "scipy.stats", "tests.fresh",
+    "common.train.loop", "common.cli.verbs", "common.spaces.nasbench201.train",
     *(f"papers.{paper}.{verb}" for paper in ("cream", "evnas", "nao_v2", "nsas", "sgnas")
       for verb in ("search", "train", "evaluate")),
+    *(f"papers.nsas.{module}" for module in ("search_random", "search_gdas", "recurrent.search", "recurrent.train",
+                                             "nasbench201.search_random", "nasbench201.search_gdas")),
 )  # fmt: skip
 
 
