@@ -90,11 +90,16 @@ class Run(Keeping):
     def begin(self) -> None:
         """Take the folder, unless it holds this run's result already."""
         fresh = self.recognise()
-        if self.writes and self.result is None:
-            if fresh:
-                self._start_over(delete=not self.options.resume)
-            records.write_json(self.folder / "settings.json", self.identity)
-            records.write_env(self.folder)
+        if not self.writes:
+            return
+        outputs.sweep(self.folder, self.outputs.names)
+        if self.result is not None:
+            self._store.clear()  # a kill may have come between the last result and this
+            return
+        if fresh:
+            self._start_over(delete=not self.options.resume)
+        records.write_json(self.folder / "settings.json", self.identity)
+        records.write_env(self.folder)
 
     def recognise(self) -> bool:
         """What the folder holds: nothing, this run unfinished or finished, or another run (refused). Whether the run

@@ -7,6 +7,7 @@ leaves at most a name without a file.
 
 from __future__ import annotations
 
+import glob
 import json
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def claim(path: Path) -> Outputs | None:
             holder = _folders[folder]
             return holder if holder.claim("/".join(parts)) else None
     return None
+
+
+def sweep(folder: Path, ours: set[str]) -> None:
+    """Remove the temporary files that killed writers of our files left (``common.run.files`` names them
+    ``.NAME.XXXXXXXX.tmp``); whoever calls it holds the folder's lock."""
+    for name in {RECORD, *ours}:
+        path = folder / name
+        for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+            left.unlink(missing_ok=True)
 
 
 def strangers(folder: Path, ours: set[str]) -> list[str]:

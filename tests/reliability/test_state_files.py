@@ -149,6 +149,27 @@ def test_leftovers_of_a_killed_writer_are_swept(tmp_path):
     assert len(list((tmp_path / "state").iterdir())) == 4
 
 
+def test_leftovers_beside_a_killed_runs_files_are_swept_and_a_strangers_stay(tmp_path):
+    saved(tmp_path, 1)
+    ours = [".history.csv.abcd1234.tmp", "..written.json.abcd1234.tmp", ".settings.json.abcd1234.tmp"]
+    for name in [*ours, ".mine.txt.abcd1234.tmp", "notes.tmp"]:
+        (tmp_path / name).write_text("half")
+    loaded(tmp_path)
+    assert not [name for name in ours if (tmp_path / name).exists()]
+    assert (tmp_path / ".mine.txt.abcd1234.tmp").exists() and (tmp_path / "notes.tmp").exists()
+
+
+def test_states_that_a_kill_at_the_very_end_left_are_cleared(tmp_path):
+    saved(tmp_path, 1)
+    with open_run(options(tmp_path), Settings()) as run:
+        run._store.clear = lambda: None  # the kill: finished.json is there, the states are still
+        run.finish({"metrics": {}})
+    assert (tmp_path / "state").exists()
+    with open_run(options(tmp_path), Settings()) as run:
+        assert run.result is not None
+    assert not (tmp_path / "state").exists()
+
+
 def test_every_generator_is_put_back(tmp_path):
     with open_run(options(tmp_path), Settings()) as run:
         run.write_state({})
