@@ -2,6 +2,7 @@
 # make test        set up, run the whole test-suite
 # make mutants     set up, do the tests notice small wrong changes? (tests/mutants; hours)
 # make proxy       set up, the proxy pipeline on real data (needs a data root, see README.md)
+# make bench       set up, time all workloads and how costs grow (about eight minutes of a quiet machine), write docs/speed.md
 # make lint        style, types, import layers, generated tables
 # make docs        the documentation as a static site, site/index.html
 # make lock        bring the locks up to date with pyproject.toml (needs uv)
@@ -21,7 +22,7 @@ export MPLBACKEND := Agg
 # one thread per process: small networks gain nothing from two, and two contending processes lose a lot
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: reproduce lane-1 lane-2 claims test mutants proxy lint lock venv report docs clean
+.PHONY: reproduce lane-1 lane-2 claims test mutants bench proxy lint lock venv report docs clean
 .DEFAULT_GOAL := reproduce
 
 # Two lanes of about equal length where there are two cores (LANES=1: one stage after another), and the claims that only
@@ -53,6 +54,15 @@ test: venv
 MUTANTS ?=
 mutants: venv
 	$(PY) -m tests.mutants $(MUTANTS)
+
+# Times are of one thread and of the process; steps in several processes are of the wall, so nothing else should run.
+BENCH := results/scratch/bench.json
+bench: venv
+	@mkdir -p $(dir $(BENCH))
+	$(PY) -m pytest tests/benchmarks/test_workloads.py tests/benchmarks/test_growth.py -q -p no:cacheprovider \
+	  --benchmark-enable --benchmark-quiet --benchmark-json=$(BENCH) -k "workload or curve or processes or scale"
+	$(PY) -m reproductions bench $(BENCH)
+	$(PY) -m reproductions readme
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -1,4 +1,4 @@
-"""``python -m reproductions VERB``: claims, check, seeds, compare, report, readme, docs, data, checkpoints."""
+"""``python -m reproductions VERB``: claims, check, seeds, compare, report, readme, docs, bench, data, checkpoints."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ VERBS = {
     "readme": ("reproductions.docs.readme", "the generated tables of the README files"),
     "docs": ("reproductions.docs.site", "the documentation as a static site"),
     "plots": ("reproductions.docs.plots", "learning curves of the pipelines, a page that needs no network"),
+    "bench": ("reproductions.speed.bench", "results/benchmarks from what `make bench` measured"),
     "picture": ("reproductions.docs.picture", "docs/picture.svg: a found cell beside its learning curve"),
     "data": ("reproductions.data.commands", "fetch, prepare, verify and list data sets"),
     "checkpoints": ("reproductions.checkpoints.commands", "fetch, verify and evaluate the authors' checkpoints"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
@@ -220,6 +222,24 @@ def gather(value: Any) -> list[Any]:
     found: list[Any] = [None] * world_size()
     dist.all_gather_object(found, value)
     return found
+
+
+def all_see(path: Path, patience_s: float = 10.0) -> None:
+    """Wait until every process sees a file that one of them wrote (a common act of all of them).
+
+    Raises UserError, in all of them, where one does not: it runs on a machine with a disk of its own.
+    """
+    if world_size() == 1:
+        return
+    until = time.monotonic() + patience_s
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.2)
+    blind = [number for number, sees in enumerate(gather(path.exists())) if not sees]
+    if blind:
+        raise UserError(
+            f"process {blind[0]} of {world_size()} does not see {path.parent}, which process 0 writes; the machines of "
+            f"a job need one folder that all of them see: give it with --out"
+        )
 
 
 def in_turns(items: Iterable[Any]) -> list[list[tuple[int, Any]]]:

@@ -350,4 +350,5 @@ def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) 
         else:
             distributed.barrier()
             run.begin()
+        distributed.all_see(run.folder / "settings.json")
         yield run

@@ -1,5 +1,5 @@
 """``python -m reproductions readme``: the generated tables of README.md and papers/*/README.md, and the generated pages
-(CLAIMS.md of each paper; settings and histories of docs/).
+(CLAIMS.md of each paper; settings, histories and speed of docs/).
 
 Between ``<!-- claims:start -->`` and ``<!-- claims:end -->`` stand the verdicts by kind and the numbers that matter, of
 one paper or, in the root README, of all. Tables are generated, never typed; ``--check`` fails when one is stale. What
@@ -28,6 +28,7 @@ from reproductions.compare.groups import of_pipeline
 from reproductions.docs import pages, words
 from reproductions.docs.pages import origin  # noqa: F401  (the report names values alike)
 from reproductions.results import load
+from reproductions.speed import tables as speed
 from reproductions.verdicts import Verdict, judged
 
 RECORD = ROOT / "results" / "data_claims.json"
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> int:
             if not args.check:
                 path.write_text(fresh, encoding="utf-8")
     whole = {Path("papers") / p / "CLAIMS.md": pages.claims_page(titles[p], v) for p, v in verdicts.items()}
-    whole |= proxy_metrics()
+    whole |= proxy_metrics() | speed.pages()
     for page, text in (words.pages() | whole).items():  # generated as a whole
         if not (ROOT / page).exists() or (ROOT / page).read_text(encoding="utf-8") != text:
             stale.append(str(page))

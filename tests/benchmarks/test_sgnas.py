@@ -1,5 +1,6 @@
 """SGNAS workloads W1 to W5, each beside the plain way of doing it (one module per sub-block and kernel, no merging, no
 folding, memory in NCHW), timed in the same process. Run with --benchmark-enable.
+"ours" is the workload of ``sgnas.py``.
 
 W1 supernet step (4 paths)   W2 generator step, all operations on   W3 scratch step, SGNAS-C   W4 evaluation, SGNAS-A
 W5 build SGNAS-A from a target
@@ -21,13 +22,13 @@ from torch.nn import functional
 from common.train.losses import label_smoothing_cross_entropy
 from papers.sgnas.method.generator import Generator, arg_max_ops, normalise
 from papers.sgnas.method.generator_training import build_optimizer
-from papers.sgnas.method.lookup import hardware_loss, macs_table, one_hot
+from papers.sgnas.method.lookup import hardware_loss, macs_table
 from papers.sgnas.method.sampling import sample_paths
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
 from papers.sgnas.networks.architectures import MACROS, PUBLISHED, SKIP
-from papers.sgnas.networks.derived import Network, fold
-from papers.sgnas.networks.fixed_supernet import FixedSupernet
 from papers.sgnas.networks.supernet import Supernet
+from tests.benchmarks.workloads import sgnas
+from tests.benchmarks.workloads.place import Place
 
 BATCH = 16
 
@@ -132,9 +133,9 @@ def _one_thread(one_thread):
     """Every test here."""
 
 
-def macro_for_run(benchmark):
+def place(benchmark) -> Place:
     """The real space when timing; a small one when the workloads are only checked to run."""
-    return MACROS["cifar" if benchmark.enabled else "tiny"]
+    return Place(full=benchmark.enabled)
 
 
 def data(side: int = 32, batch: int = BATCH):
@@ -142,112 +143,83 @@ def data(side: int = 32, batch: int = BATCH):
     return torch.randn(batch, 3, side, side, generator=generator), torch.arange(batch) % 10
 
 
-def uniform_p(layers: int, out: torch.Tensor) -> torch.Tensor:
-    zeros = (0.0 * out).clone()
-    blocked = torch.zeros(6, 4, dtype=torch.bool)
-    blocked[0, SKIP] = True
-    return torch.softmax(zeros.masked_fill(blocked, -torch.inf), -1).view(layers, 6, 4)
-
-
-@pytest.mark.benchmark(group="sgnas-w1-supernet-step")
-@pytest.mark.parametrize("way", ["plain", "ours"])
-def test_w1(benchmark, way):
-    macro, (x, y) = macro_for_run(benchmark), data()
+def plain_w1(at: Place):
+    macro, (x, y) = sgnas.cifar(at), data()
     paths = sample_paths(np.random.RandomState(0), len(macro.layers), 4)
-    if way == "plain":
-        net = PlainSupernet(macro, 100)
-        sgd = torch.optim.SGD(net.parameters(), 0.064, momentum=0.9, weight_decay=4e-4, foreach=False)
-
-        def step():
-            sgd.zero_grad(set_to_none=False)
-            for path in paths:
-                label_smoothing_cross_entropy(net(x, path), y).backward()
-            sgd.step()
-    else:
-        net = Supernet(macro, 100)
-        mine = PathSGD(net, 0.9, 4e-4)
-
-        def step():
-            supernet_gradients(net, x, y, paths)
-            mine.step(0.064, paths)
-
-    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
-
-
-@pytest.mark.benchmark(group="sgnas-w2-generator-step")
-@pytest.mark.parametrize("way", ["plain", "ours"])
-def test_w2(benchmark, way):
-    macro, (x, y) = macro_for_run(benchmark), data()
-    layers, generator, table = len(macro.layers), Generator(), macs_table(macro)
-    adam = build_optimizer(generator)
-    prior = one_hot(torch.zeros(layers, 6, dtype=torch.long)).view(layers, 24)
-    net = PlainSupernet(macro, 100).eval() if way == "plain" else FixedSupernet(Supernet(macro, 100).eval())
+    net = PlainSupernet(macro, 100)
+    sgd = torch.optim.SGD(net.parameters(), 0.064, momentum=0.9, weight_decay=4e-4, foreach=False)
 
     def step():
-        p = uniform_p(layers, generator(normalise(100.0, 80, 120), prior)[0])
-        logits = net(x, p, soft=True) if way == "plain" else net.soft(x, p)
-        loss = label_smoothing_cross_entropy(logits, y) + hardware_loss(table.cost(p), 100.0)
+        sgd.zero_grad(set_to_none=False)
+        for path in paths:
+            label_smoothing_cross_entropy(net(x, path), y).backward()
+        sgd.step()
+
+    return step
+
+
+def plain_w2(at: Place):
+    macro, (x, y) = sgnas.cifar(at), data()
+    layers, generator, table = len(macro.layers), Generator(), macs_table(macro)
+    adam, net, prior = build_optimizer(generator), PlainSupernet(macro, 100).eval(), sgnas.flat_prior(at, layers)
+
+    def step():
+        p = sgnas.uniform_p(layers, generator(normalise(100.0, 80, 120), prior)[0])
+        loss = label_smoothing_cross_entropy(net(x, p, soft=True), y) + hardware_loss(table.cost(p), 100.0)
         adam.zero_grad()
         loss.backward()
         adam.step()
 
-    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+    return step
 
 
-@pytest.mark.benchmark(group="sgnas-w3-scratch-step")
-@pytest.mark.parametrize("way", ["plain", "ours"])
-def test_w3(benchmark, way):
-    macro, (x, y) = macro_for_run(benchmark), data(batch=32)
-    kernels = PUBLISHED["SGNAS-C"][: len(macro.layers)]
-    net = PlainNetwork(macro, kernels, 100, False, functional.relu6) if way == "plain" else Network(macro, kernels, 100)
-    sgd = torch.optim.SGD(net.parameters(), 0.064, momentum=0.9, weight_decay=4e-4, foreach=way == "ours")
+def plain_w3(at: Place):
+    macro, (x, y) = sgnas.cifar(at), data(batch=32)
+    net = PlainNetwork(macro, PUBLISHED["SGNAS-C"][: len(macro.layers)], 100, False, functional.relu6)
+    sgd = torch.optim.SGD(net.parameters(), 0.064, momentum=0.9, weight_decay=4e-4, foreach=False)
 
     def step():
-        sgd.zero_grad(set_to_none=way == "ours")
+        sgd.zero_grad(set_to_none=False)
         label_smoothing_cross_entropy(net(x), y).backward()
         sgd.step()
 
-    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+    return step
 
 
-@pytest.mark.benchmark(group="sgnas-w4-evaluation")
-@pytest.mark.parametrize("way", ["plain", "ours"])
-def test_w4(benchmark, way):
-    small = not benchmark.enabled
-    macro, (x, _) = MACROS["imagenet"], data(64 if small else 224, 2 if small else 4)
-    kernels = PUBLISHED["SGNAS-A"]
-    if way == "plain":
-        net = PlainNetwork(macro, kernels, 1000, True, original_hswish).eval()
-    else:
-        net = fold(Network(macro, kernels, 1000, True, "hswish"))
+def plain_w4(at: Place):
+    x, _ = data(*at.size((224, 4), (64, 2)))
+    net = PlainNetwork(MACROS["imagenet"], PUBLISHED["SGNAS-A"], 1000, True, original_hswish).eval()
+    return torch.no_grad()(lambda: net(x))
+
+
+def plain_w5(at: Place):
+    """As the original, a supernet is built first and the network is probed with one forward pass."""
+    macro, prior = MACROS["imagenet"], sgnas.flat_prior(Place(), 19)
 
     @torch.no_grad()
-    def step():
-        net(x)
-
-    benchmark.pedantic(step, rounds=5, warmup_rounds=1)
-
-
-@pytest.mark.benchmark(group="sgnas-w5-build")
-@pytest.mark.parametrize("way", ["plain", "ours"])
-def test_w5(benchmark, way):
-    """Plain: as the original, a supernet is built first and the network is probed with one forward pass."""
-    macro, small = MACROS["imagenet"], not benchmark.enabled
-    prior = one_hot(torch.zeros(19, 6, dtype=torch.long)).view(19, 24)
-
     def build():
-        generator = Generator()
-        with torch.no_grad():
-            arg_max_ops(generator(normalise(365.0, 270, 450), prior))
+        arg_max_ops(Generator()(normalise(365.0, 270, 450), prior))
         macs_table(macro)
-        if way == "plain" and not small:
+        if at.full:
             PlainSupernet(macro, 1000)
-            with torch.no_grad():
-                PlainNetwork(macro, PUBLISHED["SGNAS-A"], 1000, True, original_hswish)(torch.randn(2, 3, 224, 224))
-        else:
-            Network(macro, PUBLISHED["SGNAS-A"], 1000, True, "hswish")
+        net = PlainNetwork(macro, PUBLISHED["SGNAS-A"], 1000, True, original_hswish)
+        return net(torch.randn(2, 3, *at.size((224, 224), (32, 32))))
 
-    benchmark.pedantic(build, rounds=3, warmup_rounds=1)
+    return build
+
+
+PLAIN = {
+    "w1_supernet_step": plain_w1, "w2_generator_step": plain_w2, "w3_scratch_step": plain_w3,
+    "w4_evaluation": plain_w4, "w5_build": plain_w5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("way", ["plain", "ours"])
+def test_beside_the_plain_form(benchmark, name, way):
+    make = PLAIN[name] if way == "plain" else sgnas.WORKLOADS[name].make
+    benchmark.group = name
+    benchmark.pedantic(make(place(benchmark)), rounds=3, warmup_rounds=1)
 
 
 def counted(step, device: torch.device) -> tuple[int, float, float]:
@@ -295,7 +267,7 @@ def counted(step, device: torch.device) -> tuple[int, float, float]:
 def test_what_bounds_the_supernet_step(benchmark, way):
     """Prints kernels per step and the share of the step in which they run: a low share means launches bound it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    macro, (x, y) = macro_for_run(benchmark), data()
+    macro, (x, y) = sgnas.cifar(place(benchmark)), data()
     x, y = x.to(device), y.to(device)
     paths = sample_paths(np.random.RandomState(0), len(macro.layers), 4)
     net = (PlainSupernet(macro, 100) if way == "plain" else Supernet(macro, 100)).to(device)
