@@ -131,7 +131,7 @@ def growth_table() -> str:
         points = ", ".join(f"{n}: {1000 * s:.3g}" for n, s in zip(curve["sizes"], curve["seconds"]))
         power = exponent(curve["sizes"], curve["seconds"])
         rows.append([f"{curve['paper']}: {curve['step']}", curve["axis"], points, f"{power:.2f}"])
-    parts = [f"{about['processor']}, {found['date']}, one thread.",
+    parts = [f"{about['processor']}, {found['date']}, one thread.", "![Milliseconds by size](growth.svg)",
              markdown(["what", "against", "ms of each size", "exponent at the end"], rows, 3)]  # fmt: skip
     if found["processes"]:
         steps = found["processes"][0]["steps"]
