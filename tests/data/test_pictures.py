@@ -16,6 +16,7 @@ from common.data import digests
 from common.data.names import canonical, in_memory, other_set, parse
 from common.data.pictures import sets as pictures_module
 from common.data.pictures.decoding import decode
+from common.data.pictures.folders import picture_files
 from common.data.pictures.lmdb import write_lmdb
 from common.data.pictures.sets import has_validation, open_pictures
 from common.data.pictures.sizes import image_size
@@ -407,3 +408,34 @@ def test_a_link_to_nothing_is_said(tmp_path):
     (folder / "ant" / "9.png").symlink_to(folder / "bee" / "0.png")
     (tmp_path / "link").symlink_to(folder)
     assert len(open_pictures(str(tmp_path / "link"), "train")) == 9
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    """Classes that lie elsewhere, and folders inside a class; a link back to a folder above is the same pictures."""
+    store, folder = fill(tmp_path / "store"), tmp_path / "own"
+    for name in ("ant", "bee"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "more").symlink_to(store / name)
+        (folder / name / "self").symlink_to(folder / name)
+    (folder / "cow").symlink_to(store / "ant")
+    opened = open_pictures(str(folder), "train")
+    assert len(opened) == 12 and opened.classes == ("ant", "bee", "cow")
+    assert opened.store.pictures.samples[0][0] == "ant/more/0.png"
+    assert len(picture_files(folder)) == 15  # what ``predict`` sees
+
+
+def test_names_that_are_no_text_and_empty_files_are_one_line(tmp_path):
+    folder = fill(tmp_path / "own")
+    (folder / "ant" / "0.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"ant/0\.png is an empty file; replace or remove it"):
+        open_images(str(folder), "train")
+    (folder / "ant" / "0.png").write_bytes(b"no picture")
+    for reader in (lambda: open_images(str(folder), "train"), lambda: image_size(str(folder))):
+        with pytest.raises(UserError, match=r"0\.png cannot be decoded: its content is no picture of a known kind; "):
+            reader()
+    for place in ("ant/0.png", "ant"):
+        strange = os.fsencode(folder / place).removesuffix(b"t") + b"\xff" + b".png" * place.endswith("g")
+        os.rename(folder / place, strange)
+        with pytest.raises(UserError, match=r"own(/ant)? holds b'.*\\xff.*', a name that is not UTF-8; rename it"):
+            open_pictures(str(folder), "train")
+        os.rename(strange, folder / place)

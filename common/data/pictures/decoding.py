@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from common.errors import UserError
 
@@ -19,6 +19,8 @@ def decode(content: bytes, path: Path | str) -> Image.Image:
     Grey pictures of 16 bits keep their upper 8, as Pillow does with colour ones of 16 bits. Raises UserError when the
     file cannot be decoded, or holds values that have no known white.
     """
+    if not content:
+        raise UserError(f"{path} is an empty file; replace or remove it")
     try:
         picture: Image.Image = Image.open(io.BytesIO(content))
         if picture.mode[0] in "IF":  # one channel of more than 8 bits
@@ -27,8 +29,14 @@ def decode(content: bytes, path: Path | str) -> Image.Image:
     except (UserError, MemoryError):
         raise
     except Exception as error:  # a damaged file raises nearly anything; every case means the same to the user
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be decoded: {reason}; replace or remove it") from None
+        raise UserError(f"{path} cannot be decoded: {reason_of(error)}; replace or remove it") from None
+
+
+def reason_of(error: Exception) -> str:
+    """What a decoder complains of, without the name of an object in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        return "its content is no picture of a known kind"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _eight_bits(picture: Image.Image, path: Path | str) -> Image.Image:

@@ -9,6 +9,8 @@ Hidden files and what archives and editors leave behind (``._*``, ``__MACOSX``, 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,20 +48,44 @@ def _left_behind(name: str) -> bool:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _left_behind(entry.name))
+    return sorted(_readable(entry) for entry in folder.iterdir() if entry.is_dir() and not _left_behind(entry.name))
+
+
+def _readable(path: Path) -> Path:
+    """The path itself. Raises UserError for a name whose bytes are no text: no list and no digest could hold it."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(path.name)
+        raise UserError(f"{path.parent} holds {name!r}, a name that is not UTF-8; rename it") from None
+    return path
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """All pictures below a folder, in sorted order. Raises UserError for a link that leads nowhere."""
+    """All pictures below a folder, in sorted order; links to folders are followed. Raises UserError for a link that
+    leads nowhere.
+    """
     files = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or any(map(_left_behind, path.relative_to(folder).parts)):
+    for path in sorted(_below(folder, frozenset({folder.resolve()}))):
+        if path.suffix.lower() not in SUFFIXES:
             continue
         if path.is_file():
-            files.append(path)
+            files.append(_readable(path))
         elif path.is_symlink() and not path.exists():
             raise UserError(f"{path} is a link to a file that is not there; restore the file or remove the link")
     return files
+
+
+def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Everything below a folder that is not left behind; a link back to a folder ``above`` is passed over."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _left_behind(entry.name):
+                continue
+            if not entry.is_dir():
+                yield Path(entry.path)
+            elif (real := Path(entry.path).resolve()) not in above:
+                yield from _below(Path(entry.path), above | {real})
 
 
 def _parts(folder: Path) -> dict[str, Path]:
@@ -88,7 +114,10 @@ def list_base(folder: Path, split: str) -> Path:
         return parts["train"]
     present = [parts[name] for name in FOLDERS[split] if name in parts]
     if not present:
-        raise UserError(f"{folder} has a train folder but none of {', '.join(FOLDERS[split])}; add one")
+        raise UserError(
+            f"{folder} has a train folder but none of {', '.join(FOLDERS[split])}; add one, or give {parts['train']}: "
+            f"of a folder without parts every {TEST_EVERY}th picture of a class is for testing"
+        )
     known = {entry.name for entry in _class_folders(parts.get("train", present[0]))}
     labelled = [part for part in present if known & {entry.name for entry in _class_folders(part)}]
     return (labelled or present)[0]  # ImageNet's and Tiny-ImageNet's test pictures come without classes

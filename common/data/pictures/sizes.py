@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from common.data.names import PICTURE_SETS, SMALL_SETS, in_memory, parse
+from common.data.pictures.decoding import reason_of
 from common.data.pictures.sets import FolderStore, open_pictures
 from common.errors import UserError
 
@@ -45,4 +46,4 @@ def _header(pictures: Any, index: int) -> tuple[int, int]:
         raise
     except Exception as error:  # a damaged file raises nearly anything
         where = pictures.store.name(position)
-        raise UserError(f"{where} cannot be decoded: {' '.join(str(error).split())}; replace or remove it") from None
+        raise UserError(f"{where} cannot be decoded: {reason_of(error)}; replace or remove it") from None

@@ -66,7 +66,7 @@ def train_batches(
     if padded and not isinstance(source, Images):
         raise UserError(
             f"{source.name}: --crop padded works on small images in memory (digits, cifar10, cifar100, FOLDER@SIZE); "
-            f"use --crop resized"
+            f"append @SIZE to the set's name, or use --crop resized"
         )
     if isinstance(source, Images) and padded and not jitter and randaugment is None:  # all at once, on the device
         augmentation = Augmentation(MEAN, STD, pad=settings.pad, flip=settings.flip, erase=erase)

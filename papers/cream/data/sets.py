@@ -66,7 +66,8 @@ def _check_sizes(pictures: Pictures, resolution: int) -> None:
     largest = max((min(pictures.picture(i).size) for i in at), default=resolution)
     if largest < resolution:
         raise UserError(
-            f"{pictures.name}: pictures of {largest} pixels are smaller than --resolution {resolution}; lower it"
+            f"{pictures.name}: pictures of {largest} pixels are smaller than --resolution {resolution}; append "
+            f"@{resolution} to the set's name to resize them, or lower it to {largest}"
         )
 
 
