@@ -5,8 +5,10 @@ This file is read by any Python 3, which an old one needs to be told its age in 
 
 import importlib.util
 import os
+import signal
 import sys
 
+PROGRAMS = ("-m", "__main__.py", "nas-replications", "nas-replications.exe")  # sys.argv[0] of our commands
 NEEDED = ("torch", "numpy", "scipy", "safetensors", "yaml", "tyro", "tqdm", "PIL", "filelock")
 
 
@@ -31,11 +33,34 @@ def _check():
         return
     lacks = "is {}.{}, 3.11 or newer is needed".format(*sys.version_info) if old else "lacks " + ", ".join(missing)
     line = "this Python ({}) {}; {}".format(sys.executable or "?", lacks, _remedy(root))
-    program = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
-    if program in ("-m", "__main__.py", "nas-replications", "nas-replications.exe"):
+    if _program() in PROGRAMS:
         sys.stderr.write("error: " + line + "\n")
         raise SystemExit(2)
     raise ModuleNotFoundError(line, name=missing[0] if missing else None)
 
 
+def _program():
+    """What this process was started as; "-m" while python -m looks for its module."""
+    return os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
+
+
+def _listen():
+    """Ctrl-C and SIGTERM while our command is still being imported end it with a line (common.cli.signals goes on)."""
+    if _program() not in PROGRAMS or _program() == "__main__.py":  # another program's, which imports us
+        return
+
+    def leave(number, _):
+        sys.stderr.write("error: {}\n".format("interrupted" if number == signal.SIGINT else "stopped by SIGTERM"))
+        sys.stderr.flush()
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+            try:
+                signal.signal(number, leave)
+            except ValueError:  # not in the main thread
+                return
+
+
+_listen()
 _check()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
-from common.errors import UserError
+from common.cli.signals import INTERRUPTED, STOPPED, begins, heard
+from common.errors import Stopped, UserError
 from common.words import hint
 
 VERBS = {
@@ -39,12 +40,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: unknown verb {words[0]!r}{hint(words[0], VERBS)}; there are {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        return int(importlib.import_module(VERBS[words[0]][0]).main(words[1:]) or 0)
+        with heard(starting=True):
+            verb = importlib.import_module(VERBS[words[0]][0]).main
+            begins()
+            return int(verb(words[1:]) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except (KeyboardInterrupt, Stopped) as error:
+        stopped = isinstance(error, Stopped)
+        print(f"error: {'stopped by SIGTERM' if stopped else 'interrupted'}", file=sys.stderr)
+        return STOPPED if stopped else INTERRUPTED
     except BrokenPipeError:
         return 0
 

@@ -47,6 +47,8 @@ class Job:
         self.words, self.returncode = list(words), None
         self._folder = tempfile.TemporaryDirectory()
         self._said = [Path(self._folder.name, name) for name in ("out", "err")]
+        for path in self._said:  # a process may be killed before it opens them
+            path.touch()
         with _started_at_home():
             self._process = _context().Process(
                 target=_child, args=(self.words, dict(environment), str(cwd), self._said)

@@ -6,10 +6,8 @@ runs.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -20,8 +18,9 @@ from common.cli.helping import overview
 from common.cli.parsing import parse
 from common.cli.planning import plan_of, show_plan
 from common.cli.showing import show, values
+from common.cli.signals import INTERRUPTED, STOPPED, begins, heard
 from common.cli.stages import COMPUTES, NO_RUN, CommonFlags, RunOptions, Stage, Verb, alone
-from common.errors import UserError
+from common.errors import Stopped, UserError
 from common.run import files as records
 from common.run import outputs
 from common.run.progress import say
@@ -39,32 +38,19 @@ SHORT_OF_MEMORY = (
 def main(paper: str, verbs: dict[str, Verb], argv: Sequence[str] | None = None) -> None:
     """The whole behaviour of ``python -m papers.<paper>``; leaves by SystemExit unless all went well."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    before = signal.getsignal(signal.SIGTERM)
-    with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, _stop)
     try:
-        _run(paper, verbs, arguments)
+        with heard(starting=True):
+            _run(paper, verbs, arguments)
     except UserError as error:
         _leave(str(error), 2)
     except KeyboardInterrupt:
-        _leave("interrupted; the same command goes on from the last saved state", 130)
+        _leave("interrupted; the same command goes on from the last saved state", INTERRUPTED)
     except Stopped:
         by = "the launcher, another process of the job has ended" if "LOCAL_RANK" in os.environ else "SIGTERM"
-        _leave(f"stopped by {by}; the same command goes on from the last saved state", 143)
+        _leave(f"stopped by {by}; the same command goes on from the last saved state", STOPPED)
     except BrokenPipeError:  # the reader of our output went away (… | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    finally:
-        with contextlib.suppress(ValueError, TypeError):
-            signal.signal(signal.SIGTERM, before)
-
-
-class Stopped(BaseException):
-    """SIGTERM arrived: a scheduler, dvc or torchrun ends the job."""
-
-
-def _stop(*_: Any) -> NoReturn:
-    raise Stopped
 
 
 def _leave(message: str, status: int) -> NoReturn:
@@ -78,8 +64,10 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
         print(overview(paper, verbs))
         return
     stage, settings, options = parse(paper, verbs, arguments)
+    function = _target(stage.run)
+    begins()
     if options.plan:
-        found = _execute(partial(plan_of, stage, _target(stage.run)), settings, options)
+        found = _execute(partial(plan_of, stage, function), settings, options)
         if int(os.environ.get("RANK", "0")) == 0:
             show_plan(found, options.json)
         return
@@ -87,7 +75,7 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
     folder = options.out.parent if stage.file and options.out is not None else options.folder
     outputs.own(folder)  # files of others in it are not written over
     try:
-        result = _execute(_target(stage.run), settings, options)
+        result = _execute(function, settings, options)
         if not stage.writes and not stage.file and options.out is not None and first:
             records.write_json(options.out / f"{stage.section}.json", plain(values(result)))
     finally:

@@ -213,6 +213,18 @@ def agree(decision: bool) -> bool:
     return bool(flag.item())
 
 
+def anywhere(decision: bool) -> bool:
+    """Whether any process decided so (a common act of all of them)."""
+    if world_size() == 1:
+        return decision
+    import torch
+    import torch.distributed as dist
+
+    flag = torch.tensor([int(decision)], dtype=torch.int32)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
 def gather(value: Any) -> list[Any]:
     """The plain values of all processes, process by process (a common act of all of them)."""
     if world_size() == 1:

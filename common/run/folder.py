@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.run import distributed, outputs
+from common.run import distributed, keep, outputs
 from common.run import files as records
 from common.run import state as states
 from common.run.identity import data_of, flat, input_files, tidy
@@ -232,8 +232,8 @@ class Run(Keeping):
         self._saved_at = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time to save inside an epoch. Process 0 decides: all processes must ask at the same steps."""
-        return distributed.agree(time.monotonic() - self._saved_at >= self._every)
+        """Whether it is time to save inside an epoch, or a process was asked to stop. All ask at the same steps."""
+        return distributed.anywhere(keep.asked() or time.monotonic() - self._saved_at >= self._every)
 
     def seconds(self) -> float:
         """Seconds of work so far, earlier sessions included."""
@@ -351,4 +351,6 @@ def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) 
             distributed.barrier()
             run.begin()
         distributed.all_see(run.folder / "settings.json")
+        keep.open_runs.append(run)
+        stack.callback(keep.open_runs.remove, run)
         yield run

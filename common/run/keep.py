@@ -1,4 +1,4 @@
-"""What a run keeps, and loops that know where they stand.
+"""What a run keeps, and loops that know where they stand, and end there when they are asked to.
 
     run.keeps(supernet=supernet, optimizer=optimizer, archive=archive)   # named once; restored here if a state exists
     for epoch in run.epochs(settings.epochs):                           # saves after every epoch
@@ -17,14 +17,47 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from common.run import seeds
-from common.run.progress import Progress, shows
+from common.errors import Stopped
+from common.run import distributed, seeds
+from common.run.progress import Progress, say, shows
+
+AGAIN_S = (
+    1.0  # a second Ctrl-C stops at once, unless it is the same one: a launcher hands on what the terminal sent too
+)
+
+open_runs: list[Keeping] = []  # that this process has open and can save
+_asked: list[tuple[float, BaseException]] = []  # to stop: when, and how it ends
+
+
+def ask(leaving: BaseException) -> None:
+    """What a signal's handler calls: a run that is inside its loops goes on to the end of its step, saves and raises
+    ``leaving`` there. Where no run is, or for a second Ctrl-C, ``leaving`` is raised at once.
+    """
+    now = time.monotonic()
+    if not any(run.at_work for run in open_runs):
+        raise leaving
+    if not _asked:
+        _asked.append((now, leaving))
+        say("stopping as soon as this step is done and saved; Ctrl-C again stops at once")
+    elif isinstance(leaving, KeyboardInterrupt) and now - _asked[0][0] > AGAIN_S:
+        raise leaving
+
+
+def asked() -> bool:
+    """Whether this process was asked to stop."""
+    return bool(_asked)
+
+
+def forget() -> None:
+    """Nobody asks any more: another command begins."""
+    _asked.clear()
 
 
 class Values(SimpleNamespace):
@@ -69,6 +102,11 @@ class Keeping:
     def due(self) -> bool:
         """Whether it is time to save; the same answer in every process."""
         raise NotImplementedError
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the run is inside its loops, past what it has saved."""
+        return bool(self._loops) and not self._target
 
     def starts(self) -> None:
         """The run is about to begin its first loop; it may say so."""
@@ -141,6 +179,7 @@ class Keeping:
                     progress.done()
                     self._loops[-1][1] = number + 1
                     self.save_now()
+                    self._leave()
 
     def steps(self, batches: Any, epoch: int, name: str = "step") -> Iterator[tuple[int, Any]]:
         """(number, batch) of one epoch of ``batches`` (an object with ``epoch(number, start)`` and a length).
@@ -183,6 +222,12 @@ class Keeping:
         self._loops[-1][1] = number + 1
         if self.due():
             self.save_now()
+            self._leave()
+
+    def _leave(self) -> None:
+        """After a save: end here where any process of the job was asked to."""
+        if distributed.anywhere(asked()):
+            raise _asked[0][1] if _asked else Stopped
 
     @contextlib.contextmanager
     def _loop(self, name: str) -> Iterator[int | None]:

@@ -4,10 +4,13 @@ import json
 import random
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 KEEP = ("result.json", "history.csv")
 
 
@@ -23,7 +26,7 @@ def test_kill_at_random_moments_then_resume_is_bit_exact(tiny, tmp_path):
     for _ in range(8):
         process = tiny.start(broken, *flags)
         started = time.monotonic()
-        while not (broken / "settings.json").exists() and process.poll() is None and time.monotonic() - started < 60:
+        while not (broken / "settings.json").exists() and process.poll() is None and time.monotonic() - started < 300:
             time.sleep(0.01)
         while not list((broken / "state").glob("*.pt")) and process.poll() is None and kills > 1:
             time.sleep(0.005)
@@ -77,7 +80,7 @@ def test_outputs_taken_away_start_the_run_anew_even_with_other_settings(here, tm
 def test_being_stopped_is_one_line_and_resumable(name, status, tiny, one_line, here, tmp_path):
     # a suite started in the background of a shell ignores SIGINT, and so would its children
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = tiny.start(tmp_path, "--pause", 0.05)
+    process = tiny.start(tmp_path, "--pause", 0.05, NAS_SAVE_EVERY_S="3600")  # at the end of an epoch only
     signal.signal(signal.SIGINT, before)
     while not list((tmp_path / "state").glob("*.pt")):
         time.sleep(0.02)
@@ -85,4 +88,23 @@ def test_being_stopped_is_one_line_and_resumable(name, status, tiny, one_line, h
     out, err = process.communicate(timeout=60)
     done = subprocess.CompletedProcess([], process.returncode, out, err)
     assert "saved state" in one_line(done, status)
-    assert here(tmp_path, "--pause", 0.05).returncode == 0
+    assert "as soon as this step is done and saved" in err
+    again = here(tmp_path, "--pause", 0.05)
+    assert again.returncode == 0 and "resuming" in again.stderr
+
+
+@pytest.mark.parametrize(("name", "status", "module"), [
+    ("SIGINT", 130, "common.settings"), ("SIGTERM", 143, "torch.nn.modules.conv"),
+])  # fmt: skip
+def test_a_signal_while_modules_are_imported_is_one_line(name, status, module, tmp_path):
+    words = ["-X", "importtime", "-m", "papers.evnas", "search", "--space", "nb201", "--out", str(tmp_path / "run")]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    signal.signal(signal.SIGINT, before)
+    for line in process.stderr:  # of every module that has been imported
+        if line.rstrip().endswith(f" {module}"):
+            process.send_signal(getattr(signal, name))
+            break
+    said = [line for line in process.communicate()[1].splitlines() if not line.startswith("import time:")]
+    assert process.returncode == status and len(said) == 1 and said[0].startswith("error: "), said
+    assert not (tmp_path / "run").exists()

@@ -6,17 +6,20 @@ import argparse
 import importlib
 import sys
 
+from tests.reliability.proof import cases
 from tests.reliability.proof.counts import record
 
-PARTS = {"kills": "tests.reliability.proof.kills"}
+PARTS = {name: f"tests.reliability.proof.{name}" for name in ("kills", "stops")}
 
 
 def main() -> int:
     """Run the parts; 1 where a fault was not survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.reliability.proof", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default all")
+    parser.add_argument("--case", default="", help="only cases whose name (paper-case) begins so")
     parser.add_argument("--moments", type=int, default=20, help="faults of a kind for every command")
     given, lost = parser.parse_args(), 0
+    cases.CASES = tuple(c for c in cases.CASES if f"{c.paper}-{c.name}".startswith(given.case))
     if unknown := [name for name in given.parts if name not in PARTS]:
         parser.error(f"unknown part {unknown[0]}; there are {', '.join(PARTS)}")
     for name in given.parts or PARTS:

@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
 DIGITS = "--dataset digits --train-images"
 _EVNAS = (
-    f"search {DIGITS} 24 --generations 2 --fitness-images 12 --batch-size 12 --fitness-batch-size 12 --population 2 "
+    f"search {DIGITS} 24 --generations 2 --fitness-images 18 --batch-size 12 --fitness-batch-size 9 --population 2 "
     "--tournament 2 --pad 2 --no-flip --cutout 0 --channels 2"
 )
 _NB201 = f"{DIGITS} 120 --epochs 2 --batch-size 30 --channels 2 --cells 1"

@@ -2,9 +2,9 @@
 
 Places are the moments of a save (a temporary file is made, half of it written, all of it, it is on the disk, it has its
 name, the folder is on the disk, a file is about to go, has gone, half a row is appended) and the beginning and the end
-of a step. SPEC is JSON: {"die": N} SIGKILL at the N-th place; {"only": "step"} or "save" counts places of that group
-alone; {"count": FILE} writes the names of all places there; from the N-th such act the disk
-fails by {"fail": [act, N, errno]}; {"rank": R} is for that process of several.
+of a step. SPEC is JSON: {"die": N} SIGKILL (or {"signal": S}) at the N-th place; {"only": "step"} or "save" counts
+places of that group alone; {"count": FILE} writes the names of all places there; from the N-th such act the disk fails
+by {"fail": [act, N, errno]}; {"rank": R} is for that process of several.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Places:
         self.die, self.only = spec.get("die", 0) if mine else 0, spec.get("only", "")
         self.count, self.passed, self.number = spec.get("count") if mine else None, list[str](), 0
         self.fail, self.failures = spec.get("fail"), 0
+        self.signal = spec.get("signal", signal.SIGKILL)
 
     def at(self, name: str) -> None:
         """The process is at a place; it may be its last."""
@@ -40,7 +41,7 @@ class Places:
         if self.only in ("", group):
             self.number += 1
             if self.number == self.die:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.signal)
 
     def disk(self, act: str) -> None:
         """The disk is about to act; it may fail."""

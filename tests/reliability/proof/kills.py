@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests import fresh
-from tests.reliability.proof.cases import CASES, Case, environment, words_of
+from tests.reliability.proof import cases
+from tests.reliability.proof.cases import Case, environment, words_of
 from tests.reliability.proof.counts import Count
 
 OPENING = 25  # acts on the disk by which a run begins
@@ -32,12 +33,13 @@ OWN = {"env.json", "timing.json", "cost.csv", ".written.json", ".lock"}
 
 
 class Whole(NamedTuple):
-    """A run that was left alone: its folder, how many places it has of each group, its CPU seconds."""
+    """A run that was left alone: its folder, how many places it has of each group, its CPU seconds, its steps."""
 
     folder: Path
     saves: int
     steps: int
     seconds: float
+    steps_done: int
 
 
 def program(case: Case, words: list[str], out: Path, spec: dict) -> list[str]:
@@ -55,7 +57,7 @@ def whole(case: Case, words: list[str], root: Path, processes: int = 1) -> Whole
     passed = Counter(json.loads(places.read_text()))
     steps = passed["begins"] + passed["ends"]
     seconds = json.loads((out / "timing.json").read_text())["cpu_seconds"]
-    return Whole(out, passed.total() - steps, steps, seconds)
+    return Whole(out, passed.total() - steps, steps, seconds, passed["ends"])
 
 
 def ended(
@@ -139,7 +141,7 @@ def difference(one: Path, other: Path) -> str:
 def counted(moments: int) -> Iterator[Count]:
     """Every case, ``moments`` kills each; as two processes a tenth of them, one at least."""
     with tempfile.TemporaryDirectory(prefix="kills") as folder:
-        for case in CASES:
+        for case in cases.CASES:
             yield killed(case, Path(folder), moments)
             if case.pair:
                 yield killed(case, Path(folder), max(1, moments // 10), processes=2)
