@@ -27,7 +27,7 @@ def of(raw: dict[str, Any]) -> dict[str, Any]:
         elif "processes" in extra:
             processes.append({key: extra[key] for key in ("processes", "cores", "steps")})
         elif "phase" in extra:
-            counted = {key: extra[key] for key in ("flops_an_image", "operators")}
+            counted = {key: extra[key] for key in ("flops_an_image", "flops_besides", "operators")}
             published.setdefault(extra["search"], {})[extra["phase"]] = counted
     if not (curves or processes or published):
         return {}

@@ -2,7 +2,8 @@
 
 A step takes the longer of its arithmetic and of the starting of its operators:
 
-    t = max(F images / (R u G), n o),    F operations an image and n operators a step, counted by ``make bench``
+    t = max((F images / G + B) / (R u), n o)    F operations an image, B besides and n operators a step, counted by
+                                         ``make bench``
     R = 67 TFLOP/s                       an H100's fp32 rate without tensor cores (its data sheet)
     u = 0.3                              share of it that steps reach: what they reach of a matrix product on a CPU
     o = seconds / (steps n)              of the one search of the suite that ran on such a GPU, whose steps were
@@ -111,7 +112,8 @@ def overhead(published: dict[str, Any]) -> float:
 def hours(phase: Phase, published: dict[str, Any], gpus: int) -> tuple[float, bool]:
     """(hours of a phase on so many GPUs, whether the starting of operators decides)."""
     counted = published[phase.search][phase.name]
-    arithmetic = counted["flops_an_image"] * phase.images / (RATE * SHARE * gpus)
+    each = counted["flops_an_image"] * phase.images / gpus
+    arithmetic = (each + counted["flops_besides"]) / (RATE * SHARE)
     starting = counted["operators"] * overhead(published)
     if phase.of_candidates:
         starting /= gpus
@@ -128,7 +130,7 @@ def rows(published: dict[str, Any]) -> list[list[str]]:
             bound = "operators" if starts else "arithmetic, operators on 8" if still else "arithmetic"
             found.append([
                 name, phase.name, f"{phase.steps:,}", f"{phase.images:,.0f}" if phase.images else "–",
-                f"{counted['flops_an_image'] * phase.images / 1e12:.3g}" if phase.images else "–",
+                f"{(counted['flops_an_image'] * phase.images + counted['flops_besides']) / 1e12:.3g}",
                 f"{counted['operators']:,}", f"{one:,.1f}", f"{eight:,.1f}", bound,
             ])  # fmt: skip
     return found

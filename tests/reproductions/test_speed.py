@@ -35,7 +35,7 @@ RAW = {
         *(measured(0.001 * size, curve="cream_board", paper="Cream", axis="entries", step="a step", size=size)
           for size in (1, 2, 4)),
         *(measured(9.0, processes=count, cores=2, steps={"evnas": 1.0 / count}) for count in (1, 2)),
-        *(measured(1.0, search=search, phase=phase, flops_an_image=1e9, operators=1000)
+        *(measured(1.0, search=search, phase=phase, flops_an_image=1e9, flops_besides=0, operators=1000)
           for search, parts in STEPS.items() for phase in parts),
     ],
 }  # fmt: skip
@@ -90,13 +90,19 @@ def test_nothing_measured_says_not_run(tmp_path, monkeypatch):
 
 
 def test_a_gpu_decides_by_arithmetic_or_by_starting():
-    published = {"nao_v2": {"score": {"flops_an_image": 1e9, "operators": 1}}, "cream": {"train": {"operators": 1000}}}
+    published = {
+        "nao_v2": {"score": {"flops_an_image": 1e9, "flops_besides": 0, "operators": 1}},
+        "cream": {"train": {"operators": 1000}},
+    }
     phase = needs.Phase("nao_v2", "score", 3600, 67e12 * 0.3 / 1e9)  # a second of arithmetic a step
     assert needs.hours(phase, published, 1) == (pytest.approx(1), False)
     assert needs.hours(phase, published, 8) == (pytest.approx(1 / 8), False)
-    published["nao_v2"]["score"] = {"flops_an_image": 0.0, "operators": 1000}
+    published["nao_v2"]["score"] = {"flops_an_image": 0.0, "flops_besides": 0, "operators": 1000}
     a_step = 1000 * needs.overhead(published) * 3600 / 3600
     assert needs.hours(phase, published, 8) == (pytest.approx(a_step), True)
+    published["nao_v2"]["score"] = {"flops_an_image": 0.0, "flops_besides": 67e12 * 0.3, "operators": 1}
+    assert needs.hours(phase, published, 8) == (pytest.approx(1), False)  # what does not depend on images is not shared
+    published["nao_v2"]["score"] = {"flops_an_image": 0.0, "flops_besides": 0, "operators": 1000}
     alone = needs.Phase("nao_v2", "score", 3600, 1, of_candidates=True)
     assert needs.hours(alone, published, 8) == (pytest.approx(a_step / 8), True)
 
