@@ -24,6 +24,7 @@ from common.data.sets import Images
 from common.run import seeds
 from common.run.folder import Run
 from papers.nao_v2 import search as search_module
+from papers.nao_v2.method import balanced
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.networks.architectures import (
     Shape,
@@ -45,13 +46,14 @@ SEARCH = Search(
     lr_min=0.25, momentum=0.8, weight_decay=0.02, clip=0.3, drop_path_keep=0.5, score_images=25, iterations=3,
     seed_architectures=11, new_architectures=3, controller_epochs=3, controller_batch_size=12, controller_lr=0.01,
     controller_embedding=4, controller_hidden=8, controller_clip=0.02, controller_copies=3, controller_weight_decay=0.1,
-    trade_off=0.7, generation_seeds=5, maximum_step=30, on_empty="random", final=2, final_epochs=2, final_batch_size=28,
+    trade_off=0.7, generation_seeds=5, maximum_step=30, on_empty="random", final=2, final_epochs=2, final_batch_size=20,
     final_dropout_keep=0.7, final_drop_path_keep=0.6,
 )  # fmt: skip
 OTHER = {
     "restart": "continue", "supernet_weights": "reset", "controller_weights": "reset", "zero_grad": "none",
     "sampling": "uniform", "drop_path_rule": "all_edges", "score_images": 0, "cutout": 8, "final": 1,
     "final_auxiliary": False, "final_drop_path_steps": 50, "canonical": True, "dropout_keep": 0.8, "momentum": 0.9,
+    "controller_mlp_layers": 1, "clip": 0.05, "controller_mlp_hidden": 6, "controller_mlp_dropout": 0.3,
 }  # fmt: skip
 
 
@@ -69,6 +71,7 @@ class Plainly:
         self.steps = math.ceil(len(self.train) / c.batch_size)
         self.steps_taken: list[list[int]] = []
         self.built: list[dict] = []
+        self.sizes: list[list[int]] = []
 
     def search(self) -> None:
         c = self.c
@@ -103,6 +106,7 @@ class Plainly:
 
     def train_supernet(self, candidates, i: int) -> None:
         c, sizes = self.c, np.array([size_of(a, self.shape).parameters / 1e6 for a in candidates], dtype=np.float32)
+        self.sizes.append([size_of(a, self.shape).parameters for a in candidates])
         p = sizes / sizes.sum() if c.sampling == "params" else None
         exempt = frozenset() if c.drop_path_rule == "all_edges" else frozenset({4})
         self.net.drop_path = DropPath(c.drop_path_keep, c.epochs * self.steps, 3 * c.layers + 2, exempt)
@@ -135,7 +139,10 @@ class Plainly:
     def new_controller(self, i: int) -> Controller:
         state = torch.get_rng_state()
         torch.manual_seed(seeds.integer(self.seed, "controller", i))
-        found = Controller(12, self.c.controller_embedding, self.c.controller_hidden)
+        c, hidden = self.c, self.c.controller_mlp_hidden
+        found = Controller(
+            12, c.controller_embedding, c.controller_hidden, c.controller_mlp_layers, hidden, c.controller_mlp_dropout
+        )
         torch.set_rng_state(state)
         return found
 
@@ -242,6 +249,8 @@ def test_a_whole_search(tmp_path, monkeypatch, one_thread, changes):
         built.append(found.told)
         return found
 
+    policy, sizes = balanced.policy, []
+    monkeypatch.setattr(balanced, "policy", lambda name, found: sizes.append(found.tolist()) or policy(name, found))
     monkeypatch.setattr(search_module, "Supernet", made)
     monkeypatch.setattr(search_module, "Network", made)
     monkeypatch.setattr(Run, "write_state", lambda self, state: None)
@@ -252,9 +261,9 @@ def test_a_whole_search(tmp_path, monkeypatch, one_thread, changes):
     assert asked == [("cifar10", "train")]  # the test part is never read
     second = Plainly(c, pictures())
     second.search()
-    assert built == second.built
+    assert built == second.built and sizes == second.sizes
     for name, rows in second.rows.items():
-        np.testing.assert_allclose(held(tmp_path, name), rows, rtol=2e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(held(tmp_path, name), rows, rtol=2e-5, atol=1e-6, err_msg=name)
     assert (tmp_path / f"arch_pool.{c.iterations - 1}").read_text().splitlines() == [text_of(a) for a in second.pool]
     scores = [float(s) for s in (tmp_path / f"arch_pool.perf.{c.iterations - 1}").read_text().split()]
     assert scores == pytest.approx(second.scores)
