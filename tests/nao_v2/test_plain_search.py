@@ -24,7 +24,7 @@ from common.data.sets import Images
 from common.run import seeds
 from common.run.folder import Run
 from papers.nao_v2 import search as search_module
-from papers.nao_v2.method import balanced
+from papers.nao_v2.method import balanced, pool
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.networks.architectures import (
     Shape,
@@ -72,6 +72,7 @@ class Plainly:
         self.steps_taken: list[list[int]] = []
         self.built: list[dict] = []
         self.sizes: list[list[int]] = []
+        self.known: list[int] = []
 
     def search(self) -> None:
         c = self.c
@@ -203,6 +204,7 @@ class Plainly:
             with torch.no_grad():
                 moved = F.normalize(outputs + size * slope, dim=-1)
                 decoded, _ = coder.decoder.free(F.normalize(moved.mean(1), dim=-1), moved, 5)
+            self.known.append(len(set(self.pool)))
             for tokens in decoded.tolist():
                 if from_tokens(tokens) not in self.pool + kept and len(kept) < c.new_architectures:
                     kept.append(from_tokens(tokens))
@@ -251,6 +253,8 @@ def test_a_whole_search(tmp_path, monkeypatch, one_thread, changes):
 
     policy, sizes = balanced.policy, []
     monkeypatch.setattr(balanced, "policy", lambda name, found: sizes.append(found.tolist()) or policy(name, found))
+    select, known = pool.select_new, []
+    monkeypatch.setattr(pool, "select_new", lambda *a: known.append(len(a[1])) or select(*a))
     monkeypatch.setattr(search_module, "Supernet", made)
     monkeypatch.setattr(search_module, "Network", made)
     monkeypatch.setattr(Run, "write_state", lambda self, state: None)
@@ -285,3 +289,4 @@ def test_a_whole_search(tmp_path, monkeypatch, one_thread, changes):
         found = [[int(row["largest_step"]), int(row["decoded"])] for row in csv.DictReader(lines)]
     ends = [k for k, step in enumerate(second.steps_taken[1:]) if step[0] == 1] + [len(second.steps_taken) - 1]
     assert found == [second.steps_taken[k] for k in ends] and max(step for step, _ in found) > 1
+    assert known == second.known  # what counts as known is the whole pool

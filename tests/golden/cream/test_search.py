@@ -1,16 +1,22 @@
-"""Golden: meta update in its four variants, and nine search iterations in both forms."""
+"""Golden: meta update in its four variants, and nine iterations of the search itself in both forms."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from common.cli.verbs import RunOptions
+from common.weights.read import load_tensors
+from papers.cream import search as stage
 from papers.cream.method.board import Board, Entry
 from papers.cream.method.meta import MetaRules, choose_teacher, meta_update
 from papers.cream.method.path_sgd import PathSGD, parameter_groups
-from papers.cream.method.schedules import search_lrs
+from papers.cream.method.schedules import Pace, search_lrs
+from papers.cream.method.space import Space
 from papers.cream.method.student import Student
+from papers.cream.method.window import Window
 from papers.cream.networks.layout import FlopsTable
 from papers.cream.settings import Search
-from tests.cream.tools import iterate
 
 # the values are of the later state of the code, whose simulated step is w - c g; the published numbers are of w + c g
 VARIANTS = {
@@ -91,53 +97,6 @@ def test_meta_update(meta, variant, memory):
         close(net.conv_stem.weight.detach(), arrays[f"{variant}/conv_stem_after"])
 
 
-@pytest.mark.parametrize("form", ["faithful", "modern"])
-def test_search_trace(golden, form):
-    trace = golden.load("search_trace.json")
-    settings, expected = trace["settings"], trace[form]
-    net = golden.tiny_supernet(torch.float64).train()
-    optimizer = PathSGD(
-        parameter_groups(net, settings["wd"]), settings["momentum"], "zeros" if form == "faithful" else "none"
-    )
-    board, table = Board(settings["pool_size"], 5.0), FlopsTable([1, 2, 1, 1, 1], golden.tiny_layout())
-    rules = VARIANTS["inplace_first" if form == "faithful" else "clean_all"]
-    assert net.slice == settings["slice"]
-    parameters = dict(net.named_parameters())
-    for k, want in enumerate(expected["iterations"]):
-        batch = (golden.normal(1001 + k, (8, 3, 32, 32)).double(), golden.integers(2001 + k, 6, 8))
-        factor = 1 - k / settings["iters_for_lr"]
-        lrs = [settings["lr"] * factor] * 2 + [settings["meta_lr"] * factor] * 2
-        close(lrs, want["lr"], 1e-12)
-        flops, due = table.flops(want["path"]), k > 0 and k % settings["update_iter"] == 0
-        report = iterate(net, optimizer, board, want["path"], flops, [batch], lrs, rules, due, want["epoch"] > 20)
-        outcome = report.outcome
-        assert (report.meta is not None) == want["meta_updated"]
-        for got, name in (
-            (outcome.loss, "loss"),
-            (outcome.hard_loss, "ce"),
-            (outcome.score, "prec1"),
-            (flops, "flops"),
-        ):
-            close(got, want[name])
-        assert report.teacher == want["teacher"]
-        for got, name in ((outcome.meta_value, "meta_value"), (outcome.soft_loss, "kd")):
-            assert (got is None) == (want[name] is None)
-            if got is not None:
-                close(got, want[name])
-        assert [entry.path for entry in board.entries] == [row[2] for row in want["board"]]
-        close([[e.score, e.flops] for e in board.entries] or [0.0], [row[:2] for row in want["board"]] or [0.0])
-        optimizer.catch_up([parameters["blocks.5.0.0.conv_pw.weight"]])
-        close(net.conv_stem.weight.detach().norm(), want["conv_stem_l2"])
-        close(net.meta_layer.weight.detach().norm(), want["meta_l2"])
-        close(parameters["blocks.5.0.0.conv_pw.weight"].detach().norm(), want["unused_example_l2"])
-    optimizer.flush()
-    for name, norm in expected["final_l2"].items():
-        close(parameters[name].detach().norm(), norm)
-    for name, value in expected["final_running"].items():
-        close(net.state_dict()[name].norm() if name else 0, value)
-    assert int(net.bn1.num_batches_tracked) == expected["bn1_batches"]
-
-
 def test_schedule_of_the_supernet(golden):
     for case in ("train_yaml", "lr_half", "one_gpu_32"):
         row = golden.load("schedules.json")[case]
@@ -148,3 +107,94 @@ def test_schedule_of_the_supernet(golden):
             assert got[0] == pytest.approx(net, abs=1e-15) and got[3] == pytest.approx(meta, abs=1e-18)
             if row["lr"] == 1.0:
                 assert search_lrs(Search(lr=1.0, meta_lr=row["meta_lr"]), step, total) == got
+
+
+class Stored:
+    """Batches of the golden recipes: epoch -> (x seed, y seed) of each."""
+
+    def __init__(self, golden, epochs, size, classes):
+        self.golden, self.epochs, self.size, self.classes = golden, epochs, size, classes
+
+    def __len__(self):
+        return len(self.epochs[0])
+
+    def in_shares(self):
+        return self
+
+    def epoch(self, number, start=0):
+        for x, y in self.epochs[min(number, len(self.epochs) - 1)][start:]:
+            images = self.golden.normal(x, (self.size, 3, 32, 32)).double()
+            labels = self.golden.integers(y, self.classes, self.size)
+            yield [(images, labels)] if len(self.epochs) > 1 else (images, labels)
+
+
+@pytest.mark.parametrize("form", ["faithful", "modern"])
+def test_search_trace(golden, monkeypatch, tmp_path, form):
+    """``search`` on the stored paths and batches: two iterations of an epoch without board, seven of one with it."""
+    trace = golden.load("search_trace.json")
+    told, wanted = trace["settings"], trace[form]["iterations"]
+    net, seen, updates = golden.tiny_supernet(torch.float64), [], []
+    layout = golden.tiny_layout()
+
+    class Drawn(Space):
+        def draw(self, seed, number):
+            return wanted[max(number, 0)]["path"]
+
+    space = Drawn(
+        Window((1, 2, 1, 1, 1), 224), layout, FlopsTable([1, 2, 1, 1, 1], layout), 32, 0.0, 600.0, False, None
+    )
+    batches = Stored(golden, [[(1001 + k, 2001 + k) for k in part] for part in (range(2), range(2, 9))], 8, 6)
+    checked = Stored(golden, [[(1, 2)]], 8, 6)
+    images = SimpleNamespace(classes=list("abcdef"), pins={}, pinned=True)
+    monkeypatch.setattr(stage, "space_of", lambda settings: space)
+    monkeypatch.setattr(stage, "opened", lambda *a: (stage.sets.Parts(Sized(images), None, images), batches, checked))
+    monkeypatch.setattr(stage, "pace_of", lambda *a: Pace(2, told["iters_for_lr"], told["update_iter"]))
+    monkeypatch.setattr(stage, "Supernet", lambda *a: net)
+    real, meta = stage.train_student, stage.meta_update
+
+    def trained(student, teacher, *rest, **where):
+        lrs, outcome = list(student.optimizer.lrs), real(student, teacher, *rest, **where)
+        student.optimizer.catch_up()
+        weights = (net.conv_stem.weight, net.meta_layer.weight, net.get_parameter("blocks.5.0.0.conv_pw.weight"))
+        seen.append((lrs, outcome, teacher and teacher.path, [float(w.detach().norm()) for w in weights]))
+        return outcome
+
+    monkeypatch.setattr(stage, "train_student", trained)
+    monkeypatch.setattr(stage, "meta_update", lambda *a: updates.append(len(seen)) or meta(*a))
+    rules = {"step_sign": "minus"}
+    if form == "modern":
+        rules |= {"meta_gradient": "all", "meta_weights": "clean", "zero_grad": "none"}
+    settings = Search(
+        dataset="digits", resolution=32, epochs=2, start_epoch=0, batch_size=8, parts=1, lr=told["lr"],
+        meta_lr=told["meta_lr"], momentum=told["momentum"], weight_decay=told["wd"], pool_size=told["pool_size"],
+        slice=told["slice"], update_every=told["update_iter"], macs_max=600.0, **rules,
+    )  # fmt: skip
+    result = stage.search(settings, RunOptions(out=tmp_path, device="cpu", paper="cream", section="search"))
+    assert updates == [k for k, want in enumerate(wanted) if want["meta_updated"]]
+    for (lrs, outcome, teacher, norms), want in zip(seen, wanted, strict=True):
+        close(lrs, want["lr"], 1e-12)
+        close([outcome.loss, outcome.hard_loss, outcome.score], [want["loss"], want["ce"], want["prec1"]])
+        assert teacher == want["teacher"] and (outcome.soft_loss is None) == (want["kd"] is None)
+        if teacher:
+            close([outcome.meta_value, outcome.soft_loss], [want["meta_value"], want["kd"]])
+        for norm, name in zip(norms, ("conv_stem_l2", "meta_l2", "unused_example_l2"), strict=True):
+            close(norm, want[name])
+    assert [row["path"] for row in result["board"]] == [row[2] for row in wanted[-1]["board"]]
+    close([[row["score"], row["mflops"]] for row in result["board"]], [row[:2] for row in wanted[-1]["board"]])
+    assert result["architecture"]["path"] == wanted[-1]["board"][0][2]
+    kept = load_tensors(tmp_path / "supernet.safetensors")
+    for name, norm in trace[form]["final_l2"].items():
+        close(kept[name].norm(), norm)
+    for name, value in trace[form]["final_running"].items():
+        close(kept[name].norm() if name else 0, value)
+    assert int(net.bn1.num_batches_tracked) == trace[form]["bn1_batches"]
+
+
+class Sized:
+    """A set as far as a search asks for it: its classes and pins, and that it has images."""
+
+    def __init__(self, images):
+        self.classes, self.pins, self.pinned = images.classes, images.pins, images.pinned
+
+    def __len__(self):
+        return 16
