@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from scipy.stats import kendalltau
 
 from common.cli.verbs import RunOptions
-from common.data.augment import Augmentation, draw, plain, transform
+from common.data.augment import Augmentation, draw, transform
 from common.data.sets import Images, open_images
 from common.run import seeds
 from common.run.folder import Run
