@@ -64,3 +64,5 @@ def _listen():
 
 _listen()
 _check()
+if _program() in PROGRAMS:
+    os.environ["MPLBACKEND"] = "agg"  # figures go to files, whatever the user has set for notebooks

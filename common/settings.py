@@ -38,6 +38,7 @@ LARGEST = {
     "population": 1_000_000, "tournament": 1_000_000, "pool": 1_000_000, "paths": 1_000_000, "candidates": 1_000_000,
     "architectures": 1_000_000, "copies": 10_000, "constraints": 10_000, "seeds": 1_000_000,
 }  # fmt: skip
+YAML_BYTES, YAML_DEPTH, YAML_VALUES = 2**22, 20, 100_000  # of a settings file, at most
 # Settings that cannot change a result; they may differ when a run is resumed.
 NOT_RESULT_BEARING = frozenset({"workers"})
 
@@ -101,9 +102,10 @@ class Settings:
                 bounds = declared
                 if isinstance(number, int) and _inside(number, declared) and "at_most" not in declared:
                     bounds = _ceiling(field.name)
-                if not _inside(number, bounds):
+                finite = isinstance(number, int) or math.isfinite(number)
+                if not finite or not _inside(number, bounds):
                     flag = f"--{field.name.replace('_', '-')}"
-                    raise UserError(f"{flag} must be {range_of(bounds) or 'a finite number'}, not {number}")
+                    raise UserError(f"{flag} must be {range_of(bounds) if finite else 'a finite number'}, not {number}")
 
     def check(self, given: frozenset[str] | None = None) -> None:
         """What holds between settings: a stage for which something does overrides this. Called before a run starts.
@@ -125,7 +127,7 @@ def _inside(number: float, bounds: Mapping[str, float]) -> bool:
         "at_most": number <= bounds.get("at_most", number),
         "below": number < bounds.get("below", math.inf),
     }
-    return (isinstance(number, int) or math.isfinite(number)) and all(fits.values())
+    return all(fits.values())
 
 
 def refuse_idle(settings: Any, idle: Mapping[str, str], given: frozenset[str] | None = None) -> None:
@@ -259,18 +261,52 @@ def load_yaml(path: Path) -> dict[str, Any]:
             return super().construct_mapping(node, deep)
 
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Once)
+        if path.stat().st_size > YAML_BYTES:
+            raise UserError(
+                f"{path} has {path.stat().st_size} bytes, too many for settings; give a YAML file of settings"
+            )
+        text = path.read_text(encoding="utf-8")
+        check_nesting(text, path)
+        content = yaml.load(text, Once)
     except FileNotFoundError:
         raise UserError(f"no settings file {path}; give an existing YAML file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a mapping of settings, not a {type(content).__name__}")
     return content
+
+
+def check_nesting(text: str, path: Path) -> None:
+    """Raises UserError for YAML nested deeper than settings are, or whose aliases say much more than it holds: loading
+    the one overflows the stack, showing the other fills the memory.
+    """
+    import yaml
+
+    depth, open_anchors, sizes, counts = 0, [""], {"": 0}, [0]
+    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in open_anchors:
+                raise UserError(f"{path} is no settings file: *{event.anchor} stands inside itself")
+            counts[-1] += sizes.get(event.anchor or "", 1)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            open_anchors.append(event.anchor or "")
+            counts.append(1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+            size, anchor = counts.pop(), open_anchors.pop()
+            sizes[anchor] = size
+            counts[-1] += size
+        elif isinstance(event, yaml.ScalarEvent):
+            counts[-1] += 1
+        if depth > YAML_DEPTH or counts[-1] > YAML_VALUES:
+            what = f"nested more than {YAML_DEPTH} deep" if depth > YAML_DEPTH else f"more than {YAML_VALUES} values"
+            raise UserError(f"{path} is no settings file: {what}")
 
 
 def profile_section(profile: str, paper: str, section: str, sections: Iterable[str] = ()) -> dict[str, Any]:

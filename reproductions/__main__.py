@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
             begins()
             return int(verb(words[1:]) or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Stopped) as error:
         stopped = isinstance(error, Stopped)

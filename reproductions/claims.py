@@ -22,6 +22,7 @@ import yaml
 from common.data.pins import data_pins
 from common.errors import UserError
 from common.papers import PAPERS
+from common.settings import check_nesting
 from common.words import suggestion
 from reproductions.checkpoints.pins import load_checkpoints
 from reproductions.kinds import OF_QUANTITY, kind_of
@@ -139,12 +140,15 @@ def load_file(path: Path) -> list[Claim]:
     """Claims of one file, each checked; see the module docstring."""
     shown = _shown(path)
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        text = path.read_text(encoding="utf-8")
+        check_nesting(text, path)
+        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{shown}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise UserError(
-            f"{shown}:{mark.line + 1 if mark else 1}: not YAML: {getattr(error, 'problem', error)}"
-        ) from None
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UserError(f"{shown}:{mark.line + 1 if mark else 1}: not YAML: {what}") from None
     if node is None:
         return []
     if not isinstance(node, yaml.SequenceNode):
@@ -291,7 +295,10 @@ def paper_verbs(paper: str) -> tuple[str, ...]:
 
 def _plain(node: yaml.Node) -> Any:
     """A YAML node as plain values by the safe loader's rules."""
-    return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, AttributeError) as error:
+        raise UserError(f"line {node.start_mark.line + 1}: {' '.join(str(error).split())[:200]}") from None
 
 
 def _shown(path: Path) -> str:

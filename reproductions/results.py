@@ -58,14 +58,23 @@ class Result:
         path = self.path.parent / "history.csv"
         if not path.exists():
             return []
-        with path.open(newline="", encoding="utf-8") as lines:
-            return list(csv.DictReader(lines))
+        try:
+            with path.open(newline="", encoding="utf-8") as lines:
+                rows = list(csv.DictReader(lines))
+        except (OSError, ValueError, csv.Error) as error:
+            raise UserError(f"{path}: not what a run writes ({error}); run that stage again") from None
+        if any(None in row or None in row.values() for row in rows):
+            raise UserError(f"{path}: not what a run writes (a row of another length); run that stage again")
+        return rows
 
     def environment(self) -> dict[str, Any]:
         """env.json beside the result; {} when there is none."""
         path = self.path.parent / "env.json"
         content = read_json(path) if path.exists() else {}
-        if not isinstance(content, dict):
+        kinds = {"packages": dict, "git": dict, "command": list, "gpus": list}
+        if not isinstance(content, dict) or any(
+            not isinstance(content.get(name) or kind(), kind) for name, kind in kinds.items()
+        ):
             raise UserError(f"{path}: not what a run writes; run that stage again")
         return content
 
@@ -74,7 +83,7 @@ def read(path: Path) -> Result:
     """One result.json. Raises UserError naming the file when it is not what a run writes."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as a result ({error}); run that stage again") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("metrics", {}), dict):
         raise UserError(f"{path}: not a result of this suite; run that stage again")

@@ -76,6 +76,7 @@ def parse(paper: str, verbs: dict[str, Verb], words: Sequence[str]) -> tuple[Sta
     parsed = _flags_over(layers.settings, program, stage, _own_flags(verb, stage, selected, layers), arguments)
     _check_common(stage, parsed.common)
     settings = parsed.stage
+    _check_texts(arguments, stage.settings)
     for setting, kind in field_types(stage.settings).items():
         coerce(getattr(settings, setting), kind, "--" + setting.replace("_", "-"))
     if isinstance(getattr(settings, "dataset", None), str):  # ImageNet16-120 and imagenet16-120 are one set
@@ -153,7 +154,9 @@ def _layers(paper: str, verbs: dict[str, Verb], stage: Stage, arguments: Sequenc
     section = profile_section(profile, paper, stage.section, sections)
     usual = settings = changed(preset, section, str(PROFILES[profile]))
     in_file: dict[str, Any] = {}
-    if file := peek(arguments, "settings"):
+    if (file := peek(arguments, "settings")) is not None:
+        if not file:
+            raise UserError("--settings is empty; give a YAML file, or leave the flag out")
         in_file = file_section(Path(file), paper, stage.section, sections)
         settings = changed(usual, in_file, file)
     names = frozenset(str(key).replace("-", "_") for key in in_file)
@@ -209,6 +212,15 @@ def _check_common(stage: Stage, common: CommonFlags) -> None:
         if value != usual and not (flag == "device" and value == "cpu"):
             given_as = ("no-" if value is False else "") + flag.replace("_", "-")
             raise UserError(f"--{given_as} does nothing here: {IGNORED_BECAUSE[flag]}; leave the flag out")
+
+
+def _check_texts(arguments: Sequence[str], settings: type) -> None:
+    """Raises UserError for an empty text where one is needed: a path, a set, whatever has another default than it."""
+    defaults = {f.name: f.default for f in dataclasses.fields(settings)}
+    paths = ("out", "data", "settings", "device")
+    for name in (*paths, *(n for n, kind in field_types(settings).items() if kind is str and defaults[n])):
+        if peek(arguments, flag := name.replace("_", "-")) == "":
+            raise UserError(f"--{flag} is empty; give a value, or leave the flag out")
 
 
 def _flags_of(arguments: Sequence[str], settings: set[str]) -> frozenset[str]:

@@ -21,8 +21,8 @@ from common.cli.showing import show, values
 from common.cli.signals import INTERRUPTED, STOPPED, begins, heard
 from common.cli.stages import COMPUTES, NO_RUN, CommonFlags, RunOptions, Stage, Verb, alone
 from common.errors import Stopped, UserError
+from common.run import distributed, outputs
 from common.run import files as records
-from common.run import outputs
 from common.run.progress import say
 from common.settings import field_types, plain
 
@@ -66,12 +66,13 @@ def _run(paper: str, verbs: dict[str, Verb], arguments: list[str]) -> None:
     stage, settings, options = parse(paper, verbs, arguments)
     function = _target(stage.run)
     begins()
+    distributed.check_job()
     if options.plan:
         found = _execute(partial(plan_of, stage, function), settings, options)
-        if int(os.environ.get("RANK", "0")) == 0:
+        if distributed.rank() == 0:
             show_plan(found, options.json)
         return
-    first = int(os.environ.get("RANK", "0")) == 0
+    first = distributed.rank() == 0
     folder = options.out.parent if stage.file and options.out is not None else options.folder
     outputs.own(folder)  # files of others in it are not written over
     try:
@@ -99,8 +100,6 @@ def _target(name: str) -> Any:
 
 def _execute(function: Any, settings: Any, options: RunOptions) -> Any:
     """Run a stage inside its process group, with failures that have a remedy put into words."""
-    from common.run import distributed
-
     try:
         distributed.setup()
         result = function(settings, options)

@@ -25,6 +25,7 @@ from common.run import seeds
 from common.run.distributed import Sharing
 
 Batch = tuple[Tensor, Tensor]
+USUAL_PAD = 16  # pixels that any image may be padded by
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Batches(Epochs):
         augment: bool | None = None,
     ) -> None:
         super().__init__(images.name, len(images), batch_size, order, sharing)
-        if augmentation.pad > (side := min(images.pixels.shape[-2:])):
+        if augmentation.pad > max(side := min(images.pixels.shape[-2:]), USUAL_PAD):
             raise UserError(
                 f"{images.name}: --pad {augmentation.pad} is more than the side of its images, {side} pixels"
             )

@@ -14,6 +14,7 @@ import yaml
 
 from common.data.digests import cached_hash, content_sha256
 from common.errors import UserError
+from common.settings import check_nesting
 from common.words import hint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,14 +50,28 @@ def allow_unpinned(options: Any = None) -> bool:
 @functools.cache
 def _read_pins(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        pins = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the data pins {path}: {error.strerror}; restore the file from git") from None
-    except yaml.YAMLError as error:
+        text = path.read_text(encoding="utf-8")
+        check_nesting(text, path)
+        pins = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the data pins {path}: {error}; restore the file from git") from None
+    except (yaml.YAMLError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(pins, dict):
         raise UserError(f"{path}: a mapping from data set to pins is expected")
+    for name, entry in pins.items():
+        if not _is_entry(entry):
+            raise UserError(f"{path}: {name} must have a folder, and files (or a tree) with pins; restore it from git")
     return pins
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether an entry of the pins file has the parts that are looked up in it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("folder", ""), str):
+        return False
+    files, tree = entry.get("files", {}), entry.get("tree", {})
+    mappings = isinstance(files, dict) and isinstance(tree, dict) and ("folder" in entry or not files)
+    return mappings and all(isinstance(name, str) and isinstance(pin, dict) for name, pin in files.items())
 
 
 def data_pins(path: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -70,6 +85,14 @@ def pins_of(name: str) -> dict[str, Any]:
     if name not in pins:
         raise UserError(f"unknown data set {name!r}{hint(name, pins)}; known: {', '.join(sorted(pins))}")
     return pins[name]
+
+
+def pin_of(name: str, file: str) -> dict[str, Any]:
+    """The pin of a file of a data set. Raises UserError where the pins file has none."""
+    try:
+        return pins_of(name)["files"][file]
+    except KeyError:
+        raise UserError(f"{PINS_FILE} has no pin of {file} of {name}; restore it from git") from None
 
 
 def fetch_command(name: str, root: Path | None = None) -> str:

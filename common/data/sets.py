@@ -29,6 +29,7 @@ from common.data.pins import (
     data_root,
     embedded_file,
     fetch_command,
+    pin_of,
     pins_of,
 )
 from common.errors import UserError
@@ -128,7 +129,7 @@ def _read_batches(
     for file in files:
         path = root / entry["folder"] / file
         checked = check_file(
-            path, entry["files"][file], root=root, remedy=remedy, unpinned_allowed=allow_unpinned(options)
+            path, pin_of(name, file), root=root, remedy=remedy, unpinned_allowed=allow_unpinned(options)
         )
         content = pickles.load_arrays(path, remedy)
         data, targets = content.get("data"), content.get(label_key)

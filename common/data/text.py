@@ -21,6 +21,7 @@ from common.data.pins import (
     data_root,
     embedded_file,
     fetch_command,
+    pin_of,
     pins_of,
 )
 from common.errors import UserError
@@ -120,7 +121,7 @@ def _ptb_lines(options: Any) -> tuple[dict[str, list[list[str]]], dict[str, str]
     for part in PARTS:
         path = root / entry["folder"] / f"{part}.txt"
         checked = check_file(
-            path, entry["files"][path.name], root=root, remedy=remedy, unpinned_allowed=allow_unpinned(options)
+            path, pin_of("ptb", path.name), root=root, remedy=remedy, unpinned_allowed=allow_unpinned(options)
         )
         lines[part] = _read_lines(path)
         pins[f"{entry['folder']}/{path.name}"] = checked.digest

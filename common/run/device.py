@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.run import distributed
 from common.words import suggestion
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def pick_device(options: Any = None) -> torch.device:
 
 def _number(name: str, found: int) -> int:
     """The number of the GPU that ``cuda`` or ``cuda:N`` means to this process, of ``found`` ones. Raises UserError."""
-    number, local = name.partition(":")[2], int(os.environ.get("LOCAL_RANK", "0"))
-    if number and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    number, local = name.partition(":")[2], distributed.of_environment("LOCAL_RANK", 0)
+    if number and distributed.world_size() > 1:
         raise UserError(f"several processes take a GPU each, --device {name} is one of them; use --device cuda")
     if number and int(number) >= found:
         raise UserError(f"--device {name}: {found} GPU(s) found, numbered from 0; use a lower number or --device cuda")

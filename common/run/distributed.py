@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -17,14 +18,53 @@ BUCKET_BYTES = 2**26
 TIMEOUT_S = 600  # a rank that waits longer than this for the others gives up; NAS_DISTRIBUTED_TIMEOUT_S changes it
 
 
+def of_environment(name: str, usual: int, least: int = 0) -> int:
+    """A whole number from the environment, ``usual`` where it is not set. Raises UserError for anything else."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return usual
+    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+        raise UserError(
+            f"{name}={text!r} in the environment is no whole number from {least}; unset it, or set it right"
+        )
+    return int(text)
+
+
+def seconds_of_environment(name: str, usual: float) -> float:
+    """A number of seconds from the environment, ``usual`` where it is not set. Raises UserError for anything else."""
+    text = os.environ.get(name, "").strip()
+    try:
+        seconds = float(text) if text else usual
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"{name}={text!r} in the environment is no number of seconds; unset it, or set it right")
+    return seconds
+
+
 def world_size() -> int:
     """Number of processes of the job."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return of_environment("WORLD_SIZE", 1, least=1)
 
 
 def rank() -> int:
     """Number of this process in the job."""
-    return int(os.environ.get("RANK", "0"))
+    return of_environment("RANK", 0)
+
+
+def check_job() -> None:
+    """Whether the environment describes a job whole, as torchrun does. Raises UserError."""
+    size, missing = world_size(), [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(n)]
+    if rank() >= size:
+        raise UserError(
+            f"RANK={rank()} in the environment is no process of WORLD_SIZE={size}; unset both, or use torchrun"
+        )
+    if size > 1 and missing:
+        raise UserError(
+            f"WORLD_SIZE={size} is set in the environment, {', '.join(missing)} not; start with torchrun, or unset it"
+        )
+    if size > 1:
+        of_environment("LOCAL_RANK", 0), of_environment("MASTER_PORT", 0, least=1)
 
 
 @dataclass(frozen=True)
@@ -78,7 +118,11 @@ def one_process(what: str) -> None:
 
 
 def setup() -> None:
-    """Join the process group that torchrun describes in the environment; nothing for a single process."""
+    """Join the process group that torchrun describes in the environment; nothing for a single process.
+
+    Raises UserError where the environment describes no job.
+    """
+    check_job()
     if world_size() == 1:
         return
     import torch.distributed as dist
@@ -87,8 +131,8 @@ def setup() -> None:
         import torch
 
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        enough = gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        timeout = timedelta(seconds=float(os.environ.get("NAS_DISTRIBUTED_TIMEOUT_S", TIMEOUT_S)))
+        enough = gpus >= of_environment("LOCAL_WORLD_SIZE", 1, least=1)
+        timeout = timedelta(seconds=seconds_of_environment("NAS_DISTRIBUTED_TIMEOUT_S", TIMEOUT_S))
         dist.init_process_group("cpu:gloo,cuda:nccl" if enough and gpus else "gloo", timeout=timeout)
 
 

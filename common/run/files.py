@@ -23,6 +23,7 @@ from common.errors import UserError
 from common.run import outputs
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "tyro", "safetensors", "dvc", "timm")
+JSON_BYTES = 2**28
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -200,12 +201,14 @@ def write_json(path: Path, obj: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON. Raises UserError when the file is absent or damaged."""
+    """Read JSON. Raises UserError when the file is absent, damaged, or larger than any of this suite's (JSON_BYTES)."""
     try:
+        if (size := Path(path).stat().st_size) > JSON_BYTES:
+            raise UserError(f"{path} has {size / 2**30:.1f} GiB, too much for a file of this suite; check the path")
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no file {path}; check the path") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON: {error}; restore it or make it again") from None
 
 

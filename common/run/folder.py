@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -71,7 +70,7 @@ class Run(Keeping):
         self._started = self._saved_at = time.monotonic()
         self._started_cpu, self._earlier_s, self._earlier_cpu_s, self._sessions = time.process_time(), 0.0, 0.0, 1
         self._generators: dict[str, Any] = {}
-        self._every = float(os.environ.get("NAS_SAVE_EVERY_S", SAVE_EVERY_S))
+        self._every = distributed.seconds_of_environment("NAS_SAVE_EVERY_S", SAVE_EVERY_S)
 
     def _result_bearing(self) -> dict[str, Any]:
         return {**self.identity, "settings": self._bearing()}
@@ -141,7 +140,12 @@ class Run(Keeping):
     def _finished(self) -> list[str]:
         """The outputs of the finished run that the folder holds."""
         mark = self.folder / "finished.json"
-        return list(records.read_json(mark)["files"]) if mark.exists() else []
+        if not mark.exists():
+            return []
+        files = content.get("files") if isinstance(content := records.read_json(mark), dict) else None
+        if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+            raise UserError(f"{mark} is damaged: it names no files; start over with --no-resume")
+        return files
 
     def _taken_away(self) -> bool:
         """Whether the run was finished and its result is gone."""
@@ -290,8 +294,10 @@ class Run(Keeping):
         }
         if not self.pinned:
             document["unpinned_data"] = True
-        # as it will be read back
-        document = json.loads(json.dumps(records.checked(document, "result"), sort_keys=True))
+        try:  # as it will be read back
+            document = json.loads(json.dumps(records.checked(document, "result"), sort_keys=True))
+        except ValueError as error:
+            raise UserError(f"{error}: the run has diverged; lower the learning rate or set a clip") from None
         if self.writes:
             records.write_json(self.folder / "result.json", document)
             records.write_json(self.folder / "timing.json", self._timing())

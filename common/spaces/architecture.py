@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from common.errors import UserError
 from common.run.files import read_json, write_json
+from common.settings import MOST
 
 SCHEMA = 1
 Architecture = dict[str, Any] | list[Any] | str
@@ -37,6 +38,15 @@ def load_architecture(path: Path, space: str) -> Architecture:
     return document["architecture"]
 
 
+def whole(value: Any, name: str, where: str, least: int = 0) -> int:
+    """A whole number that a file says; nothing said is 0. Raises UserError for anything else."""
+    if value is None or value == "":
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
+        raise UserError(f"{where}: {name} is {value!r}; a whole number from {least} is expected")
+    return value
+
+
 class Record(NamedTuple):
     """What a file says beside its architecture; 0, "" and False where it says nothing."""
 
@@ -50,8 +60,13 @@ class Record(NamedTuple):
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Record:
         """Of an architecture file (there in ``origin``), or of the metadata of weights that a training wrote."""
-        said = {**document, **(document.get("origin") or {})}
-        classes, pixels, width, depth = (int(said.get(key) or 0) for key in ("classes", "pixels", "width", "depth"))
+        origin = document.get("origin") or {}
+        if not isinstance(origin, Mapping):
+            raise UserError(f"the file's origin is {origin!r}; a mapping is expected")
+        said = {**document, **origin}
+        classes, pixels, width, depth = (
+            whole(said.get(key), key, "the file") for key in ("classes", "pixels", "width", "depth")
+        )  # fmt: skip
         imagenet = said.get("network") == "imagenet" or said.get("stage") == "train_imagenet"
         return cls(str(said.get("dataset") or ""), classes, pixels, width, depth, imagenet)
 

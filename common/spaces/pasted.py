@@ -239,6 +239,8 @@ def _read(path: Path, paper: str) -> Given:
             return Given(value=document["architecture"], space=str(document["space"]), record=document, where=where)
         return Given(text=content, where=where) if isinstance(content, str) else Given(value=content, where=where)
     try:
+        if path.stat().st_size > 4 * LONGEST:
+            raise UserError(f"{path} has {path.stat().st_size} bytes; at most {LONGEST} characters are an architecture")
         return Given(text=path.read_text(encoding="utf-8").strip(), where=where)
     except (OSError, ValueError):
         raise UserError(f"{path} is no text file; give .json, .txt, or own weights (.safetensors)") from None

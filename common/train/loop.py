@@ -6,6 +6,7 @@ Models return logits [B, C], or (logits, auxiliary logits). Batches are (images,
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from common.errors import UserError
 from common.run import distributed
 from common.run.device import autocast, exact
 from common.train.batchnorm import PartStatistics, average
-from common.train.losses import TopK, check_finite
+from common.train.losses import TopK, check_finite, with_gradients
 from common.train.optim import clip
 
 Output = Tensor | tuple[Tensor, Tensor | None]
@@ -122,13 +123,17 @@ def _over_shares(
             total = total + loss.to(exact(loss.device))
             if together is not None:
                 together.collect(len(target))
-        mean = check_finite(total, weight=images, **where)
+        mean = check_finite(with_gradients(_scalar(total), model.parameters()), weight=images, **where)
         if together is not None:
             together.finish()
         else:
             average(model, images)
         distributed.reduce_gradients(parameters, images)
     return mean
+
+
+def _scalar(total: Any) -> Tensor:
+    return total if isinstance(total, Tensor) else torch.tensor(total)
 
 
 def mean_gradients(
@@ -228,4 +233,9 @@ def evaluate(
     metrics = read(counter)
     if metrics.images == 0:
         raise UserError("no images to evaluate on; give a data set that is not empty, or a smaller batch size")
+    if not math.isfinite(metrics.loss):
+        raise UserError(
+            f"the loss on {metrics.images} tested images is {metrics.loss}: weights or running statistics are not "
+            f"finite, and nothing can be told from them"
+        )
     return metrics

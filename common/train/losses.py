@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ def soft_target_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
 
 
 def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:
-    """The loss as a number; UserError for a NaN or infinite one, saying where. Call it before the update.
+    """The loss as a number; UserError for a NaN or infinite one (or gradient, see ``with_gradients``), saying where.
+    Call it before the update.
 
     In several processes it is the mean over all of them, each weighted by ``weight`` (its images; 0 for an empty
     share), so that all raise or none: a common act of all processes. One synchronisation.
@@ -42,10 +44,24 @@ def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:
     if not math.isfinite(value):
         place = ", ".join(f"{key} {short(val)}" for key, val in where.items())
         raise UserError(
-            f"the loss is {value} at {place or 'this step'}: the run has diverged and stops before this update; look "
-            f"at the data, or start over (--no-resume, or another --out) with a lower learning rate or a gradient clip"
+            f"the loss is {value} at {place or 'this step'} (or a gradient of it is not finite): the run has diverged "
+            f"and stops before this update; look at the data, or start over (--no-resume, or another --out) with a "
+            f"lower learning rate or a gradient clip"
         )
     return value
+
+
+@torch.no_grad()
+def with_gradients(loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    """The loss itself where all gradients and their norms are finite, else NaN: one look (``check_finite``) sees both.
+
+    loss: scalar. parameters: whose gradients count, those without one are passed over.
+    """
+    found = [p.grad for p in parameters if p.grad is not None]
+    if not found:
+        return loss
+    largest = torch.stack([norm.to(loss.device) for norm in torch._foreach_norm(found)]).amax()
+    return loss + (0.0 * largest).to(loss)
 
 
 class TopK:

@@ -138,7 +138,12 @@ def rows(
         if batch and not unreadable:
             with torch.inference_mode(), autocast(torch.device(device), precision):
                 logits = net(view.normalised(torch.stack(batch).to(device)))
-            tables.append((names, logits.float().softmax(1).topk(count)))
+            shares = logits.float().softmax(1)
+            if not bool(shares.isfinite().all()):
+                raise UserError(
+                    f"{names[0]} and others of its batch: probabilities are not finite; look at the weights"
+                )
+            tables.append((names, shares.topk(count)))
     if unreadable:
         raise UserError(f"{unreadable} of {len(paths)} pictures cannot be read (named above); nothing was written")
     for names, best in tables:

@@ -17,6 +17,7 @@ from common.run import files as records
 from common.run.state import last_state
 
 CONTENT_SHA256 = "content_sha256"  # key in the metadata
+HEADER_BYTES = 10**8  # the longest header that the format allows
 
 
 def own_file(folder: Path, weights: str = "auto") -> Path:
@@ -46,9 +47,10 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
+        _check_extent(path)
         tensors = load(path.read_bytes())
         stored = _stored_metadata(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise UserError(f"{path} is not a whole safetensors file: {error}; make it or get it again") from None
     recorded = stored.pop(CONTENT_SHA256, None)
     if recorded is not None and (found := _content_sha256(tensors, stored)) != recorded:
@@ -56,6 +58,21 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged: SHA-256 of its content is {found}, recorded {recorded}; make it or get it again"
         )
     return tensors
+
+
+def _check_extent(path: Path) -> None:
+    """Whether the header accounts for every byte of the file, asked before its tensors are read. Raises ValueError."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(HEADER_BYTES, size - 8):
+            raise ValueError("its header has no length that fits")
+        header = json.loads(file.read(length))
+    tensors = [v for k, v in header.items() if k != "__metadata__"] if isinstance(header, dict) else [{}]
+    end = max((t["data_offsets"][1] for t in tensors), default=0)
+    if end != size - 8 - length:
+        raise ValueError(f"its header tells of {end} bytes of tensors, it holds {size - 8 - length}")
 
 
 def _stored_metadata(path: Path) -> dict[str, str]:
@@ -100,7 +117,10 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
         raise UserError(f"{path} is not a whole safetensors file: {error}; make it or get it again") from None
     if CONTENT_SHA256 not in stored:
         return {}
-    return {name: json.loads(text) for name, text in stored.items() if name != CONTENT_SHA256}
+    try:
+        return {name: json.loads(text) for name, text in stored.items() if name != CONTENT_SHA256}
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is damaged: its metadata are not JSON; make it or get it again") from None
 
 
 def strip_prefix(tensors: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:

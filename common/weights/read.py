@@ -19,12 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.run.device import available
 from common.run.state import UNFINISHED_STATE, LastState, last_state, wrong_run
 from common.weights import unpickle as unpickling
 from common.weights.own import is_safetensors, load_safetensors, own_file, read_metadata, save_weights, strip_prefix
 from common.weights.unpickle import Inert, module_tensors
 
 SHOWN_KEYS = 4
+UNPACKED_TIMES = 100  # how many times its size a zip container may unpack to; torch's own are not packed at all
+SMALL_BYTES = 2**24  # a tensor up to here may say its storage several times over
 RAW_KEYS = ("state_dict", "model", "net", "model_state_dict")
 EMA_KEYS = ("state_dict_ema", "ema", "model_ema", "ema_state_dict", "model_ema_state_dict")
 INNER_KEYS = ("module", "shadow")  # where an average keeps its weights, inside a container of the above
@@ -63,6 +66,11 @@ def load_tensors(path: Path | str) -> Any:
         raise UserError(f"no checkpoint {path}; give the path of an existing file")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty; get the file again from its source")
+    if path.stat().st_size > available():
+        raise UserError(
+            f"{path} has {path.stat().st_size / 2**30:.1f} GiB, more than this machine's free memory; it is no file of "
+            f"weights for it"
+        )
     if is_safetensors(path):
         return load_safetensors(path)
     check_zip(path)
@@ -85,6 +93,12 @@ def check_zip(path: Path) -> None:
         return
     try:
         with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > UNPACKED_TIMES * path.stat().st_size:
+                raise UserError(
+                    f"{path} would unpack to {unpacked / 2**30:.1f} GiB, more than {UNPACKED_TIMES} times its size: it "
+                    f"is no file of weights"
+                )
             damaged = archive.testzip()
     except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise UserError(f"{path} is damaged: {error}; get the file again from its source") from None
@@ -174,6 +188,7 @@ def read_checkpoint(path: Path | str, weights: str = "auto", classes: Iterable[s
     plain |= {k: _number(v) for k, v in state.items() if not isinstance(v, Tensor)}
     if "n_averaged" in own and all(k == "n_averaged" or k.startswith("module.") for k in own):
         plain["n_averaged"] = _number(own.pop("n_averaged"))  # of torch's AveragedModel
+    check_tensors(own, str(path))
     tensors = strip_prefix(own)
     if len(tensors) != len(own):
         raise UserError(f"{path} holds entries that differ in module. or _orig_mod. only; give a file of one network")
@@ -235,7 +250,28 @@ def _tensors(value: Any) -> dict[str, Any] | None:
 
 
 def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+    plain = isinstance(value, Tensor) and value.ndim == 0 and value.device.type != "meta" and not value.is_quantized
+    return value.item() if plain else value
+
+
+def check_tensors(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Weights are dense tensors of real, finite numbers. Raises UserError naming the first that is something else."""
+    for name, value in tensors.items():
+        kind = ""
+        if value.device.type == "meta":
+            kind = "has no values (a meta tensor)"
+        elif value.is_quantized:
+            kind = f"is quantised ({value.dtype})"
+        elif value.layout != torch.strided:
+            kind = f"is sparse ({value.layout})"
+        elif value.is_nested or value.is_complex():
+            kind = f"holds {'nested tensors' if value.is_nested else 'complex numbers'}"
+        elif value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), SMALL_BYTES):
+            kind = f"has the shape {list(value.shape)}, more than the file holds"
+        elif value.is_floating_point() and value.element_size() > 1 and not bool(torch.isfinite(value).all()):
+            kind = "holds a number that is not finite"
+        if kind:
+            raise UserError(f"{source}: {name} {kind}; give a file of plain trained weights")
 
 
 def load_legacy_module(path: Path | str, allowed: set[str]) -> Any:
@@ -276,11 +312,19 @@ def load_strict(
         for k in wanted
         if k in given and given[k].shape != wanted[k].shape
     ]
+    types = [
+        f"{k} {given[k].dtype} instead of {wanted[k].dtype}".replace("torch.", "")
+        for k in wanted
+        if k in given
+        and given[k].is_floating_point() != wanted[k].is_floating_point()
+        and not k.endswith("num_batches_tracked")
+    ]
     faults = [
         f"{len(keys)} {what} ({', '.join(keys[:SHOWN_KEYS])}{', …' if len(keys) > SHOWN_KEYS else ''})"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes),
+                           ("of another type", types))
         if keys
-    ]
+    ]  # fmt: skip
     if faults:
         raise UserError(f"{source} does not fit this architecture: {'; '.join(faults)}; name the architecture it is of")
     model.load_state_dict({k: given.get(k, v) for k, v in wanted.items()})

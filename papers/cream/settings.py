@@ -90,7 +90,7 @@ class Search(Rescoring, TrainingBatches):
     holdout: int = setting(0, "last images of them, kept out of the search to re-score the board", at_least=0)
     subset_classes: int = setting(0, "first classes of the subset (released: 100); 0: no subset", at_least=0)
     subset_images: int = setting(350, "first images of each class of that subset", at_least=1)
-    resolution: int = setting(224, "side of the pictures in pixels", at_least=32)
+    resolution: int = setting(224, "side of the pictures in pixels", at_least=1)
     apply_resolution: bool = setting(False, "train at the resolution the window yields")
     macs_min: float = setting(0.0, "window of paths in MFLOPs, by the search's own table", at_least=0)
     macs_max: float = setting(600.0, "its other end in MFLOPs", at_least=0)

@@ -16,7 +16,7 @@ from common.run.device import autocast
 from common.run.files import write_json
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
-from common.train.losses import check_finite
+from common.train.losses import check_finite, with_gradients
 from common.train.schedules import cosine
 from papers.sgnas.data.search_data import SearchData, open_search_data
 from papers.sgnas.generate import as_text, rows_of, write_architectures
@@ -105,7 +105,7 @@ def train_supernet(c: SearchSupernet, data: SearchData, run: Run) -> Supernet:
             sizes = [len(part) for part in y.tensor_split(len(data.train.share_sizes(step)))]
             with autocast(data.device, run.options.precision):
                 losses = supernet_gradients(supernet, x, y, paths, c.label_smoothing, sizes)
-            loss = torch.stack(losses).mean()
+            loss = with_gradients(torch.stack(losses).mean(), supernet.parameters())
             distributed.all_reduce_mean([loss], weight=len(y))
             check_finite(loss, step=step, architecture=paths)
             distributed.reduce_gradients(supernet.parameters(), len(y))
@@ -161,6 +161,7 @@ def train_generator(
                     cross_entropy = accuracy_loss(scorer.fixed, x, y, p, c.label_smoothing, c.active)
                 (cross_entropy + hardware).backward()
                 losses = torch.stack([cross_entropy, hardware]).detach()
+                losses = with_gradients(losses, generator.parameters())
             distributed.all_reduce_mean([losses], weight=len(y))
             check_finite(losses.sum(), step=step, architecture=targets)
             distributed.reduce_gradients(generator.parameters(), len(y))

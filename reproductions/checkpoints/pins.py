@@ -13,6 +13,7 @@ import yaml
 from common.data.names import PICTURE_SETS, SMALL_SETS
 from common.errors import UserError
 from common.papers import PAPERS
+from common.settings import check_nesting
 from common.weights.published import TEXTS
 
 PINS = Path(__file__).resolve().parents[1] / "checkpoints.yaml"
@@ -84,15 +85,19 @@ def browser_hint(checkpoint: Checkpoint) -> str:
 def load_checkpoints(path: Path = PINS) -> dict[str, Checkpoint]:
     """All entries by id. Raises UserError naming file and line of the first fault."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        text = path.read_text(encoding="utf-8")
+        check_nesting(text, path)
+        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path}: a mapping from id to checkpoint is expected")
     found: dict[str, Checkpoint] = {}
     for key, value in root.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise UserError(f"{path}:{key.start_mark.line + 1}: an id is expected, not a list or a mapping")
         if key.value in found:
             raise UserError(f"{path}:{key.start_mark.line + 1}: duplicate id {key.value}")
         found[key.value] = _entry(path, key, value)

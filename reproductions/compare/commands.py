@@ -160,7 +160,7 @@ def rank(path: Path | None, columns: list[str] | None) -> dict[str, Any]:
         raise UserError(f"{path} has no column {error}; it has {', '.join(table[0])}") from None
     except TypeError:
         raise UserError(f"{path}: a row is shorter than the header; make the file again") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: {error}") from None
     return {
         "file": str(path),

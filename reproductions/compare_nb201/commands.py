@@ -107,6 +107,8 @@ def core_seconds(folder: Path) -> dict[str, float]:
         costs = dict(zip(*columns(path, run=str, cpu_seconds=float), strict=True))
     for path in sorted(folder.glob("*/*/timing.json")):
         timing = read_json(path)
+        if not isinstance(timing, dict) or not isinstance(timing.get("cpu_seconds", 0.0), int | float):
+            raise UserError(f"{path}: not what a run writes; run that stage again")
         if "cpu_seconds" in timing and path.with_name("result.json").exists():
             costs[path.parent.relative_to(folder).as_posix()] = float(timing["cpu_seconds"])
     return dict(sorted(costs.items()))

@@ -178,7 +178,7 @@ def columns(path: Path, **kinds: Callable[[str], Any]) -> list[list[Any]]:
         with path.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
         found = [[kind(row[name]) for row in rows] for name, kind in kinds.items()]
-    except (KeyError, TypeError, ValueError, UserError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error, UserError) as error:
         raise UserError(f"{path}: not what a run writes ({error}); run that stage again") from None
     if not rows:
         raise UserError(f"{path} is empty; run that stage again")

@@ -241,8 +241,11 @@ def _pairs(path: Path, x: str, y: str) -> list[tuple[float, float]]:
     """Two columns of a CSV file where both are numbers; nothing for fewer than three rows."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as lines:
-        read = [(_float(line.get(x)), _float(line.get(y))) for line in csv.DictReader(lines)]
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            read = [(_float(line.get(x)), _float(line.get(y))) for line in csv.DictReader(lines)]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not what a run writes ({error}); run that stage again") from None
     known = [(a, b) for a, b in read if a is not None and b is not None]
     return known if len(known) > 2 else []
 

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from common.errors import UserError
 
+MOST_PIXELS = 10**8  # of a picture; Pillow itself refuses from about twice as many
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 
 
@@ -23,6 +24,8 @@ def decode(content: bytes, path: Path | str) -> Image.Image:
         raise UserError(f"{path} is an empty file; replace or remove it")
     try:
         picture: Image.Image = Image.open(io.BytesIO(content))
+        if picture.width * picture.height > MOST_PIXELS:
+            raise UserError(f"{path} says it has {picture.width} x {picture.height} pixels; replace or remove it")
         if picture.mode[0] in "IF":  # one channel of more than 8 bits
             picture = _eight_bits(picture, path)
         return picture.convert("RGB")

@@ -135,9 +135,7 @@ def open_pictures(name: str, split: str, options: Any = None, hashed: bool = Tru
     if not hashed or getattr(options, "plan", False):
         return opened
     if len(opened.classes) < 2:
-        print(
-            f"note: {part} holds the one class {opened.classes[0]!r}; there is nothing to tell apart", file=sys.stderr
-        )
+        raise UserError(f"{part} holds the one class {opened.classes[0]!r}: nothing to tell apart; add another class")
     where = root if name in PICTURE_SETS else None
     digest = cached_tree_hash(part, opened.store.files(), lambda total: _hashed(opened, total), where, split)
     opened = replace(opened, pins={f"{path.name}/{part.name if part != path else split}": f"sha256:{digest}"})

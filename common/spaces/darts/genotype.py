@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ class Genotype:
         """From plain lists. Raises UserError, which names ``source``, for anything that is no genotype."""
         what = f"{source}: not a DARTS genotype" if source else "not a DARTS genotype"
         try:
-            cells = {k: tuple((str(op), int(state)) for op, state in content[k]) for k in ("normal", "reduce")}
-            outputs = {k: tuple(int(i) for i in content.get(f"{k}_concat", CONCAT)) for k in cells}
+            cells = {k: tuple((str(op), index(state)) for op, state in content[k]) for k in ("normal", "reduce")}
+            outputs = {k: tuple(index(i) for i in content.get(f"{k}_concat", CONCAT)) for k in cells}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(f"{what}: needs normal and reduce, lists of eight [operation, input] pairs") from None
         for kind, pairs in cells.items():
@@ -65,6 +66,13 @@ class Genotype:
                     )
             if not outputs[kind] or not all(0 <= i < 2 + NODES for i in outputs[kind]):
                 raise UserError(f"{what}: the {kind} cell concatenates {list(outputs[kind])}; states are 0 to 5")
+            if len(set(outputs[kind])) < len(outputs[kind]):
+                raise UserError(f"{what}: the {kind} cell concatenates {list(outputs[kind])}, a state twice")
+        if min(outputs["reduce"]) < 2:
+            raise UserError(
+                f"{what}: the reduction cell concatenates {list(outputs['reduce'])}; its inputs 0 and 1 are twice as "
+                f"wide as its nodes, 2 to 5"
+            )
         return cls(cells["normal"], outputs["normal"], cells["reduce"], outputs["reduce"])
 
 

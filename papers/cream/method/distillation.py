@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.run import distributed
-from common.train.losses import label_smoothing_cross_entropy, soft_target_cross_entropy
+from common.train.losses import label_smoothing_cross_entropy, soft_target_cross_entropy, with_gradients
 from papers.cream.method.meta import Teacher
 from papers.cream.method.student import Student
 
@@ -66,7 +66,7 @@ def train_student(
         correct = (logits.detach().argmax(1) == y).sum().to(loss.dtype)
         sums.append(torch.stack([*(v.detach() * student.weights[share] for v in (loss, hard, soft)), correct]))
         (loss * student.weights[share]).backward()
-    total = torch.stack(sums).sum(0)
+    total = with_gradients(torch.stack(sums).sum(0), student.parameters + student.theta)
     distributed.all_reduce_mean([total])
     mean, mean_hard, mean_soft, right = total.tolist()
     if not torch.isfinite(total).all():

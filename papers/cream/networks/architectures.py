@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.spaces.architecture import whole
 from common.spaces.pasted import given, plain
 from common.words import hint
 
@@ -172,9 +173,10 @@ def of_weights(file: str) -> Architecture:
 
 
 def _of_content(name: str, content: Any, origin: dict[str, Any]) -> Architecture:
-    dataset, classes = str(origin.get("dataset", "")), int(origin.get("classes", 0))
+    dataset, classes = str(origin.get("dataset", "")), whole(origin.get("classes"), "classes", name)
     if not isinstance(content, dict):
         return Architecture(name, check_path(content), None, {}, dataset, classes)
     choices = len(CHOICES) + 2 * bool(content.get("dil_conv")) + bool(content.get("resunit"))  # the larger spaces
     path = check_path(content.get("path"), choices=choices)
-    return Architecture(name, path, content.get("resolution"), content, dataset, classes)
+    resolution = whole(content.get("resolution"), "resolution", name) or None
+    return Architecture(name, path, resolution, content, dataset, classes)

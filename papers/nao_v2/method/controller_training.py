@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from common.run import distributed, seeds
 from common.run.folder import Run
-from common.train.losses import check_finite
+from common.train.losses import check_finite, with_gradients
 from papers.nao_v2.method.agreement import hamming, pairwise_accuracy
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.networks.architectures import swapped
@@ -54,6 +56,9 @@ def controller_step(
     optimizer.zero_grad(set_to_none=True)
     loss, mse, nll = controller.losses(tokens, target, trade_off)
     loss.backward()
+    if not math.isfinite(float(with_gradients(loss.detach(), controller.parameters()))):
+        raise UserError("the controller's loss, or a gradient of it, is not finite: it stops before this update; look "
+                        "at the scores, or start over with a lower --controller-lr")  # fmt: skip
     torch.nn.utils.clip_grad_norm_(controller.parameters(), clip_norm, foreach=True)
     optimizer.step()
     return loss.detach(), mse.detach(), nll.detach()

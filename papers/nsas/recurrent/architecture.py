@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,8 +62,8 @@ def recurrent_of(found: Any, name: str) -> Recurrent:
     Raises UserError unless it has eight nodes with known activations that read states which exist already.
     """
     try:
-        nodes = tuple((str(f), int(p)) for f, p in found["recurrent"])
-        concat = tuple(int(i) for i in found["concat"])
+        nodes = tuple((str(f), index(p)) for f, p in found["recurrent"])
+        concat = tuple(index(i) for i in found["concat"])
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{name}: a recurrent cell has 'recurrent' (activation, input) pairs and 'concat'") from None
     if len(nodes) != STEPS:
@@ -76,4 +77,6 @@ def recurrent_of(found: Any, name: str) -> Recurrent:
             raise UserError(f"{name}: node {node + 1} reads state {source}; it can read states 0 to {node}")
     if not concat or any(not 0 < i <= len(nodes) for i in concat):
         raise UserError(f"{name}: concat must name states between 1 and {len(nodes)}")
+    if len(set(concat)) < len(concat):
+        raise UserError(f"{name}: concat {list(concat)} names a state twice")
     return Recurrent(nodes, concat)

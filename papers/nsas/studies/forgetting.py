@@ -37,7 +37,7 @@ from common.run.keep import Values
 from common.run.progress import shows
 from common.spaces.nasbench201.network import Supernet
 from common.train.batchnorm import kept
-from common.train.losses import check_finite
+from common.train.losses import check_finite, with_gradients
 from common.train.metrics import kendall_tau
 from common.train.schedules import cosine
 from papers.nsas.method.novelty import Archive, distance_by_slot
@@ -100,7 +100,7 @@ def forgetting(settings: Experiment, options: RunOptions) -> dict:
                 optimizer.zero_grad()
                 weights = shares(settings.mix, len(constraints))
                 loss, _ = loss_of(supernet, x, y, [current, *constraints], weights)
-                now.loss = check_finite(loss, step=step, architecture=current)
+                now.loss = check_finite(with_gradients(loss, supernet.parameters()), step=step, architecture=current)
                 touched.fill(current, *(constraints if gradient else []))
                 nn.utils.clip_grad_norm_(supernet.parameters(), settings.clip)
                 optimizer.step()

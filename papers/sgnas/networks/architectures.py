@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.spaces.architecture import whole
 from common.spaces.pasted import given, letters, plain
 from common.words import hint
 
@@ -170,7 +171,8 @@ def read(source: Any, macro: str | None = None) -> Architecture:
     wanted = macro or str(content["macro"])
     return Architecture(
         word, check_kernels(content.get("kernels"), MACROS[wanted], word), wanted, str(said.get("dataset", "")),
-        int(said.get("classes", 0)), int(said.get("input_size", 0)), said.get("se"), str(said.get("activation", "")),
+        whole(said.get("classes"), "classes", word), whole(said.get("input_size"), "input_size", word),
+        said.get("se"), str(said.get("activation", "")),
     )  # fmt: skip
 
 

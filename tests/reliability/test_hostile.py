@@ -1,0 +1,91 @@
+"""Hostile files and environments, damaged files and words at random: a line or a right result, never anything else."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common.cli.verbs import main
+from common.errors import UserError
+from common.run import distributed
+from common.train.loop import evaluate, train_step
+from papers.evnas.__main__ import VERBS
+from tests.reliability.hostile import files
+from tests.reliability.hostile.limits import outcome
+
+
+def test_hostile_files_are_refused_in_one_line_within_limits(tmp_path):
+    wrong = []
+    for case, reading, naming in files.hostile(tmp_path):
+        said = outcome(reading)
+        if not said.startswith("line: ") or naming not in said or "\n" in said:
+            wrong.append(f"{case} ({naming}): {said[:200]}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WORLD_SIZE": "two"}, {"WORLD_SIZE": "0"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "0"},
+        {"RANK": "x"}, {"RANK": "5"}, {"NAS_SAVE_EVERY_S": "abc"}, {"NAS_SAVE_EVERY_S": "nan"},
+        {"NAS_SAVE_EVERY_S": "-1"},
+        {"NAS_DATA": "/nonexistent"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_variables_of_the_environment_are_a_line(variables, monkeypatch, capsys, tmp_path):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as left:
+        root = [] if "NAS_DATA" in variables else ["--data", str(tmp_path)]
+        main("evnas", VERBS, ["search", "--dataset", "cifar10", *root, "--out", str(tmp_path / "run")])
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and error.count("error: ") == 1 and "Traceback" not in error
+    if "NAS_SAVE_EVERY_S" in variables:
+        with pytest.raises(UserError, match="NAS_SAVE_EVERY_S"):
+            distributed.seconds_of_environment("NAS_SAVE_EVERY_S", 60)
+    else:
+        assert any(name in error for name in variables) or "/nonexistent" in error
+
+
+@pytest.mark.parametrize("flag", ["--out", "--data", "--settings", "--dataset", "--device"])
+@pytest.mark.parametrize("form", [lambda flag: [flag, ""], lambda flag: [f"{flag}="]])
+def test_an_empty_text_where_one_is_needed_is_a_line(flag, form, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main("evnas", VERBS, ["train", *form(flag)])
+    assert left.value.code == 2 and f"{flag} " in capsys.readouterr().err and not list(Path(tmp_path).iterdir())
+
+
+class Spoiled(torch.autograd.Function):
+    """Passes values on, and infinite gradients back."""
+
+    @staticmethod
+    def forward(context, values):
+        return values.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * float("inf")
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 5.0])
+def test_a_gradient_that_is_not_finite_stops_before_the_update(clip_norm):
+    net = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    before = [p.detach().clone() for p in net.parameters()]
+    batch = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(UserError, match=r"at step 7, architecture 12 .*a gradient of it is not finite"):
+        train_step(
+            net, batch, optimizer, lambda out, target: nn.functional.cross_entropy(Spoiled.apply(out), target),
+            clip_norm=clip_norm, step=7, architecture=12,
+        )  # fmt: skip
+    assert all(torch.equal(old, new) for old, new in zip(before, net.parameters())) and not optimizer.state
+
+
+def test_a_buffer_that_is_not_finite_gives_no_score():
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    net[1].running_mean.fill_(float("nan"))
+    with pytest.raises(UserError, match="the loss on 4 tested images is nan"):
+        evaluate(net, [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))])
