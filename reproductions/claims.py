@@ -45,7 +45,7 @@ UNITS = (
     "exact",  # text or a list, compared for equality
 )
 STANDARD_VERBS = ("search", "train", "evaluate", "draw", "describe")
-HOUSE_VERBS = ("claims", "check", "seeds", "compare", "report", "readme", "data", "checkpoints")
+HOUSE_VERBS = ("claims", "check", "seeds", "compare", "report", "readme", "bench", "data", "checkpoints")
 NEEDS = re.compile(r"(training|search|gpu|quoted|(data|checkpoint|unpublished):[A-Za-z0-9_.+-]+)\Z")
 COMPUTE = re.compile(r"(describe:[^:]+(:[^:]*)?:[a-z0-9_.]+|call:[\w.]+:\w+(:.*)?)\Z")
 TEXTS = (

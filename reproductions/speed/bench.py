@@ -90,6 +90,7 @@ def row(extra: dict[str, Any], stats: dict[str, Any], rates: dict[str, float]) -
         **{key: extra[key] for key in ("paper", "workload", "about", "device")},
         "seconds": seconds, "rounds": stats["rounds"], "quartiles": [stats["q1"], stats["q3"]],
         "images_per_s": extra["images"] / seconds if extra["images"] else None,
-        "peak_mb": extra["peak_bytes"] / 1e6, "gflop": flops / 1e9 if flops else None, "operators": extra["operators"],
+        "peak_mb": extra["peak_bytes"] / 1e6 if "peak_bytes" in extra else None,
+        "gflop": flops / 1e9 if flops else None, "operators": extra["operators"],
         "share_of_product": flops / seconds / rate if flops and rate else None,
     }  # fmt: skip

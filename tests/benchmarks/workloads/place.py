@@ -1,7 +1,7 @@
 """What every workload is built from: a device and a size, and pictures of noise.
 
 ``python -m tests.benchmarks.workloads.place PAPER WORKLOAD [--small]`` prints the peak resident memory in bytes before
-that workload and after three calls of it, in a process of its own, imports included, as the published programs' figures
+that workload and after two calls of it, in a process of its own, imports included, as the published programs' figures
 were taken.
 """
 
@@ -73,9 +73,7 @@ class Operators(TorchDispatchMode):
 
 def counts(step: Step) -> tuple[int, int]:
     """(floating-point operations, two a multiply-add, of matrix products and convolutions; operators) of one call."""
-    with FlopCounterMode(display=False) as products:
-        step()
-    with Operators() as operators:
+    with FlopCounterMode(display=False) as products, Operators() as operators:
         step()
     return int(products.get_total_flops()), operators.count
 
@@ -86,7 +84,7 @@ def main(paper: str, name: str, *flags: str) -> None:
     work = importlib.import_module(f"tests.benchmarks.workloads.{paper}").WORKLOADS[name]
     imported = highest()
     step = work.make(Place(full="--small" not in flags))
-    for _ in range(3):
+    for _ in range(2):  # from the second on gradients and momentum of the one before are there
         step()
     print(imported, highest())
 
