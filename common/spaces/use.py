@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,10 @@ from common.spaces.nasbench201.cell import Cell201, cell, is_cell_text
 from common.spaces.nasbench201.plain import PlainNetwork
 from common.spaces.pasted import Call, Given, plain
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
+from common.words import hint
 
 SPACES = ("darts", "nasbench201")
+CHANNEL_WORDS = ("in_channels", "in_chans", "input_channels", "in_ch")  # as other programs call it
 
 
 def of_values(value: Any, where: str = "") -> Genotype | Cell201:
@@ -61,6 +63,24 @@ def refuse_both(weights: Any, pretrained: bool) -> None:
     """Raise UserError where weights are given and the authors' are asked for."""
     if pretrained and weights is not None:
         raise UserError("pretrained and weights are both given; leave one out")
+
+
+def check_words(given: Mapping[str, Any], known: Iterable[str], classes: int | None) -> None:
+    """Raise UserError for a word that a paper's ``network`` does not have, and for classes below 1.
+
+    given: the words beside those that all papers have. known: the paper's own.
+    """
+    names = sorted({"architecture", "dataset", "classes", "weights", "pretrained", *known})
+    for word in given:
+        if word in CHANNEL_WORDS:
+            raise UserError(
+                f"{word}: these networks take three channels; repeat a grey one three times, or put another first "
+                f"convolution into the module that network returns"
+            )
+        if word not in names:
+            raise UserError(f"network has no word {word!r}{hint(word, names)}; it has {', '.join(names)}")
+    if classes is not None and classes < 1:
+        raise UserError(f"classes must be 1 or more, not {classes}; without it the set or the file says them")
 
 
 def check_classes(source: Any, held: int, asked: int | None) -> None:
@@ -130,8 +150,6 @@ def build(
     held = int(tensors["classifier.weight"].shape[0]) if "classifier.weight" in tensors else 0
     file_classes = held or said.classes
     classes = wanted.classes or (file_classes if same and file_classes else classes_of(dataset))
-    if classes < 1:
-        raise UserError(f"classes must be 1 or more, not {classes}")
     if isinstance(architecture, Cell201):
         network: nn.Module = cell_network(architecture, wanted, found, classes)
     else:

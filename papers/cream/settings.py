@@ -162,12 +162,13 @@ class Search(Rescoring, TrainingBatches):
         if self.method == "cream" and self.epochs <= self.start_epoch + 1:
             raise UserError(
                 f"the board would stay empty: paths are admitted in epochs after --start-epoch {self.start_epoch} "
-                f"(counted from 0), and the search has {self.epochs}; lower --start-epoch or raise --epochs"
+                f"(counted from 0), and the search has {self.epochs}; lower --start-epoch, or "
+                f"raise --epochs to {self.start_epoch + 2} or more"
             )
         if self.batch_size // (shares := self.shares()) < 2 * self.slice:
             raise UserError(
                 f"--batch-size {self.batch_size} in {shares} share(s) must be at least 2 x --slice {self.slice} "
-                f"images a share; raise --batch-size, or lower --parts or --slice"
+                f"images a share; raise --batch-size to {2 * self.slice * shares}, or lower --parts or --slice"
             )
 
 

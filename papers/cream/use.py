@@ -10,7 +10,7 @@ from torch import nn
 from common.data.names import CLASSES, in_memory
 from common.errors import UserError
 from common.settings import refuse_idle
-from common.spaces.use import check_classes, classes_of, refuse_both
+from common.spaces.use import check_classes, check_words, classes_of, refuse_both
 from common.use import predict as use
 from common.use.names import class_names, trained_on, weights_of
 from common.use.predict import Square, View
@@ -41,9 +41,10 @@ _read = architecture  # below, ``architecture`` is what was given
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
     weights: str | Path | None = None, pretrained: bool = False, which: str = "auto", dropout: float = 0.0,
-    single_block: str = "auto", repeat_stage3: bool = False,
+    single_block: str = "auto", repeat_stage3: bool = False, **unknown: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.cream.network``."""
+    check_words(unknown, ("which", "dropout", "single_block", "repeat_stage3"), classes)
     found = None if architecture is None else _read(architecture)
     refuse_both(weights, pretrained)
     if pretrained:

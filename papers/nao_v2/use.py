@@ -10,7 +10,7 @@ from torch import nn
 from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD, EvalPictures
 from common.errors import UserError
 from common.spaces.pasted import letters
-from common.spaces.use import check_classes, classes_of, refuse_both
+from common.spaces.use import check_classes, check_words, classes_of, refuse_both
 from common.use import predict as use
 from common.use.names import class_names, weights_of
 from common.use.predict import Square, View
@@ -117,6 +117,7 @@ def network(
     weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.nao_v2.network``."""
+    check_words(sizes, Wanted._fields, classes)
     wanted = Wanted(dataset, classes, **sizes)
     found = None if architecture is None else _read(architecture, wanted.space or "small")
     if found is not None and wanted.space not in (None, found.space):

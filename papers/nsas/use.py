@@ -12,7 +12,7 @@ from common.spaces.architecture import Record
 from common.spaces.darts.genotype import Genotype, mapping_of, pairs_of
 from common.spaces.nasbench201.cell import Cell201, cell
 from common.spaces.pasted import Call, Given, given, plain
-from common.spaces.use import Wanted, build, chosen, of_given, of_values, read_weights, refuse_both
+from common.spaces.use import Wanted, build, check_words, chosen, of_given, of_values, read_weights, refuse_both
 from common.use import predict as use
 from common.use.darts import derived_view
 from common.use.names import weights_of
@@ -78,6 +78,7 @@ def network(
     weights: str | Path | None = None, pretrained: bool = False, which: str = "auto", width: int = 0, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.nsas.network``."""
+    check_words(sizes, {*Wanted._fields, "which", "width"}, classes)
     named, source = _read(architecture) if architecture is not None else (None, Given())
     refuse_both(weights, pretrained)
     if pretrained:

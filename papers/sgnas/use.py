@@ -11,7 +11,7 @@ from torch import nn
 from common.data.names import in_memory
 from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
-from common.spaces.use import check_classes, classes_of, refuse_both
+from common.spaces.use import check_classes, check_words, classes_of, refuse_both
 from common.use import predict as use
 from common.use.names import class_names, trained_on, weights_of
 from common.use.predict import Square, View
@@ -46,6 +46,7 @@ def network(
     weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.sgnas.network``."""
+    check_words(sizes, Wanted._fields, classes)
     wanted = Wanted(dataset, classes, **sizes)
     found = None if architecture is None else read(architecture)
     refuse_both(weights, pretrained)

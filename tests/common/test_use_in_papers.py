@@ -148,8 +148,6 @@ def test_flags_that_contradict_the_weights_are_refused(trained, tmp_path):
 
 
 def test_a_stopped_fine_tuning_goes_on_and_refuses_another_file(trained, tmp_path, monkeypatch):
-    if trained.paper not in ("evnas", "sgnas"):
-        pytest.skip("the same code: two papers stand for all")
     file = tmp_path / "start.safetensors"
     shutil.copy(trained.weights / "weights.safetensors", file)
     values = {**trained.small, "checkpoint": str(file), "dataset": trained.settings.dataset, "epochs": 2, "lr": 0.05}

@@ -160,7 +160,8 @@ def prior_pool(folder: Path, c: SearchGenerator, lookup: Lookup) -> PriorPool:
     cheapest, dearest = cost_range(lookup)
     if high < cheapest or low > dearest:
         raise UserError(
-            f"targets {low:g} to {high:g} lie outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit})"
+            f"targets {low:g} to {high:g} lie outside this space ({cheapest:.1f} to {dearest:.1f} {lookup.unit}); "
+            f"choose --low-mflops and --high-mflops inside it"
         )
     own = folder / "prior_pool.json"
     if c.prior_pool or own.exists():
