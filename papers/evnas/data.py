@@ -59,16 +59,16 @@ def augmentation(settings: Search, images: Images) -> Augmentation:
 def open_search_data(settings: Search, options: RunOptions) -> SearchData:
     """The images of a search in their two parts (Method 6 of the README).
 
-    The benchmark's CIFAR-100 and ImageNet16-120 searches train on the whole training set and measure on one half of the
-    test set. Sets without an order of their own (folders) are shared out evenly over classes. Raises UserError for
-    absent data, images whose size is no multiple of 4, and a part that lacks a class.
+    The benchmark's CIFAR-100 and ImageNet16-120 searches train on the whole training set and measure on the validation
+    half of the test set. Sets without an order of their own (folders) are shared out evenly over classes. Raises
+    UserError for absent data, images whose size is no multiple of 4, and a part that lacks a class.
     """
     images = open_images(settings.dataset, "train", options)
     check_pixels(settings.dataset, images.size)
     pins, origin = dict(images.pins), settings.split
     if settings.split == "official" and f"{images.name}-test" in SPLIT_SIZES:
         held_out = open_images(settings.dataset, "test", options)
-        _, second, origin = benchmark_halves(held_out, options.seed, test=True)
+        second, _, origin = benchmark_halves(held_out, options.seed, test=True)  # x-valid; x-test is left for the end
         first, pins = images, {**pins, **split_pins(), **held_out.pins}
     elif settings.split == "official":
         first, second, origin = benchmark_halves(images, options.seed)
