@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from common.data.augment import Augmentation
 from common.data.batches import Batches, Order
 from common.data.nasbench201 import halves
-from common.data.sets import open_images
 from common.run import seeds
 from common.spaces.darts import data as training_data
 from papers.evnas import data, search
@@ -20,7 +19,7 @@ from papers.evnas.networks import build, load_genotype
 from papers.evnas.settings import SearchDARTS, SearchNB201, Train
 from papers.evnas.train import train
 from tests.evnas.small import TRAIN, options, train_options
-from tests.plain_loops import PlainSGD, cosine, numbered, places, plain_training, same_weights
+from tests.plain_loops import PlainSGD, cosine, noise, numbered, places, plain_training, same_weights
 
 CIFAR = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)
 BENCHMARK = {
@@ -88,6 +87,33 @@ def test_the_images_of_a_search_in_darts(tmp_path, monkeypatch):
     assert sorted(trained[0]) == list(range(40)) and sorted(measured[0]) == list(range(150, 200))
 
 
+@pytest.mark.parametrize(("settings", "training"), [(SearchDARTS, True), (SearchNB201, False)])
+def test_the_mode_of_fitness_passes(settings, training, monkeypatch):
+    """DARTS: statistics of the batch; NAS-Bench-201: the running ones."""
+    model = torch.nn.BatchNorm2d(3)
+    model.train(not training)
+    assert search.for_fitness(model, settings(), "fp32") is model and model.training is training
+
+
+def test_a_step_of_the_search_is_the_plain_one():
+    """Two Nesterov steps, gradients cut to a small norm; the alphas of the supernet stay."""
+    settings = SearchNB201(channels=2, cells_per_stage=1, lr=0.03, momentum=0.8, weight_decay=0.1)
+    torch.manual_seed(0)
+    model, plain = (search.supernet_of(settings, 10).train() for _ in range(2))
+    plain.load_state_dict(model.state_dict())
+    optimizer, named = search.sgd(model, settings), [p for n, p in plain.named_parameters() if n != "arch_parameters"]
+    sgd = PlainSGD(named, 0.8, 0.1, 0.2, nesterov=True)
+    for step in range(2):
+        shares = [(torch.randn(4, 3, 8, 8), torch.arange(4))]
+        mixture = torch.rand(6, 5).softmax(-1)
+        loss = search.descend(model, optimizer, shares, mixture, 0.2, "fp32", {"step": step})
+        own = cross_entropy(plain(shares[0][0], mixture), shares[0][1])
+        sgd.step(torch.autograd.grad(own, sgd.tensors, allow_unused=True), 0.03)
+        assert loss == pytest.approx(float(own.detach()), rel=1e-5)
+    assert min(sgd.norms) > 0.4
+    same_weights(model.state_dict(), plain)
+
+
 @pytest.mark.parametrize(("strategy", "answer"), [("evolution", "last"), ("random-search", "best")])
 def test_the_answer_of_a_search(strategy, answer, tmp_path, monkeypatch):
     """Evolution: the best of the last generation; random search: the best of all, the first that reached it."""
@@ -97,8 +123,8 @@ def test_the_answer_of_a_search(strategy, answer, tmp_path, monkeypatch):
     monkeypatch.setattr(search, "measured_at", lambda settings, individuals: list(range(len(individuals))))
     monkeypatch.setattr(search, "score", lambda counter: [next(scores), 90.0, 1.0])
     settings = SearchNB201(
-        **{**FEW, "tournament": 1, "generations": 3}, cells_per_stage=1, dataset="digits", strategy=strategy, train_images=64,
-        fitness_images=64, mutation_rate=1.0,
+        **{**FEW, "tournament": 1, "generations": 3}, cells_per_stage=1, dataset="digits", strategy=strategy,
+        train_images=64, fitness_images=64, mutation_rate=1.0,
     )  # fmt: skip
     found = search.search(settings, options(tmp_path))
     metrics, cell = found["metrics"], {"last": found["last_generation_best"], "best": found["best_so_far"]}
@@ -113,10 +139,7 @@ def test_the_answer_of_a_search(strategy, answer, tmp_path, monkeypatch):
 
 def test_training_is_the_plain_loop(tmp_path, monkeypatch):
     """Three epochs of the CIFAR recipe: momentum, decay, clip, rates, drop path, images and their augmentation."""
-    sets = {
-        "train": open_images("digits", "train", None),
-        "test": open_images("digits", "test", None).subset(range(90)),
-    }
+    sets = {"train": noise(70), "test": noise(90, seed=1)}
     monkeypatch.setattr(training_data, "open_images", lambda name, part, options: sets[part])
     settings = Train(
         **{**TRAIN, "train_images": 50, "batch_size": 20, "epochs": 3}, lr=0.03, momentum=0.8, weight_decay=0.1,

@@ -8,18 +8,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
 
 from common.cli.verbs import main
-from common.data.nasbench201 import Table, official_halves, to_string
+from common.data.augment import Augmentation, Normalisation, normalise
+from common.data.batches import Batches, Order
+from common.data.nasbench201 import Table, official_halves, to_operations, to_string
 from common.data.sets import blank
 from common.errors import UserError
+from common.run import seeds
 from common.spaces.nasbench201 import data, train
+from common.spaces.nasbench201.network import Network
 from common.spaces.nasbench201.settings import TrainCell
 from papers.evnas import network
 from papers.evnas.__main__ import VERBS
 from papers.nsas.__main__ import VERBS as NSAS
 from tests.evnas.small import mistake, options
 from tests.plain import own_pictures
+from tests.plain_loops import PlainSGD, cosine, noise, numbered, places, plain_training, same_weights
 from tests.spaces.test_lookup import arrays
 
 CELL = to_string((3, 0, 1, 1, 4, 2))
@@ -53,6 +60,49 @@ def test_parts_are_the_benchmarks(monkeypatch):
         parts("cifar100", "halves")
     first, _ = official_halves("cifar10")
     assert first[0] == 0 and first[10] == 26  # the benchmark's own checks of its split
+
+
+def test_which_images_are_in_which_part(monkeypatch):
+    """The first of the benchmark's halves trains, or is x-valid; the second validates, or is x-test."""
+    sizes = {"cifar10": (50_000, 100), "cifar100": (500, 10_000), "imagenet16-120": (500, 6_000)}
+    monkeypatch.setattr(data, "open_images", lambda name, part, _: numbered(sizes[name][part != "train"], name))
+
+    def held(images):
+        return places(normalise(images.pixels, Normalisation((0.0,) * 3, (1.0,) * 3)), (0.0,) * 3, (1.0,) * 3)
+
+    for dataset, split in (("cifar10", "halves"), ("cifar100", "whole"), ("imagenet16-120", "whole")):
+        found = data.open_cell_data(TrainCell(dataset=dataset, split=split), options(Path("nowhere")))
+        first, second = official_halves(dataset if split == "halves" else f"{dataset}-test")
+        one, two = (found.train, found.held["valid"]) if split == "halves" else found.held.values()
+        assert list(found.held) == ["valid", "test"]
+        assert held(one) == first.tolist() and held(two) == second.tolist()
+
+
+def test_training_is_the_plain_loop(tmp_path, monkeypatch):
+    """Three epochs of Nesterov steps; the last weights are kept, and tested on images as they are."""
+    sets = {"train": noise(60), "test": noise(90, seed=1)}
+    monkeypatch.setattr(data, "open_images", lambda name, part, _: sets[part])
+    settings = TrainCell(
+        arch=CELL, dataset="digits", train_images=40, channels=2, cells_per_stage=1, epochs=3, batch_size=20, lr=0.05,
+        momentum=0.8, weight_decay=0.1, pad=2, flip=False, eval_batch_size=40,
+    )  # fmt: skip
+    result = train.train_cell(settings, options(tmp_path), {})
+    seeds.seed_everything(0)
+    model = Network(to_operations(CELL), 2, 1, 10)
+    constants = tuple(tuple(v / 255 for v in row) for row in ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)))
+    batches = Batches(
+        sets["train"].subset(range(40)), 20, Augmentation(*constants, pad=2, order="flip_crop"), Order(0)
+    )  # fmt: skip
+    x, y = next(Batches(sets["test"], 90, Augmentation(*constants), Order(0, shuffle=False)).epoch(0))
+    sgd, forward = PlainSGD(model.parameters(), 0.8, 0.1, nesterov=True), model.forward
+    model.forward = lambda images: (forward(images), None)
+    errors = plain_training(
+        model, 3, batches.epoch, lambda epoch: cosine(0.05, 0.0, epoch, 3), sgd, 0.0,
+        lambda logits, auxiliary, y: cross_entropy(logits, y),
+        lambda network: float((network(x)[0].argmax(1) != y).double().mean()),
+    )  # fmt: skip
+    same_weights(load_file(tmp_path / "weights.safetensors"), model)
+    assert result["metrics"]["top1_error_percent"] == pytest.approx(100 * errors[-1])
 
 
 def test_rates_fall_by_the_epoch_and_evaluate_finds_the_same_error(tmp_path, capsys):

@@ -271,7 +271,7 @@ def test_a_whole_search(name, trace, outcome, golden, fill, monkeypatch, tmp_pat
         assert rates == pytest.approx([expected["lr"]] * (steps + 1), rel=1e-12)
         mixed = mixtures(space, torch.from_numpy(arrays[f"alphas_gen{g}"]), True, 1.0)
         for (args, _), k in zip(calls, expected["individual_of_step"], strict=True):
-            assert np.array_equal(args[3], mixed[k])
+            assert np.array_equal(args[3], mixed[k]) and args[4] == 5.0
         assert [loss for _, loss in calls] == pytest.approx(expected["train_loss_per_step"], abs=1e-5)
         assert float(row["train_loss"]) == pytest.approx(np.mean(expected["train_loss_per_step"]), abs=1e-5)
         assert notes["weights"][g] == pytest.approx(expected["sum_abs_weights_and_biases"], rel=1e-6)
