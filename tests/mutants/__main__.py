@@ -212,7 +212,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     finally:
         if found:
-            areas = record(found, every)["areas"]
+            areas = record(found, changes())["areas"]
     for area, counts in areas.items():
         print(f"{area}: {counts['noticed']} of {counts['changes']} noticed", *counts["survivors"])
     return int("survived" in found.values())
