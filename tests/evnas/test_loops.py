@@ -15,7 +15,7 @@ from common.data.nasbench201 import halves
 from common.run import seeds
 from common.spaces.darts import data as training_data
 from papers.evnas import data, search
-from papers.evnas.networks import build, load_genotype
+from papers.evnas.networks.architectures import build, load_genotype
 from papers.evnas.settings import SearchDARTS, SearchNB201, Train
 from papers.evnas.train import train
 from tests.evnas.small import TRAIN, options, train_options

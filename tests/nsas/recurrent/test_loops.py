@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from common.run import seeds
+from papers.nsas.recurrent import evaluate as testing
 from papers.nsas.recurrent.supernet import genotype, sample
 from tests.nsas.small import RECURRENT, TRAIN_TEXT, module_of, options
 
@@ -56,7 +57,8 @@ def test_the_training_tests_the_weights_of_the_best_epoch(tmp_path, monkeypatch)
         weights.append(model.encoder.weight.detach().clone())
         return next(losses)
 
-    monkeypatch.setattr(module, "text_loss", text_loss)
+    for place in (module, testing):
+        monkeypatch.setattr(place, "text_loss", text_loss)
     found = run(replace(TRAIN_TEXT, epochs=3), options(tmp_path, "train_ptb"))
     assert read == [10, 10, 10, 1]
     assert torch.equal(weights[3], weights[1]) and not torch.equal(weights[2], weights[1])
