@@ -19,9 +19,11 @@ SAME = {
     "folder": "out", "dir": "", "root": "", "save": "out", "length": "", "prob": "", "name": "", "pop": "population",
     "image-size": "resolution", "img-size": "resolution", "input-size": "resolution", "learningrate": "lr",
     "bs": "batch-size", "batchsize": "batch-size", "wd": "weight-decay", "grad": "", "gradient": "",
-    "fp16": "precision", "amp": "precision", "half": "precision", "dry": "plan", "run": "", "restart": "resume",
+    "fp16": "precision", "dtype": "precision", "amp": "precision", "half": "precision", "dry": "plan", "run": "",
+    "restart": "resume",
     "force": "resume", "overwrite": "resume", "samples": "images", "examples": "images", "corpus": "text",
     "smoothing": "label-smoothing", "seeds": "seed", "mnist": "digits", "penn": "ptb", "treebank": "ptb",
+    "penntreebank": "ptb",
 }  # fmt: skip
 
 
@@ -40,6 +42,8 @@ def likeness(one: str, other: str) -> float:
     plain = difflib.SequenceMatcher(None, bare[0], bare[1]).ratio()
     if len(one) > 3 and other.lower().startswith(one.lower()):
         letters = 0.95  # the beginning of a name
+    elif len(bare[0]) > 3 and bare[0] in bare[1]:
+        letters = 0.9  # a part of it
     meant, said = _meaning(one), _meaning(other)
     if not meant or not said:
         return max(letters, plain)

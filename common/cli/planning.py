@@ -91,7 +91,7 @@ def show_plan(found: dict[str, Any], as_json: bool) -> None:
     lines = [f"{found['paper']} {stage} ({found['profile']}, {found['variant']}, seed {found['seed']}) {where}", ""]
     lines += _settings(found["settings"])
     if "loops" in found:
-        lines += ["", *_loops(found["loops"])]
+        lines += ["", *_loops(found["loops"], found["processes"])]
         low, high = (span(seconds) for seconds in found["seconds_range"])
         world = f", {found['processes']} processes" if found["processes"] > 1 else ""
         lines += [
@@ -122,11 +122,11 @@ def _value(value: Any) -> str:
     return short(value) if value not in ("", []) else "-"
 
 
-def _loops(loops: list[dict[str, Any]]) -> list[str]:
-    """One line a loop: its turns in all, and the images of those over batches."""
-    lines = ["in all"]
+def _loops(loops: list[dict[str, Any]], processes: int) -> list[str]:
+    """One line a loop: its turns in all, and the images of those over batches (of a process: its shares)."""
+    lines, each = ["in all"], " a process" if processes > 1 else ""
     for loop in loops:
         name = " / ".join(loop["loop"])
-        images = f", {loop['images']:,} images" if "images" in loop else ""
+        images = f", up to {loop['images']:,} images{each}" if "images" in loop else ""
         lines.append(f"  {name}: {loop['turns']:,}{images}")
     return lines

@@ -248,7 +248,7 @@ def few(timing: Timing, items: Iterable[Any], total: int, name: str, batches: bo
             yield item
             took = time.monotonic() - began - loop.inner_wall
             timing.memory.ends(loop.scale)
-            if images:
+            if images or (batches and distributed.world_size() > 1):  # a share may be empty; all answer alike
                 _grow(timing, loop.path, images, whole, took)
             timing.turned(loop)
         ended = True

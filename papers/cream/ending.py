@@ -10,7 +10,7 @@ TRAINED = {"14": "46.2", "43": "33.7", "114": "27.2", "287": "22.4", "481": "20.
 
 
 def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
-    """Of a search, a choice on its board, a training or a test of weights."""
+    """Of a search, a choice on its board, a training, a test of weights or a rank study."""
     metrics, folder = result.get("metrics", {}), options.folder
     if options.section in ("search", "select"):
         size = f"{metrics['macs'] / 1e6:.1f} million multiply-adds and {metrics['parameters']:,} parameters"
@@ -30,5 +30,11 @@ def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None
             f"{called} has {metrics['top1_error_percent']:.2f} % test error on {settings.dataset}",
             f"{published} % top-1 error on ImageNet" if published else "",
             *(next_one if options.section == "train" else ()),
+        )
+    if options.section == "rank_study":
+        tau, low, high = (metrics.get(f"shared_kendall_tau{end}") for end in ("", "_low", "_high"))
+        said = "undefined" if tau is None else f"{tau:.2f}" + (f" [{low:.2f}, {high:.2f}]" if low is not None else "")
+        return Ending(
+            f"of {metrics['paths']} paths trained alone, Kendall's tau to their order in the supernet is {said}"
         )
     return None

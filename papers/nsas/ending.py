@@ -20,7 +20,7 @@ SEARCHED = {
 
 
 def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
-    """Of a search in any space, a training or a test of weights."""
+    """Of a search in any space, a training, a test of weights or an experiment."""
     metrics, folder, section = result.get("metrics", {}), options.folder, options.section
     if section in SEARCHED:
         score = metrics.get("supernet_accuracy_percent")
@@ -49,4 +49,22 @@ def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None
             f"{settings.arch or 'the network'} has {metrics['top1_error_percent']:.2f} % test error",
             f"{error} % ({settings.dataset})" if error else "", *(next_one if section == "train" else ()),
         )  # fmt: skip
+    if section == "experiments":
+        return Ending(_experiment(result))
     return None
+
+
+def _experiment(result: dict[str, Any]) -> str:
+    """The first line of its paragraph; of the two losses side by side, what each made of the same start."""
+    if said := result.get("paragraph", "").strip():
+        return said.splitlines()[0].rstrip(".")
+    metrics = result["metrics"]
+    lost, seen = (
+        [metrics[f"{key}_{loss}"] for loss in ("authors", "paper")]
+        for key in ("forgetting_points", "mean_supernet_accuracy_percent")
+    )
+    return (
+        f"from one start, an earlier architecture lost {lost[0]:.2f} points between two probes under the released loss "
+        f"and {lost[1]:.2f} under the published one; cells have {seen[0]:.2f} and {seen[1]:.2f} % with the shared "
+        "weights on average"
+    )

@@ -10,7 +10,7 @@ TRAINED = {"SGNAS-A": "22.9", "SGNAS-B": "23.2", "SGNAS-C": "23.8"}  # % on Imag
 
 
 def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
-    """Of a search or its phases, a training or a test of weights."""
+    """Of a search or its phases, a training, a test of weights, an evolution or a sweep."""
     metrics, folder, section = result.get("metrics", {}), options.folder, options.section
     if section == "search_supernet":
         more = ("--supernet", f"{folder}/supernet.safetensors")
@@ -30,4 +30,15 @@ def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None
             f"{settings.arch or 'the network'} has {metrics['top1_error_percent']:.2f} % test error",
             f"{error} % top-1 error on ImageNet" if error else "", *(next_one if section == "train" else ()),
         )  # fmt: skip
+    if section == "evolve":
+        return Ending(
+            f"{len(result['architectures'])} architectures were found by scoring {metrics['scored']:,}; with the "
+            f"shared weights their mean error is {metrics['mean_error']:.2f} %", "",
+            "train", ("--arch", f"{folder}/architecture.json"),
+        )  # fmt: skip
+    if section == "sweep":
+        return Ending(
+            f"of {len(result['rows'])} targets, Kendall's tau to the costs that the generator gives is "
+            f"{metrics['kendall_tau']:.3f}"
+        )
     return None

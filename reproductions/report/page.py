@@ -20,7 +20,7 @@ from reproductions.claims import load_all
 from reproductions.compare.groups import groups
 from reproductions.docs.readme import origin, title
 from reproductions.kinds import CONTEXT, Headline, by_kind, headline
-from reproductions.listing import counted, measured
+from reproductions.listing import absent_data, counted, measured
 from reproductions.report import figures
 from reproductions.report.found import against, chance, commit, compared, date, is_random, says, took, trained
 from reproductions.results import RESULTS, Result, by_seed, load
@@ -62,7 +62,7 @@ def page(results: list[Result], verdicts: list[Verdict], folder: Path) -> str:
         "<p>Verdicts on published numbers, by what kind of number it is. A count that comes out says nothing about an "
         "error rate, so kinds are never added up. Only the code itself, the authors' weights, and runs at the papers' "
         "own data and budget decide; reduced runs (smoke, proxy) are shown and never count.</p>",
-        kind_table(verdicts),
+        kind_table(verdicts), f"<p class=muted>{html.escape(absent_data(verdicts))}</p>" * bool(absent_data(verdicts)),
         "<h3>The numbers that matter</h3>",
         headline_table(headline(verdicts)),
     ]  # fmt: skip
@@ -180,7 +180,7 @@ def _short(name: str) -> str:
 
 
 def found_cards(kinds: dict[str, list[Result]], results: list[Result]) -> str:
-    """A card a search: picture of what it found, its numbers, random search."""
+    """A card a search: picture of what it found, run time, day and commit, its numbers, random search."""
     cards = []
     for name, group in kinds.items():
         if is_random(group[0], results) or not (pictures := figures.drawings(group[0])):
@@ -188,7 +188,8 @@ def found_cards(kinds: dict[str, list[Result]], results: list[Result]) -> str:
         numbers = "".join(f"<li>{html.escape(what)}: <b>{html.escape(value)}</b></li>" for what, value in says(group))
         words = [*trained(group, results), *beside_random(group, _short(name), results)]
         near = "".join(f"<li>{html.escape(word)}</li>" for word in words)
-        caption = f"<b>{html.escape(_short(name))}</b>, seed {group[0].seed}, {took(group)}"
+        made = f"{took(group)}, {date(group[0])}, commit {commit(group[0])}"
+        caption = f"<b>{html.escape(_short(name))}</b>, seed {group[0].seed}, {made}"
         cards.append(
             f"<figure class=found><div class=paper>{''.join(pictures)}</div>"
             f"<figcaption>{caption}<ul>{numbers}{near}</ul></figcaption></figure>"

@@ -323,6 +323,8 @@ def test_near_words():
     known = [*WORDS.values(), "flip", "macs-min", "epoch-length", "eval-batch-size", "imagenet", "momentum", "workers"]
     assert {word: near(word, known) for word in WORDS} == WORDS
     assert near("zzz", known) is None and near("x", []) is None
+    assert near("NSAS", ["PDARTS", "Random_NSAS", "Random_NSAS_C", "XNAS"]) == "Random_NSAS"
+    assert (near("dtype", ["data", "type-of", "precision"]), near("PennTreebank", ["kjv", "ptb"])) == ("precision", "ptb")
     assert suggestion("zzz", ["b", "a"]) == "; known: a, b" and hint("zzz", known) == ""
     assert hint("flops_max", known) == "; did you mean 'macs-max'?"
 

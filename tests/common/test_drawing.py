@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,10 +14,11 @@ import torch
 from common.data.nasbench201 import drawn_edges, to_string
 from common.errors import UserError
 from common.spaces import drawing
-from common.spaces.blocks import Block, size_of
+from common.spaces.blocks import Block, draw_blocks, size_of
 from common.spaces.cells import cells_of, darts_cells, nasbench201_cell
 from common.spaces.darts.genotype import CONCAT, NODES, PRIMITIVES, Genotype
 from common.spaces.drawing import Graph, canvas, placed
+from common.spaces.layered import text_width
 from common.weights.own import save_weights
 from papers.cream.describe import blocks_of as cream_blocks
 from papers.cream.networks.architectures import PUBLISHED as CREAM
@@ -29,8 +31,8 @@ from papers.nsas.describe import RECURRENT_INPUTS, graphs, recurrent_edges
 from papers.nsas.networks.architectures import CNN, NB201
 from papers.nsas.recurrent.architecture import ACTIVATIONS, STEPS, Recurrent
 from papers.sgnas.describe import blocks_of as sgnas_blocks
+from papers.sgnas.networks.architectures import MACROS, Architecture, load_kernels
 from papers.sgnas.networks.architectures import PUBLISHED as SGNAS
-from papers.sgnas.networks.architectures import Architecture, load_kernels
 
 RANDOM = 200
 
@@ -214,6 +216,66 @@ def test_blocks_say_stage_side_channels_kernel_and_expansion():
     for name, blocks in found.items():
         width, height = size_of(blocks, name)
         assert width > 0.4 * len(blocks) + 1 and height < 4
+
+
+class Recorder:
+    """Axes that keep where what is drawn would stand: (left, right, bottom, top, words), in inches."""
+
+    def __init__(self):
+        self.texts, self.boxes = [], []
+
+    def text(self, x, y, words, fontsize, ha, **_):
+        wide, high = text_width(words, fontsize), fontsize / 72
+        left = x - wide * {"left": 0.0, "center": 0.5, "right": 1.0}[ha]
+        self.texts.append((left, left + wide, y - high / 2, y + high / 2, words))
+
+    def add_patch(self, patch):
+        (x, y), wide, high = patch
+        self.boxes.append((x, x + wide, y, y + high, "box"))
+
+    def plot(self, x, y, **_):
+        self.boxes.append((min(x), max(x), min(y), max(y), "line"))
+
+
+def faults_of_blocks(blocks: list[Block], title: str, folder) -> list[str]:
+    """What overlaps or leaves the picture."""
+    drawn, size = Recorder(), size_of(blocks, title)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("common.spaces.blocks.blank", lambda width, height: (None, drawn))
+        patched.setattr("common.spaces.blocks.save", lambda figure, path: None)
+        patched.setattr("matplotlib.patches.Rectangle", lambda corner, wide, high, **_: (corner, wide, high))
+        draw_blocks(blocks, title, folder, "svg")
+    found = []
+    for left, right, low, high, words in [*drawn.texts, *drawn.boxes]:
+        if left < 0 or right > size[0] or low < 0 or high > size[1]:
+            found.append(f"{words!r} leaves the picture")
+    rows = sorted(drawn.texts, key=lambda t: (t[2], t[0]))
+    for one, other in itertools.pairwise(rows):
+        if one[3] > other[2] and one[1] > other[0]:
+            found.append(f"{one[4]!r} stands on {other[4]!r}")
+    return found
+
+
+def random_blocks(rng: np.random.RandomState) -> Iterator[tuple[str, list[Block]]]:
+    """A network of Cream's whole space and one of each structure of SGNAS, at a random size of picture."""
+    path = [[0], *(rng.randint(0, 7, rng.randint(1, 7)).tolist() for _ in range(5)), [0]]
+    with contextlib.suppress(UserError):
+        yield "Cream", cream_blocks(network_spec(path), int(rng.choice([32, 48, 224, 512])))
+    macro = MACROS[("imagenet", "cifar", "tiny")[rng.randint(3)]]
+    kernels = [rng.choice([3, 5, 7], rng.randint(1, 7)).tolist() for _ in macro.layers]
+    yield "SGNAS", sgnas_blocks(Architecture("random", kernels, macro.name))
+
+
+def test_random_networks_of_blocks_overlap_nowhere(tmp_path):
+    rng, drawn = np.random.RandomState(2), {"Cream": 0, "SGNAS": 0}
+    for number in range(RANDOM):
+        for paper, blocks in random_blocks(rng):
+            drawn[paper] += 1
+            title = f"results/paper/{paper}-{'long' * (number % 9)}/architecture.json"
+            assert not faults_of_blocks(blocks, title, tmp_path), (paper, blocks)
+    assert min(drawn.values()) > RANDOM * 0.9
+    crowded = [replace(blocks[1], channels=123456789), *blocks]
+    assert any("stands on" in fault for fault in faults_of_blocks(crowded, "x", tmp_path))
 
 
 def test_weights_are_drawn_as_the_architecture_they_are_of(tmp_path):

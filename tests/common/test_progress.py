@@ -88,6 +88,9 @@ def test_the_next_command_is_read_by_the_shell(tmp_path):
     assert command(told, RunOptions(out=folder, paper="evnas", section="train")) == shlex.join(words[:6])
 
 
+STUDIES = {"nsas": {"experiments"}, "cream": {"rank_study"}, "nao_v2": {"random_search", "rank_study"}}
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 def test_the_ends_of_committed_runs(paper):
     """Every search, training and test says a number of its own and a next command that the command line takes."""
@@ -95,7 +98,7 @@ def test_the_ends_of_committed_runs(paper):
     ending = importlib.import_module(f"papers.{paper}.ending").ending
     stages = {stage.section: stage for verb in verbs.values() for stage in verb.stages.values()}
     told = set()
-    for file in sorted((ROOT / "results" / "proxy" / paper).glob("*/result.json")):
+    for file in sorted((ROOT / "results" / "proxy" / paper).rglob("result.json")):
         result = json.loads(file.read_text())
         section = result["stage"]
         if section not in stages:
@@ -112,4 +115,23 @@ def test_the_ends_of_committed_runs(paper):
             words = shlex.split(command(found, options))
             assert words[:3] == ["python", "-m", f"papers.{paper}"]
             parse(paper, verbs, words[3:])
-    assert {"search", "train", "evaluate"} <= told
+    assert {"search", "train", "evaluate", *STUDIES.get(paper, {})} <= told
+
+
+@pytest.mark.parametrize(("paper", "section", "result", "said"), [
+    ("nsas", "experiments", {"metrics": {
+        "forgetting_points_authors": 1.0, "forgetting_points_paper": -0.5,
+        "mean_supernet_accuracy_percent_authors": 9.75,
+        "mean_supernet_accuracy_percent_paper": 12.0}}, "lost 1.00 points .* and -0.50 .* 9.75 and 12.00 %"),
+    ("nsas", "experiments", {"metrics": {"runs": 3}, "paragraph": "Every M is alike.\nMore."}, "^Every M is alike$"),
+    ("cream", "rank_study", {"metrics": {"paths": 4, "shared_kendall_tau": None}}, "of 4 paths .* is undefined$"),
+    ("nao_v2", "rank_study", {"metrics": {"architectures": 6, "kendall_tau_params": -0.28, "kendall_tau_uniform": 0.3}},
+     "of 6 .* is -0.28 with sampling by size and 0.30 with uniform"),
+    ("sgnas", "evolve", {"metrics": {"scored": 1200, "mean_error": 61.234}, "architectures": [{}, {}]},
+     "^2 architectures .* 1,200; .* 61.23 %"),
+    ("sgnas", "sweep", {"metrics": {"kendall_tau": 1.0}, "rows": [{}] * 5}, "of 5 targets.* 1.000"),
+])  # fmt: skip
+def test_the_ends_of_studies(paper, section, result, said, tmp_path):
+    ending = importlib.import_module(f"papers.{paper}.ending").ending
+    found = ending(result, None, RunOptions(out=tmp_path, paper=paper, section=section)).found
+    assert re.search(said, found) and len(found.splitlines()) == 1

@@ -16,6 +16,7 @@ from papers.evnas.networks.architectures import PUBLISHED
 from reproductions.claims import ROOT, load_all
 from reproductions.report import charts, figures, found, page
 from reproductions.results import load
+from reproductions.verdicts import NOT_RUN, Verdict
 from tests.browser import look, needs_chromium
 
 
@@ -97,6 +98,20 @@ def test_every_run_says_what_came_out(report, results):
         assert near and time == "10 min" and re.fullmatch(r"\d{4}-\d\d-\d\d", day) and commit == "<code>0123456</code>"
     assert "Every M gave the same supernet." in text.replace("&#x27;", "'")
     assert text.index("Every M gave") < text.index("All intervals")
+
+
+def test_a_found_architecture_says_when_and_from_what_it_came(report):
+    captions = re.findall(r"<figure class=found>.*?<figcaption>(.*?)<ul>", report.read_text(), re.S)
+    assert captions
+    for caption in captions:
+        assert re.fullmatch(r"<b>.+</b>, seed 0, 10 min, \d{4}-\d\d-\d\d, commit 0123456", caption)
+
+
+def test_the_page_says_which_numbers_only_lack_data(tmp_path):
+    claims = [c for c in load_all("nsas") if c.hardest == "data" and c.compute]
+    text = page.page([], [Verdict(c, NOT_RUN) for c in claims], tmp_path)
+    assert f"{len(claims)} of the claims not run need only data that are not here" in text
+    assert "need only data" not in page.page([], [Verdict(c, NOT_RUN, measured=1.0) for c in claims], tmp_path)
 
 
 def test_a_search_stands_beside_its_random_search(results):
@@ -184,6 +199,7 @@ from reproductions import kept, listing
 from reproductions.claims import load_all
 from reproductions.report import figures, page
 from reproductions.results import load
+from reproductions.verdicts import NOT_RUN, Verdict
 from reproductions.verdicts import NOT_RUN, Verdict
 
 def known(claims, results):
