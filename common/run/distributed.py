@@ -246,8 +246,10 @@ def put_aside(parameters: Iterable[Any], times: float = 1.0) -> Iterator[None]:
 
 
 def agree(decision: bool) -> bool:
-    """Process 0's decision in all processes (a common act of all of them)."""
-    if world_size() == 1:
+    """Process 0's decision in all processes (a common act of all of them); inside work that ``share_out`` gave to one
+    process, its own.
+    """
+    if world_size() == 1 or _at_its_own_work:
         return decision
     import torch
     import torch.distributed as dist
@@ -304,12 +306,20 @@ def in_turns(items: Iterable[Any]) -> list[list[tuple[int, Any]]]:
     return [numbered[place : place + count] for place in range(0, len(numbered), count)]
 
 
+_at_its_own_work = False
+
+
 def share_out(turn: list[tuple[int, Any]], work: Callable[[int, Any], Any]) -> list[Any]:
     """work(number, item) of every item of a turn, in order, in all processes; process r does that of item r.
 
     The work must be the same in whichever process, and its values plain. A common act of all processes.
     """
-    mine = work(*turn[rank()]) if rank() < len(turn) else None
+    global _at_its_own_work
+    _at_its_own_work = True  # in the last turn some processes have no work, and so nothing to agree on
+    try:
+        mine = work(*turn[rank()]) if rank() < len(turn) else None
+    finally:
+        _at_its_own_work = False
     return gather(mine)[: len(turn)]
 
 

@@ -215,9 +215,15 @@ class Rehearsal(Run):
         for number, item in few(self.timing, enumerate(sequence), len(sequence), name, batches=False):
             yield number, item
             turns += 1
+        if not 0 < turns < len(sequence):
+            return
+        sizes = [len(item) if isinstance(item, list) else 1 for item in sequence]  # of turns that processes share out
         for key, found in self._lists():
-            if 0 < turns < len(sequence) and len(found) - before.get(key, 0) == turns:
+            grown = len(found) - before.get(key, 0)
+            if grown == turns:
                 found.extend([found[-1]] * (len(sequence) - turns))
+            elif grown == sum(sizes[:turns]):
+                found.extend([found[-1]] * sum(sizes[turns:]))
 
     def _lists(self) -> Iterator[tuple[str, list[Any]]]:
         """Kept lists, and the lists among kept values."""

@@ -324,7 +324,9 @@ def test_near_words():
     assert {word: near(word, known) for word in WORDS} == WORDS
     assert near("zzz", known) is None and near("x", []) is None
     assert near("NSAS", ["PDARTS", "Random_NSAS", "Random_NSAS_C", "XNAS"]) == "Random_NSAS"
-    assert (near("dtype", ["data", "type-of", "precision"]), near("PennTreebank", ["kjv", "ptb"])) == ("precision", "ptb")
+    assert (
+        near("dtype", ["data", "type-of", "precision"]) == "precision" and near("PennTreebank", ["kjv", "ptb"]) == "ptb"
+    )
     assert suggestion("zzz", ["b", "a"]) == "; known: a, b" and hint("zzz", known) == ""
     assert hint("flops_max", known) == "; did you mean 'macs-max'?"
 

@@ -13,7 +13,7 @@ from common.cli.planning import plan_of, settings_rows, show_plan
 from common.cli.verbs import RunOptions, parse
 from common.data import absent
 from common.errors import UserError
-from common.run import files, progress
+from common.run import distributed, files, progress
 from common.run.device import Memory
 from common.run.folder import open_run
 from common.run.keep import Values
@@ -117,6 +117,32 @@ def test_processes_with_uneven_shares_ask_equally_often(options, clock, monkeypa
         for _ in few(timing, iter([([0] * images, [0] * images)] * 3), 3, "step"):
             clock[0] += 0.1
     assert len(asked[17]) == len(asked[16]) > 1
+
+
+def test_scores_of_turns_that_processes_share_are_filled_up(options, clock):
+    """Seven candidates in turns of two: each turn gives two scores, the last one."""
+
+    def scored(settings, options):
+        with open_run(options, settings) as run:
+            scores = []
+            run.keeps(scores=scores)
+            for _, turn in run.each([[0, 1], [2, 3], [4, 5], [6]], "score"):
+                clock[0] += 8.0
+                scores += turn
+            assert len(scores) == 7
+            return run.finish({"metrics": {}})
+
+    stage = rehearse(scored, Toy(), options)
+    assert not stage.notes and stage.loops[0].done[0].turns["score",] == 4
+
+
+def test_work_of_one_process_asks_no_other(monkeypatch):
+    """In the last turn some processes have none, and would not answer; here there is no other process at all."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "gather", lambda mine: [mine, mine])
+    assert distributed.share_out([(0, "a"), (1, "b")], lambda *_: distributed.agree(True)) == [True, True]
+    with pytest.raises((RuntimeError, ValueError)):
+        distributed.agree(True)
 
 
 def test_mistakes_are_the_runs_and_shortened_loops_are_no_mistakes(options, clock, capsys):
