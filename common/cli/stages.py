@@ -15,7 +15,7 @@ PRECISIONS = Literal["fp32", "bf16"]
 COMPUTES = ("seed", "device", "data", "allow_unpinned", "resume")
 NO_RUN = ("seed", "data", "allow_unpinned", "resume")
 IGNORED_BECAUSE = {
-    "seed": "nothing in this command is random",
+    "seed": "this command draws nothing by a seed of its own",
     "device": "this command computes on the CPU",
     "data": "this command reads no data set",
     "allow_unpinned": "this command reads no data set",

@@ -23,6 +23,7 @@ from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from common.words import hint
 
 SPACES = ("darts", "nasbench201")
+SPACE_FLAGS = {"darts": "", "nasbench201": "nb201", "darts-rnn": "ptb"}  # of commands with networks of several spaces
 CHANNEL_WORDS = ("in_channels", "in_chans", "input_channels", "in_ch")  # as other programs call it
 
 
@@ -81,6 +82,14 @@ def check_words(given: Mapping[str, Any], known: Iterable[str], classes: int | N
             raise UserError(f"network has no word {word!r}{hint(word, names)}; it has {', '.join(names)}")
     if classes is not None and classes < 1:
         raise UserError(f"classes must be 1 or more, not {classes}; without it the set or the file says them")
+
+
+def check_space(found: Checkpoint, wanted: str) -> None:
+    """Raise UserError where weights say that they are of another space than a command takes."""
+    held = found.metadata.get("space")
+    if held in SPACE_FLAGS and held != wanted:
+        flag = f"add --space {SPACE_FLAGS[held]}" if SPACE_FLAGS[held] else "leave --space out"
+        raise UserError(f"{found.source} holds a network of space {held}, not {wanted}; {flag}")
 
 
 def check_classes(source: Any, held: int, asked: int | None) -> None:

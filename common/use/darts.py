@@ -12,6 +12,7 @@ from common.spaces.darts.data import PICTURE_PIXELS
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.settings import TrainDerived
 from common.spaces.darts.weights import Form, form_of
+from common.spaces.use import check_space
 from common.use.finetune import Start, arch_asked, read_start, settled
 from common.use.names import class_names, trained_on
 from common.use.predict import Square, View
@@ -41,6 +42,7 @@ def derived_start(
     if not settings.checkpoint:
         return settings, None
     file, found = read_start(settings.checkpoint, paper)
+    check_space(found, "darts")
     form, named = form_of(found), arch_asked(settings, given)
     held = found.metadata.get("architecture")
     own = Genotype.from_dict(held, found.source) if held is not None else None

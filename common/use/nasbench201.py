@@ -9,7 +9,7 @@ from common.errors import UserError
 from common.spaces.nasbench201.cell import Cell201, cell
 from common.spaces.nasbench201.settings import TrainCell
 from common.spaces.nasbench201.train import cell_of
-from common.spaces.use import cell_size
+from common.spaces.use import cell_size, check_space
 from common.use.finetune import Start, arch_asked, read_start, settled
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def cell_start(
     if not settings.checkpoint:
         return settings, None
     file, found = read_start(settings.checkpoint, options.paper)
+    check_space(found, "nasbench201")
     width, depth = cell_size(found)
     named, held = arch_asked(settings, options.given), found.metadata.get("architecture")
     own = cell(held, found.source) if held is not None else None

@@ -276,7 +276,7 @@ def test_plan_runs_nothing(run):
         (["wrong"], "a cause; a remedy"),
         (["describe", "--no-resume"], "--no-resume does nothing here: this command keeps no state"),
         (["describe", "--device", "cuda"], "--device does nothing here: this command computes on the CPU"),
-        (["describe", "--seed=3"], "--seed does nothing here: nothing in this command is random"),
+        (["describe", "--seed=3"], "--seed does nothing here: this command draws nothing by a seed of its own"),
         (["describe", "--data", "d"], "--data does nothing here: this command reads no data"),
         (["describe", "--allow-unpinned"], "--allow-unpinned does nothing here: this command reads no data"),
         (["describe", "--precision", "bf16"], "computes in fp32 only"),

@@ -14,7 +14,10 @@ from common.errors import UserError
 from common.run.folder import Run
 from common.spaces.nasbench201.settings import TrainCell
 from common.weights.read import read_metadata
+from papers.nsas.evaluate import evaluate as evaluate_images
 from papers.nsas.recurrent.train import train as train_text
+from papers.nsas.settings import Evaluate, Train
+from papers.nsas.train import train as train_images
 from tests.nsas.small import TRAIN_TEXT, Stop, options
 from tests.plain import own_pictures
 
@@ -49,6 +52,10 @@ def test_a_cell_is_fine_tuned(paper, tmp_path):
         assert set(kept) - same <= ({"classifier.weight", "classifier.bias"} if classes == 2 else set())
         assert len(made["classifier.weight"]) == classes
         assert read_metadata(tmp_path / name / "weights.safetensors")["architecture"] == CELL
+    settings = replace(settings, checkpoint=str(tmp_path / "run"))
+    if paper == "nsas":
+        with pytest.raises(UserError, match=r"a network of space nasbench201, not darts-rnn; add --space nb201"):
+            train_text(replace(TRAIN_TEXT, checkpoint=str(tmp_path / "run")), options(tmp_path / "no"))
     wrong = (({"channels": 4}, "--channels 4: .* has channels 2"), ({"arch": "000000"}, "holds another architecture"))
     for values, line in wrong:
         with pytest.raises(UserError, match=line):
@@ -83,6 +90,9 @@ def test_a_recurrent_network_is_fine_tuned_stopped_and_goes_on(tmp_path, monkeyp
         asked = replace(TRAIN_TEXT, checkpoint=str(file), **{word: value})
         with pytest.raises(UserError, match=line):
             train_text(asked, options(tmp_path / "no", given=frozenset({word})))
+    for run in ((train_images, Train(checkpoint=str(file))), (evaluate_images, Evaluate(checkpoint=str(file)))):
+        with pytest.raises(UserError, match=r"a network of space darts-rnn, not darts; add --space ptb"):
+            run[0](run[1], options(tmp_path / "no"))
     settings = replace(TRAIN_TEXT, checkpoint=str(file))
     whole = train_text(settings, options(tmp_path / "whole", "train_ptb"))
     write = Run.write_state

@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.run.folder import say
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.weights import Form, form_of
+from common.spaces.use import check_space
 from common.weights.read import Checkpoint, read_checkpoint
 from papers.nsas.networks.architectures import load_genotype
 from papers.nsas.settings import Evaluate
@@ -52,6 +53,7 @@ def read_cnn(settings: Evaluate, options: Any) -> CnnWeights:
     """Raises UserError: no CNN of this space, architecture unknown or another, a set that is not the file's."""
     need_checkpoint(settings.checkpoint)
     found = read_checkpoint(settings.checkpoint, settings.weights)
+    check_space(found, "darts")
     form = form_of(found)
     genotype = architecture_of(settings.arch, found, "darts", Genotype.from_dict, load_genotype)
     released = RELEASED_SETS.get(form.classes, "")

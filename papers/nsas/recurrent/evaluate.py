@@ -9,6 +9,7 @@ from common.data.text import Corpus, batchify
 from common.errors import UserError
 from common.run.device import pick_device
 from common.run.folder import open_run
+from common.spaces.use import check_space
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.nsas.networks.weights import architecture_of, need_checkpoint, set_of, typed
 from papers.nsas.recurrent.architecture import Recurrent, load_cell, recurrent_of
@@ -82,6 +83,7 @@ def read_recurrent(settings: EvaluateRecurrent, options: RunOptions) -> Recurren
     """Raises UserError: no recurrent network, cell unknown or another, a text that is not the file's."""
     need_checkpoint(settings.checkpoint)
     found = read_checkpoint(settings.checkpoint, settings.weights, PICKLED_CLASSES)
+    check_space(found, "darts-rnn")
     if "encoder.weight" not in found.tensors:
         raise UserError(f"{found.source} holds no recurrent network")
     found.tensors.setdefault("decoder.weight", found.tensors["encoder.weight"])  # tied

@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.run import distributed, seeds
 from common.run.device import pick_device
 from common.run.folder import open_run, say
+from common.spaces.use import check_space
 from common.use.finetune import arch_asked, read_start, settled
 from common.weights.read import Checkpoint, load_strict, save_weights
 from papers.nsas.networks.weights import architecture_of
@@ -139,6 +140,7 @@ def started(settings: TrainRecurrent, options: RunOptions) -> tuple[TrainRecurre
     if not settings.checkpoint:
         return settings, None
     file, found = read_start(settings.checkpoint, "nsas", PICKLED_CLASSES)
+    check_space(found, "darts-rnn")
     if "encoder.weight" not in found.tensors:
         raise UserError(f"{found.source} holds no recurrent network")
     named = arch_asked(settings, options.given)
