@@ -139,9 +139,7 @@ def difference(one: Path, other: Path) -> str:
 
 
 def counted(moments: int) -> Iterator[Count]:
-    """Every case, ``moments`` kills each; as two processes a tenth of them, one at least."""
+    """Every case, ``moments`` kills each."""
     with tempfile.TemporaryDirectory(prefix="kills") as folder:
         for case in cases.CASES:
             yield killed(case, Path(folder), moments)
-            if case.pair:
-                yield killed(case, Path(folder), max(1, moments // 10), processes=2)
