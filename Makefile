@@ -3,6 +3,7 @@
 # make mutants     set up, do the tests notice small wrong changes? (tests/mutants; hours)
 # make proxy       set up, the proxy pipeline on real data (needs a data root, see README.md)
 # make bench       set up, time all workloads and how costs grow (about eight minutes of a quiet machine), write docs/speed.md
+# make reliability kill, stop, starve and damage every command (hours); MOMENTS=20 faults each; results/reliability.json
 # make lint        style, types, import layers, generated tables
 # make docs        the documentation as a static site, site/index.html
 # make lock        bring the locks up to date with pyproject.toml (needs uv)
@@ -14,6 +15,7 @@ PY := $(VENV)/bin/python
 TORCH ?= cpu
 LOCKS := requirements.lock requirements-cpu.lock requirements-cuda.lock
 WORKERS ?= 2
+MOMENTS ?= 20
 TESTS ?= tests
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -22,7 +24,7 @@ export MPLBACKEND := Agg
 # one thread per process: small networks gain nothing from two, and two contending processes lose a lot
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: reproduce lane-1 lane-2 claims test mutants bench proxy lint lock venv report docs clean
+.PHONY: reproduce lane-1 lane-2 claims test reliability mutants bench proxy lint lock venv report docs clean
 .DEFAULT_GOAL := reproduce
 
 # Two lanes of about equal length where there are two cores (LANES=1: one stage after another), and the claims that only
@@ -63,6 +65,9 @@ bench: venv
 	  --benchmark-enable --benchmark-quiet --benchmark-json=$(BENCH) -k "workload or curve or processes or scale"
 	$(PY) -m reproductions bench $(BENCH)
 	$(PY) -m reproductions readme
+
+reliability: venv
+	$(PY) -m tests.reliability.proof --moments $(MOMENTS); status=$$?; $(PY) -m reproductions readme; exit $$status
 
 lint: venv
 	$(VENV)/bin/ruff check .

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
+FULL = {getattr(errno, name, -1) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS")}  # what disks answer
+
 
 class UserError(Exception):
     """One line: the cause; the remedy. The command line prints it and exits with status 2, without a traceback."""
@@ -9,3 +13,11 @@ class UserError(Exception):
 
 class Stopped(BaseException):
     """SIGTERM arrived: a scheduler, dvc or torchrun ends the job."""
+
+
+def of_disk(error: OSError) -> str:
+    """The line for a disk that is full, broken or read-only. Raises the error again where it is something else."""
+    if error.errno not in FULL:
+        raise error
+    where = error.filename or "a file"
+    return f"the disk fails at {where}: {error.strerror}; free space (or choose another place) and start it again"

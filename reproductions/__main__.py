@@ -6,7 +6,7 @@ import importlib
 import sys
 
 from common.cli.signals import INTERRUPTED, STOPPED, begins, heard
-from common.errors import Stopped, UserError
+from common.errors import Stopped, UserError, of_disk
 from common.words import hint
 
 VERBS = {
@@ -53,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
         return STOPPED if stopped else INTERRUPTED
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        print(f"error: {of_disk(error)}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

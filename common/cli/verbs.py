@@ -20,7 +20,7 @@ from common.cli.planning import plan_of, show_plan
 from common.cli.showing import show, values
 from common.cli.signals import INTERRUPTED, STOPPED, begins, heard
 from common.cli.stages import COMPUTES, NO_RUN, CommonFlags, RunOptions, Stage, Verb, alone
-from common.errors import Stopped, UserError
+from common.errors import Stopped, UserError, of_disk
 from common.run import distributed, outputs
 from common.run import files as records
 from common.run.progress import say
@@ -41,6 +41,7 @@ def main(paper: str, verbs: dict[str, Verb], argv: Sequence[str] | None = None) 
     try:
         with heard(starting=True):
             _run(paper, verbs, arguments)
+        sys.stdout.flush()
     except UserError as error:
         _leave(str(error), 2)
     except KeyboardInterrupt:
@@ -51,10 +52,15 @@ def main(paper: str, verbs: dict[str, Verb], argv: Sequence[str] | None = None) 
     except BrokenPipeError:  # the reader of our output went away (… | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        _leave(of_disk(error), 2)
 
 
 def _leave(message: str, status: int) -> NoReturn:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:  # the disk that it is written to is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     raise SystemExit(status)
 

@@ -126,12 +126,27 @@ def held(path: Path, busy: Callable[[str], object], needed: bool = True) -> Iter
             if not free:
                 busy(_holder(handle))
                 lock_descriptor(handle)
+            if not _is_at(handle, path):  # its holder took the file away meanwhile: the next one to come makes another
+                os.close(handle)
+                handle = -1
+                with held(path, busy, needed):
+                    yield
+                return
             os.ftruncate(handle, 0)
             os.lseek(handle, 0, os.SEEK_SET)
             os.write(handle, f" {os.getpid()}\n".encode())
         yield
     finally:
-        os.close(handle)
+        if handle >= 0:
+            os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _holder(handle: int) -> str:

@@ -357,6 +357,5 @@ def open_run(options: Any, settings: Any, *, data: Any = None, **identity: Any) 
             distributed.barrier()
             run.begin()
         distributed.all_see(run.folder / "settings.json")
-        keep.open_runs.append(run)
-        stack.callback(keep.open_runs.remove, run)
+        stack.enter_context(keep.stoppable(run))
         yield run

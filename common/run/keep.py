@@ -50,6 +50,16 @@ def ask(leaving: BaseException) -> None:
         raise leaving
 
 
+@contextlib.contextmanager
+def stoppable(run: Keeping) -> Iterator[None]:
+    """Inside, a request to stop waits until ``run`` has saved."""
+    open_runs.append(run)
+    try:
+        yield
+    finally:
+        open_runs.remove(run)
+
+
 def asked() -> bool:
     """Whether this process was asked to stop."""
     return bool(_asked)

@@ -47,10 +47,16 @@ class Store:
         torch.save(encode(package), buffer)
         content = buffer.getbuffer()
         numbers = self.numbers()
-        path = self.path(numbers[-1] + 1 if numbers else 1)
+        newest = numbers[-1] + 1 if numbers else 1
+        path = self.path(newest)
         # The hash first: a state without a hash never exists, a hash without its state is ignored.
-        records.write_text(_sidecar(path), hashlib.sha256(content).hexdigest() + "\n")
-        records.write_bytes(path, content)
+        try:
+            records.write_text(_sidecar(path), hashlib.sha256(content).hexdigest() + "\n")
+            records.write_bytes(path, content)
+        except UserError:
+            with contextlib.suppress(OSError):
+                self._remove(newest)
+            raise
         for number in numbers[: max(0, len(numbers) + 1 - KEEP)]:
             self._remove(number)
         self._sweep()

@@ -221,7 +221,7 @@ def _write(answer: Any, part: Path, offset: int, size: int | None, expected: int
             try:
                 handle.write(block)
             except OSError as error:
-                handle.close()
+                _shut(handle)
                 _discard(part)
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise UserError(f"the disk is full at {part.parent} after {received} bytes; free space") from None
@@ -239,7 +239,7 @@ def _write(answer: Any, part: Path, offset: int, size: int | None, expected: int
             handle.flush()
             os.fsync(handle.fileno())
         except OSError as error:
-            handle.close()
+            _shut(handle)
             _discard(part)
             raise UserError(f"cannot write {part}: {error.strerror}; free space") from None
     return received
@@ -298,7 +298,11 @@ def _note(part: Path) -> Path:
 def _remember(part: Path, url: str, answer: Any) -> None:
     """Keep the server's validator, so that a continued transfer is known to be of the same version."""
     validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    _note(part).write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
+    try:
+        _note(part).write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
+    except OSError as error:
+        _forget(part)
+        raise UserError(f"cannot write {_note(part)}: {error.strerror}; free space") from None
 
 
 def _validator(part: Path, url: str) -> str:
@@ -312,6 +316,12 @@ def _validator(part: Path, url: str) -> str:
 
 def _forget(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
+
+
+def _shut(handle: Any) -> None:
+    """Close a file whose disk has failed: what is still to be written fails again."""
+    with contextlib.suppress(OSError):
+        handle.close()
 
 
 def _discard(part: Path) -> None:

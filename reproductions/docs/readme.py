@@ -25,7 +25,7 @@ from reproductions.arguments import OneLineParser
 from reproductions.check import summary
 from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import of_pipeline
-from reproductions.docs import pages, words
+from reproductions.docs import pages, reliability, words
 from reproductions.docs.pages import origin  # noqa: F401  (the report names values alike)
 from reproductions.results import load
 from reproductions.speed import tables as speed
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
             if not args.check:
                 path.write_text(fresh, encoding="utf-8")
     whole = {Path("papers") / p / "CLAIMS.md": pages.claims_page(titles[p], v) for p, v in verdicts.items()}
-    whole |= proxy_metrics() | speed.pages()
+    whole |= proxy_metrics() | speed.pages() | reliability.pages()
     for page, text in (words.pages() | whole).items():  # generated as a whole
         if not (ROOT / page).exists() or (ROOT / page).read_text(encoding="utf-8") != text:
             stale.append(str(page))

@@ -72,7 +72,8 @@ def _write(
     progress: Callable[[int], None] | None,
 ) -> dict[str, Any]:
     size = 1 << 28
-    environment = lmdb.open(str(folder), map_size=size, subdir=True, lock=True, writemap=False)
+    # Nobody else knows the folder; a lock file would be mapped, and on a full disk the process would end by SIGBUS.
+    environment = lmdb.open(str(folder), map_size=size, subdir=True, lock=False, writemap=False)
     labels, lengths, pending = [], [], []
 
     def flush(records: list[tuple[bytes, bytes]]) -> None:

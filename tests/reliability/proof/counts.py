@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.run.files import git_state, held, write_json
+from common.run.files import held, write_json
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = ROOT / "results" / "reliability.json"
@@ -45,7 +45,6 @@ def environment() -> dict[str, Any]:
         "torch": metadata.version("torch"),
         "system": platform.system(),
         "cores": os.cpu_count(),
-        "commit": git_state(ROOT)["commit"],
     }
 
 
