@@ -9,7 +9,7 @@ import torch
 
 from common.errors import UserError
 from papers.sgnas.method.lookup import one_hot
-from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
+from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients, zero_gradients
 from papers.sgnas.networks.architectures import MACROS, PUBLISHED, SKIP
 from papers.sgnas.networks.derived import Network
 from papers.sgnas.networks.fixed_supernet import FixedSupernet
@@ -125,3 +125,24 @@ def test_files(tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="the authors' code knows no supernet"):
         supernet_to_published({}, supernet_of(False))
+
+
+@pytest.mark.parametrize("zero_grad", ["zeros", "none"])
+def test_decay_of_operations_used_earlier(zero_grad):
+    """Without gradients and momentum only decay moves: what is used, and with zeros what was used before."""
+    supernet = supernet_of(True)
+    before = {name: tensor.clone() for name, tensor in supernet.named_parameters()}
+    optimizer = PathSGD(supernet, 0.0, 0.5, zero_grad)
+    for path in ([[0] * 6] * 5, [[1] * 5 + [SKIP]] * 5):
+        zero_gradients(supernet)
+        optimizer.step(0.1, [path])
+    again = 0.95**2 if zero_grad == "zeros" else 0.95
+    parameters = dict(supernet.named_parameters())
+    factors = {"depthwise.0": [again], "depthwise.1": [0.95] * 5 + [1.0], "depthwise.2": [1.0]}
+    factors["switchable_bn.weight"] = [again, 0.95, 1.0, 1.0, 1.0, 1.0]
+    for name, rows in factors.items():
+        key = f"stages.0.{name}"
+        found, first = parameters[key].detach(), before[key]
+        repeated = torch.tensor(rows).repeat_interleave(len(first) // len(rows)).view(-1, *[1] * (first.dim() - 1))
+        torch.testing.assert_close(found, first * repeated)
+    torch.testing.assert_close(parameters["classifier.weight"].detach(), before["classifier.weight"] * 0.95**2)
