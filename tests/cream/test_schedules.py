@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from common.errors import UserError
-from papers.cream.method.schedules import IMAGENET, pace_of, search_lrs
+from papers.cream.method.schedules import IMAGENET, Pace, pace_of, search_lrs
 from papers.cream.settings import Search
 
 PUBLISHED_SEARCH = Search()
@@ -35,6 +35,11 @@ def test_every_other_set(images):
 def test_what_is_asked_for_is_used():
     asked = replace(PUBLISHED_SEARCH, update_every=7, schedule_images=64_000)
     assert (pace_of(asked, 30_000).update_every, pace_of(asked, 30_000).total) == (7, 120 * 64_000 / 1024)
+
+
+def test_meta_updates_come_inside_an_epoch():
+    """Every so many iterations, counted from the epoch's first, which has none."""
+    assert [step for step in range(10) if Pace(10, 1.0, 3).update_due(step)] == [3, 6, 9]
 
 
 def test_no_meta_update_at_all_is_refused():

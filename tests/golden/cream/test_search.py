@@ -97,6 +97,23 @@ def test_meta_update(meta, variant, memory):
         close(net.conv_stem.weight.detach(), arrays[f"{variant}/conv_stem_after"])
 
 
+def test_both_gradients_of_a_meta_update_are_cut(meta):
+    """The first Nesterov step moves by lr (1 + momentum) times what is left of a gradient: the norm asked for."""
+    info, _, net, board, batch = meta
+    student, names = student_of(net, info, batch), [name for name, _ in net.named_parameters()]
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    student.optimizer.lrs = [0.05, 0.05, 0.01, 0.01]
+    for group in student.optimizer.groups:
+        group["weight_decay"] = 0.0
+    report = meta_update(student, board, VARIANTS["inplace_first"], clip=0.005)
+    assert report.student_norm > 1 and report.meta_norm > 0.005
+    moved = {name: (before[name] - p.detach()).flatten() for name, p in net.named_parameters()}
+    theta = torch.cat([moved[name] for name in names if name.startswith("meta_layer.")])
+    close(theta.norm(), 0.01 * 1.9 * 0.005, 1e-3)
+    weights = torch.cat([moved[name] for name in names if not name.startswith("meta_layer.")])
+    close(weights.norm(), 0.05 * 1.9 * 0.005, 1e-3)
+
+
 def test_schedule_of_the_supernet(golden):
     for case in ("train_yaml", "lr_half", "one_gpu_32"):
         row = golden.load("schedules.json")[case]
