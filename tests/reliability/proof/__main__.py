@@ -9,7 +9,7 @@ import sys
 from tests.reliability.proof import cases
 from tests.reliability.proof.counts import record
 
-PARTS = {name: f"tests.reliability.proof.{name}" for name in ("kills", "stops", "disks", "pairs")}
+PARTS = {name: f"tests.reliability.proof.{name}" for name in ("kills", "stops", "disks", "pairs", "together")}
 
 
 def main() -> int:
