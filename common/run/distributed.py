@@ -162,20 +162,15 @@ def all_reduce_mean(tensors: Iterable[Any], weight: float = 1.0) -> None:
     """
     if world_size() == 1:
         return
-    import torch
     import torch.distributed as dist
 
     sent = []
-    for bucket in _buckets(tensors):
-        flat = _packed(bucket, weight)
+    for bucket in buckets(tensors):
+        flat = packed(bucket, weight)
         sent.append((bucket, flat, dist.all_reduce(flat, op=dist.ReduceOp.SUM, async_op=True)))
     for bucket, flat, message in sent:
         message.wait()
-        flat /= flat[-1].clone()
-        pieces = flat[:-1].split([tensor.numel() for tensor in bucket])
-        values = [piece.view(tensor.shape) for piece, tensor in zip(pieces, bucket)]
-        with torch.no_grad():
-            torch._foreach_copy_([tensor.data for tensor in bucket], values)
+        unpack(flat, bucket)
 
 
 def summed(*values: float) -> list[float]:
@@ -332,7 +327,7 @@ def broadcast(tensors: Iterable[Any]) -> None:
             dist.broadcast(tensor, src=0)
 
 
-def _packed(bucket: list[Any], weight: float) -> Any:
+def packed(bucket: list[Any], weight: float) -> Any:
     """The tensors in a row, times ``weight``, and the weight behind them."""
     import torch
 
@@ -346,20 +341,34 @@ def _packed(bucket: list[Any], weight: float) -> Any:
     return flat
 
 
-def _buckets(tensors: Iterable[Any]) -> list[list[Any]]:
-    """Tensors of one type and device together, each bucket of at most BUCKET_BYTES (or one tensor)."""
+def unpack(flat: Any, bucket: list[Any]) -> None:
+    """What ``packed`` gave, summed over the processes, as means into the tensors."""
+    import torch
+
+    flat /= flat[-1].clone()
+    pieces = flat[:-1].split([tensor.numel() for tensor in bucket])
+    values = [piece.view(tensor.shape) for piece, tensor in zip(pieces, bucket)]
+    with torch.no_grad():
+        torch._foreach_copy_([tensor.data for tensor in bucket], values)
+
+
+def buckets(tensors: Iterable[Any], most: int = 0) -> list[list[Any]]:
+    """Tensors of one type and device together, each bucket of at most ``most`` bytes (0: BUCKET_BYTES) or one tensor.
+
+    Raises TypeError for tensors that have no mean.
+    """
     groups: dict[Any, list[list[Any]]] = {}
     filled: dict[Any, int] = {}
     for tensor in tensors:
         if not tensor.is_floating_point():
             raise TypeError(f"a mean needs floating-point tensors, not {tensor.dtype}")
         key, size = (tensor.dtype, tensor.device), tensor.numel() * tensor.element_size()
-        if key not in groups or filled[key] + size > BUCKET_BYTES:
+        if key not in groups or filled[key] + size > (most or BUCKET_BYTES):
             groups.setdefault(key, []).append([])
             filled[key] = 0
         groups[key][-1].append(tensor)
         filled[key] += size
-    return [bucket for buckets in groups.values() for bucket in buckets]
+    return [bucket for group in groups.values() for bucket in group]
 
 
 def firsts(items: Iterable[Hashable]) -> list[int]:

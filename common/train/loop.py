@@ -20,6 +20,7 @@ from common.run.device import autocast, exact
 from common.train.batchnorm import PartStatistics, average
 from common.train.losses import TopK, check_finite, with_gradients
 from common.train.optim import clip
+from common.train.sending import Sending
 
 Output = Tensor | tuple[Tensor, Tensor | None]
 LossOf = Callable[[Output, Tensor], Tensor]
@@ -67,15 +68,18 @@ def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], 
     says ``where``, in all processes.
     """
     shares = batch if isinstance(batch, list) else [tuple(batch)]
+    parameters = _trained(model) if distributed.world_size() > 1 else []
+    sending = Sending(parameters, _images(shares)) if parameters and len(shares) == 1 else None
 
     def descend(inputs: Tensor, target: Tensor, part: float) -> Tensor:
         loss = loss_of(inputs, target)
         loss = loss if len(shares) == 1 else loss * part
+        if sending is not None:
+            sending.expect(loss)
         loss.backward()
         return loss.detach()
 
-    parameters = _trained(model) if distributed.world_size() > 1 else []
-    return _over_shares(model, shares, parameters, descend, where)
+    return _over_shares(model, shares, parameters, descend, where, sending)
 
 
 def gradients_of_terms(
@@ -106,12 +110,12 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 def _over_shares(
     model: nn.Module, shares: list[tuple[Any, Any]], parameters: list[Any],
-    descend: Callable[[Any, Any, float], Tensor], where: dict[str, Any],
+    descend: Callable[[Any, Any, float], Tensor], where: dict[str, Any], sending: Sending | None = None,
 ) -> float:  # fmt: skip
     """parameters: whose gradients are sent, looked at in several processes only. descend: (inputs, targets, the share's
-    part of this process's images) -> its part of the mean loss.
+    part of this process's images) -> its part of the mean loss. sending: what sends the gradients of the only share.
     """
-    images = sum(len(target) for _, target in shares)
+    images = _images(shares)
     together = PartStatistics(model) if len(shares) > 1 else None
     total: Any = 0.0
     several = distributed.world_size() > 1
@@ -123,17 +127,26 @@ def _over_shares(
             total = total + loss.to(exact(loss.device))
             if together is not None:
                 together.collect(len(target))
+        if sending is not None:
+            sending.rest()
         mean = check_finite(with_gradients(_scalar(total), model.parameters()), weight=images, **where)
         if together is not None:
             together.finish()
         else:
             average(model, images)
-        distributed.reduce_gradients(parameters, images)
+        if sending is not None:
+            sending.finish()
+        else:
+            distributed.reduce_gradients(parameters, images)
     return mean
 
 
 def _scalar(total: Any) -> Tensor:
     return total if isinstance(total, Tensor) else torch.tensor(total)
+
+
+def _images(shares: list[tuple[Any, Any]]) -> int:
+    return sum(len(target) for _, target in shares)
 
 
 def mean_gradients(

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from common.run import distributed
+from common.train import sending
 from common.train.loop import gradients
 
 
@@ -100,3 +101,57 @@ def test_many_tensors_travel_in_few_buckets(messages, monkeypatch):
     assert len(messages) == 12 and sum(messages) == 950 + 3 + 2 + 1 + 12
     assert all(torch.equal(t, torch.full((10,), float(k))) for k, t in enumerate(tensors[:95]))
     assert tensors[-1] == 5 and torch.equal(tensors[-2], torch.ones(2, dtype=torch.bfloat16))
+
+
+def test_gradients_travel_while_the_backward_pass_goes_on(messages, monkeypatch):
+    monkeypatch.setattr(sending, "BUCKET_BYTES", 4 * 6 * 6)
+    layers = nn.Sequential(*(nn.Linear(6, 6, bias=False) for _ in range(3)))
+    underway: list[int] = []
+    layers[0].weight.register_hook(lambda gradient: underway.append(len(messages)))
+    gradients(layers, data(), lambda x, y: cross_entropy(layers(x), y))
+    assert underway == [3]  # which gradients there will be, and the last two layers'
+    assert messages == [3, 37, 37, 37, 2, 1]  # … the first layer's, the loss, no statistics
+    together = [p.grad.clone() for p in layers.parameters()]
+    layers.zero_grad()
+    cross_entropy(layers(data()[0]), data()[1]).backward()
+    distributed.reduce_gradients(layers.parameters(), 8)
+    assert all(torch.equal(p.grad, sent) for p, sent in zip(layers.parameters(), together))
+
+
+BOTH_FORMS = """
+import torch
+from torch import nn
+from common.run import distributed
+from common.train import sending
+from common.train.sending import Sending
+distributed.setup()
+rank, sending.BUCKET_BYTES = distributed.rank(), 200
+torch.manual_seed(0)
+paths = nn.ModuleList(nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 2)) for _ in range(3))
+for images, taken in ((4 - 2 * rank, 0), (4 * rank, 1), (3, rank)):
+    x, found = torch.randn(4, 6, generator=torch.Generator().manual_seed(rank))[:images], []
+    for overlapped in (True, False):
+        paths.zero_grad()
+        parameters = list(paths.parameters())
+        one = Sending(parameters, images)
+        if images:
+            loss = paths[taken](x).square().mean()
+            if overlapped:
+                one.expect(loss)
+            loss.backward()
+        if overlapped:
+            one.rest()
+            one.finish()
+        else:
+            distributed.reduce_gradients(parameters, images)
+        found.append([None if p.grad is None else p.grad.clone() for p in parameters])
+    for ours, theirs in zip(*found):
+        assert (ours is None) == (theirs is None)
+        assert ours is None or torch.equal(ours, theirs)
+distributed.close()
+"""
+
+
+def test_both_ways_to_send_give_the_same_gradients(two_processes):
+    """Shares of different sizes, an empty one, another path in each process."""
+    two_processes(["-c", BOTH_FORMS], PYTHONPATH=".")
