@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from common.data.names import canonical
 from common.errors import UserError
+from common.run.device import onto
 
 ORDERS = ("crop_flip", "flip_crop")
 
@@ -86,8 +87,8 @@ def draw(augmentation: Augmentation, batch: int, height: int, width: int, genera
 
 def normalise(pixels: torch.Tensor, constants: Normalisation) -> torch.Tensor:
     """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std, bit-equal to torchvision's ToTensor and Normalize."""
-    mean = torch.tensor(constants.mean, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
-    std = torch.tensor(constants.std, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
+    both = onto(pixels.device, torch.tensor([constants.mean, constants.std], dtype=torch.float32))
+    mean, std = both.view(2, -1, 1, 1)
     return pixels.float().div_(255).sub_(mean).div_(std)
 
 
@@ -101,9 +102,9 @@ def transform(pixels: torch.Tensor, augmentation: Augmentation, draws: Draws) ->
     device = pixels.device
     height, width = pixels.shape[-2:]
     pad = augmentation.pad
-    rows = torch.arange(height, device=device) - pad + draws.top.to(device)[:, None]  # [B, H] source rows
-    columns = torch.arange(width, device=device) - pad + draws.left.to(device)[:, None]  # [B, W] source columns
-    flip = draws.flip.to(device)[:, None]
+    rows = torch.arange(height, device=device) - pad + onto(device, draws.top)[:, None]  # [B, H] source rows
+    columns = torch.arange(width, device=device) - pad + onto(device, draws.left)[:, None]  # [B, W] source columns
+    flip = onto(device, draws.flip)[:, None]
     if augmentation.order == "crop_flip":  # the flip mirrors the cropped window
         columns = torch.where(flip, columns.flip(1), columns)
     else:  # the flip mirrors the whole image, the window then stands where it was drawn
@@ -111,7 +112,8 @@ def transform(pixels: torch.Tensor, augmentation: Augmentation, draws: Draws) ->
     moved = _gather(pixels, rows, columns, pad) if pad or augmentation.flip else pixels
     out = normalise(moved, augmentation)
     if augmentation.cutout // 2:
-        out.mul_(cutout_mask(draws.cut_y.to(device), draws.cut_x.to(device), height, width, augmentation.cutout))
+        cut_y, cut_x = onto(device, draws.cut_y), onto(device, draws.cut_x)
+        out.mul_(cutout_mask(cut_y, cut_x, height, width, augmentation.cutout))
     return out.contiguous(memory_format=torch.channels_last)
 
 

@@ -22,6 +22,7 @@ from common.data.augment import Augmentation, Draws, Normalisation, draw, plain,
 from common.data.sets import Images
 from common.errors import UserError
 from common.run import seeds
+from common.run.device import onto
 from common.run.distributed import Sharing
 
 Batch = tuple[Tensor, Tensor]
@@ -111,7 +112,7 @@ class Epochs:
     def _erased(self, batch: Tensor, constants: Normalisation, epoch: int, chosen: Tensor) -> Tensor:
         """``erase`` applied to each image by a stream of its own, so that it looks the same in whichever share it is.
 
-        chosen: the images' places in the set.
+        chosen: the images' places in the set, on the CPU.
         """
         erase = constants.erase
         if erase is None or not len(chosen):
@@ -172,12 +173,13 @@ class Batches(Epochs):
 
         B is the whole batch for one process; with several it may differ by process and be 0.
         """
-        order = self.order.places(self.count, epoch).to(self.images.labels.device)
+        order = self.order.places(self.count, epoch)
         for step in range(start, len(self)):
             mine = self._mine(step)
-            index = order[step * self.batch_size :][mine]
+            chosen = order[step * self.batch_size :][mine]
+            index = onto(self.images.labels.device, chosen)
             batch = self._augmented(self.images.pixels[index], mine, self.size(step), epoch, step)
-            yield self._erased(batch, self.augmentation, epoch, index), self.images.labels[index]
+            yield self._erased(batch, self.augmentation, epoch, chosen), self.images.labels[index]
 
     def drawn(self, number: int, count: int) -> Batch:
         """``count`` images drawn uniformly with replacement: float32 [count, 3, H, W] channels last, int64 [count].
@@ -185,7 +187,7 @@ class Batches(Epochs):
         A function of (seed, stream, number).
         """
         generator = self.order.generator("drawn", number)
-        index = torch.randint(self.count, (count,), generator=generator).to(self.images.labels.device)
+        index = onto(self.images.labels.device, torch.randint(self.count, (count,), generator=generator))
         pixels = self._augmented(self.images.pixels[index], slice(0, count), count, "drawn", number)
         return pixels, self.images.labels[index]
 

@@ -69,6 +69,13 @@ def _number(name: str, found: int) -> int:
     return int(number or local)
 
 
+def onto(device: torch.device | str, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the CPU on the device; a GPU takes it when it comes to it, and nothing waits for it here."""
+    if str(device).startswith("cuda"):
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def exact(device: torch.device | str) -> torch.dtype:
     """The type that sums of many numbers have on a device: float64, or float32 on MPS, which knows no other."""
     import torch

@@ -24,7 +24,7 @@ from common.run import distributed, keep, outputs
 from common.run import files as records
 from common.run import state as states
 from common.run.identity import data_of, flat, input_files, tidy
-from common.run.keep import Keeping
+from common.run.keep import Keeping, look_now
 from common.run.progress import beginning, say, short, span
 from common.run.state import UNFINISHED_STATE
 from common.settings import Settings, fingerprint, plain, result_bearing, to_dict
@@ -250,9 +250,14 @@ class Run(Keeping):
     # -- history ----------------------------------------------------------------------------------------------------
 
     def log(self, file: str = "history", **row: Any) -> None:
-        """One row of <file>.csv (the first row fixes the columns); rows of the history are shown as well."""
+        """One row of <file>.csv (the first row fixes the columns); rows of the history are shown as well.
+
+        Numbers may still be on the device (tensors []).
+        """
+        look_now()
         if not self.writes:
             return
+        row = {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
         records.append_csv(self.folder / f"{file}.csv", row)
         if file == "history":
             say("  ".join(f"{key} {short(value)}" for key, value in row.items()))
@@ -279,6 +284,7 @@ class Run(Keeping):
 
         A top-5 error of None (fewer than six classes) is left out. Raises UserError when a metric is not finite.
         """
+        look_now()
         if "metrics" in result:
             said = {k: v for k, v in result["metrics"].items() if v is not None or "top5" not in k}
             result = {**result, "metrics": said}

@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,6 +68,32 @@ def asked() -> bool:
 def forget() -> None:
     """Nobody asks any more: another command begins."""
     _asked.clear()
+
+
+LOOK_EVERY = 64  # losses that wait on a GPU until they are looked at; as many steps a diverged run goes on at most
+
+_unseen: list[tuple[Any, Callable[[float], None]]] = []  # numbers on a device, and what looks at each
+
+
+def look_later(number: Any, look: Callable[[float], None]) -> None:
+    """Call ``look`` with a number (a tensor [] on a device) before a state is written or a row logged, or after
+    LOOK_EVERY of them: one wait for the device instead of one a step. What ``look`` raises, the run raises then, and
+    nothing that came after the number is kept.
+    """
+    _unseen.append((number, look))
+    if len(_unseen) >= LOOK_EVERY:
+        look_now()
+
+
+def look_now() -> None:
+    """Look at all numbers that wait, in order."""
+    if _unseen:
+        import torch
+
+        waiting, _unseen[:] = list(_unseen), []
+        values = torch.stack([number for number, _ in waiting]).tolist()
+        for value, (_, look) in zip(values, waiting, strict=True):
+            look(value)
 
 
 class Values(SimpleNamespace):
@@ -169,6 +195,7 @@ class Keeping:
 
     def save_now(self) -> None:
         """Write what is kept and where the run stands; every process of the job calls it at the same place."""
+        look_now()
         self.write_state({
             "kept": {name: _state(thing) for name, thing in self._kept.items()},
             "position": [list(loop) for loop in self._loops],

@@ -59,8 +59,9 @@ def auxiliary_loss(criterion: Callable[[Tensor, Tensor], Tensor], weight: float)
     return loss_of
 
 
-def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], Tensor], **where: Any) -> float:
-    """The gradients of the mean loss over all images of a batch, of all shares and processes; returns that loss.
+def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], Tensor], **where: Any) -> Any:
+    """The gradients of the mean loss over all images of a batch, of all shares and processes; returns that loss: a
+    number, on a GPU a tensor [] there, which is looked at later (``check_finite``).
 
     batch: what this process holds of it, (images, labels) or a list of such shares, which are computed one after
     another; a share may be empty. loss_of: (images, labels) -> mean loss of a share. Running statistics follow the rule
@@ -85,7 +86,7 @@ def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], 
 def gradients_of_terms(
     model: nn.Module, shares: list[tuple[Any, Any]], terms: Callable[[Any, Any], Tensor],
     also: Sequence[Tensor] = (), **where: Any,
-) -> float:  # fmt: skip
+) -> Any:  # fmt: skip
     """As ``gradients``, for losses that are differentiated term by term.
 
     terms: (inputs, targets) of a share -> its mean loss, without graph; its gradient has been added to ``.grad``. also:
@@ -111,20 +112,21 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 def _over_shares(
     model: nn.Module, shares: list[tuple[Any, Any]], parameters: list[Any],
     descend: Callable[[Any, Any, float], Tensor], where: dict[str, Any], sending: Sending | None = None,
-) -> float:  # fmt: skip
+) -> Any:  # fmt: skip
     """parameters: whose gradients are sent, looked at in several processes only. descend: (inputs, targets, the share's
     part of this process's images) -> its part of the mean loss. sending: what sends the gradients of the only share.
     """
     images = _images(shares)
     together = PartStatistics(model) if len(shares) > 1 else None
-    total: Any = 0.0
+    device = next(model.parameters()).device
+    total = torch.zeros((), dtype=exact(device), device=device)
     several = distributed.world_size() > 1
     with distributed.put_aside(parameters) if several else contextlib.nullcontext():
         for inputs, target in shares:
             if not len(target):
                 continue
             loss = descend(inputs, target, len(target) / images)
-            total = total + loss.to(exact(loss.device))
+            total = total + loss.to(total)
             if together is not None:
                 together.collect(len(target))
         if sending is not None:
@@ -152,21 +154,22 @@ def _images(shares: list[tuple[Any, Any]]) -> int:
 def mean_gradients(
     model: nn.Module, shares: list[tuple[Tensor, Tensor]], loss_of: Callable[[Tensor, Tensor], Tensor],
     tensors: Sequence[Tensor],
-) -> tuple[list[Tensor], float]:  # fmt: skip
-    """(gradients for ``tensors``, the loss) of the mean loss over all images, of all shares and processes.
+) -> tuple[list[Tensor], Tensor]:  # fmt: skip
+    """(gradients for ``tensors``, the loss []) of the mean loss over all images, of all shares and processes.
 
     Nothing is left in ``.grad``; a tensor that the loss does not depend on gets zeros. Running statistics of the model
     follow the rule of ``batchnorm.py``.
     """
     images = sum(len(target) for _, target in shares)
     together = PartStatistics(model) if len(shares) > 1 else None
-    total, mean = [torch.zeros_like(each) for each in tensors], torch.zeros(1, dtype=torch.float64)
+    device = tensors[0].device
+    total, mean = [torch.zeros_like(each) for each in tensors], torch.zeros(1, dtype=exact(device), device=device)
     for inputs, target in shares:
         if not len(target):
             continue
         loss, part = loss_of(inputs, target), len(target) / images
         found = torch.autograd.grad(loss, list(tensors), allow_unused=True)
-        mean += part * loss.detach().cpu().double()
+        mean += part * loss.detach().to(mean)
         if len(shares) == 1:
             total = [zeros if each is None else each for zeros, each in zip(total, found)]
         else:
@@ -178,13 +181,13 @@ def mean_gradients(
     else:
         average(model, images)
     distributed.all_reduce_mean([*total, mean], weight=images)
-    return total, float(mean)
+    return total, mean[0]
 
 
 def train_step(
     model: nn.Module, batch: Any, optimizer: torch.optim.Optimizer, loss_of: LossOf, *, clip_norm: float = 0.0,
     precision: str = "fp32", counter: TopK | None = None, **where: Any,
-) -> float:  # fmt: skip
+) -> Any:  # fmt: skip
     """One step of ``optimizer`` down the mean loss of a batch (see ``gradients``); returns that loss.
 
     loss_of: (model's output, labels) -> loss; outputs are float32 under every ``precision``. clip_norm: total norm that

@@ -13,6 +13,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.run import distributed
 from common.run.device import exact
+from common.run.keep import look_later
 from common.run.progress import short
 
 
@@ -29,18 +30,37 @@ def soft_target_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
     return F.cross_entropy(logits, soft)
 
 
-def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:
+def waits(device: torch.device) -> bool:
+    """Whether reading a number from the device means waiting for all that it was told to do before."""
+    return device.type != "cpu"
+
+
+def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> Any:
     """The loss as a number; UserError for a NaN or infinite one (or gradient, see ``with_gradients``), saying where.
     Call it before the update.
 
     In several processes it is the mean over all of them, each weighted by ``weight`` (its images; 0 for an empty
-    share), so that all raise or none: a common act of all processes. One synchronisation.
+    share), so that all raise or none: a common act of all processes.
+
+    A loss on a GPU stays there, a tensor [], and is looked at later, together with others (``look_later``): no step
+    waits for the device. Updates after a loss that is not finite are then computed, but none is kept.
     """
-    value = float(loss.detach() if hasattr(loss, "detach") else loss)
+    if isinstance(loss, Tensor) and waits(loss.device):
+        mean = loss.detach().to(exact(loss.device)).reshape(1).clone()
+        distributed.all_reduce_mean([mean], weight=weight)
+        look_later(mean[0], lambda value: refuse_infinite(value, where))
+        return mean[0]
+    value = float(loss.detach() if isinstance(loss, Tensor) else loss)
     if distributed.world_size() > 1:
         mean = torch.tensor([value], dtype=torch.float64)
         distributed.all_reduce_mean([mean], weight=weight)
         value = mean.item()
+    refuse_infinite(value, where)
+    return value
+
+
+def refuse_infinite(value: float, where: dict[str, Any]) -> None:
+    """Raises UserError, which says ``where``, for a loss that is no finite number."""
     if not math.isfinite(value):
         place = ", ".join(f"{key} {short(val)}" for key, val in where.items())
         raise UserError(
@@ -48,7 +68,6 @@ def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> float:
             f"and stops before this update; look at the data, or start over (--no-resume, or another --out) with a "
             f"lower learning rate or a gradient clip"
         )
-    return value
 
 
 @torch.no_grad()

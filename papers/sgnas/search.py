@@ -12,7 +12,7 @@ import torch
 
 from common.errors import UserError
 from common.run import distributed, seeds
-from common.run.device import autocast
+from common.run.device import autocast, onto
 from common.run.files import write_json
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
@@ -95,7 +95,7 @@ def train_supernet(c: SearchSupernet, data: SearchData, run: Run) -> Supernet:
     seed, layers, steps = run.options.seed, len(data.macro.layers), len(data.train)
     supernet = first_supernet(c, data, seed)
     sgd = PathSGD(supernet, c.momentum, c.weight_decay, c.zero_grad)
-    sums = Values(loss=torch.zeros(()))
+    sums = Values(loss=torch.zeros((), device=data.device))
     run.keeps(supernet=supernet)  # to the end of the second phase
     run.keeps(sgd=sgd, supernet_sums=sums)
     for epoch in run.epochs(c.supernet_epochs, name="supernet"):
@@ -110,7 +110,7 @@ def train_supernet(c: SearchSupernet, data: SearchData, run: Run) -> Supernet:
             check_finite(loss, step=step, architecture=paths)
             distributed.reduce_gradients(supernet.parameters(), len(y))
             sgd.step(cosine(c.lr, 0.0, epoch * steps + step, c.cosine_epochs * steps), paths)
-            sums.loss += loss.cpu()
+            sums.loss = sums.loss.to(loss) + loss
         rng = seeds.numpy_rng(seed, "validation paths", epoch)
         paths = sample_paths(rng, layers, len(data.validation), c.active)
         valid_loss, error = score(FixedSupernet(supernet), paths, data.validation, epoch)
@@ -140,7 +140,7 @@ def train_generator(
     weights = seeds.generator(seed, "generator weights")
     generator = Generator(c.constraint_channels, c.width, c.generator_layers, weights).to(device)
     adam = build_optimizer(generator, c.generator_lr)
-    sums, best = Values(losses=torch.zeros(2)), Best()
+    sums, best = Values(losses=torch.zeros(2, device=device)), Best()
     run.keeps(generator=generator, adam=adam, generator_sums=sums, best=best)
     scorer = Scorer(supernet.eval(), c.active, data.train, c.recalibrate_batches)
     all_targets = target_pool(c.low_mflops, c.high_mflops, c.target_step)
@@ -150,13 +150,13 @@ def train_generator(
         for step, (x, y) in run.steps(data.search, epoch):
             number = epoch * steps + step
             targets = targets_of_step(all_targets, c.target_noise, c.targets_per_step, seed, number)
-            noise = gumbel_noise(shape, seeds.generator(seed, "gumbel", number)).to(device)
+            noise = onto(device, gumbel_noise(shape, seeds.generator(seed, "gumbel", number)))
             adam.zero_grad()
             losses = torch.zeros(2, device=device)
             if len(y):  # a process may have no image of the last batch
                 with autocast(device, run.options.precision):
                     p = gumbel_softmax(generator(*pool.inputs(targets, device)), tau, noise)
-                    t = torch.tensor(targets, device=device)
+                    t = onto(device, torch.tensor(targets))
                     hardware = hardware_loss(lookup.cost(p), t, c.alpha, c.loss_penalty, margin).mean()
                     cross_entropy = accuracy_loss(scorer.fixed, x, y, p, c.label_smoothing, c.active)
                 (cross_entropy + hardware).backward()
@@ -166,7 +166,7 @@ def train_generator(
             check_finite(losses.sum(), step=step, architecture=targets)
             distributed.reduce_gradients(generator.parameters(), len(y))
             adam.step()
-            sums.losses += losses.cpu()
+            sums.losses = sums.losses.to(losses) + losses
         middle = generate_ops(generator, pool, [(c.low_mflops + c.high_mflops) / 2], device)[0].tolist()
         valid_loss, error = scorer(middle, data.validation, epoch)
         fit = fit_to_targets(generator, lookup, pool, c.validation_step, c.alpha, c.loss_penalty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,8 +69,11 @@ def train_student(
         (loss * student.weights[share]).backward()
     total = with_gradients(torch.stack(sums).sum(0), student.parameters + student.theta)
     distributed.all_reduce_mean([total])
-    mean, mean_hard, mean_soft, right = total.tolist()
-    if not torch.isfinite(total).all():
+    value = hard.new_zeros(()) if teacher is None else torch.stack([v.detach() for v in teacher.values]).mean()
+    # the score decides what the next step does, so the step waits for the device: here, and once
+    *found, meta_value = torch.stack([*total, value.to(total)]).tolist()
+    mean, mean_hard, mean_soft, right = found
+    if not all(map(math.isfinite, found)):
         place = ", ".join(f"{key} {value}" for key, value in where.items())
         raise UserError(f"loss {mean} in {place or 'this step'} on path {student.path}: diverged; lower --lr")
     distributed.all_reduce_mean([p.grad for p in student.parameters + student.theta if p.grad is not None])
@@ -79,6 +83,6 @@ def train_student(
     # in whole images: as many right ones are a tie on the board, however they are spread over the shares
     processes = distributed.world_size()
     score = 100 * round(right * processes) / round(student.images * processes)
-    value = None if teacher is None else float(torch.stack([v.detach() for v in teacher.values]).mean())
     images = [x[:size] for x, _ in student.shares]
-    return Outcome(mean, mean_hard, mean_soft if teacher else None, score, value, images, probabilities)
+    taught_by = (mean_soft, meta_value) if teacher else (None, None)
+    return Outcome(mean, mean_hard, taught_by[0], score, taught_by[1], images, probabilities)

@@ -7,6 +7,7 @@ decided is decided on these averages, so all processes decide alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,9 +88,10 @@ def choose_teacher(student: Student, board: Board, rules: MetaRules) -> Teacher:
         rows.append(row)
     scores = torch.stack([torch.stack([u.detach() for u in row]) for row in rows]).mean(0)
     distributed.all_reduce_mean([scores])
-    if torch.isnan(scores).all():
+    found = scores.tolist()  # the step waits for the device here: the teacher's path is run next
+    if all(map(math.isnan, found)):
         raise UserError(f"no teacher: all {len(board)} board scores are NaN, so the supernet has diverged; lower --lr")
-    best = int(torch.where(scores.isnan(), -torch.inf, scores).argmax())
+    best = max(range(len(found)), key=lambda number: -math.inf if math.isnan(found[number]) else found[number])
     if rules.value == "last_negated":
         values = [torch.sigmoid(-row[last]) for row in rows]
     else:
@@ -134,10 +136,12 @@ def meta_update(
 
     losses = torch.stack([soft_loss, validation_loss])
     distributed.all_reduce_mean([losses])
-    soft, hard = losses.tolist()
-    if not (torch.isfinite(losses).all() and all(torch.isfinite(part).all() for part in meta_gradient)):
+    finite = torch.stack([torch.isfinite(part).all() for part in (losses, *meta_gradient)]).all()
+    soft, hard, fine = torch.stack([*losses, finite.to(losses)]).tolist()
+    if not fine:
         raise UserError(f"meta update not finite (losses {soft}, {hard}) on path {student.path}; lower --lr")
-    return MetaReport(soft, hard, student_norm, _step(optimizer, theta, meta_gradient, clip, still=w))
+    meta_norm = _step(optimizer, theta, meta_gradient, clip, still=w)
+    return MetaReport(soft, hard, *torch.stack([student_norm, meta_norm]).tolist())
 
 
 def _score(student: Student, share: int, entry: Entry) -> Tensor:
@@ -184,8 +188,8 @@ def _mean_over_shares(gradients: list[list[Tensor]]) -> list[Tensor]:
 def _step(
     optimizer: PathSGD, params: list[nn.Parameter], gradient: list[Tensor], clip: float,
     still: Sequence[nn.Parameter] = (),
-) -> float:  # fmt: skip
-    """One optimiser step in which only ``params`` have a gradient, clipped to a total norm; returns the norm before."""
+) -> Tensor:  # fmt: skip
+    """One optimiser step in which only ``params`` have a gradient, clipped to a total norm; the norm [] before."""
     optimizer.clear()
     for p, g in zip(params, gradient, strict=True):
         p.grad = g.clone()
@@ -193,7 +197,7 @@ def _step(
     optimizer.step(still=still)
     optimizer.clear()
     optimizer.catch_up(params)
-    return float(norm)
+    return norm
 
 
 @contextmanager

@@ -9,7 +9,6 @@ graph; the gradient is left in ``.grad`` of the model's parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import fmean
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from papers.nsas.networks import paths
 from papers.nsas.networks.supernet import table_logits
 
 Loss = Callable[[nn.Module, Tensor, Tensor, Architecture, Sequence[Architecture]], tuple[Tensor, Tensor]]
-Penalty = Callable[[Architecture, Sequence[Architecture], Sequence[float]], float]
+Penalty = Callable[[Architecture, Sequence[Architecture], Sequence[Any]], Any]  # of losses: numbers, or tensors []
 
 
 def paper_loss(mix: float, logits_of: paths.Logits) -> Loss:
@@ -45,9 +44,9 @@ def paper_loss(mix: float, logits_of: paths.Logits) -> Loss:
     return loss
 
 
-def mean_penalty(current: Architecture, constraints: Sequence[Architecture], losses: Sequence[float]) -> float:
+def mean_penalty(current: Architecture, constraints: Sequence[Architecture], losses: Sequence[Any]) -> Any:
     """mean_i CE(a_i)."""
-    return fmean(losses)
+    return sum(losses) / len(losses)
 
 
 def released_loss(mix: float, logits_of: paths.Logits, table: str, penalty: Penalty = mean_penalty) -> Loss:
@@ -64,7 +63,7 @@ def released_loss(mix: float, logits_of: paths.Logits, table: str, penalty: Pena
         total = nn.functional.cross_entropy(output, y)
         if constraints:
             others = paths.constraint_losses(model, x, y, constraints, dense)
-            total = (1 - mix) * total + mix * penalty(current, constraints, others)
+            total = (1 - mix) * total + (mix * penalty(current, constraints, others)).to(total)
         total.backward()
         return total.detach(), output.detach()
 
@@ -84,15 +83,15 @@ def similarity_weights(current: Architecture, members: Sequence[Architecture]) -
     ]
 
 
-def weighted_recursion(weights: Sequence[float], losses: Sequence[float]) -> float:
+def weighted_recursion(weights: Sequence[float], losses: Sequence[Any]) -> Any:
     """acc <- w_i (acc + loss_i); 2 acc / (2 M): what was coded as a weighted mean is a chain of products."""
-    total = 0.0
+    total: Any = 0.0
     for weight, loss in zip(weights, losses):
         total = weight * (total + loss)
     return 2 * total / (2 * len(losses)) if losses else 0.0
 
 
-def weighted_penalty(current: Architecture, constraints: Sequence[Architecture], losses: Sequence[float]) -> float:
+def weighted_penalty(current: Architecture, constraints: Sequence[Architecture], losses: Sequence[Any]) -> Any:
     """The penalty of GDAS in 2019: the recursion over similarities to the current architecture."""
     return weighted_recursion(similarity_weights(current, constraints), losses)
 
@@ -119,32 +118,35 @@ class LossSums:
     """Loss and hits of an epoch as the authors' logs print them: the mean over its steps, and the share of its images.
 
     Losses are those of whole batches; hits and images each process counts for its own shares. Emptied when read, so
-    that a run may keep it; a saved state holds the sums of all processes.
+    that a run may keep it; a saved state holds the sums of all processes. Sums stay on the device until they are read.
     """
+
+    loss: Any
+    right: Any
 
     def __init__(self) -> None:
         self.loss, self.steps, self.right, self.images = 0.0, 0, 0, 0
 
     def count(self, logits: Tensor, y: Tensor) -> None:
         """A share: logits [B, K] for the labels y [B]."""
-        self.right, self.images = self.right + int((logits.argmax(1) == y).sum()), self.images + len(y)
+        self.right, self.images = self.right + (logits.argmax(1) == y).sum(), self.images + len(y)
 
-    def add(self, loss: float) -> None:
-        """A step and its loss."""
+    def add(self, loss: Any) -> None:
+        """A step and its loss, a number or a tensor []."""
         self.loss, self.steps = self.loss + loss, self.steps + 1
 
     def read(self, part: str = "train") -> dict[str, Any]:
         """The columns of the history for the part of the set that was read; the training's loss is plain ``loss``."""
-        right, images = distributed.summed(self.right, self.images)
+        right, images = distributed.summed(int(self.right), self.images)
         loss = "loss" if part == "train" else f"{part}_loss"
-        row = {loss: self.loss / self.steps, f"{part}_top1_percent": 100.0 * right / images}
+        row = {loss: float(self.loss) / self.steps, f"{part}_top1_percent": 100.0 * right / images}
         self.loss, self.steps, self.right, self.images = 0.0, 0, 0, 0
         return row
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far (in several processes a common act of all)."""
-        right, images = (int(value) for value in distributed.summed(self.right, self.images))
-        return {"loss": self.loss, "steps": self.steps, "right": right, "images": images}
+        right, images = (int(value) for value in distributed.summed(int(self.right), self.images))
+        return {"loss": float(self.loss), "steps": self.steps, "right": right, "images": images}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from saved sums: process 0 takes the counts, so that their sums stay right."""

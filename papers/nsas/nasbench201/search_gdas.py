@@ -112,7 +112,7 @@ class Alphas:
 
         def drawn() -> Drawn:
             weights, index, _ = straight_through(self.table, noise, tau)
-            return Drawn(weights, tuple(int(i) for i in index))
+            return Drawn(weights, tuple(index.tolist()))
 
         return drawn
 

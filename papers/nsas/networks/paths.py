@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.run.device import exact
 from papers.nsas.method.sampling import ROWS, Architecture, Cell, active, first_edge
 from papers.nsas.networks.supernet import norms_of, table_logits
 
@@ -128,8 +129,9 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
 @torch.no_grad()
 def constraint_losses(
     model: nn.Module, x: Tensor, y: Tensor, architectures: Sequence[Architecture], dense: Logits | None = None
-) -> list[float]:
-    """CE of each constraint architecture as plain numbers: train mode, no graph, no copies, statistics untouched.
+) -> list[Tensor]:
+    """CE of each constraint architecture, [] each, in the type of exact sums: train mode, no graph, no copies,
+    statistics untouched.
 
     dense: for the softmax table, ``dense(model, x, architecture) -> logits`` (every operation is active there).
     """
@@ -138,5 +140,5 @@ def constraint_losses(
         memo = Memo()
         for architecture in architectures:
             logits = dense(model, x, architecture) if dense else forward(model, x, architecture, memo=memo)
-            losses.append(nn.functional.cross_entropy(logits, y).item())
+            losses.append(nn.functional.cross_entropy(logits, y).to(exact(x.device)))
     return losses

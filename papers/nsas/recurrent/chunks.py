@@ -95,22 +95,24 @@ def unigram_perplexity(corpus: Corpus) -> float:
 class Mean:
     """The mean loss of an epoch, weighted by rows; emptied when read, so that a run may keep it."""
 
+    total: Any
+
     def __init__(self) -> None:
         self.total, self.rows = 0.0, 0
 
-    def add(self, loss: float, rows: int) -> None:
-        """A chunk of ``rows`` time steps."""
+    def add(self, loss: Any, rows: int) -> None:
+        """A chunk of ``rows`` time steps, its loss a number or a tensor []."""
         self.total, self.rows = self.total + loss * rows, self.rows + rows
 
     def read(self) -> float:
         """The mean so far; 0 where nothing was added."""
-        mean = self.total / max(1, self.rows)
+        mean = float(self.total) / max(1, self.rows)
         self.total, self.rows = 0.0, 0
         return mean
 
     def state_dict(self) -> dict[str, float]:
         """The sums so far."""
-        return dict(vars(self))
+        return {"total": float(self.total), "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Go on from saved sums."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.run import distributed
+from common.run.device import exact
 from common.train.loop import gradients_of_terms
 from papers.nsas.recurrent.model import LanguageModel, Masks, activation_penalty
 from papers.nsas.recurrent.supernet import RecurrentCode
@@ -38,7 +39,7 @@ class Chunk(NamedTuple):
 # (supernet, chunk, current cell, constraints, hidden states, eps, beta) -> (loss, NLL of the current cell), without
 # graph: the gradient is left in the parameters, the hidden states are advanced in place
 Loss = Callable[
-    [LanguageModel, Chunk, RecurrentCode, Sequence[RecurrentCode], list[Tensor], float, float], tuple[Tensor, float]
+    [LanguageModel, Chunk, RecurrentCode, Sequence[RecurrentCode], list[Tensor], float, float], tuple[Tensor, Tensor]
 ]
 
 
@@ -59,7 +60,7 @@ def pass_loss(
 def paper_loss(
     model: LanguageModel, chunk: Chunk, code: RecurrentCode, constraints: Sequence[RecurrentCode],
     hidden: list[Tensor], mix: float, beta: float,
-) -> tuple[Tensor, float]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A hidden state for the current cell and one for each constraint, a gradient through every term.
 
     Each term is differentiated at once, so that one graph lives at a time.
@@ -76,13 +77,13 @@ def paper_loss(
         term = mix / len(constraints) * loss
         term.backward()
         total = total + term.detach()
-    return total, nll.item()
+    return total, nll.detach()
 
 
 def released_loss(
     model: LanguageModel, chunk: Chunk, code: RecurrentCode, constraints: Sequence[RecurrentCode],
     hidden: list[Tensor], mix: float, beta: float,
-) -> tuple[Tensor, float]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(1 - eps) L + eps * 2 L_last / M: one mixture throughout, one hidden state, which every pass advances.
 
     ``code`` never reaches the cell. The passes between the first and the last move only the hidden state and the
@@ -101,26 +102,27 @@ def released_loss(
             term = mix * 2 * loss / members
             term.backward()
             total = total + term.detach()
-    return total, nll.item()
+    return total, nll.detach()
 
 
 def differentiate(
     loss_of: Loss, model: LanguageModel, shares: list[tuple[tuple[Chunk, list[Tensor]], range]],
     cells: tuple[RecurrentCode, Sequence[RecurrentCode]], mix: float, beta: float, **where: Any,
-) -> float:  # fmt: skip
-    """The gradients of a step's loss over the columns of all processes, in ``.grad``; the NLL of the current cell.
+) -> Tensor:  # fmt: skip
+    """The gradients of a step's loss over the columns of all processes, in ``.grad``; the NLL [] of the current cell.
 
     shares: this process's (``Hidden.shares``). A loss that is not finite raises UserError, which says ``where``.
     """
-    (code, constraints), mean = cells, torch.zeros(1, dtype=torch.float64)
+    (code, constraints), device = cells, next(model.parameters()).device
+    mean = torch.zeros(1, dtype=exact(device), device=device)
     columns = sum(len(places) for _, places in shares)
 
     def terms(share: tuple[Chunk, list[Tensor]], places: range) -> Tensor:
         chunk, hidden = share
         loss, nll = loss_of(model, chunk, code, constraints, hidden, mix, beta)
-        mean.add_(nll * len(places) / columns)
+        mean.add_(nll.to(mean) * len(places) / columns)
         return loss
 
     gradients_of_terms(model, shares, terms, **where)
     distributed.all_reduce_mean([mean], weight=columns)
-    return float(mean)
+    return mean[0]

@@ -1,0 +1,148 @@
+"""No step waits for the device: what a GPU run would read from it inside a step, counted in runs on the CPU.
+
+A read is a call that needs a tensor's values in Python (``item``, ``bool``, ``tolist``, ``cpu``, ``nonzero``, …). Some
+are the method's: the next operations depend on a number. They are listed with their place and count. Numbers that a GPU
+run holds on the CPU anyway are listed apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import traceback
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from common.cli.verbs import RunOptions
+from common.errors import UserError
+from common.run import keep
+from common.run.keep import Keeping
+from common.train import losses
+from common.train.losses import check_finite
+from papers.evnas.settings import Train as TrainEvnas
+from papers.nao_v2.settings import Train as TrainNao
+from papers.sgnas.settings import Train as TrainSgnas
+from tests.cream import tools as cream
+from tests.evnas import small as evnas
+from tests.nao_v2.test_resume import TINY as NAO_SEARCH
+from tests.nsas import small as nsas
+from tests.sgnas import small as sgnas
+
+READS = {"tolist", "numpy", "cpu", "__array__"}
+VALUES = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "_unique2"}
+ON_THE_CPU = {"PathSGD.step", "straight_through_of"}  # tables of what a path uses
+STEPS = 3
+
+
+class Asked(Exception):
+    """As many steps as are looked at."""
+
+
+class Reads:
+    """Where values were read, "module function", in the steps of a run."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] = Counter()
+        self.steps = 0
+        reads = self
+
+        class Functions(TorchFunctionMode):
+            def __torch_function__(self, function, types, args=(), kwargs=None):
+                if getattr(function, "__name__", "") in READS:
+                    reads.note()
+                return function(*args, **(kwargs or {}))
+
+        class Operations(TorchDispatchMode):
+            def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+                if operation.overloadpacket.__name__ in VALUES:
+                    reads.note()
+                return operation(*args, **(kwargs or {}))
+
+        self.modes = Functions, Operations
+
+    def note(self) -> None:
+        for frame in reversed(traceback.extract_stack()):
+            path = Path(frame.filename)
+            if {"papers", "common"} & set(path.parts) and "torch" not in path.parts:
+                self.found[f"{path.stem} {frame.name}"] += 1
+                return
+
+    @contextlib.contextmanager
+    def looking(self):
+        with self.modes[0](), self.modes[1]():
+            yield
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Reads of a run whose losses wait as on a GPU; it is stopped after STEPS steps."""
+    found, steps, each = Reads(), Keeping.steps, Keeping.each
+
+    def watched(loop, limit):
+        for number, item in loop:
+            if limit and found.steps == limit:
+                raise Asked
+            found.steps += 1
+            with found.looking():
+                yield number, item
+
+    def of_steps(self, batches, epoch, name="step"):
+        return watched(steps(self, batches, epoch, name), STEPS)
+
+    def of_each(self, items, name):
+        return watched(each(self, items, name), STEPS) if name == "chunk" else each(self, items, name)
+
+    monkeypatch.setattr(Keeping, "steps", of_steps)
+    monkeypatch.setattr(Keeping, "each", of_each)
+    monkeypatch.setattr(losses, "waits", lambda device: True)
+    monkeypatch.setattr(keep, "_unseen", [])
+    return found
+
+
+def options(out, paper, section="train"):
+    return RunOptions(out=out, device="cpu", data=out / "nowhere", paper=paper, section=section, given=frozenset())
+
+
+TRAIN_EVNAS = TrainEvnas(**evnas.TRAIN)
+TRAIN_NAO = TrainNao(dataset="digits", layers=1, channels=2, epochs=1, batch_size=32, train_images=96)
+TRAIN_SGNAS = TrainSgnas(dataset="digits", macro="tiny", train_images=48, batch_size=16, epochs=1, schedule="cosine",
+                         warmup_epochs=0)  # fmt: skip
+CASES = {
+    "evnas search": ("evnas.search:search", evnas.DARTS_SEARCH, {}),
+    "evnas search, NAS-Bench-201": ("evnas.search:search", evnas.NB201_SEARCH, {}),
+    "evnas train": ("evnas.train:train", TRAIN_EVNAS, {}),
+    "nsas search": ("nsas.search_random:search", nsas.RANDOM, {}),
+    "nsas search, paper's loss": ("nsas.search_random:search", replace(nsas.RANDOM, constraint_gradient=True), {}),
+    # the tables say which cell runs next
+    "nsas search, GDAS": ("nsas.search_gdas:search", nsas.GDAS, {"tables <genexpr>": 2, "search_gdas search": 2}),
+    "nsas search, NAS-Bench-201": ("nsas.nasbench201.search_random:search", nsas.NB201_RANDOM, {}),
+    "nsas search, GDAS on NAS-Bench-201": ("nsas.nasbench201.search_gdas:search", nsas.NB201_GDAS, {}),
+    "nsas search, recurrent": ("nsas.recurrent.search:search", nsas.RECURRENT, {}),
+    "nsas train, recurrent": ("nsas.recurrent.train:train", nsas.TRAIN_TEXT, {"train train_step": 2}),
+    "nao_v2 search": ("nao_v2.search:search", NAO_SEARCH, {}),
+    "nao_v2 train": ("nao_v2.train:train", TRAIN_NAO, {}),
+    "cream search": ("cream.search:search", cream.SEARCH, {}),
+    "cream train": ("cream.train:train", cream.TRAIN, {}),
+    "sgnas search-supernet": ("sgnas.search:search", sgnas.SMALL, {}),
+    "sgnas train": ("sgnas.train:train", TRAIN_SGNAS, {}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_step_reads(case, reads, tmp_path):
+    target, settings, allowed = CASES[case]
+    paper, (module, function) = target.split(".")[0], target.split(":")
+    run = getattr(importlib.import_module(f"papers.{module}"), function)
+    with contextlib.suppress(Asked):
+        run(settings, options(tmp_path, paper))
+    print(case, reads.steps, dict(reads.found))
+    assert reads.steps >= 2
+    each = {place: count / reads.steps for place, count in reads.found.items()}
+    assert not {place: count for place, count in each.items() if count > allowed.get(place, 0)}
