@@ -207,6 +207,8 @@ def _check_common(stage: Stage, common: CommonFlags) -> None:
         raise UserError(f"--seed must be 0 to {2**32 - 1}, not {common.seed}")
     if common.precision != "fp32" and not stage.bf16:
         raise UserError(f"--precision {common.precision}: this command computes in fp32 only; leave the flag out")
+    if common.compile and not stage.compiles:
+        raise UserError("--compile: this command compiles nothing; leave the flag out")
     for flag in stage.ignores:
         value, usual = getattr(common, flag), getattr(CommonFlags(), flag)
         if value != usual and not (flag == "device" and value == "cpu"):

@@ -37,6 +37,11 @@ class CommonFlags:
     precision: PRECISIONS = setting(
         "fp32", "bf16 is faster on GPUs and leaves golden tolerance; not every command has it"
     )
+    compile: bool = setting(
+        False,
+        "compile networks first (minutes; needs a C++ compiler, on GPUs triton): they are faster then and round "
+        "otherwise; not every command has it, and --plan tells the time without it",
+    )
     data: Path | None = setting(None, "folder of the data sets; default $NAS_DATA, else data/")
     allow_unpinned: bool = setting(False, "also read data that do not match their pins; results are marked")
     plan: bool = setting(False, "rehearse the run: every setting, the steps, time and memory; keep nothing")
@@ -88,10 +93,10 @@ class Stage:
 
     settings: frozen dataclass; run: "module:function", imported when needed, called with (settings, options);
     section: key in the params files; variants: name -> overrides ("authors", the defaults, is always there); bf16:
-    whether ``--precision bf16`` changes what it computes (elsewhere the flag is refused, not ignored); ignores:
-    names of common flags that do nothing here and are refused (COMPUTES for what counts or draws from the code
-    alone); writes: whether it writes files by itself (elsewhere ``--out DIR`` keeps what it says as
-    DIR/<section>.json); cheap: it answers soon and is called again with other arguments: quantities stand in the
+    whether ``--precision bf16`` changes what it computes, compiles: whether ``--compile`` does (elsewhere the flag is
+    refused, not ignored); ignores: names of common flags that do nothing here and are refused (COMPUTES for what counts
+    or draws from the code alone); writes: whether it writes files by itself (elsewhere ``--out DIR`` keeps what it says
+    as DIR/<section>.json); cheap: it answers soon and is called again with other arguments: quantities stand in the
     default folder's name too, and in a folder given by ``--out`` a finished call of it gives way to the next;
     usual: settings that stand in the short help (about five), the rest in --help-all; ending: "module:function"
     that says what a run found, (result, settings, options) -> common.cli.ending.Ending; file: ``--out`` names the
@@ -104,6 +109,7 @@ class Stage:
     about: str
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     bf16: bool = False
+    compiles: bool = False
     ignores: tuple[str, ...] = ()
     writes: bool = True
     cheap: bool = False

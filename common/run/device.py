@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
+import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +31,15 @@ def check_name(name: str) -> None:
 
 
 def pick_device(options: Any = None) -> torch.device:
-    """The device of a run: ``options.device`` is auto (a CUDA GPU where there is one), cpu, cuda (under torchrun, the
+    """The device of a run (see ``_picked``). Raises UserError, under ``--compile`` where nothing can compile for it."""
+    device = _picked(getattr(options, "device", "auto") or "auto")
+    if getattr(options, "compile", False):
+        check_compiler(device)
+    return device
+
+
+def _picked(name: str) -> torch.device:
+    """The device of a name: auto (a CUDA GPU where there is one), cpu, cuda (under torchrun, the
     GPU of the local rank), cuda:N or mps (the GPU of a Mac).
 
     fp32 means fp32: TF32 stays off unless asked for, and cuDNN does not try out algorithms.
@@ -36,7 +47,6 @@ def pick_device(options: Any = None) -> torch.device:
     """
     import torch
 
-    name = getattr(options, "device", "auto") or "auto"
     check_name(name)
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -52,6 +62,27 @@ def pick_device(options: Any = None) -> torch.device:
     device = torch.device("cuda", _number(name, torch.cuda.device_count()))
     torch.cuda.set_device(device)
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises UserError where nothing here can compile for the device."""
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            raise UserError("--compile needs the package triton on a GPU; install it, or leave --compile out")
+        return
+    if device.type != "cpu":
+        raise UserError(f"--compile is for cpu and cuda, not for {device.type}; leave --compile out")
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if shutil.which(compiler) is None:
+        raise UserError(
+            f"--compile needs a C++ compiler, and {compiler} is not found; install one, name another in the "
+            f"environment variable CXX, or leave --compile out"
+        )
+    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
+        raise UserError(
+            "--compile needs Python.h, which this Python came without; install its development files (python3-dev), or "
+            "leave --compile out"
+        )
 
 
 def _number(name: str, found: int) -> int:

@@ -56,6 +56,7 @@ class Run(Keeping):
             "processes": distributed.world_size(),
             "settings": tidy(to_dict(settings)),
             "data": self.pins,
+            **({"compile": True} if getattr(options, "compile", False) else {}),
             **plain(extra),
         }
         if files := input_files(settings):

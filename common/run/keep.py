@@ -69,7 +69,6 @@ def forget() -> None:
     """Nobody asks any more: another command begins."""
     _asked.clear()
 
-
 LOOK_EVERY = 64  # losses that wait on a GPU until they are looked at; as many steps a diverged run goes on at most
 
 _unseen: list[tuple[Any, Callable[[float], None]]] = []  # numbers on a device, and what looks at each

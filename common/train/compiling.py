@@ -6,22 +6,16 @@ with the plain form to a tolerance. Draws (drop path, dropout) are the same. Sta
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import sys
-import sysconfig
-from pathlib import Path
+import contextlib
 from typing import Any
 
 import torch
 from torch import nn
 
-from common.errors import UserError
-
 BACKEND = "inductor"
 # Layouts stay as they are: strided 1x1 convolutions of channels-last images damage memory on the CPU (torch 2.13).
 INDUCTOR = {"fallback_random": True, "layout_optimization": False}
+_used = [False]  # whether anything was compiled in this process
 FORMS = 512  # of one piece of code, by sizes and modes, before torch would give up and run it plainly
 
 
@@ -51,30 +45,10 @@ def asked(options: Any) -> bool:
 
 def plainly() -> Any:
     """Inside, compiled modules run as they are written: for second derivatives, which compiled code has none of."""
-    return torch.compiler.set_stance("force_eager")
-
-
-def check_compiler(device: torch.device) -> None:
-    """Raises UserError where nothing here can compile for the device."""
-    if device.type == "cuda":
-        if importlib.util.find_spec("triton") is None:
-            raise UserError("--compile needs the package triton for GPUs, which is missing; install it, or leave --compile out")
-        return
-    if device.type != "cpu":
-        raise UserError(f"--compile is for cpu and cuda, not for {device.type}; leave --compile out")
-    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
-    if shutil.which(compiler) is None:
-        raise UserError(
-            f"--compile needs a C++ compiler, and {compiler} is not found; install one, name another in the "
-            f"environment variable CXX, or leave --compile out"
-        )
-    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
-        raise UserError(
-            "--compile needs Python.h, which this Python came without; install its development files (python3-dev), or "
-            "leave --compile out"
-        )
+    return torch.compiler.set_stance("force_eager") if _used[0] else contextlib.nullcontext()
 
 
 def _how(dynamic: bool | None) -> dict[str, Any]:
+    _used[0] = True
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = FORMS
     return {"backend": BACKEND, "dynamic": dynamic, "options": INDUCTOR if BACKEND == "inductor" else None}

@@ -20,7 +20,7 @@ def _verb(cls: type, run: str, about: str, **more: Any) -> Verb:
 VERBS = {
     "search": _verb(
         settings.Search, "search:search", "train the supernet with prioritized paths; the board's head is the result",
-        variants={"head": HEAD_SEARCH, "paper": PAPER_SEARCH, "modern": MODERN_SEARCH}, bf16=True,
+        variants={"head": HEAD_SEARCH, "paper": PAPER_SEARCH, "modern": MODERN_SEARCH}, bf16=True, compiles=True,
         usual=("dataset", "method", "epochs", "macs_max", "choose"),
     ),
     "select": _verb(
@@ -30,11 +30,12 @@ VERBS = {
     "train": _verb(
         settings.Train, "train:train", "train 14 to 604, a path list or a found architecture from scratch",
         variants={"paper": {}, "modern": {"single_block": "strict"}, "generic": GENERIC_TRAIN}, bf16=True,
+        compiles=True,
         usual=("arch", "dataset", "epochs", "batch_size", "resolution"),
     ),
     "evaluate": _verb(
         settings.Evaluate, "evaluate:evaluate", "test error of published or own weights",
-        variants={"paper": {}, "modern": {}}, bf16=True,
+        variants={"paper": {}, "modern": {}}, bf16=True, compiles=True,
         usual=("arch", "checkpoint", "dataset", "weights", "resolution"),
     ),
     "predict": _verb(

@@ -10,6 +10,7 @@ from common.errors import UserError
 from common.run import distributed
 from common.run.device import pick_device
 from common.run.folder import open_run, say
+from common.train.compiling import compile_whole
 from common.train.loop import evaluate as test_error
 from common.weights.read import read_metadata
 from papers.cream.data import batches as data
@@ -36,6 +37,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         if run.result is not None:
             return run.result
         model = placed(folded(net), device)
+        compile_whole(model, options)
         batches = data.plain_batches(test, settings.batch_size, size, device, settings.workers, settings.interpolation)
         measured = test_error(model, run.shows(batches, "test"), device, options.precision)
         metrics = {**measured.as_dict(), **spec.sizes(size), "images": measured.images}

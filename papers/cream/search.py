@@ -21,6 +21,7 @@ from common.run.device import autocast, pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
+from common.train.compiling import compile_operations
 from common.weights.read import save_weights
 from papers.cream.data import batches as data
 from papers.cream.data import sets
@@ -33,6 +34,7 @@ from papers.cream.method.scoring import device_of, outside, path_error, score_pa
 from papers.cream.method.space import Space, space_of
 from papers.cream.method.student import Student
 from papers.cream.networks.architectures import ChoicePath
+from papers.cream.networks.blocks import BLOCKS
 from papers.cream.networks.layout import variant_of
 from papers.cream.networks.networks import Supernet
 from papers.cream.settings import Search
@@ -56,6 +58,7 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
         classes = len(parts.train.classes)
         supernet = Supernet(space.window.built, classes, settings.slice, space.layout).to(device).train()
         distributed.broadcast(supernet.state_dict().values())
+        compile_operations(supernet, options, *BLOCKS.values())
         optimizer = PathSGD(parameter_groups(supernet, settings.weight_decay), settings.momentum, settings.zero_grad)
         board, tally = Board(settings.pool_size, settings.acc_gap), Tally()
         run.keeps(supernet=supernet, optimizer=optimizer, board=board, tally=tally)

@@ -17,6 +17,7 @@ from common.run.device import autocast, pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
 from common.run.progress import shows
+from common.train.compiling import compile_whole
 from common.train.loop import Metrics, evaluate, gradients, read
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
@@ -65,6 +66,8 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
             return run.result
         network = Training(spec, settings, options.seed, device)
         origin = {"started_from": network.start_from(start, images.classes, settings.dataset)} if start else {}
+        for net in (network.net, network.averaged()):
+            compile_whole(net, options)
         now = Values(measured=dict.fromkeys(named(prefix)), best={})
         about = {
             "paper": "cream", "stage": "train", "space": "cream", "dataset": settings.dataset, "classes": classes,

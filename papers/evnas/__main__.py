@@ -18,7 +18,7 @@ def _stage(cls: type, run: str, section: str, about: str, **more: Any) -> Stage:
 def _search(cls: type[settings.Search], section: str, about: str) -> Stage:
     variants = settings.VARIANTS[cls]
     usual = ("dataset", "strategy", "generations", "population", "channels")
-    return _stage(cls, "search:search", section, about, variants=variants, bf16=True, usual=usual)
+    return _stage(cls, "search:search", section, about, variants=variants, bf16=True, compiles=True, usual=usual)
 
 
 def _train(cls: type, section: str, about: str) -> Stage:
@@ -28,6 +28,7 @@ def _train(cls: type, section: str, about: str) -> Stage:
         section,
         about,
         bf16=True,
+        compiles=True,
         usual=("arch", "dataset", "epochs", "channels", "layers"),
     )
 
@@ -49,7 +50,7 @@ VERBS = {
             ("darts", "imagenet"): _train(settings.TrainImageNet, "train_imagenet", "The ImageNet recipe"),
             ("nb201", "cifar"): _stage(
                 TrainCell, "train:train_nb201", "train_nb201", "A cell of NAS-Bench-201 by the benchmark's recipe",
-                bf16=True, usual=("arch", "dataset", "split", "epochs"),
+                bf16=True, compiles=True, usual=("arch", "dataset", "split", "epochs"),
             ),
         },
         selectors={
@@ -68,6 +69,7 @@ VERBS = {
         {
             (): _stage(
                 settings.Evaluate, "evaluate:evaluate", "evaluate", "Test error of trained weights", bf16=True,
+                compiles=True,
                 usual=("arch", "checkpoint", "dataset", "weights"),
             )
         },

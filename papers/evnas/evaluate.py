@@ -21,6 +21,7 @@ from common.spaces.darts.data import open_test
 from common.spaces.darts.genotype import Genotype
 from common.spaces.darts.weights import Form, check_classes, form_of, genotype_of
 from common.spaces.nasbench201.train import evaluate_cell, is_cell
+from common.train.compiling import compile_whole
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.evnas.networks.architectures import build, constants, load_genotype
@@ -52,6 +53,7 @@ def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
     with open_run(options, settings, data=test, **found.identity) as run:
         if run.result is not None:
             return run.result
+        compile_whole(model, options)
         tested = test_metrics(model.to(device), run.shows(batches, "test"), device, options.precision)
         metrics = {**tested.as_dict(), "images": tested.images, "parameters": parameters(model)}
         about = {"architecture": genotype.as_dict(), "weights": found.weights, **found.stand}

@@ -23,8 +23,10 @@ from common.run.keep import Values
 from common.spaces.architecture import save_architecture
 from common.spaces.darts import supernet as darts
 from common.spaces.darts.norm import sharpen
+from common.spaces.darts.operations import StartsWithReLU
 from common.spaces.nasbench201 import network as nasbench201
 from common.train.batchnorm import PartStatistics, average
+from common.train.compiling import compile_operations
 from common.train.loop import gradients, read
 from common.train.losses import TopK
 from common.train.optim import clip
@@ -64,6 +66,7 @@ def search(settings: Search, options: RunOptions) -> dict[str, Any]:
             return run.result
         seeds.seed_everything(seed)
         model = supernet_of(settings, len(data.train.classes)).to(device)
+        compile_operations(model, options, StartsWithReLU, nasbench201.ReLUConvBN)
         optimizer = sgd(model, settings)
         population = Draws.stream(space, seed, "population").population(settings.population)
         now, counter, past = Values(population=population, scores=[], loss=0.0), TopK(device), Generations(space, seed)

@@ -24,6 +24,7 @@ from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.train import about_derived, save_derived, train_derived
 from common.spaces.nasbench201.settings import TrainCell
 from common.spaces.nasbench201.train import cell_of, train_cell
+from common.train.compiling import compile_whole
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
 from common.use.darts import DerivedStart, derived_start
@@ -57,6 +58,7 @@ def train(settings: Train | TrainImageNet, options: RunOptions) -> dict[str, Any
         optimizer = torch.optim.SGD(
             model.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay, fused=True
         )
+        compile_whole(model, options)
         run.tells(about_derived(run, settings, model, genotype, data), raw="model")
         trained = train_derived(
             run, settings, model, optimizer, data, lambda epoch: rate(settings, epoch), criterion(settings), imagenet

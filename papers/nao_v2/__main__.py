@@ -26,7 +26,8 @@ def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Ve
 VERBS = {
     "search": _verb(
         Search, "search:search", "search", "balanced one-shot search with a controller",
-        variants=SEARCH_VARIANTS, bf16=True, usual=("dataset", "iterations", "epochs", "sampling", "final_epochs"),
+        variants=SEARCH_VARIANTS, bf16=True, compiles=True,
+        usual=("dataset", "iterations", "epochs", "sampling", "final_epochs"),
     ),
     "random-search": _verb(
         RandomSearch, "studies.random_search:random_search", "random_search", "baseline, same budget", bf16=True,
@@ -34,9 +35,11 @@ VERBS = {
     ),
     "train": _verb(
         Train, "train:train", "train", "train an architecture from scratch", variants=TRAIN_VARIANTS, bf16=True,
+        compiles=True,
         usual=("arch", "dataset", "epochs", "channels", "layers"),
     ),
     "evaluate": _verb(Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True,
+        compiles=True,
         usual=("arch", "checkpoint", "dataset", "weights", "batch_size"),
     ),
     "predict": _verb(

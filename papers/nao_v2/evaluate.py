@@ -15,6 +15,7 @@ from common.data.sets import Images
 from common.errors import UserError
 from common.run.device import pick_device
 from common.run.folder import open_run, say
+from common.train.compiling import compile_whole
 from common.train.loop import evaluate as evaluate_model
 from common.weights import read as checkpoints
 from common.weights.read import load_strict
@@ -244,6 +245,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
             f"{shape.layers} layers, on {found.dataset}"
         )
         batches = test_batches(found.test, c.batch_size, options.seed, device, c.workers)
+        compile_whole(found.network, options)
         tested = evaluate_model(found.network.to(device), run.shows(batches, "test"), device, options.precision)
         metrics = {
             "top1_error_percent": tested.top1_error, "top5_error_percent": tested.top5_error,

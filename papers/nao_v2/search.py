@@ -17,6 +17,7 @@ from common.run.device import pick_device
 from common.run.folder import Run, open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
+from common.train.compiling import compile_operations
 from common.train.loop import evaluate
 from papers.nao_v2.data.sets import all_batches, refuse_small, small_images, split, train_batches
 from papers.nao_v2.method import balanced, pool
@@ -38,7 +39,7 @@ from papers.nao_v2.networks.architectures import (
 from papers.nao_v2.networks.derived import Network
 from papers.nao_v2.networks.operations import DropPath
 from papers.nao_v2.networks.size import size_of
-from papers.nao_v2.networks.supernet import Supernet, identity_operations
+from papers.nao_v2.networks.supernet import SharedDilated, SharedSeparable, Supernet, identity_operations
 from papers.nao_v2.settings import Search
 
 
@@ -69,14 +70,14 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
             pool=[], candidates=first_candidates(c, rng), scores=[], accuracies=[], final_scores=[],
             controller_data=[], kept=[], largest_step=0, generated=0, began=0.0, controller_seconds=0.0,
         )  # fmt: skip
-        supernet, optimizer = new_supernet(c, shape, len(batches), seed, 0, device)
+        supernet, optimizer = new_supernet(c, shape, len(batches), options, 0, device)
         controller, score = new_controller(c, seed, 0, device), Scorer(valid, c.score_images, seed, options.precision)
         torch.manual_seed(seeds.integer(seed, "drop path", distributed.rank()))
         run.keeps(now=now, rng=rng, controller=controller)
         run.keeps(supernet=supernet, optimizer=optimizer, used=UsedWeights(supernet))
         for i in run.epochs(c.iterations, "iteration"):
             if i and c.supernet_weights == "reset":
-                supernet, optimizer = new_supernet(c, shape, len(batches), seed, i, device)
+                supernet, optimizer = new_supernet(c, shape, len(batches), options, i, device)
                 run.keeps(supernet=supernet, optimizer=optimizer, used=UsedWeights(supernet))
             sizes = balanced.sizes(now.candidates, shape)
             paths = balanced.Sampler(now.candidates, balanced.policy(c.sampling, sizes), rng)
@@ -154,16 +155,17 @@ def first_candidates(c: Search, rng: np.random.RandomState) -> list[Architecture
 
 
 def new_supernet(
-    c: Search, shape: Shape, steps: int, seed: int, iteration: int, device: torch.device
+    c: Search, shape: Shape, steps: int, options: Any, iteration: int, device: torch.device
 ) -> tuple[Supernet, torch.optim.SGD]:
     """Fresh shared weights and their optimiser; ``steps`` per epoch set the drop path's ramp."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds.integer(seed, "classifier bias", iteration))
+        torch.manual_seed(seeds.integer(options.seed, "classifier bias", iteration))
         supernet = Supernet(
             channels=c.channels, layers=c.layers, classes=shape.classes, space=c.space, dropout_keep=c.dropout_keep,
-            generator=seeds.generator(seed, "supernet", iteration),
+            generator=seeds.generator(options.seed, "supernet", iteration),
         ).to(device)  # fmt: skip
     exempt = identity_operations(c.space) if c.drop_path_rule == "identity_exempt" else frozenset()
+    compile_operations(supernet, options, SharedSeparable, SharedDilated)
     supernet.drop_path = DropPath(c.drop_path_keep, c.epochs * steps, supernet.cells_total, exempt)
     return supernet, build_optimizer(supernet, c.momentum, c.weight_decay)
 

@@ -15,6 +15,7 @@ from common.run.device import pick_device
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
 from common.run.progress import shows
+from common.train.compiling import compile_whole
 from common.train.loop import evaluate
 from common.use.finetune import Start, arch_asked, asked, read_start, settled
 from common.use.names import weights_of
@@ -57,6 +58,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
             generator=seeds.generator(options.seed, "weights"),
         ).to(device)  # fmt: skip
         origin = {"started_from": start.weights.into(network, images.classes, c.dataset)} if start else {}
+        compile_whole(network, options)
         recipe = recipe_of(c, len(batches))
         best = Values(error=float("inf"), top5=100.0, epoch=-1, weights=None, last=100.0)
         torch.manual_seed(seeds.integer(options.seed, "drop path", distributed.rank()))

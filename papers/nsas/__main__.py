@@ -30,6 +30,7 @@ def _stage(settings: type, run: str, section: str, about: str, **more: Any) -> S
 SEARCH: dict[tuple[str, ...], Stage] = {
     ("darts", "random"): _stage(
         settings.SearchRandom, "search_random:search", "search", "RandomNAS-NSAS in the DARTS space",
+        compiles=True,
         usual=("dataset", "epochs", "constraints", "constraint_gradient", "select_candidates"),
         variants={
             "paper": MEANT,
@@ -40,6 +41,7 @@ SEARCH: dict[tuple[str, ...], Stage] = {
     ),
     ("darts", "gdas"): _stage(
         settings.SearchGdas, "search_gdas:search", "search_gdas", "GDAS-NSAS in the DARTS space (2019 semantics)",
+        compiles=True,
         usual=("dataset", "epochs", "constraints", "semantics", "channels"),
         variants={
             "paper": {**MEANT, "weighted": False},
@@ -49,11 +51,11 @@ SEARCH: dict[tuple[str, ...], Stage] = {
     ),
     ("nb201", "random"): _stage(
         SearchNb201Random, "nasbench201.search_random:search", "search_nb201_random",
-        "RandomNAS variants on NAS-Bench-201", variants={"paper": PROPER, "modern": PROPER},
+        "RandomNAS variants on NAS-Bench-201", variants={"paper": PROPER, "modern": PROPER}, compiles=True,
     ),
     ("nb201", "gdas"): _stage(
         SearchNb201Gdas, "nasbench201.search_gdas:search", "search_nb201", "GDAS variants on NAS-Bench-201",
-        variants={"paper": SEPARATE, "modern": SEPARATE},
+        variants={"paper": SEPARATE, "modern": SEPARATE}, compiles=True,
     ),
     ("ptb", "random"): _stage(
         SearchRecurrent, "recurrent.search:search", "search_ptb", "RandomNAS-NSAS for recurrent cells",
@@ -73,6 +75,7 @@ SEARCH: dict[tuple[str, ...], Stage] = {
 TRAIN: dict[tuple[str, ...], Stage] = {
     ("darts",): _stage(
         settings.Train, "train:train", "train", "A derived CNN from scratch", bf16=True,
+        compiles=True,
         usual=("arch", "dataset", "epochs", "channels", "layers"),
         variants={
             **SAME,
@@ -82,7 +85,7 @@ TRAIN: dict[tuple[str, ...], Stage] = {
     ),
     ("nb201",): _stage(
         TrainCell, "nasbench201.result:train", "train_nb201", "A cell of NAS-Bench-201 by the benchmark's recipe",
-        bf16=True, usual=("arch", "dataset", "split", "epochs"), variants=SAME,
+        bf16=True, compiles=True, usual=("arch", "dataset", "split", "epochs"), variants=SAME,
     ),
     ("ptb",): _stage(
         TrainRecurrent, "recurrent.train:train", "train_ptb", "A recurrent cell from scratch",
@@ -94,6 +97,7 @@ TRAIN: dict[tuple[str, ...], Stage] = {
 EVALUATE: dict[tuple[str, ...], Stage] = {
     ("darts",): _stage(
         settings.Evaluate, "evaluate:evaluate", "evaluate", "A trained CNN on its test set", bf16=True,
+        compiles=True,
         usual=("arch", "checkpoint", "dataset", "weights"),
         variants=SAME,
     ),

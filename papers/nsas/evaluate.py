@@ -12,6 +12,7 @@ from common.spaces.darts.data import open_test
 from common.spaces.darts.network import derived
 from common.spaces.darts.weights import check_classes
 from common.spaces.nasbench201.train import evaluate_cell, is_cell
+from common.train.compiling import compile_whole
 from common.train.loop import evaluate as test_metrics
 from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.data import constants
@@ -41,6 +42,7 @@ def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
         say(f"{found.source}: {network} network, C = {settings.channels}, L = {settings.layers}, {settings.dataset}")
         model = derived(genotype, form.imagenet, form.classes, settings.channels, settings.layers)
         load_strict(model, found.tensors, drop=("auxiliary_head.",), source=found.source)
+        compile_whole(model, options)
         tested = test_metrics(model.to(device), run.shows(batches, "test"), device, options.precision)
         metrics = {**tested.as_dict(), "parameters": parameters(model)}
         size = {"channels": settings.channels, "layers": settings.layers}

@@ -14,6 +14,8 @@ from common.run.device import pick_device
 from common.run.folder import open_run
 from common.run.keep import Values
 from common.spaces.architecture import save_architecture
+from common.spaces.darts.operations import StartsWithReLU
+from common.train.compiling import compile_operations
 from common.train.optim import zero_fill_grads
 from common.train.schedules import cosine
 from papers.nsas.data import augmentation, origin_of, search_parts
@@ -67,6 +69,7 @@ def search(settings: SearchGdas, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         supernet = build_supernet(settings.channels, len(train.images.classes), settings.layers).to(device)
+        compile_operations(supernet, options, StartsWithReLU)
         tables = Tables(settings.arch_lr, settings.arch_weight_decay, device)
         optimizer = torch.optim.SGD(
             supernet.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay

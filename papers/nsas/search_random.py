@@ -15,6 +15,8 @@ from common.run import distributed, seeds
 from common.run.device import pick_device
 from common.run.folder import open_run
 from common.spaces.architecture import save_architecture
+from common.spaces.darts.operations import StartsWithReLU
+from common.train.compiling import compile_operations
 from common.train.optim import zero_fill_grads
 from common.train.schedules import cosine
 from papers.nsas.data import augmentation, origin_of, search_parts
@@ -50,6 +52,7 @@ def search(settings: SearchRandom, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         supernet = build_supernet(settings.channels, len(train.images.classes), settings.layers).to(device)
+        compile_operations(supernet, options, StartsWithReLU)
         optimizer = torch.optim.SGD(
             supernet.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )

@@ -23,6 +23,7 @@ from common.spaces.counting import parameters
 from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.network import derived
 from common.spaces.darts.train import about_derived, save_derived, train_derived
+from common.train.compiling import compile_whole
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, exponential
 from common.use.darts import DerivedStart, derived_start
@@ -61,6 +62,7 @@ def train(settings: Train, options: RunOptions) -> dict[str, Any]:
         optimizer = torch.optim.SGD(
             model.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
+        compile_whole(model, options)
         data = replace(data, train=SeededSteps(data.train, options.seed))
         criterion = loss_function(settings.label_smoothing)
         run.tells(about_derived(run, settings, model, genotype, data), raw="model")

@@ -14,7 +14,8 @@ def _verb(settings: type, run: str, section: str, about: str, **more: Any) -> Ve
 
 def _search(settings: type, run: str, section: str, about: str, cifar: dict[str, Any], usual: tuple[str, ...]) -> Verb:
     variants = {"cifar": cifar, "paper": {"active": "prefix"}}
-    return _verb(settings, run, section, about, variants=variants, bf16=True, usual=usual)
+    compiles = section != "search_generator"  # there the supernet is a fixed function of all its operations
+    return _verb(settings, run, section, about, variants=variants, bf16=True, compiles=compiles, usual=usual)
 
 
 VERBS = {
@@ -40,10 +41,11 @@ VERBS = {
     ),
     "train": _verb(
         stages.Train, "train:train", "train", "train an architecture from scratch",
-        variants={"cifar": stages.CIFAR_TRAIN}, bf16=True, usual=("arch", "dataset", "epochs", "batch_size", "se"),
+        variants={"cifar": stages.CIFAR_TRAIN}, bf16=True, compiles=True,
+        usual=("arch", "dataset", "epochs", "batch_size", "se"),
     ),
     "evaluate": _verb(
-        stages.Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True, cheap=True,
+        stages.Evaluate, "evaluate:evaluate", "evaluate", "test error of weights", bf16=True, compiles=True, cheap=True,
         usual=("arch", "checkpoint", "dataset", "weights", "batch_size"),
     ),
     "predict": _verb(

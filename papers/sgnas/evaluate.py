@@ -10,6 +10,7 @@ from common.data.names import IMAGE_SETS, PICTURE_SETS
 from common.errors import UserError
 from common.run.device import pick_device
 from common.run.folder import open_run, say
+from common.train.compiling import compile_whole
 from common.train.loop import evaluate as errors_of
 from common.weights.read import Checkpoint, load_strict, read_checkpoint
 from papers.sgnas.data import sets as datasets
@@ -104,6 +105,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         network = Network(asked.macro, asked.kernels, asked.classes, asked.se, asked.activation).eval()
         load_weights(network, weights)
         model = (fold(network) if c.fold_bn else network).to(device)
+        compile_whole(model, options)
         batches = datasets.Loaders(asked.dataset, options.seed, device, c.workers)
         shown = run.shows(batches(asked.test, c.batch_size, "test", "test"), "evaluate")
         found = errors_of(model, shown, device, options.precision)

@@ -16,6 +16,7 @@ from common.run.device import autocast, onto
 from common.run.files import write_json
 from common.run.folder import Run, open_run, say
 from common.run.keep import Values
+from common.train.compiling import compile_operations
 from common.train.losses import check_finite, with_gradients
 from common.train.schedules import cosine
 from papers.sgnas.data.search_data import SearchData, open_search_data
@@ -38,7 +39,9 @@ from papers.sgnas.method.scoring import Scorer, score
 from papers.sgnas.method.supernet_training import PathSGD, supernet_gradients
 from papers.sgnas.method.trained_generator import TrainedGenerator
 from papers.sgnas.networks.architectures import OPS, SUB_BLOCKS
+from papers.sgnas.networks.derived import Block
 from papers.sgnas.networks.fixed_supernet import FixedSupernet
+from papers.sgnas.networks.layers import ConvBN
 from papers.sgnas.networks.supernet import Supernet, load_supernet, save_supernet
 from papers.sgnas.settings import Search, SearchGenerator, Searching, SearchSupernet
 
@@ -94,6 +97,7 @@ def train_supernet(c: SearchSupernet, data: SearchData, run: Run) -> Supernet:
     """
     seed, layers, steps = run.options.seed, len(data.macro.layers), len(data.train)
     supernet = first_supernet(c, data, seed)
+    compile_operations(supernet, run.options, Block, ConvBN)
     sgd = PathSGD(supernet, c.momentum, c.weight_decay, c.zero_grad)
     sums = Values(loss=torch.zeros((), device=data.device))
     run.keeps(supernet=supernet)  # to the end of the second phase

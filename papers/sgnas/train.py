@@ -15,6 +15,7 @@ from common.run.device import pick_device
 from common.run.folder import Run, open_run
 from common.run.keep import Values
 from common.run.progress import shows
+from common.train.compiling import compile_whole
 from common.train.loop import Metrics, evaluate, read, train_step
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
@@ -157,6 +158,8 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         ema = EMA(network, c.ema_decay) if c.ema_decay else None
         torch.manual_seed(seeds.integer(options.seed, "dropout", 0))
         judged = build(c, data, options.seed, device) if ema else network
+        for net in {network, judged}:
+            compile_whole(net, options)
         counter, best = TopK(device), Values(error=float("inf"), top5=None, epoch=-1, weights=None, last=None)
         run.tells(about_of(c, data), raw="network", **({"ema": "ema"} if ema else {}))
         run.keeps(network=network, optimizer=optimizer, counter=counter, best=best, **({"ema": ema} if ema else {}))

@@ -41,7 +41,7 @@ def kind(result: Result) -> dict[str, Any]:
     return {
         "profile": result.profile, "paper": result.paper, "stage": result.stage, "variant": result.variant or "authors",
         "precision": result.raw.get("precision") or "fp32", "processes": result.raw.get("processes") or 1,
-        "data": result.raw.get("data") or {},
+        "compile": bool(result.raw.get("compile")), "data": result.raw.get("data") or {},
         "unpinned": result.unpinned, "settings": settings_of(result),
     }  # fmt: skip
 
@@ -86,7 +86,7 @@ def groups(results: list[Result]) -> dict[str, list[Result]]:
 def difference(usual: Result, other: Result) -> str:
     """How ``other`` differs in kind from ``usual``, in a few words."""
     a, b = kind(usual), kind(other)
-    words = [f"{key} {b[key]}" for key in ("variant", "precision", "processes") if a[key] != b[key]]
+    words = [f"{key} {b[key]}" for key in ("variant", "precision", "compile", "processes") if a[key] != b[key]]
     names = [n for n in sorted({*a["settings"], *b["settings"]}) if a["settings"].get(n) != b["settings"].get(n)]
     words += [f"{n} {_short(b['settings'].get(n))}" for n in names[:SHOWN]]
     words += [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []

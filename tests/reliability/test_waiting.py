@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import math
 import traceback
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.cli.verbs import RunOptions
-from common.errors import UserError
 from common.run import keep
 from common.run.keep import Keeping
+from common.run.state import Store
 from common.train import losses
 from common.train.losses import check_finite
 from papers.evnas.settings import Train as TrainEvnas
@@ -37,7 +35,7 @@ from tests.sgnas import small as sgnas
 
 READS = {"tolist", "numpy", "cpu", "__array__"}
 VALUES = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "_unique2"}
-ON_THE_CPU = {"PathSGD.step", "straight_through_of"}  # tables of what a path uses
+ON_THE_CPU = {"supernet plain_numbers"}  # an individual's mixture
 STEPS = 3
 
 
@@ -110,6 +108,13 @@ def options(out, paper, section="train"):
     return RunOptions(out=out, device="cpu", data=out / "nowhere", paper=paper, section=section, given=frozenset())
 
 
+def function_of(case):
+    """(paper, function, settings) of a case."""
+    target, settings, _ = CASES[case]
+    module, function = target.split(":")
+    return module.split(".")[0], getattr(importlib.import_module(f"papers.{module}"), function), settings
+
+
 TRAIN_EVNAS = TrainEvnas(**evnas.TRAIN)
 TRAIN_NAO = TrainNao(dataset="digits", layers=1, channels=2, epochs=1, batch_size=32, train_images=96)
 TRAIN_SGNAS = TrainSgnas(dataset="digits", macro="tiny", train_images=48, batch_size=16, epochs=1, schedule="cosine",
@@ -137,12 +142,75 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_a_step_reads(case, reads, tmp_path):
-    target, settings, allowed = CASES[case]
-    paper, (module, function) = target.split(".")[0], target.split(":")
-    run = getattr(importlib.import_module(f"papers.{module}"), function)
+    (paper, run, settings), allowed = function_of(case), CASES[case][2]
     with contextlib.suppress(Asked):
         run(settings, options(tmp_path, paper))
-    print(case, reads.steps, dict(reads.found))
     assert reads.steps >= 2
     each = {place: count / reads.steps for place, count in reads.found.items()}
-    assert not {place: count for place, count in each.items() if count > allowed.get(place, 0)}
+    assert not {place: n for place, n in each.items() if n > allowed.get(place, 0) and place not in ON_THE_CPU}
+
+
+def test_a_loss_that_waits_is_looked_at_before_a_state_or_a_row_is_kept(monkeypatch, tmp_path):
+    """A run that diverges at step 2, whose losses wait as on a GPU, says so; its state is that before the step."""
+    from papers.evnas import train as module
+
+    steps, at, plain = [0], [2], module.cross_entropy
+
+    def diverging(logits, target):
+        if logits.requires_grad:
+            steps[0] += 1
+        return plain(logits, target) * (math.nan if steps[0] > at[0] else 1.0)
+
+    monkeypatch.setattr(module, "cross_entropy", diverging)
+    monkeypatch.setattr(losses, "waits", lambda device: True)
+    monkeypatch.setattr(keep, "_unseen", [])
+    settings = replace(TRAIN_EVNAS, epochs=1)
+    for every in ("0", "600"):  # a state after every step; none inside an epoch
+        steps[0], out = 0, tmp_path / every
+        monkeypatch.setenv("NAS_SAVE_EVERY_S", every)
+        with pytest.raises(UserError, match="the loss is nan at step 2"):
+            module.train(settings, options(out, "evnas"))
+        state, keep._unseen[:] = Store(out / "state").load(), []
+        assert steps[0] == 3 and not (out / "history.csv").exists()
+        if every == "0":
+            assert state["state"]["position"] == [["epoch", 0], ["step", 2]]
+            assert all(torch.isfinite(w).all() for w in state["state"]["kept"]["model"].values())
+        else:
+            assert state is None
+    at[0] = 99
+    result = module.train(settings, options(tmp_path / "0", "evnas"))  # goes on from the state
+    assert result["metrics"] == module.train(settings, options(tmp_path / "whole", "evnas"))["metrics"]
+
+
+def test_losses_that_wait_are_looked_at_every_now_and_then(monkeypatch):
+    monkeypatch.setattr(losses, "waits", lambda device: True)
+    monkeypatch.setattr(keep, "_unseen", [])
+    for step in range(keep.LOOK_EVERY - 1):
+        value = check_finite(torch.tensor(math.inf if step == 5 else 1.0), step=step)
+        assert isinstance(value, torch.Tensor) and value.dtype == torch.float64
+    with pytest.raises(UserError, match="the loss is inf at step 5: the run has diverged"):
+        check_finite(torch.tensor(2.0), step=keep.LOOK_EVERY - 1)
+    assert not keep._unseen
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", [case for case, (_, _, allowed) in CASES.items() if not allowed])
+def test_no_step_waits_on_a_gpu(case, tmp_path, monkeypatch):
+    """From the second step on, batches included, CUDA's own check ends the run at the first wait."""
+    paper, run, settings = function_of(case)
+    steps = Keeping.steps
+
+    def strict(self, batches, epoch, name="step"):
+        for number, item in steps(self, batches, epoch, name):
+            yield number, item
+            if number == STEPS - 1:
+                raise Asked
+            torch.cuda.set_sync_debug_mode("error")
+
+    monkeypatch.setattr(Keeping, "steps", strict)
+    try:
+        with contextlib.suppress(Asked):
+            run(settings, replace(options(tmp_path, paper), device="cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

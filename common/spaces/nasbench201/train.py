@@ -37,6 +37,7 @@ from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.lookup import cells_of
 from common.spaces.nasbench201.network import Network
 from common.spaces.nasbench201.settings import TrainCell
+from common.train.compiling import compile_whole
 from common.train.loop import Metrics, auxiliary_loss, evaluate, read, train_step
 from common.train.losses import TopK
 from common.train.schedules import cosine
@@ -67,6 +68,7 @@ def train_cell(settings: TrainCell, options: RunOptions, cell: Cell201, start: B
         network = Network(cell.operations, settings.channels, settings.cells_per_stage, len(data.train.classes))
         origin = {"started_from": start.into(network, data.train.classes, settings.dataset)} if start else {}
         network = network.to(device)
+        compile_whole(network, options)
         optimizer = torch.optim.SGD(
             network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay,
             nesterov=settings.nesterov, fused=True,
@@ -207,6 +209,7 @@ def evaluate_cell(settings: Any, options: RunOptions, found: Checkpoint) -> dict
         (one,) = cell.values()
         network = Network(one.operations, width, depth, len(classes))
         load_strict(network, found.tensors, (), source=found.source)
+        compile_whole(network, options)
         tested = tests(run, network.to(device), held, settings.batch_size or 256)
         metrics = {**errors(tested), "images": tested["test"].images, "parameters": parameters(network)}
         return run.finish({"metrics": metrics, "architecture": str(one), "weights": found.weights, **found.stand})

@@ -15,15 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.train.compiling import plainly
+
 _state = {"recording": False, "meta_only": False}
 
 
 @contextmanager
 def recording() -> Iterator[None]:
-    """Convolutions inside build graphs with the cheap second derivative."""
+    """Convolutions inside build graphs with the cheap second derivative; nothing there is compiled."""
     _state["recording"] = True
     try:
-        yield
+        with plainly():
+            yield
     finally:
         _state["recording"] = False
 

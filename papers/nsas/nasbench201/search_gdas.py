@@ -13,7 +13,8 @@ from common.run import seeds
 from common.run.device import pick_device
 from common.run.folder import open_run
 from common.run.keep import Values
-from common.spaces.nasbench201.network import EDGE_NAMES, EDGES, OPERATIONS, Supernet
+from common.spaces.nasbench201.network import EDGE_NAMES, EDGES, OPERATIONS, ReLUConvBN, Supernet
+from common.train.compiling import compile_operations
 from common.train.loop import mean_gradients
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums, differentiate
@@ -49,6 +50,7 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         supernet, optimizer, touched = open_supernet(settings, len(train.images.classes), device)
+        compile_operations(supernet, options, ReLUConvBN)
         alphas = Alphas(device, settings.arch_lr, settings.arch_weight_decay, options.seed)
         sums, held_sums, now = LossSums(), LossSums(), Values(previous=(), valid_top1=0.0)
         run.keeps(

@@ -16,7 +16,8 @@ from common.run.device import pick_device
 from common.run.folder import open_run
 from common.run.keep import Values
 from common.run.progress import shows
-from common.spaces.nasbench201.network import Supernet
+from common.spaces.nasbench201.network import ReLUConvBN, Supernet
+from common.train.compiling import compile_operations
 from common.train.schedules import cosine
 from papers.nsas.method.loss import LossSums, differentiate
 from papers.nsas.nasbench201.constraints import Chance, Code, makers_of_random, random_code, uniform
@@ -56,6 +57,7 @@ def search(settings: SearchNb201Random, options: RunOptions) -> dict:
             return run.result
         seeds.seed_everything(options.seed)
         supernet, optimizer, touched = open_supernet(settings, len(train.images.classes), device)
+        compile_operations(supernet, options, ReLUConvBN)
         score = scorer(supernet, train, valid, settings)
         sums, now, scores = LossSums(), Values(previous=()), list[Scored]()
         chance = seeds.numpy_rng(options.seed, "select")
