@@ -132,9 +132,9 @@ def same_path(value: Any) -> Any:
 def matching(claim: Claim, results: list[Result]) -> list[Result]:
     """Results that answer the claim's command (see claims/README.md).
 
-    Of the paper profile only runs whose every result-bearing setting is what the command means count, in its precision and
-    compiled or not as it says; smaller runs never count, and are named where stage, data set, architecture, whatever a
-    variant can change and whatever the command says by a flag are the claim's.
+    Of the paper profile only runs whose every result-bearing setting is what the command means count, in its precision
+    and compiled or not as it says; smaller runs never count, and are named where stage, data set, architecture,
+    whatever a variant can change and whatever the command says by a flag are the claim's.
     """
     if not claim.command or f"papers.{claim.paper} " not in claim.command:
         return [r for r in results if claim.result and r.path.match(claim.result)]

@@ -31,11 +31,11 @@ def compile_operations(supernet: nn.Module, options: Any, *kinds: type[nn.Module
     Operations of one kind and size share what was compiled.
     """
     if asked(options):
-        for module in supernet.modules():
-            if isinstance(module, kinds):
-                module.compile(**_how(dynamic=False))
-                if hasattr(module, "after_relu"):
-                    module.after_relu = torch.compile(module.after_relu, **_how(dynamic=False))
+        operations: list[Any] = [module for module in supernet.modules() if isinstance(module, kinds)]
+        for module in operations:
+            module.compile(**_how(dynamic=False))
+            if hasattr(module, "after_relu"):
+                module.after_relu = torch.compile(module.after_relu, **_how(dynamic=False))
 
 
 def asked(options: Any) -> bool:

@@ -21,7 +21,7 @@ from common.spaces.darts.operations import StartsWithReLU
 from common.spaces.darts.supernet import Supernet
 from common.train import compiling
 from common.train.compiling import compile_operations, compile_whole
-from papers.evnas.networks import build, load_genotype
+from papers.evnas.networks.architectures import build, load_genotype
 from papers.evnas.train import train
 from tests.common.test_every_paper import stages, verbs_of
 from tests.evnas.small import TRAIN

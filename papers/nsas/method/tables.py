@@ -33,10 +33,8 @@ class Tables:
 
     def sample(self, temperature: float, generator: torch.Generator) -> list[Tensor]:
         """A relaxed one-hot draw Z [14, 8] of each table, on the CPU."""
-        return [
-            relaxed_one_hot(table.detach().cpu(), torch.rand(table.shape, generator=generator), temperature)
-            for table in self.used
-        ]
+        tables = torch.stack([table.detach() for table in self.used]).cpu()  # the cell that runs next is read from them
+        return [relaxed_one_hot(t, torch.rand(t.shape, generator=generator), temperature) for t in tables]
 
     def overwrite(self, samples: Sequence[Tensor]) -> None:
         """The tables become the sample."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from common.data.batches import Batches, Order
 from common.run import seeds
-from common.run.device import pick_device
+from common.run.device import onto, pick_device
 from common.run.folder import open_run
 from common.run.keep import Values
 from common.spaces.nasbench201.network import EDGE_NAMES, EDGES, OPERATIONS, ReLUConvBN, Supernet
@@ -110,7 +110,7 @@ class Alphas:
 
     def draw(self, tau: float, name: str, epoch: int, step: int) -> Callable[[], Drawn]:
         """A Gumbel draw, a function of the seed, the draw's name, epoch and step; each call gives it a new graph."""
-        noise = gumbel(self.table.shape, seeds.generator(self.seed, name, epoch, step)).to(self.table.device)
+        noise = onto(self.table.device, gumbel(self.table.shape, seeds.generator(self.seed, name, epoch, step)))
 
         def drawn() -> Drawn:
             weights, index, _ = straight_through(self.table, noise, tau)

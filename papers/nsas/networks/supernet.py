@@ -27,7 +27,7 @@ def mixed(tables: Sequence[Tensor], kind: str) -> tuple[Tensor, Tensor]:
 
 def table_logits(model: nn.Module, x: Tensor, architecture: Architecture) -> Tensor:
     """Softmax of the 0/1 tables: every operation runs (the released form of 2019/20)."""
-    return model(x, mixed([torch.from_numpy(encode(cell)).to(x.device) for cell in architecture], "softmax"))
+    return model(x, mixed([torch.from_numpy(encode(cell)) for cell in architecture], "softmax"))  # read as numbers
 
 
 def norms_of(model: nn.Module) -> list[nn.Module]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from common.run.device import onto
 from common.train.batchnorm import PartStatistics, average
 from common.train.losses import label_smoothing_cross_entropy as smoothed_cross_entropy
 from papers.sgnas.networks.architectures import KERNEL_SIZES, SKIP, SUB_BLOCKS, Ops
@@ -89,6 +90,18 @@ class PathSGD:
             switched[torch.arange(len(numbers)), numbers] = True
         return used, switched
 
+    def _masks(self, used: torch.Tensor, switched: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Number of a parameter of which only parts move -> 1 for these, 0 for the rest; a GPU gets all together."""
+        moving = {n: switched[layer] if k < 0 else used[layer, k] for n, layer, k in self.parts}
+        rows = {
+            n: row.repeat_interleave(len(self.parameters[n]) // len(row)) for n, row in moving.items() if not row.all()
+        }
+        if not rows:
+            return {}
+        flat = onto(self.parameters[0].device, torch.cat([*rows.values()]).to(self.parameters[0].dtype))
+        masks = zip(rows, flat.split([len(row) for row in rows.values()]))
+        return {n: mask.view(-1, *[1] * (self.parameters[n].dim() - 1)) for n, mask in masks}
+
     @torch.no_grad()
     def step(self, lr: float, paths: Sequence[Ops]) -> None:
         """g += wd w; m = momentum m + g; w -= lr m, for the operations that move in this step."""
@@ -100,13 +113,7 @@ class PathSGD:
             used, switched = self.used, self.switched
         gradients: list[Any] = [p.grad for p in self.parameters]
         torch._foreach_add_(gradients, self.parameters, alpha=self.weight_decay)
-        masks: dict[int, torch.Tensor] = {}
-        for number, layer, k in self.parts:
-            row = switched[layer] if k < 0 else used[layer, k]
-            if not bool(row.all()):
-                parameter = self.parameters[number]
-                repeated = row.repeat_interleave(parameter.shape[0] // len(row))
-                masks[number] = repeated.view(-1, *[1] * (parameter.dim() - 1)).to(parameter)
+        masks = self._masks(used, switched)
         kept = {number: self.buffers[number].clone() for number in masks} if not zero else {}
         torch._foreach_mul_(self.buffers, self.momentum)
         if masks:

@@ -58,7 +58,7 @@ class FixedBlock:
         y = functional.conv2d(torch.cat(hidden, 1), weight[:, torch.cat(columns)], bias)
         return x + y if self.residual else y
 
-    def soft(self, x: torch.Tensor, p: torch.Tensor, active: list[list[bool]], skipped: int) -> torch.Tensor:
+    def soft(self, x: torch.Tensor, p: torch.Tensor, active: list[list[int]], skipped: int) -> torch.Tensor:
         """Sum over kernels of p k-branch, per sub-block; p [6, 4]; operations that are not ``active`` are not run."""
         y = relu6_(functional.conv2d(x, *self.expand))
         total = None
@@ -108,10 +108,14 @@ class FixedSupernet:
         Operations with p <= 0.01 are not run and get no gradient. The normalisation is number round(sum of p_skip),
         rounded half to even, without gradient; p_skip itself gets none from here, as its branch is zero.
         """
-        active = (p.detach() > THRESHOLD).tolist()
-        skipped = p.detach()[..., SKIP].sum(-1).round().int().tolist()
+        p_now = p.detach()
+        told = torch.cat(
+            [(p_now > THRESHOLD).flatten(1).int(), p_now[..., SKIP].sum(-1, keepdim=True).round().int()], 1
+        )
+        rows, operations = told.tolist(), p.shape[-1]  # what runs depends on p: the one wait for the device
+        active = [[row[i : i + operations] for i in range(0, len(row) - 1, operations)] for row in rows]
         with torch.no_grad():
             x = self.shell.stem(x)
-        for block, weights, run, number in zip(self.blocks, p, active, skipped):
-            x = block.soft(x, weights, run, number)
+        for block, weights, run, row in zip(self.blocks, p, active, rows):
+            x = block.soft(x, weights, run, row[-1])
         return self.shell.head(x)
