@@ -115,6 +115,7 @@ class Keeping:
     options: Any  # with the run's seed
 
     def __init__(self) -> None:
+        _unseen.clear()  # what a run before this one left, which ended by an error
         self._kept: dict[str, Any] = {}
         self._loops: list[list[Any]] = []  # [name, number] of the loops the run is inside, outermost first
         self._target: list[list[Any]] = []  # position of the loaded state, while the run is on its way there
