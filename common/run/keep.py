@@ -69,6 +69,7 @@ def forget() -> None:
     """Nobody asks any more: another command begins."""
     _asked.clear()
 
+
 LOOK_EVERY = 64  # losses that wait on a GPU until they are looked at; as many steps a diverged run goes on at most
 
 _unseen: list[tuple[Any, Callable[[float], None]]] = []  # numbers on a device, and what looks at each
@@ -90,7 +91,7 @@ def look_now() -> None:
         import torch
 
         waiting, _unseen[:] = list(_unseen), []
-        values = torch.stack([number for number, _ in waiting]).tolist()
+        values = torch.stack([number.float() for number, _ in waiting]).tolist()
         for value, (_, look) in zip(values, waiting, strict=True):
             look(value)
 

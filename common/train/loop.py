@@ -131,7 +131,7 @@ def _over_shares(
                 together.collect(len(target))
         if sending is not None:
             sending.rest()
-        mean = check_finite(with_gradients(_scalar(total), model.parameters()), weight=images, **where)
+        mean = check_finite(with_gradients(total, model.parameters()), weight=images, **where)
         if together is not None:
             together.finish()
         else:
@@ -141,10 +141,6 @@ def _over_shares(
         else:
             distributed.reduce_gradients(parameters, images)
     return mean
-
-
-def _scalar(total: Any) -> Tensor:
-    return total if isinstance(total, Tensor) else torch.tensor(total)
 
 
 def _images(shares: list[tuple[Any, Any]]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -33,6 +33,14 @@ def soft_target_cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
 def waits(device: torch.device) -> bool:
     """Whether reading a number from the device means waiting for all that it was told to do before."""
     return device.type != "cpu"
+
+
+def look(number: Tensor, at: Callable[[float], None]) -> None:
+    """``at(number)`` for a tensor []: now, on a GPU later, together with others (``look_later``)."""
+    if waits(number.device):
+        look_later(number, at)
+    else:
+        at(float(number))
 
 
 def check_finite(loss: Any, *, weight: float = 1.0, **where: Any) -> Any:

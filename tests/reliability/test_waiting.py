@@ -206,7 +206,7 @@ def test_losses_that_wait_are_looked_at_every_now_and_then(monkeypatch):
     for step in range(keep.LOOK_EVERY - 1):
         value = check_finite(torch.tensor(math.inf if step == 5 else 1.0), step=step)
         assert isinstance(value, torch.Tensor) and value.dtype == torch.float64
-    with pytest.raises(UserError, match="the loss is inf at step 5: the run has diverged"):
+    with pytest.raises(UserError, match="the loss is inf at step 5 "):
         check_finite(torch.tensor(2.0), step=keep.LOOK_EVERY - 1)
     assert not keep._unseen
 

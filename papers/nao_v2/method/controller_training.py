@@ -12,7 +12,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.run import distributed, seeds
 from common.run.folder import Run
-from common.train.losses import check_finite, with_gradients
+from common.train.losses import check_finite, look, with_gradients
 from papers.nao_v2.method.agreement import hamming, pairwise_accuracy
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.networks.architectures import swapped
@@ -56,12 +56,17 @@ def controller_step(
     optimizer.zero_grad(set_to_none=True)
     loss, mse, nll = controller.losses(tokens, target, trade_off)
     loss.backward()
-    if not math.isfinite(float(with_gradients(loss.detach(), controller.parameters()))):
-        raise UserError("the controller's loss, or a gradient of it, is not finite: it stops before this update; look "
-                        "at the scores, or start over with a lower --controller-lr")  # fmt: skip
+    look(with_gradients(loss.detach(), controller.parameters()), refuse_infinite)
     torch.nn.utils.clip_grad_norm_(controller.parameters(), clip_norm, foreach=True)
     optimizer.step()
     return loss.detach(), mse.detach(), nll.detach()
+
+
+def refuse_infinite(loss: float) -> None:
+    """Raises UserError for a loss that is no finite number."""
+    if not math.isfinite(loss):
+        raise UserError("the controller's loss, or a gradient of it, is not finite: it stops before this update; look "
+                        "at the scores, or start over with a lower --controller-lr")  # fmt: skip
 
 
 def controller_epoch(
