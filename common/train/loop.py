@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from common.errors import UserError
 from common.run import distributed
 from common.run.device import autocast, exact
+from common.run.keep import look_now
 from common.train.batchnorm import PartStatistics, average
 from common.train.losses import TopK, check_finite, with_gradients
 from common.train.optim import clip
@@ -210,7 +211,11 @@ def train_step(
 
 
 def read(counter: TopK) -> Metrics:
-    """Metrics over all processes of the job (one synchronisation); the counter is empty afterwards."""
+    """Metrics over all processes of the job (one synchronisation); the counter is empty afterwards.
+
+    Losses that wait are looked at before them.
+    """
+    look_now()
     distributed.all_reduce_sum([counter.totals])
     metrics = Metrics(*counter.read())
     counter.totals.zero_()
