@@ -28,6 +28,14 @@ CLASSES = {
 """Classes of the known sets."""
 
 
+def exists(text: str | Path) -> bool:
+    """Whether a text is the path of a file or folder; pasted text may be longer than any path."""
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def canonical(name: str) -> str:
     """A known set's name as this suite writes it, whatever its case (``ImageNet16-120``); other names as they are.
 
@@ -37,7 +45,7 @@ def canonical(name: str) -> str:
     lower = plain.lower()
     if lower not in SMALL_SETS and lower not in PICTURE_SETS:
         return name
-    return name if plain != lower and Path(plain).exists() else lower + at + size
+    return name if plain != lower and exists(plain) else lower + at + size
 
 
 def parse(name: str) -> tuple[str, int]:
@@ -48,7 +56,7 @@ def parse(name: str) -> tuple[str, int]:
     """
     name = canonical(name)
     plain, at, size = name.rpartition("@")
-    if not at or Path(name).expanduser().exists():
+    if not at or exists(name):
         return name, 0
     if not (size.isdecimal() and size.isascii() and len(size) <= len(str(LARGEST_SIDE)) and int(size) > 0):
         raise UserError(
@@ -81,7 +89,7 @@ def classes_of(dataset: str) -> int:
     name = parse(dataset)[0]
     if name in CLASSES:
         return CLASSES[name]
-    if not Path(name).expanduser().exists():
+    if not exists(name):
         raise UserError(
             f"unknown data set {name!r}{hint(name, CLASSES)}; use {', '.join(CLASSES)}, or a folder of class folders"
         )

@@ -11,14 +11,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from common.data import absent, pickles
-from common.data.names import IMAGE_SETS, PICTURE_SETS, SMALL_SETS, parse
+from common.data.names import IMAGE_SETS, PICTURE_SETS, SMALL_SETS, exists, parse
 from common.data.pictures.folders import split_of
 from common.data.pictures.sets import open_pictures, read_all
 from common.data.pins import (
@@ -96,7 +95,7 @@ def open_images(name: str, split: str, options: Any = None) -> Images:
             count, classes = absent.counts(plain, split)
             return blank(plain, count, classes, SMALL_SETS[plain])
         return _OPENERS[plain]("train" if split == "train" else "test", options)
-    if plain not in PICTURE_SETS and not Path(plain).expanduser().exists():
+    if plain not in PICTURE_SETS and not exists(plain):
         raise UserError(
             f"unknown data set or missing folder {plain!r}{hint(plain, IMAGE_SETS)}; known sets: "
             f"{', '.join(IMAGE_SETS)}, or a path to a folder of class folders"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.data.names import exists
 from common.errors import UserError
 from common.run.files import make_folder, write_figure, write_text
 from common.spaces.layered import Box, Edge, Layout, layout, text_width
@@ -216,7 +217,7 @@ def draw_cells(cells: Mapping[str, Graph], folder: Path, kind: str) -> dict[str,
 def name_of(arch: str) -> str:
     """What a title calls an architecture: its published name, the run or file that holds it, or "pasted"."""
     try:
-        there = Path(arch).exists()
+        there = exists(arch)
     except OSError:  # longer than a file name can be
         there = False
     if not there:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from common.data.names import CLASSES, classes_of, parse
+from common.data.names import CLASSES, classes_of, exists, parse
 from common.errors import UserError
 from common.spaces.architecture import Record
 
@@ -16,7 +14,7 @@ def sized(said: Record, dataset: str, classes: int, channels: int, layers: int) 
     (0: the set's, the file's). Raises UserError for a folder that cannot be read, or pictures of a wrong size.
     """
     plain, size = parse(dataset)
-    if dataset and plain not in CLASSES and Path(plain).expanduser().exists():
+    if dataset and plain not in CLASSES and exists(plain):
         from common.data.pictures.sizes import image_size
 
         pixels = image_size(dataset)

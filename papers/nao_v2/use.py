@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from common.data.names import exists
 from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD, EvalPictures
 from common.errors import UserError
 from common.spaces.pasted import letters
@@ -74,7 +75,7 @@ def architecture(source: Any, space: str = "small") -> Found:
         cells = check(numbers_of(source), space)
     else:
         name = str(source).strip()
-        if not is_text(name) and not Path(name).exists():
+        if not is_text(name) and not exists(name):
             name, channels = _published(name)
         said = origin_of(name)
         space = space_of(name, space)

@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.run import distributed
 from common.train.loop import evaluate, train_step
 from papers.evnas.__main__ import VERBS
-from tests.reliability.hostile import files
+from tests.reliability.hostile import corruption, files, fuzz
 from tests.reliability.hostile.limits import outcome
 
 
@@ -22,6 +22,35 @@ def test_hostile_files_are_refused_in_one_line_within_limits(tmp_path):
         if not said.startswith("line: ") or naming not in said or "\n" in said:
             wrong.append(f"{case} ({naming}): {said[:200]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_damaged_files_are_named_and_states_fall_back():
+    assert not [count for count in corruption.counted(1) if count.survived < count.injected]
+
+
+@pytest.mark.parametrize("kind", fuzz.KINDS)
+def test_words_and_files_at_random_are_a_right_result_or_a_line(kind):
+    tally = fuzz.tried(kind, 10 if "flags" in kind else 30)
+    assert tally.tried and not tally.wrong, "\n".join(tally.wrong[:5])
+
+
+def test_a_pasted_architecture_may_be_longer_than_any_path():
+    from papers.cream.networks.architectures import resolve
+    from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, load
+    from papers.sgnas.networks.architectures import PUBLISHED, read
+
+    assert read(repr(PUBLISHED["SGNAS-A"])).kernels == PUBLISHED["SGNAS-A"] and len(repr(PUBLISHED["SGNAS-A"])) > 255
+    assert load(f"[{', '.join(PUBLISHED_TEXT['NAONet_V2'].split())}{' ' * 300}]") == load("NAONet_V2")
+    for reader in (resolve, read, load):
+        with pytest.raises(UserError):
+            reader("x" * 300)
+
+
+def test_what_the_system_refuses_is_a_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        main("evnas", VERBS, ["search", "--space", "nb201", "--out", str(tmp_path / ("x" * 300))])
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and "too long" in error and "Traceback" not in error
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,11 @@ def _environment(path: Path) -> lmdb.Environment:
             )
         except lmdb.Error as error:
             raise UserError(f"{path} is no readable LMDB: {' '.join(str(error).split())}") from None
+        # of a file that is cut short the mapped pages behind its end end the process by a signal
+        pages, held = environment.info()["last_pgno"] + 1, file.stat().st_size
+        if pages * environment.stat()["psize"] > held:
+            environment.close()
+            raise UserError(f"{file} is cut short: it has {held} bytes, its pages need more; write the LMDB anew")
         _OPEN[key] = (inode, environment)
     return _OPEN[key][1]
 
@@ -168,7 +173,7 @@ class LmdbStore:
             self.labels, self.lengths = np.frombuffer(index, "<i8").reshape(2, self.meta["count"])
             self.classes = tuple(self.meta["classes"])
             per_class = np.bincount(self.labels, minlength=len(self.classes)).tolist()
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise UserError(f"{path}: its meta entry is damaged; write the LMDB anew") from None
         if per_class != self.meta["per_class"]:
             raise UserError(f"{path}: labels and counts per class disagree; write the LMDB anew")
@@ -195,7 +200,7 @@ class LmdbStore:
         crc, label, length = _HEAD.unpack_from(value)
         if zlib.crc32(value[4:]) != crc or label != self.labels[position]:
             raise UserError(damaged)
-        name = value[_HEAD.size : _HEAD.size + length].decode("utf-8")
+        name = value[_HEAD.size : _HEAD.size + length].decode("utf-8", errors="replace")
         return name, label, value[_HEAD.size + length :]
 
     def read(self, position: int) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from common.data.names import exists
 from common.data.nasbench201 import CELLS, DATASETS, OPERATIONS, Table, release_1_0, to_string
 from common.errors import UserError
 from common.spaces.nasbench201.cell import Cell201, is_cell_text
@@ -57,7 +58,7 @@ def _lines(word: str) -> list[str]:
 
 def _cell_of(word: str, paper: str, published: Mapping[str, Any], options: Any) -> Cell201:
     text = word.strip()
-    if re.fullmatch(r"-?\d+", text) and not re.fullmatch(r"\d{6}", text) and not Path(text).exists():
+    if re.fullmatch(r"-?\d+", text) and not re.fullmatch(r"\d{6}", text) and not exists(text):
         if not 0 <= int(text) < CELLS:
             raise UserError(f"index {text} is not between 0 and {CELLS - 1}; a cell in numbers has six digits")
         return Cell201(tuple(int(op) for op in Table.open(options).operations[int(text)]))

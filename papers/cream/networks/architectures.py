@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.data.names import exists
 from common.errors import UserError
 from common.spaces.architecture import whole
 from common.spaces.pasted import given, plain
@@ -137,7 +138,7 @@ def resolve(arch: str) -> Architecture:
         raise UserError(f"no architecture given; pass --arch with one of {', '.join(PUBLISHED)}, a path list or a file")
     if arch.lstrip().startswith(("[", "(")):
         return Architecture("path", parse_path(arch))
-    there = Path(arch).exists()
+    there = exists(arch)
     name = published_name(arch) if not there else None
     if name is not None:
         return Architecture(name, PUBLISHED[name], RESOLUTIONS[name])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from common.data.names import exists
 from common.errors import UserError
 from common.spaces.pasted import Given, given, plain
 from common.words import hint
@@ -151,7 +152,7 @@ def load(name: str, space: str = "small") -> Architecture:
         return parse(PUBLISHED_TEXT[name], "small")
     if is_text(name):
         return parse(name, space)
-    if name and Path(name).exists():
+    if name and exists(name):
         found = in_file(name)
         text, held = _held(found)
         return check(numbers_of(text, found.where), held or space, where=name)
@@ -193,7 +194,7 @@ def space_of(name: str, asked: str = "small") -> str:
     """
     if name in PUBLISHED_TEXT:
         held = "small"
-    elif name and not is_text(name) and Path(name).exists():
+    elif name and not is_text(name) and exists(name):
         held = _held(in_file(name))[1] or asked
     else:
         held = asked

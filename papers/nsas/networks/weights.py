@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.data.names import other_set
+from common.data.names import exists, other_set
 from common.errors import UserError
 from common.run.folder import say
 from common.spaces.darts.genotype import Genotype
@@ -38,7 +37,7 @@ def need_checkpoint(path: str) -> None:
     """One line instead of a traceback."""
     if not path:
         raise UserError("evaluate needs weights: give --checkpoint FILE (from train, or a released file)")
-    if not Path(path).exists():
+    if not exists(path):
         raise UserError(
             f"{path}: no such file; train first, or fetch it with python -m reproductions checkpoints fetch"
         )

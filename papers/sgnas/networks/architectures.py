@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.data.names import exists
 from common.errors import UserError
 from common.spaces.architecture import whole
 from common.spaces.pasted import given, letters, plain
@@ -150,7 +151,7 @@ def read(source: Any, macro: str | None = None) -> Architecture:
     word = str(source).strip()
     if word in PUBLISHED:
         return Architecture(word, PUBLISHED[word], macro or "")
-    there = isinstance(source, Path) or (word != "" and "\n" not in word and Path(word).exists())
+    there = isinstance(source, Path) or (word != "" and "\n" not in word and exists(word))
     if not there and (same := [name for name in PUBLISHED if letters(name) == letters(word)]):
         return Architecture(same[0], PUBLISHED[same[0]], macro or "")
     if not there and not re.search(r"[\s,;\[(]", word):
