@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import os
+import struct
 import sys
 import tempfile
 import time
@@ -215,6 +216,16 @@ def content_sha256(path: Path) -> str:
                     digest.update(array.tobytes())
         else:
             return ""
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile):
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        MemoryError,
+        zlib.error,
+        struct.error,
+        zipfile.BadZipFile,
+    ):
         return ""
     return digest.hexdigest()

@@ -100,8 +100,11 @@ def check_zip(path: Path) -> None:
                     f"is no file of weights"
                 )
             damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise UserError(f"{path} is damaged: {error}; get the file again from its source") from None
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a damaged list of members raises nearly anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} is damaged: {reason}; get the file again from its source") from None
     if damaged is not None:
         raise UserError(f"{path} is damaged: {damaged} differs from its CRC-32; get the file again from its source")
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,13 +80,13 @@ def _put(path: Path, content: bytes) -> None:
 def _zip_reader(source: Path) -> tuple[Callable[[str], bytes], list[str]]:
     try:
         archive = zipfile.ZipFile(source)
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError):
         raise UserError(f"{source} is no readable zip archive; download it anew") from None
 
     def read(name: str) -> bytes:
         try:
             return archive.read(name)
-        except (KeyError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise UserError(f"{source}: {name} is missing or damaged ({error}); download it anew") from None
 
     return read, archive.namelist()

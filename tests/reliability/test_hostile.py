@@ -10,6 +10,7 @@ from common.cli.verbs import main
 from common.errors import UserError
 from common.run import distributed
 from common.train.loop import evaluate, train_step
+from common.weights.read import read_checkpoint
 from papers.evnas.__main__ import VERBS
 from tests.reliability.hostile import corruption, files, fuzz
 from tests.reliability.hostile.limits import outcome
@@ -26,6 +27,17 @@ def test_hostile_files_are_refused_in_one_line_within_limits(tmp_path):
 
 def test_damaged_files_are_named_and_states_fall_back():
     assert not [count for count in corruption.counted(1) if count.survived < count.injected]
+
+
+def test_any_byte_of_the_list_of_members_of_a_zip_may_be_damaged(tmp_path):
+    torch.save({"state_dict": {"weight": torch.ones(4, 4)}}, path := tmp_path / "w.pt")
+    content = path.read_bytes()
+    for place in range(content.index(b"PK\x01\x02"), len(content), 3):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x40]) + content[place + 1 :])
+        try:
+            assert torch.equal(read_checkpoint(path).tensors["weight"], torch.ones(4, 4))
+        except UserError as error:
+            assert "w.pt" in str(error)
 
 
 @pytest.mark.parametrize("kind", fuzz.KINDS)

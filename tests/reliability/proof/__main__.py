@@ -10,6 +10,7 @@ from tests.reliability.proof import cases
 from tests.reliability.proof.counts import record
 
 PARTS = {name: f"tests.reliability.proof.{name}" for name in ("kills", "stops", "disks", "pairs", "together")}
+PARTS |= {name: f"tests.reliability.hostile.{name}" for name in ("corruption", "files", "fuzz")}
 
 
 def main() -> int:
