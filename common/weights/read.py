@@ -89,9 +89,9 @@ def check_zip(path: Path) -> None:
 
     Files that are no zip pass.
     """
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > UNPACKED_TIMES * path.stat().st_size:

@@ -45,7 +45,7 @@ def test_user_errors(whole, tmp_path):
 def test_target_outside_the_range(searched, tmp_path, capsys):
     line = mistake(capsys, "search", *FLAGS, "--targets", 3, 7, "--out", tmp_path / "s")
     assert "target 7 is outside the range 2.5 to 5" in line and "saturates" in line
-    assert "is no positive number" in mistake(
+    assert "--target-mflops must be above 0" in mistake(
         capsys, "generate", "--generator", searched, "--target-mflops", -1, "--out", tmp_path / "g"
     )
     command("generate", "--generator", searched, "--target-mflops", 9, "--out", tmp_path / "g9")
