@@ -207,9 +207,9 @@ GENOTYPE = (
     "('max_pool_3x3', 0), ('skip_connect', 2), ('none', 3)], reduce_concat=[2, 3, 4, 5])"
 )
 KINDS: dict[str, tuple[str, st.SearchStrategy, Reader]] = {
-    "genotypes": ("evnas, nsas", GENOTYPES | ANY | near([GENOTYPE]), darts),
+    "genotypes": ("all papers", GENOTYPES | ANY | near([GENOTYPE]), darts),
     "recurrent cells": ("nsas", RECURRENT | ANY, recurrent),
-    "NAS-Bench-201 cells": ("evnas, nsas", near([STRING, "314102", "naslib: (3, 1, 0, 2, 4, 4)"])
+    "NAS-Bench-201 cells": ("all papers", near([STRING, "314102", "naslib: (3, 1, 0, 2, 4, 4)"])
                             | st.lists(st.integers(-1, 5), min_size=5, max_size=7) | ANY, cell201),
     "architectures of NAO": ("nao_v2", NAO | near(list(PUBLISHED_TEXT.values())), nao_text),
     "paths": ("cream", PATHS | near([repr(path) for path in CREAM.values()]), cream),
