@@ -167,6 +167,14 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
     return int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
+def peaks() -> dict[str, int]:
+    """Most memory held so far in bytes: resident, and on the GPU where one was used."""
+    memory, torch = {"resident": peak_memory_bytes()}, sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        memory["gpu"] = peak_memory_bytes(torch.device("cuda", torch.cuda.current_device()))
+    return memory
+
+
 SHARE = 0.25  # of what is free in this machine, that a rehearsal may take; of a GPU's memory 0.8
 GPU_SHARE = 0.8
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from common.errors import UserError
 from common.run import distributed, keep, outputs
 from common.run import files as records
 from common.run import state as states
-from common.run.identity import data_of, flat, input_files, tidy
+from common.run.identity import data_of, difference, input_files, tidy
 from common.run.keep import Keeping, look_now
 from common.run.progress import beginning, say, short, span
 from common.run.state import UNFINISHED_STATE
@@ -184,14 +183,7 @@ class Run(Keeping):
             )
 
     def _difference(self, known: dict[str, Any]) -> tuple[str, Any, Any] | None:
-        """(name, its value there, its value now) of the first thing that tells this run from the folder's, if any."""
-        old = flat({**known, "settings": tidy(known["settings"])})
-        new = flat(plain(self.identity))
-        free = set(flat({"settings": to_dict(self.settings)})) - set(flat({"settings": self._bearing()}))
-        for key in sorted((set(old) | set(new)) - free, key=lambda k: (not k.startswith("settings."), k)):
-            if old.get(key) != new.get(key) or (key in old) != (key in new):
-                return key.removeprefix("settings."), old.get(key, "absent"), new.get(key, "absent")
-        return None
+        return difference(known, self.identity, self.settings, self._bearing())
 
     # -- state ------------------------------------------------------------------------------------------------------
 
@@ -315,13 +307,10 @@ class Run(Keeping):
         return document
 
     def _timing(self) -> dict[str, Any]:
-        from common.run.device import peak_memory_bytes
+        from common.run.device import peaks
 
-        memory, torch = {"resident": peak_memory_bytes()}, sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-            memory["gpu"] = peak_memory_bytes(torch.device("cuda", torch.cuda.current_device()))
         times = {"seconds": round(self.seconds(), 3), "cpu_seconds": round(self.cpu_seconds(), 3)}
-        return {**times, "sessions": self._sessions, "peak_memory_bytes": memory}
+        return {**times, "sessions": self._sessions, "peak_memory_bytes": peaks()}
 
 
 _openers: list[Callable[[Any, Any, dict[str, Any]], Run]] = []

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from common.settings import to_dict
+from common.settings import plain, to_dict
 
 
 def data_of(extra: dict[str, Any]) -> tuple[dict[str, str], bool, dict[str, Any]]:
@@ -68,3 +68,19 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(tree, dict) and tree:
         return {k: v for key, sub in tree.items() for k, v in flat(sub, f"{prefix}{key}.").items()}
     return {prefix.rstrip("."): tree}
+
+
+def difference(
+    known: dict[str, Any], identity: dict[str, Any], settings: Any, bearing: dict[str, Any]
+) -> tuple[str, Any, Any] | None:
+    """(name, its value there, its value now) of the first thing that tells this run from the folder's, if any.
+
+    known: the folder's settings.json. identity, settings: this run's; bearing: the settings that bear a result.
+    """
+    old = flat({**known, "settings": tidy(known["settings"])})
+    new = flat(plain(identity))
+    free = set(flat({"settings": to_dict(settings)})) - set(flat({"settings": bearing}))
+    for key in sorted((set(old) | set(new)) - free, key=lambda k: (not k.startswith("settings."), k)):
+        if old.get(key) != new.get(key) or (key in old) != (key in new):
+            return key.removeprefix("settings."), old.get(key, "absent"), new.get(key, "absent")
+    return None

@@ -9,7 +9,9 @@ import sys
 from tests.reliability.proof import cases
 from tests.reliability.proof.counts import record
 
-PARTS = {name: f"tests.reliability.proof.{name}" for name in ("kills", "stops", "disks", "pairs", "together")}
+PARTS = {
+    name: f"tests.reliability.proof.{name}" for name in ("kills", "stops", "disks", "pairs", "together", "long_runs")
+}
 PARTS |= {name: f"tests.reliability.hostile.{name}" for name in ("corruption", "files", "fuzz")}
 
 

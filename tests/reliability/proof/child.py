@@ -4,8 +4,8 @@ Places are the moments of a save (a temporary file is made, half of it written, 
 name, the folder is on the disk, a file is about to go, has gone, half a row is appended) and the beginning and the end
 of a step. SPEC is JSON: {"die": N} SIGKILL (or {"signal": S}) at the N-th place; {"only": "step"} or "save" counts
 places of that group alone; {"count": FILE} writes the names of all places there; from the N-th such act the disk fails
-by {"fail": [act, N, errno]}; {"clock": S} moves the wall clock by S seconds at every look; {"rank": R} is for that
-process of several.
+by {"fail": [act, N, errno]}; {"memory": FILE} writes the bytes held at every step's end; {"clock": S} moves the wall
+clock by S seconds at every look; {"rank": R} is for that process of several.
 """
 
 from __future__ import annotations
@@ -36,9 +36,14 @@ class Places:
         self.count, self.passed, self.number = spec.get("count") if mine else None, list[str](), 0
         self.fail, self.failures = spec.get("fail"), 0
         self.signal = spec.get("signal", signal.SIGKILL)
+        self.memory, self.held = spec.get("memory"), list[int]()
 
     def at(self, name: str) -> None:
         """The process is at a place; it may be its last."""
+        if self.memory:
+            if name == "ends":
+                self.held.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+            return
         self.passed.append(name)
         group = "step" if name in ("begins", "ends") else "save"
         if self.only in ("", group):
@@ -54,9 +59,11 @@ class Places:
                 raise OSError(self.fail[2], os.strerror(self.fail[2]))
 
     def write(self) -> None:
-        """Leave the names of all places that were passed."""
+        """Leave the names of all places that were passed, or the memory at every step's end."""
         if self.count:
             Path(self.count).write_text(json.dumps(self.passed), encoding="utf-8")
+        if self.memory:
+            Path(self.memory).write_text(json.dumps(self.held), encoding="utf-8")
 
 
 class Halting:
