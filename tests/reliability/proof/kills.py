@@ -8,6 +8,7 @@ every step or hardly ever, in turns.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -109,8 +110,10 @@ def killed(case: Case, root: Path, moments: int, seed: int = 0, processes: int =
     place.mkdir(parents=True)
     of, broken = whole(case, words, place, processes), place / "broken"
     injected, survived, open_kills = 0, 0, 0
-    while injected < moments or broken.exists():
-        spec, after = moment(injected, rng, of, moments) if injected < moments else ({}, None)
+    for attempt in itertools.count():  # a kill that comes too late is none
+        if injected >= moments and not broken.exists():
+            break
+        spec, after = moment(attempt, rng, of, moments) if injected < moments else ({}, None)
         spec["rank"] = rng.randrange(processes)
         status, said = ended(case, words, broken, spec, rng.choice(["0", "0", "3600"]), processes, after)
         if status == -signal.SIGKILL:
