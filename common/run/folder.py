@@ -113,7 +113,7 @@ class Run(Keeping):
             else:
                 self._same_run(document)
                 if (self.folder / "finished.json").exists():
-                    self.result = records.read_json(self.folder / "result.json")
+                    self.result = self._kept_result()
                     gone = [n for n in self._finished() if not (self.folder / n).exists()]
                     without = f", without {', '.join(gone)}" if gone else ""
                     say(f"{self.folder} holds this run's result already{without}; --no-resume repeats it")
@@ -146,6 +146,13 @@ class Run(Keeping):
         if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
             raise UserError(f"{mark} is damaged: it names no files; start over with --no-resume")
         return files
+
+    def _kept_result(self) -> dict[str, Any]:
+        """What the finished run wrote. Raises UserError for a file that is no result."""
+        document = records.read_json(path := self.folder / "result.json")
+        if not isinstance(document, dict) or not {"paper", "stage", "fingerprint"} <= set(document):
+            raise UserError(f"{path} is damaged: it is no result of a run; start over with --no-resume")
+        return document
 
     def _taken_away(self) -> bool:
         """Whether the run was finished and its result is gone."""

@@ -31,7 +31,7 @@ class Outputs:
             known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             self.files, self.earlier = set(known["files"]), set(known["earlier"])
             self.recorded = True
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             self.recorded = False
 
     @property
