@@ -94,10 +94,10 @@ def targets(count: int) -> Step:
 
 CURVES = {
     "evnas_population": Curve(
-        "EvNAS", "individuals", "fitness and evolution of a generation", (10, 20, 40, 80), generation
+        "EvNAS", "individuals", "fitness and evolution of a generation", (10, 20, 30, 40), generation
     ),
     "evnas_images": Curve(
-        "EvNAS", "images of a batch", "a search step, DARTS space", (2, 4, 8, 16, 32),
+        "EvNAS", "images of a batch", "a search step, DARTS space", (2, 4, 8, 16),
         lambda images: evnas.search_step(SMALL, DARTS, images),
     ),
     "nsas_constraints": Curve(

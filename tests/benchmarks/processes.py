@@ -25,7 +25,7 @@ from papers.sgnas.networks.supernet import Supernet
 from tests.benchmarks.workloads import evnas, nao_v2, sgnas
 from tests.benchmarks.workloads.place import Place, Step
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def share(at: Place, images: int, classes: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,21 +39,21 @@ def share(at: Place, images: int, classes: int = 10) -> tuple[torch.Tensor, torc
 def evnas_step(at: Place) -> Step:
     settings = evnas.settings_of(at, NB201)
     model = supernet_of(settings, 10).train()
-    optimizer, batch = sgd(model, settings), share(at, at.size(32, 8))
+    optimizer, batch = sgd(model, settings), share(at, at.size(16, 8))
     (individual,) = mixtures(NB201, evnas.population(NB201, 1), True, 1.0)
     return lambda: descend(model, optimizer, [batch], individual, 5.0, "fp32", {"step": 0})
 
 
 def nao_v2_step(at: Place) -> Step:
     net = nao_v2.supernet(at).train()
-    optimizer, batch = build_optimizer(net, 0.9, 3e-4), share(at, at.size(32, 8))
+    optimizer, batch = build_optimizer(net, 0.9, 3e-4), share(at, at.size(16, 8))
     optimizer.param_groups[0]["lr"] = 0.025
     turn = itertools.cycle(nao_v2.PATHS)
     return lambda: supernet_step(net, next(turn), [batch], optimizer, 5.0, "zeros")
 
 
 def sgnas_step(at: Place) -> Step:
-    macro, (x, y) = sgnas.cifar(at), share(at, at.size(32, 8), 100)
+    macro, (x, y) = sgnas.cifar(at), share(at, at.size(16, 8), 100)
     paths = sample_paths(np.random.RandomState(0), len(macro.layers), 4)
     net = Supernet(macro, 100)
     optimizer = PathSGD(net, 0.9, 4e-4)

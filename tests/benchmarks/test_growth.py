@@ -33,7 +33,7 @@ def test_curve(benchmark: Any, one_thread: None, name: str, size: int) -> None:
     torch.manual_seed(0)
     step = curve.make(size)
     benchmark.extra_info.update(curve=name, paper=curve.paper, axis=curve.axis, step=curve.step, size=size)
-    benchmark.pedantic(step, rounds=7, warmup_rounds=2) if benchmark.enabled else benchmark(step)
+    benchmark.pedantic(step, rounds=5, warmup_rounds=1) if benchmark.enabled else benchmark(step)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
