@@ -25,7 +25,7 @@ from reproductions.arguments import OneLineParser
 from reproductions.check import summary
 from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import of_pipeline
-from reproductions.docs import pages, reliability, words
+from reproductions.docs import mutants, pages, reliability, words
 from reproductions.docs.pages import origin  # noqa: F401  (the report names values alike)
 from reproductions.results import load
 from reproductions.speed import tables as speed
