@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
             if not args.check:
                 path.write_text(fresh, encoding="utf-8")
     whole = {Path("papers") / p / "CLAIMS.md": pages.claims_page(titles[p], v) for p, v in verdicts.items()}
-    whole |= proxy_metrics() | speed.pages() | reliability.pages()
+    whole |= proxy_metrics() | speed.pages() | reliability.pages() | mutants.pages()
     for page, text in (words.pages() | whole).items():  # generated as a whole
         if not (ROOT / page).exists() or (ROOT / page).read_text(encoding="utf-8") != text:
             stale.append(str(page))

@@ -248,6 +248,17 @@ def test_evaluation():
         evaluate(model, [])
 
 
+def test_evaluation_takes_the_running_statistics_and_moves_none():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)).train()
+    model[1].running_mean.normal_()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    found = evaluate(model, batches())
+    assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    x, y = (torch.cat(t) for t in zip(*batches()))
+    assert found.loss == pytest.approx(F.cross_entropy(model.eval()(x), y).item(), abs=1e-6)
+
+
 def test_bf16_is_opt_in():
     model = WithAuxiliary()
     metrics = train_epoch(
