@@ -28,6 +28,7 @@ def test_train_then_evaluate(tmp_path):
     weights = str(tmp_path / "train" / "weights.safetensors")
     found = evaluate(Evaluate(dataset="digits", checkpoint=weights), train_options(tmp_path / "evaluate"))
     assert found["metrics"]["top1_error_percent"] == pytest.approx(result["metrics"]["top1_error_percent"])
+    assert found["metrics"]["loss"] == pytest.approx(result["metrics"]["loss"], rel=1e-6)
     assert found["metrics"]["images"] == 1000
     rows = (tmp_path / "train" / "history.csv").read_text().splitlines()
     assert len(rows) == 3 and rows[0].startswith("epoch,lr,drop_path,train_loss")

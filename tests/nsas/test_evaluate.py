@@ -78,6 +78,7 @@ def test_own_weights_need_no_flags(tmp_path, monkeypatch, capsys):
     assert (said["dataset"], said["classes"], said["width"], said["depth"]) == ("digits", 10, 2, 3)
     tested = evaluate(Evaluate(checkpoint=path), options(tmp_path / "e", "evaluate"))
     assert tested["metrics"]["top1_error_percent"] == trained["top1_error_percent"]
+    assert tested["metrics"]["loss"] == pytest.approx(trained["loss"], rel=1e-5)
     assert (tested["dataset"], tested["network"], tested["channels"], tested["layers"]) == ("digits", "cifar", 2, 3)
     for flags, words in (
         (["--dataset", "cifar10"], "was trained on digits, not on cifar10"),

@@ -118,6 +118,7 @@ def test_rates_fall_by_the_epoch_and_evaluate_finds_the_same_error(tmp_path, cap
         main(paper, verbs, ["evaluate", "--checkpoint", str(run / "weights.safetensors"), "--out", str(out)])
         found = json.loads((out / "result.json").read_text())["metrics"]
         assert found["top1_error_percent"] == result["metrics"]["top1_error_percent"] and found["images"] == 1000
+        assert found["loss"] == pytest.approx(result["metrics"]["loss"], rel=1e-6)
     net = network(weights=run)
     assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 10) and net.stem[0].out_channels == 2
 
