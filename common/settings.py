@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from common.errors import UserError
+from common.outside import load_yaml
 from common.papers import PAPERS
 from common.words import suggestion
 
@@ -38,7 +39,6 @@ LARGEST = {
     "population": 1_000_000, "tournament": 1_000_000, "pool": 1_000_000, "paths": 1_000_000, "candidates": 1_000_000,
     "architectures": 1_000_000, "copies": 10_000, "constraints": 10_000, "seeds": 1_000_000,
 }  # fmt: skip
-YAML_BYTES, YAML_DEPTH, YAML_VALUES = 2**22, 20, 100_000  # of a settings file, at most
 # Settings that cannot change a result; they may differ when a run is resumed.
 NOT_RESULT_BEARING = frozenset({"workers"})
 
@@ -243,70 +243,6 @@ def _coerce_tuple(value: Any, kind: Any, name: str, where: str) -> tuple:
 def _wrong(value: Any, kind: Any, name: str, where: str) -> UserError:
     wanted = getattr(kind, "__name__", None) if isinstance(kind, type) else None
     return UserError(f"{name}{where} must be {wanted or str(kind).replace('typing.', '')}, not {value!r}")
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping. Raises UserError when it is absent, not YAML, no mapping, or repeats a key anywhere."""
-    import yaml
-
-    class Once(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        """Of two equal keys YAML's loader keeps the last without a word."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.value != "<<"]
-            for position, key in enumerate(keys):
-                if key in keys[:position]:
-                    line = node.value[position][0].start_mark.line + 1
-                    raise UserError(f"{path} repeats {key!r} (line {line}); keep one of the two")
-            return super().construct_mapping(node, deep)
-
-    try:
-        if path.stat().st_size > YAML_BYTES:
-            raise UserError(
-                f"{path} has {path.stat().st_size} bytes, too many for settings; give a YAML file of settings"
-            )
-        text = path.read_text(encoding="utf-8")
-        check_nesting(text, path)
-        content = yaml.load(text, Once)
-    except FileNotFoundError:
-        raise UserError(f"no settings file {path}; give an existing YAML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold a mapping of settings, not a {type(content).__name__}")
-    return content
-
-
-def check_nesting(text: str, path: Path) -> None:
-    """Raises UserError for YAML nested deeper than settings are, or whose aliases say much more than it holds: loading
-    the one overflows the stack, showing the other fills the memory.
-    """
-    import yaml
-
-    depth, open_anchors, sizes, counts = 0, [""], {"": 0}, [0]
-    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor in open_anchors:
-                raise UserError(f"{path} is no settings file: *{event.anchor} stands inside itself")
-            counts[-1] += sizes.get(event.anchor or "", 1)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            open_anchors.append(event.anchor or "")
-            counts.append(1)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-            size, anchor = counts.pop(), open_anchors.pop()
-            sizes[anchor] = size
-            counts[-1] += size
-        elif isinstance(event, yaml.ScalarEvent):
-            counts[-1] += 1
-        if depth > YAML_DEPTH or counts[-1] > YAML_VALUES:
-            what = f"nested more than {YAML_DEPTH} deep" if depth > YAML_DEPTH else f"more than {YAML_VALUES} values"
-            raise UserError(f"{path} is no settings file: {what}")
 
 
 def profile_section(profile: str, paper: str, section: str, sections: Iterable[str] = ()) -> dict[str, Any]:

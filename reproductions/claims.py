@@ -21,8 +21,8 @@ import yaml
 
 from common.data.pins import data_pins
 from common.errors import UserError
+from common.outside import check_nesting
 from common.papers import PAPERS
-from common.settings import check_nesting
 from common.words import suggestion
 from reproductions.checkpoints.pins import load_checkpoints
 from reproductions.kinds import OF_QUANTITY, kind_of

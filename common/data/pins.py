@@ -14,7 +14,7 @@ import yaml
 
 from common.data.digests import cached_hash, content_sha256
 from common.errors import UserError
-from common.settings import check_nesting
+from common.outside import check_nesting
 from common.words import hint
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.outside import of_environment
 from common.run import distributed
 from common.words import suggestion
 
@@ -87,7 +88,7 @@ def check_compiler(device: torch.device) -> None:
 
 def _number(name: str, found: int) -> int:
     """The number of the GPU that ``cuda`` or ``cuda:N`` means to this process, of ``found`` ones. Raises UserError."""
-    number, local = name.partition(":")[2], distributed.of_environment("LOCAL_RANK", 0)
+    number, local = name.partition(":")[2], of_environment("LOCAL_RANK", 0)
     if number and distributed.world_size() > 1:
         raise UserError(f"several processes take a GPU each, --device {name} is one of them; use --device cuda")
     if number and int(number) >= found:

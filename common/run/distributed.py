@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.outside import of_environment, seconds_of_environment
 
 BUCKET_BYTES = 2**26
 TIMEOUT_S = 600  # a rank that waits longer than this for the others gives up; NAS_DISTRIBUTED_TIMEOUT_S changes it
-
-
-def of_environment(name: str, usual: int, least: int = 0) -> int:
-    """A whole number from the environment, ``usual`` where it is not set. Raises UserError for anything else."""
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return usual
-    if not (text.isascii() and text.isdecimal()) or int(text) < least:
-        raise UserError(
-            f"{name}={text!r} in the environment is no whole number from {least}; unset it, or set it right"
-        )
-    return int(text)
-
-
-def seconds_of_environment(name: str, usual: float) -> float:
-    """A number of seconds from the environment, ``usual`` where it is not set. Raises UserError for anything else."""
-    text = os.environ.get(name, "").strip()
-    try:
-        seconds = float(text) if text else usual
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise UserError(f"{name}={text!r} in the environment is no number of seconds; unset it, or set it right")
-    return seconds
 
 
 def world_size() -> int:
@@ -213,31 +188,6 @@ def reduce_gradients(parameters: Iterable[Any], images: float = 1.0) -> None:
         if p.grad is None:
             p.grad = torch.zeros_like(p)
     all_reduce_mean([p.grad for p in used], weight=images)
-
-
-@contextlib.contextmanager
-def put_aside(parameters: Iterable[Any], times: float = 1.0) -> Iterator[None]:
-    """Inside, parameters have no gradients but new ones; afterwards these, ``times`` as large, join those from before.
-
-    Around backward passes and ``reduce_gradients`` it keeps old gradients, which are equal in all processes, at home:
-    what a step does not use is then not sent, though it may have a gradient of zeros.
-    """
-    import torch
-
-    before = [(p, p.grad) for p in parameters]
-    for p, old in before:
-        if old is not None:
-            p.grad = None
-    yield
-    new = [p.grad for p, _ in before if p.grad is not None]
-    if new and times != 1.0:
-        torch._foreach_mul_(new, times)
-    both = [(old, p.grad) for p, old in before if old is not None and p.grad is not None]
-    if both:
-        torch._foreach_add_(*(list(each) for each in zip(*both)))
-    for p, old in before:
-        if old is not None:
-            p.grad = old
 
 
 def agree(decision: bool) -> bool:

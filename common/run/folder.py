@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.outside import seconds_of_environment
 from common.run import distributed, keep, outputs
 from common.run import files as records
 from common.run import state as states
-from common.run.identity import data_of, difference, input_files, tidy
+from common.run.identity import data_of, difference, finished, input_files, result_of, tidy
 from common.run.keep import Keeping, look_now
 from common.run.progress import beginning, say, short, span
 from common.run.state import UNFINISHED_STATE
@@ -70,7 +71,7 @@ class Run(Keeping):
         self._started = self._saved_at = time.monotonic()
         self._started_cpu, self._earlier_s, self._earlier_cpu_s, self._sessions = time.process_time(), 0.0, 0.0, 1
         self._generators: dict[str, Any] = {}
-        self._every = distributed.seconds_of_environment("NAS_SAVE_EVERY_S", SAVE_EVERY_S)
+        self._every = seconds_of_environment("NAS_SAVE_EVERY_S", SAVE_EVERY_S)
 
     def _result_bearing(self) -> dict[str, Any]:
         return {**self.identity, "settings": self._bearing()}
@@ -113,8 +114,8 @@ class Run(Keeping):
             else:
                 self._same_run(document)
                 if (self.folder / "finished.json").exists():
-                    self.result = self._kept_result()
-                    gone = [n for n in self._finished() if not (self.folder / n).exists()]
+                    self.result = result_of(self.folder)
+                    gone = [n for n in finished(self.folder) if not (self.folder / n).exists()]
                     without = f", without {', '.join(gone)}" if gone else ""
                     say(f"{self.folder} holds this run's result already{without}; --no-resume repeats it")
         elif document is None and distributed.rank() == 0:
@@ -133,25 +134,8 @@ class Run(Keeping):
         if not isinstance(document, dict) or not {"paper", "stage", "seed", "settings"} <= set(document):
             raise UserError(f"{known} is not a run's: somebody else's folder; choose another --out")
         if not self.outputs.recorded:  # a run from before there was a record
-            files = {n for n in self._finished() if Path(n).suffix in outputs.KINDS or n.startswith("arch_pool")}
+            files = {n for n in finished(self.folder) if Path(n).suffix in outputs.KINDS or n.startswith("arch_pool")}
             self.outputs.adopt({*BOOKKEEPING, "history.csv", "result.json", *files})
-        return document
-
-    def _finished(self) -> list[str]:
-        """The outputs of the finished run that the folder holds."""
-        mark = self.folder / "finished.json"
-        if not mark.exists():
-            return []
-        files = content.get("files") if isinstance(content := records.read_json(mark), dict) else None
-        if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
-            raise UserError(f"{mark} is damaged: it names no files; start over with --no-resume")
-        return files
-
-    def _kept_result(self) -> dict[str, Any]:
-        """What the finished run wrote. Raises UserError for a file that is no result."""
-        document = records.read_json(path := self.folder / "result.json")
-        if not isinstance(document, dict) or not {"paper", "stage", "fingerprint"} <= set(document):
-            raise UserError(f"{path} is damaged: it is no result of a run; start over with --no-resume")
         return document
 
     def _taken_away(self) -> bool:

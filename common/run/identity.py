@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.run.files import read_json
 from common.settings import plain, to_dict
 
 
@@ -84,3 +87,22 @@ def difference(
         if old.get(key) != new.get(key) or (key in old) != (key in new):
             return key.removeprefix("settings."), old.get(key, "absent"), new.get(key, "absent")
     return None
+
+
+def finished(folder: Path) -> list[str]:
+    """The outputs of the finished run that a folder holds, if any. Raises UserError for a damaged list."""
+    mark = folder / "finished.json"
+    if not mark.exists():
+        return []
+    files = content.get("files") if isinstance(content := read_json(mark), dict) else None
+    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+        raise UserError(f"{mark} is damaged: it names no files; start over with --no-resume")
+    return files
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """What the finished run wrote. Raises UserError for a file that is no result."""
+    document = read_json(path := folder / "result.json")
+    if not isinstance(document, dict) or not {"paper", "stage", "fingerprint"} <= set(document):
+        raise UserError(f"{path} is damaged: it is no result of a run; start over with --no-resume")
+    return document

@@ -21,7 +21,7 @@ from common.run.keep import look_now
 from common.train.batchnorm import PartStatistics, average
 from common.train.losses import TopK, check_finite, with_gradients
 from common.train.optim import clip
-from common.train.sending import Sending
+from common.train.sending import Sending, put_aside
 
 Output = Tensor | tuple[Tensor, Tensor | None]
 LossOf = Callable[[Output, Tensor], Tensor]
@@ -99,7 +99,7 @@ def gradients_of_terms(
     def descend(inputs: Any, target: Any, part: float) -> Tensor:
         if len(shares) == 1:
             return terms(inputs, target)
-        with distributed.put_aside(parameters, part):
+        with put_aside(parameters, part):
             return terms(inputs, target) * part
 
     return _over_shares(model, shares, parameters, descend, where)
@@ -122,7 +122,7 @@ def _over_shares(
     device = next(model.parameters()).device
     total = torch.zeros((), dtype=exact(device), device=device)
     several = distributed.world_size() > 1
-    with distributed.put_aside(parameters) if several else contextlib.nullcontext():
+    with put_aside(parameters) if several else contextlib.nullcontext():
         for inputs, target in shares:
             if not len(target):
                 continue

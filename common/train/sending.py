@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -111,3 +112,26 @@ def leaves(loss: Tensor) -> set[Any]:
             found.add(node.variable)
         ahead += [earlier for earlier, _ in node.next_functions]
     return found
+
+
+@contextlib.contextmanager
+def put_aside(parameters: Iterable[Any], times: float = 1.0) -> Iterator[None]:
+    """Inside, parameters have no gradients but new ones; afterwards these, ``times`` as large, join those from before.
+
+    Around backward passes and ``distributed.reduce_gradients`` it keeps old gradients, equal in all processes,
+    at home: what a step does not use is then not sent, though it may have a gradient of zeros.
+    """
+    before = [(p, p.grad) for p in parameters]
+    for p, old in before:
+        if old is not None:
+            p.grad = None
+    yield
+    new = [p.grad for p, _ in before if p.grad is not None]
+    if new and times != 1.0:
+        torch._foreach_mul_(new, times)
+    both = [(old, p.grad) for p, old in before if old is not None and p.grad is not None]
+    if both:
+        torch._foreach_add_(*(list(each) for each in zip(*both)))
+    for p, old in before:
+        if old is not None:
+            p.grad = old

@@ -12,8 +12,8 @@ import yaml
 
 from common.data.names import PICTURE_SETS, SMALL_SETS
 from common.errors import UserError
+from common.outside import check_nesting
 from common.papers import PAPERS
-from common.settings import check_nesting
 from common.weights.published import TEXTS
 
 PINS = Path(__file__).resolve().parents[1] / "checkpoints.yaml"

@@ -18,8 +18,8 @@ from typing import Any
 
 from common.data.nasbench201 import DATASETS, Table, official_halves
 from common.errors import UserError
+from common.outside import load_yaml
 from common.run.files import read_json, write_bytes, write_text
-from common.settings import load_yaml
 from papers.nsas.studies import summary as study
 from reproductions.arguments import OneLineParser
 from reproductions.claims import ROOT

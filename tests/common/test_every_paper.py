@@ -10,8 +10,9 @@ import pytest
 
 from common.cli.verbs import main, parse
 from common.errors import UserError
+from common.outside import load_yaml
 from common.papers import PAPERS
-from common.settings import PROFILES, load_yaml
+from common.settings import PROFILES
 
 
 def verbs_of(paper):

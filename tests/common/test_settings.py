@@ -8,7 +8,8 @@ import pytest
 
 from common import settings as module
 from common.errors import UserError
-from common.settings import fingerprint, load_yaml, profile_section, result_bearing, settings_from, to_dict
+from common.outside import load_yaml
+from common.settings import fingerprint, profile_section, result_bearing, settings_from, to_dict
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import nn
 
 from common.cli.verbs import main
 from common.errors import UserError
-from common.run import distributed
+from common.outside import seconds_of_environment
 from common.train.loop import evaluate, train_step
 from common.weights.read import read_checkpoint
 from papers.evnas.__main__ import VERBS
@@ -85,7 +85,7 @@ def test_wrong_variables_of_the_environment_are_a_line(variables, monkeypatch, c
     assert left.value.code == 2 and error.count("error: ") == 1 and "Traceback" not in error
     if "NAS_SAVE_EVERY_S" in variables:
         with pytest.raises(UserError, match="NAS_SAVE_EVERY_S"):
-            distributed.seconds_of_environment("NAS_SAVE_EVERY_S", 60)
+            seconds_of_environment("NAS_SAVE_EVERY_S", 60)
     else:
         assert any(name in error for name in variables) or "/nonexistent" in error
 

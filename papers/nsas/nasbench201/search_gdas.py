@@ -53,9 +53,8 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
         compile_operations(supernet, options, ReLUConvBN)
         alphas = Alphas(device, settings.arch_lr, settings.arch_weight_decay, options.seed)
         sums, held_sums, now = LossSums(), LossSums(), Values(previous=(), valid_top1=0.0)
-        run.keeps(
-            supernet=supernet, optimizer=optimizer, touched=touched, alphas=alphas, sums=sums, held=held_sums, now=now
-        )
+        run.keeps(supernet=supernet, optimizer=optimizer, touched=touched, alphas=alphas)
+        run.keeps(sums=sums, held=held_sums, now=now)
         for epoch in run.epochs(settings.epochs):
             supernet.train()
             lr = cosine(settings.lr, settings.lr_min, epoch, settings.epochs)

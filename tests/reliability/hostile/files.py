@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from common.data.pictures.decoding import decode
+from common.outside import load_yaml
 from common.run.files import read_json
-from common.settings import load_yaml
 from common.spaces.pasted import given, plain
 from common.weights.read import load_strict, read_checkpoint
 from reproductions.checkpoints.pins import load_checkpoints

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from common.cli.parsing import parse
 from common.data.nasbench201 import EDGES, OPERATIONS
 from common.errors import UserError
-from common.settings import load_yaml
+from common.outside import load_yaml
 from common.spaces.darts.genotype import PRIMITIVES, genotype
 from common.spaces.nasbench201.cell import cell
 from common.spaces.pasted import plain
