@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.spaces.nasbench201.cell import Cell201, cell
@@ -16,23 +16,16 @@ if TYPE_CHECKING:
     from common.cli.verbs import RunOptions
 
 
-class CellStart(NamedTuple):
-    """Weights that the benchmark's network of a cell starts from, and the cell."""
-
-    start: Start
-    cell: Cell201
-
-
 def cell_start(
     settings: TrainCell, options: RunOptions, published: Mapping[str, Any]
-) -> tuple[TrainCell, CellStart | None]:
-    """The settings with the file's width and depth, and the start; the settings alone without ``--checkpoint``.
+) -> tuple[TrainCell, Cell201, Start | None]:
+    """(settings, the cell to train, the weights of ``--checkpoint``); the settings have that file's width and depth.
 
-    published: cells that ``--arch`` may name. Raises UserError where the file is of no such network, or does not say
-    its cell and the user names none, or names another.
+    published: cells that ``--arch`` may name. Raises UserError where nobody names a cell, and where the file is of no
+    such network, or does not say its cell and the user names none, or names another.
     """
     if not settings.checkpoint:
-        return settings, None
+        return settings, cell_of(settings.arch, options, published), None
     file, found = read_start(settings.checkpoint, options.paper)
     check_space(found, "nasbench201")
     width, depth = cell_size(found)
@@ -47,4 +40,4 @@ def cell_start(
     said = {"channels": width, "cells_per_stage": depth}
     fixed = {"arch": "" if own else named, "checkpoint": str(file)}
     settings = settled(settings, options.given, said, found.source, **fixed)
-    return settings, CellStart(Start(file, found, found.tensors, len(found.tensors["classifier.weight"])), one)
+    return settings, one, Start(file, found, found.tensors, len(found.tensors["classifier.weight"]))

@@ -23,7 +23,7 @@ from common.spaces.counting import parameters
 from common.spaces.darts.data import TrainingData, open_large, open_small
 from common.spaces.darts.train import about_derived, save_derived, train_derived
 from common.spaces.nasbench201.settings import TrainCell
-from common.spaces.nasbench201.train import cell_of, train_cell
+from common.spaces.nasbench201.train import train_cell
 from common.train.compiling import compile_whole
 from common.train.losses import label_smoothing_cross_entropy
 from common.train.schedules import cosine, linear_then_slow, warm_up_factor
@@ -81,10 +81,8 @@ def started(settings: S, options: RunOptions) -> tuple[S, DerivedStart | None]:
 
 def train_nb201(settings: TrainCell, options: RunOptions) -> dict[str, Any]:
     """A cell of NAS-Bench-201 by the benchmark's own recipe, beside what its tables say. Raises UserError."""
-    settings, begun = cell_start(settings, options, PUBLISHED)
-    if begun is None:
-        return train_cell(settings, options, cell_of(settings.arch, options, PUBLISHED))
-    return train_cell(settings, options, begun.cell, begun.start)
+    settings, cell, start = cell_start(settings, options, PUBLISHED)
+    return train_cell(settings, options, cell, start)
 
 
 def open_data(settings: Train | TrainImageNet, options: RunOptions, device: torch.device) -> TrainingData:

@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.spaces.architecture import save_architecture
 from common.spaces.nasbench201.graph import connected
 from common.spaces.nasbench201.lookup import lookup as look_up
-from common.spaces.nasbench201.train import cell_of, train_cell
+from common.spaces.nasbench201.train import train_cell
 from common.use.nasbench201 import cell_start
 from papers.nsas.nasbench201.constraints import Code
 
@@ -32,10 +32,8 @@ def train(settings: TrainCell, options: RunOptions) -> dict[str, Any]:
     """A cell by the benchmark's own recipe, beside what its tables say. Raises UserError."""
     from papers.nsas.use import PUBLISHED
 
-    settings, begun = cell_start(settings, options, PUBLISHED)
-    if begun is None:
-        return train_cell(settings, options, cell_of(settings.arch, options, PUBLISHED))
-    return train_cell(settings, options, begun.cell, begun.start)
+    settings, cell, start = cell_start(settings, options, PUBLISHED)
+    return train_cell(settings, options, cell, start)
 
 
 def finish(

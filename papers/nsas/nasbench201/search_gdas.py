@@ -73,9 +73,8 @@ def search(settings: SearchNb201Gdas, options: RunOptions) -> dict:
                 if not settings.stale_clip:
                     alphas.table.grad = None
                 told = (draw_current, constraints, weights, scale, gradient)
-                differentiate(
-                    gdas_loss, supernet, shares, told, sums, [alphas.table], step=step, architecture=current
-                )  # fmt: skip
+                where = {"step": step, "architecture": current}
+                differentiate(gdas_loss, supernet, shares, told, sums, [alphas.table], **where)
                 touched.fill(current, *(constraints if gradient else []))
                 clipped = [*supernet.parameters(), *([alphas.table] if settings.stale_clip else [])]
                 nn.utils.clip_grad_norm_(clipped, settings.clip)
