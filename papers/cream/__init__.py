@@ -15,8 +15,8 @@ def architecture(source: Any) -> Architecture:
     """An architecture of a published name (``"287"``), a file, the folder of a run, pasted text, or lists of choices.
 
     Files: what a search wrote, a path as .json or .txt, weights that a training wrote. ``path`` of the result lists one
-    choice a block for each of the seven stages. Raises ``common.errors.UserError`` naming stage
-    and position of what is wrong.
+    choice a block for each of the seven stages. Raises ``common.errors.UserError`` naming stage and position of what is
+    wrong.
     """
     from papers.cream.use import architecture as read
 

@@ -105,6 +105,7 @@ class Tally(Values):
     steps: int
     loss: float
     score: float
+    iterations: int
     distilled: int
     meta_updates: int
     admitted: int

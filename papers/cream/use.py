@@ -11,7 +11,8 @@ from common.data.names import CLASSES, in_memory
 from common.errors import UserError
 from common.settings import refuse_idle
 from common.spaces.use import check_classes, check_words, classes_of, refuse_both
-from common.use import predict as use
+from common.use import export as exporting
+from common.use import predict as predicting
 from common.use.names import class_names, trained_on, weights_of
 from common.use.predict import Square, View
 from common.use.settings import OfWeights
@@ -38,13 +39,22 @@ def architecture(source: Any) -> Architecture:
 _read = architecture  # below, ``architecture`` is what was given
 
 
+class Wanted(NamedTuple):
+    """What the caller may ask for beside the words that all papers' ``network`` has."""
+
+    which: str = "auto"
+    dropout: float = 0.0
+    single_block: str = "auto"
+    repeat_stage3: bool = False
+
+
 def network(
     architecture: Any = None, *, dataset: str | None = None, classes: int | None = None,
-    weights: str | Path | None = None, pretrained: bool = False, which: str = "auto", dropout: float = 0.0,
-    single_block: str = "auto", repeat_stage3: bool = False, **unknown: Any,
+    weights: str | Path | None = None, pretrained: bool = False, **sizes: Any,
 ) -> nn.Module:  # fmt: skip
     """See ``papers.cream.network``."""
-    check_words(unknown, ("which", "dropout", "single_block", "repeat_stage3"), classes)
+    check_words(sizes, Wanted._fields, classes)
+    wanted = Wanted(**sizes)
     found = None if architecture is None else _read(architecture)
     refuse_both(weights, pretrained)
     if pretrained:
@@ -54,16 +64,16 @@ def network(
     if weights is None:
         if found is None:
             raise UserError(f"no architecture given; choose one of {', '.join(PUBLISHED)}, a path, a file, or weights")
-        return _made(found, classes or _classes(found, dataset), dropout, single_block, repeat_stage3)
+        return _made(found, classes or _classes(found, dataset), wanted, wanted.dropout)
     file = str(weights)
     found = found or of_weights(file)
-    held = _rows(read_checkpoint(file, which)) or classes or _classes(found, dataset)
+    held = _rows(read_checkpoint(file, wanted.which)) or classes or _classes(found, dataset)
     asked = classes or (
         None if dataset is None or dataset == read_metadata(file).get("dataset") else CLASSES.get(dataset)
     )
     check_classes(file, held, asked)
-    made = _made(found, held, dropout, single_block, repeat_stage3)
-    load_weights(made, file, which)
+    made = _made(found, held, wanted, wanted.dropout)
+    load_weights(made, file, wanted.which)
     return made
 
 
@@ -73,8 +83,9 @@ def _rows(held: Checkpoint) -> int:
     return 0 if head is None else len(head)
 
 
-def _made(found: Architecture, classes: int, dropout: float, single_block: str, repeat: bool) -> DerivedNetwork:
-    made = DerivedNetwork(spec_of(found, classes, single_block, repeat), dropout)
+def _made(found: Architecture, classes: int, flags: Wanted | OneNetwork, dropout: float = 0.0) -> DerivedNetwork:
+    """flags: how the entries of its path are read."""
+    made = DerivedNetwork(spec_of(found, classes, flags.single_block, flags.repeat_stage3), dropout)
     plain(made)
     return made.eval()
 
@@ -103,7 +114,7 @@ def held_network(asked: OfWeights, flags: OneNetwork) -> Held:
     held = read_checkpoint(file, asked.weights)
     if named and held.metadata.get("architecture") and of_weights(str(file)).path != found.path:
         raise UserError(f"{held.source} holds another architecture than --arch {named}; leave the flag out")
-    made = _made(found, _rows(held), 0.0, flags.single_block, flags.repeat_stage3)
+    made = _made(found, _rows(held), flags)
     load_weights(made, str(file), asked.weights)
     return Held(file, held, found, made)
 
@@ -114,15 +125,13 @@ def predict(settings: Predict, options: Any) -> Any:
     view = view_of(held, settings.interpolation)
     if isinstance(view.transform, Square):
         refuse_idle(settings, {"interpolation": "weights of pictures, not of images in memory"}, options.given)
-    return use.predict(held.network, view, settings, options)
+    return predicting.predict(held.network, view, settings, options)
 
 
 def export(settings: Export, options: Any) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
-    from common.use.export import export as write
-
     held = held_network(settings, settings)
-    return write(held.network, view_of(held), settings, options)
+    return exporting.export(held.network, view_of(held), settings, options)
 
 
 def view_of(held: Held, interpolation: str = "bicubic") -> View:

@@ -13,7 +13,8 @@ from common.spaces.darts.genotype import Genotype
 from common.spaces.nasbench201.cell import Cell201
 from common.spaces.pasted import Given, given
 from common.spaces.use import Wanted, build, check_words, chosen, of_given, of_values, read_weights, refuse_both
-from common.use import predict as use
+from common.use import export as exporting
+from common.use import predict as predicting
 from common.use.darts import derived_view
 from common.use.names import weights_of
 from common.use.predict import View
@@ -60,14 +61,12 @@ def network(
 
 def predict(settings: Predict, options: Any) -> Any:
     """The ``predict`` verb. Raises UserError."""
-    return use.predict(*loaded(settings), settings, options)
+    return predicting.predict(*loaded(settings), settings, options)
 
 
 def export(settings: Export, options: Any) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
-    from common.use.export import export as write
-
-    return write(*loaded(settings), settings, options)
+    return exporting.export(*loaded(settings), settings, options)
 
 
 def loaded(settings: OfWeights) -> tuple[nn.Module, View]:

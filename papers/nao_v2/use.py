@@ -12,7 +12,8 @@ from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD, EvalPictur
 from common.errors import UserError
 from common.spaces.pasted import letters
 from common.spaces.use import check_classes, check_words, classes_of, refuse_both
-from common.use import predict as use
+from common.use import export as exporting
+from common.use import predict as predicting
 from common.use.names import class_names, weights_of
 from common.use.predict import Square, View
 from common.use.settings import OfWeights
@@ -176,14 +177,12 @@ def _shape(found: Found, wanted: Wanted) -> Shape:
 
 def predict(settings: Predict, options: Any) -> Any:
     """The ``predict`` verb. Raises UserError."""
-    return use.predict(*loaded(settings, settings.space), settings, options)
+    return predicting.predict(*loaded(settings, settings.space), settings, options)
 
 
 def export(settings: Export, options: Any) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
-    from common.use.export import export as write
-
-    return write(*loaded(settings, settings.space), settings, options)
+    return exporting.export(*loaded(settings, settings.space), settings, options)
 
 
 def loaded(settings: OfWeights, space: str) -> tuple[nn.Module, View]:

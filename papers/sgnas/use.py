@@ -12,7 +12,8 @@ from common.data.names import in_memory
 from common.data.pictures.batches import IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
 from common.spaces.use import check_classes, check_words, classes_of, refuse_both
-from common.use import predict as use
+from common.use import export as exporting
+from common.use import predict as predicting
 from common.use.names import class_names, trained_on, weights_of
 from common.use.predict import Square, View
 from common.use.settings import OfWeights
@@ -101,14 +102,12 @@ def of_weights(found: Architecture | None, held: Checkpoint, wanted: Wanted) -> 
 
 def predict(settings: Predict, options: Any) -> Any:
     """The ``predict`` verb. Raises UserError."""
-    return use.predict(*loaded(settings, settings.activation), settings, options)
+    return predicting.predict(*loaded(settings, settings.activation), settings, options)
 
 
 def export(settings: Export, options: Any) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
-    from common.use.export import export as write
-
-    return write(*loaded(settings, settings.activation), settings, options)
+    return exporting.export(*loaded(settings, settings.activation), settings, options)
 
 
 def loaded(settings: OfWeights, activation: str) -> tuple[nn.Module, View]:
