@@ -46,7 +46,7 @@ from papers.sgnas.networks.supernet import Supernet, load_supernet, save_superne
 from papers.sgnas.settings import Search, SearchGenerator, Searching, SearchSupernet
 
 COLUMNS = (
-    "phase", "epoch", "loss", "hardware_loss", "validation_loss", "validation_top1_error_percent",
+    "phase", "epoch", "loss", "hardware_loss", "valid_loss", "valid_top1_error_percent",
     "total_hardware_loss", "kendall_tau", "tau",
 )  # fmt: skip
 
@@ -118,8 +118,8 @@ def train_supernet(c: SearchSupernet, data: SearchData, run: Run) -> Supernet:
         rng = seeds.numpy_rng(seed, "validation paths", epoch)
         paths = sample_paths(rng, layers, len(data.validation), c.active)
         valid_loss, error = score(FixedSupernet(supernet), paths, data.validation, epoch)
-        log(run, phase="supernet", epoch=epoch, loss=float(sums.loss) / steps, validation_loss=valid_loss,
-            validation_top1_error_percent=error)  # fmt: skip
+        log(run, phase="supernet", epoch=epoch, loss=float(sums.loss) / steps, valid_loss=valid_loss,
+            valid_top1_error_percent=error)  # fmt: skip
         sums.loss.zero_()
         write_supernet(run, supernet, data)
     run.drops("sgd", "supernet_sums")
@@ -178,8 +178,8 @@ def train_generator(
             write_json(run.folder / "best_fit.json", fit.to_json())
         loss, hardware_mean = (sums.losses / steps).tolist()
         log(
-            run, phase="generator", epoch=epoch, loss=loss, hardware_loss=hardware_mean, validation_loss=valid_loss,
-            validation_top1_error_percent=error, total_hardware_loss=fit.total, kendall_tau=fit.kendall, tau=tau,
+            run, phase="generator", epoch=epoch, loss=loss, hardware_loss=hardware_mean, valid_loss=valid_loss,
+            valid_top1_error_percent=error, total_hardware_loss=fit.total, kendall_tau=fit.kendall, tau=tau,
         )  # fmt: skip
         sums.losses.zero_()
     return best.chosen(generator, c.accept_loss)

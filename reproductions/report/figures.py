@@ -34,7 +34,7 @@ MAIN = (
     ("top1_error_percent", "top-1 error, %"),
     ("test_perplexity", "perplexity"),
     ("valid_perplexity", "perplexity"),
-    ("validation_top1_error_percent", "top-1 error, %"),
+    ("valid_top1_error_percent", "top-1 error, %"),
     ("random_path_top1_error_percent", "top-1 error, %"),
     ("train_top1_error_percent", "top-1 error, %"),
     ("table_test", "accuracy, %"),

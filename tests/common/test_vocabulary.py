@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.papers import PAPERS
+from reproductions.docs.words import MEANING
 
 ROOT = Path(__file__).resolve().parents[2]
 # a word of one paper for what another calls otherwise
@@ -54,3 +55,9 @@ def test_the_table_of_words_names_settings_that_are_there():
     words = {word for cell in first_cells for word in re.findall(r"`([a-z_]+)`", cell)}
     known = {field.name for paper in PAPERS for cls in settings_of(paper).values() for field in dataclasses.fields(cls)}
     assert words - {"darts", "nb201", "ptb", "macs"} <= known
+
+
+def test_columns_and_metrics_have_the_words_of_all_papers():
+    """What selects is ``valid_…`` everywhere; a column is called so before its meaning may be written down."""
+    assert "valid_loss" in MEANING
+    assert not [name for name in MEANING if name.startswith(("validation_", "val_", "training_"))]

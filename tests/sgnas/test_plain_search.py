@@ -198,7 +198,7 @@ def held(file: Path, phase: str, columns: tuple[str, ...]) -> list[list[float]]:
         return [[float(row[c]) for c in columns] for row in csv.DictReader(lines) if row["phase"] == phase]
 
 
-JUDGED = ("validation_loss", "validation_top1_error_percent")
+JUDGED = ("valid_loss", "valid_top1_error_percent")
 
 
 @pytest.mark.parametrize("changes", [{}, OTHER], ids=["published", "other"])

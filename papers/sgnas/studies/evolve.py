@@ -71,7 +71,7 @@ def evolve(settings: Evolve, options: Any) -> dict[str, Any]:
             row = rows[-1]
             run.log(
                 target=row["target"], lookup_cost=row["lookup_cost"],
-                validation_top1_error_percent=row["validation_error"], scored=row["scored"],
+                valid_top1_error_percent=row["validation_error"], scored=row["scored"],
             )  # fmt: skip
         return run.finish(result_of(rows, scored, lookup, run))
 
