@@ -40,11 +40,11 @@ def pick_device(options: Any = None) -> torch.device:
 
 
 def _picked(name: str) -> torch.device:
-    """The device of a name: auto (a CUDA GPU where there is one), cpu, cuda (under torchrun, the
-    GPU of the local rank), cuda:N or mps (the GPU of a Mac).
+    """The device of a name: auto (a CUDA GPU where there is one), cpu, cuda (under torchrun, the GPU of the local
+    rank), cuda:N or mps (the GPU of a Mac).
 
-    fp32 means fp32: TF32 stays off unless asked for, and cuDNN does not try out algorithms.
-    Raises UserError when the device is absent, and for one GPU that several processes would share.
+    fp32 means fp32: TF32 stays off unless asked for, and cuDNN does not try out algorithms. Raises UserError when the
+    device is absent, and for one GPU that several processes would share.
     """
     import torch
 

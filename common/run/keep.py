@@ -28,12 +28,13 @@ from common.errors import Stopped
 from common.run import distributed, seeds
 from common.run.progress import Progress, say, shows
 
-AGAIN_S = (
-    1.0  # a second Ctrl-C stops at once, unless it is the same one: a launcher hands on what the terminal sent too
-)
+# seconds: a second Ctrl-C stops at once, unless it is the first one again, handed on by a launcher beside the terminal
+AGAIN_S = 1.0
+LOOK_EVERY = 64  # losses that wait on a GPU until they are looked at; as many steps a diverged run goes on at most
 
 open_runs: list[Keeping] = []  # that this process has open and can save
 _asked: list[tuple[float, BaseException]] = []  # to stop: when, and how it ends
+_unseen: list[tuple[Any, Callable[[float], None]]] = []  # numbers on a device, and what looks at each
 
 
 def ask(leaving: BaseException) -> None:
@@ -68,11 +69,6 @@ def asked() -> bool:
 def forget() -> None:
     """Nobody asks any more: another command begins."""
     _asked.clear()
-
-
-LOOK_EVERY = 64  # losses that wait on a GPU until they are looked at; as many steps a diverged run goes on at most
-
-_unseen: list[tuple[Any, Callable[[float], None]]] = []  # numbers on a device, and what looks at each
 
 
 def look_later(number: Any, look: Callable[[float], None]) -> None:

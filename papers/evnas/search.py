@@ -147,8 +147,8 @@ def sgd(model: nn.Module, settings: Search) -> torch.optim.Optimizer:
 def descend(
     model: nn.Module, optimizer: torch.optim.Optimizer, shares: list[tuple[Tensor, Tensor]], individual: Any,
     clip_norm: float, precision: str, where: dict[str, int],
-) -> float:  # fmt: skip
-    """One SGD step of the supernet with one individual (Method 3); returns the mean loss.
+) -> Any:  # fmt: skip
+    """One SGD step of the supernet with one individual (Method 3); returns the mean loss, on a GPU as a tensor [].
 
     Raises UserError, which says ``where``, for a loss that is not finite.
     """

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.cli.verbs import RunOptions
+from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
+from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.settings import SearchRecurrent, TrainRecurrent
 from papers.nsas.settings import SearchGdas, SearchRandom, Train
 from papers.nsas.studies.settings import Experiment
@@ -99,3 +101,10 @@ def fake_experiments(folder, runs, **more):
         found = {"paper": "nsas", "stage": "experiments", "seed": seed, "metrics": metrics}
         found["settings"] = {"loss": loss, "constraints": constraints, "summarise": "", **more}
         (path / "result.json").write_text(json.dumps(found))
+
+
+def load_recurrent(model, path: str) -> None:
+    """A recurrent network's weights into ``model``, from any container."""
+    found = read_checkpoint(path, classes=PICKLED_CLASSES)
+    found.tensors.setdefault("decoder.weight", found.tensors["encoder.weight"])
+    load_strict(model, found.tensors)

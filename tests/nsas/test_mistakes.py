@@ -9,25 +9,17 @@ from common.cli.verbs import main
 from common.data.text import batchify
 from common.errors import UserError
 from common.spaces.architecture import save_architecture
-from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.__main__ import VERBS
 from papers.nsas.describe import described
 from papers.nsas.nasbench201.settings import SearchNb201Random
 from papers.nsas.networks.architectures import CNN, load_genotype
 from papers.nsas.networks.weights import need_checkpoint
 from papers.nsas.recurrent.architecture import load_cell
-from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
 from papers.nsas.recurrent.search import unavailable_gdas
+from tests.nsas.small import load_recurrent
 
 GOOD = [["tanh", 0]] * 8
-
-
-def load(model, path: str) -> None:
-    """A recurrent network's weights, from any container."""
-    found = read_checkpoint(path, classes=PICKLED_CLASSES)
-    found.tensors.setdefault("decoder.weight", found.tensors["encoder.weight"])
-    load_strict(model, found.tensors)
 
 
 def written(tmp_path, space, architecture):
@@ -72,11 +64,11 @@ def test_streams_and_checkpoints(tmp_path):
     bad = tmp_path / "bad.pt"
     torch.save(Evil(), bad)
     with pytest.raises(UserError) as caught:
-        load(model, str(bad))
+        load_recurrent(model, str(bad))
     assert "\n" not in str(caught.value)
     good = tmp_path / "good.pt"
     torch.save({f"module.{k}": v for k, v in model.state_dict().items()}, good)
-    load(model, str(good))
+    load_recurrent(model, str(good))
 
 
 class Evil:

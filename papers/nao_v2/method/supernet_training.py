@@ -106,12 +106,13 @@ def train_supernet(
 def supernet_step(
     network: Supernet, architecture: Architecture, batch: Any, optimizer: torch.optim.Optimizer, clip_norm: float,
     zero_grad: str, precision: str = "fp32", counter: TopK | None = None,
-) -> float:  # fmt: skip
-    """One SGD step along one path; returns the mean loss of the batch: (images, labels), or a list of such shares.
+) -> Any:  # fmt: skip
+    """One SGD step along one path; returns the mean loss of the batch, on a GPU as a tensor [].
 
-    zero_grad: ``zeros`` keeps the gradients of parameters used earlier as zeros, so that momentum and decay move them
-    (torch 1, the published run); a parameter never used has none yet. ``none``: unused parameters stand still. All
-    processes run the same path. Raises UserError for a loss that is not finite.
+    batch: (images, labels), or a list of such shares. zero_grad: ``zeros`` keeps the gradients of parameters used
+    earlier as zeros, so that momentum and decay move them (torch 1, the published run); a parameter never used has none
+    yet. ``none``: unused parameters stand still. All processes run the same path. Raises UserError for a loss that is
+    not finite.
     """
 
     def loss_of(images: Tensor, labels: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.golden.nsas.loops import DTYPES
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -90,3 +92,11 @@ class Golden:
 @pytest.fixture
 def golden() -> Golden:
     return Golden()
+
+
+@pytest.fixture(params=["f64", "f32"])
+def precision(request):
+    """Loops in both types that the values were written in."""
+    torch.set_default_dtype(DTYPES[request.param])
+    yield request.param
+    torch.set_default_dtype(torch.float32)

@@ -11,6 +11,8 @@ import torch
 from common.cli.verbs import RunOptions
 from papers.nsas.recurrent.model import Masks
 
+DTYPES = {"f64": torch.float64, "f32": torch.float32}
+
 
 class Recorder:
     """Lists by name: of a patched function every call's note is kept."""

@@ -19,16 +19,8 @@ from papers.nsas.nasbench201.settings import SearchNb201Gdas, SearchNb201Random
 from papers.nsas.nasbench201.supernet import build_nb201_supernet
 from tests.golden.nsas import loops
 
-DTYPES = {"f64": torch.float64, "f32": torch.float32}
 BOUNDS = {"f64": 1e-9, "f32": 1e-4}
 NODES = ((0,), (1, 2), (3, 4, 5))
-
-
-@pytest.fixture(params=["f64", "f32"])
-def precision(request):
-    torch.set_default_dtype(DTYPES[request.param])
-    yield request.param
-    torch.set_default_dtype(torch.float32)
 
 
 class Given:
@@ -75,7 +67,7 @@ def pairs(code) -> list[list[list[int]]]:
 
 def prepare(golden, monkeypatch, module, arrays, precision, stream):
     """The module reads the stored weights, batches and draws; returns the recorder."""
-    recorder, dtype = loops.Recorder(), DTYPES[precision]
+    recorder, dtype = loops.Recorder(), loops.DTYPES[precision]
     channels, cells, classes = (int(n) for n in arrays["meta_C_N_K"])
     held = "x_arch" in arrays
     first = Given(torch.from_numpy(arrays["x"]).to(dtype), torch.from_numpy(arrays["y"]))
@@ -180,7 +172,7 @@ GDAS = ["nsas_2", "nsas_3", "r", "g", "compensation", "low"]
 @pytest.mark.parametrize("notebook", GDAS)
 def test_gdas(golden, monkeypatch, tmp_path, notebook, precision):
     a, run = golden.npz("nb201_gdas_loop.npz"), golden.json("nb201_gdas_loop.json")["runs"][notebook]
-    steps, dtype = run["steps"], DTYPES[precision]
+    steps, dtype = run["steps"], loops.DTYPES[precision]
     stream = iter([d for step in steps for call in step["calls"] for d in call.get("draws", [])])
     recorder = prepare(golden, monkeypatch, search_nb201_gdas, a, precision, stream)
     noise = iter(torch.from_numpy(a[f"{notebook}/gumbel"]).to(dtype))

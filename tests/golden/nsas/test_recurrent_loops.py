@@ -19,14 +19,6 @@ from papers.nsas.recurrent.supernet import SupernetCell
 from tests.golden.nsas import loops
 
 KEEP = {"embedding": 0.9, "input": 0.8, "x": 0.25, "hidden": 0.75, "output": 0.25}
-DTYPES = {"f64": torch.float64, "f32": torch.float32}
-
-
-@pytest.fixture(params=["f64", "f32"])
-def precision(request):
-    torch.set_default_dtype(DTYPES[request.param])
-    yield request.param
-    torch.set_default_dtype(torch.float32)
 
 
 def near(golden, got, want, tolerance: float) -> None:
@@ -46,7 +38,7 @@ def history(folder) -> list[dict[str, str]]:
 
 def search(golden, monkeypatch, tmp_path, settings, arrays, chunks, prefixes, precision):
     """One epoch of the real search over ``chunks``; returns what was recorded."""
-    recorder, dtype = loops.Recorder(), DTYPES[precision]
+    recorder, dtype = loops.Recorder(), loops.DTYPES[precision]
     words, width, batch, bptt = (int(n) for n in arrays["meta_V_H_B_bptt"])
     loops.corpus(monkeypatch, search_recurrent, arrays["stream"], arrays["stream"], words)
     queue = iter([loops.masks(arrays, prefix, KEEP, dtype) for prefix in prefixes])
@@ -191,7 +183,7 @@ class Draws:
 def test_training(golden, monkeypatch, tmp_path, precision):
     """An epoch of SGD, the switch, an epoch of ASGD: draws, losses, gradients, weights, averages, validation."""
     a = golden.npz("rnn_train_loop.npz")
-    recorder, dtype = loops.Recorder(), DTYPES[precision]
+    recorder, dtype = loops.Recorder(), loops.DTYPES[precision]
     words, width, batch, bptt = (int(n) for n in a["meta_V_H_B_bptt"])
     loops.corpus(monkeypatch, train_recurrent, a["train_stream"], a["valid_stream"], words)
     phases = ("sgd", "asgd")

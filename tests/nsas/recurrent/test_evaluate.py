@@ -10,17 +10,9 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from common.weights.read import load_strict, read_checkpoint
 from papers.nsas.recurrent.architecture import load_cell
-from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.model import DerivedCell, Dropouts, LanguageModel
-
-
-def load(model, path: str) -> None:
-    """A recurrent network's weights, from any container."""
-    found = read_checkpoint(path, classes=PICKLED_CLASSES)
-    found.tensors.setdefault("decoder.weight", found.tensors["encoder.weight"])
-    load_strict(model, found.tensors)
+from tests.nsas.small import load_recurrent
 
 
 def legacy_modules(monkeypatch) -> tuple[type, type, type]:
@@ -60,7 +52,7 @@ def test_whole_module_pickle(zipped, tmp_path, monkeypatch):
     for name in ("model", "utils", "genotypes"):
         monkeypatch.delitem(sys.modules, name)  # nothing of the authors' code is there when it is read
     fresh = LanguageModel(words, width, DerivedCell(width, published.recurrent, published.concat), Dropouts())
-    load(fresh, str(path))
+    load_recurrent(fresh, str(path))
     assert torch.equal(fresh.encoder.weight, source.encoder.weight)
     assert torch.equal(fresh.rnns[0]._W0, source.rnns[0]._W0)
     assert all(torch.equal(a, b) for a, b in zip(fresh.rnns[0]._Ws, source.rnns[0]._Ws))
@@ -79,5 +71,5 @@ def test_whole_module_with_a_foreign_class_is_refused(tmp_path, monkeypatch):
     published = load_cell("Random_NSAS")
     model = LanguageModel(12, 4, DerivedCell(4, published.recurrent, published.concat), Dropouts())
     with pytest.raises(UserError) as caught:
-        load(model, str(path))
+        load_recurrent(model, str(path))
     assert "\n" not in str(caught.value)
