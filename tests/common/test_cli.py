@@ -349,7 +349,7 @@ def test_the_command_line_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_module_missing_is_said(run, monkeypatch):
+def test_module_missing_is_said(run):
     verb = Verb({(): Stage(Search, "common.no_such_module:f", "x", "x")}, "x")
     with pytest.raises(SystemExit):
         cli.main("p", {"x": verb}, ["x"])

@@ -191,7 +191,7 @@ def test_settings_say_where_they_are_from(tmp_path):
     assert rows["cells"] == {"name": "cells", "value": ["000000"], "from": "flag", "published": []}  # it needs no flag
 
 
-def test_a_set_that_is_not_here_is_counted(tmp_path, monkeypatch, capsys):
+def test_a_set_that_is_not_here_is_counted(tmp_path, monkeypatch):
     """The numbers of the published run, without its data; but a run still asks for them."""
     monkeypatch.setenv("NAS_DATA", str(tmp_path))
     absent.ABSENT.clear()

@@ -108,7 +108,7 @@ def test_a_file_prepared_here_must_keep_its_recorded_digest(small_root):
         pins.check_file(path, {"sha256": "0" * 64}, root=small_root.root, remedy="x")
 
 
-def test_missing_file_unknown_set_and_bad_pins_file(small_root, tmp_path, monkeypatch):
+def test_missing_file_unknown_set_and_bad_pins_file(small_root, tmp_path):
     (small_root.root / "cifar-10-batches-py" / "data_batch_3").unlink()
     with pytest.raises(UserError, match="data_batch_3 is missing; get it with: python -m reproductions data fetch cif"):
         open_images("cifar10", "train", small_root.options)

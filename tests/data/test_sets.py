@@ -168,7 +168,7 @@ def test_mistakes_with_folders(tmp_path):
         open_images(str(root), "test")
 
 
-def test_tiny_imagenet_pins(tmp_path, monkeypatch):
+def test_tiny_imagenet_pins(tmp_path):
     make_pictures(tmp_path / "tiny-imagenet-20", parts=("train", "val"), count=3)
     options = SimpleNamespace(data=tmp_path, allow_unpinned=False)
     with pytest.raises(UserError, match="not the pinned set"):

@@ -25,7 +25,7 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
-def test_every_command_of_the_page(block, place, monkeypatch, capsys):
+def test_every_command_of_the_page(block, place, monkeypatch):
     monkeypatch.chdir(place)
     for line in BLOCKS[block]:
         python, flag, module, *words = shlex.split(line)

@@ -79,7 +79,7 @@ def test_the_set_of_own_weights_is_known_by_its_classes(metadata, asked, words, 
     assert "\n" not in str(error.value)
 
 
-def test_imagenet_weights_are_known_by_their_keys(tmp_path, capsys):
+def test_imagenet_weights_are_known_by_their_keys(tmp_path):
     """Whatever the folder is called: the weights of a two-stem network are tested at 224 pixels."""
 
     for part in ("train", "val"):

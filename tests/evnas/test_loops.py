@@ -88,7 +88,7 @@ def test_the_images_of_a_search_in_darts(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("settings", "training"), [(SearchDARTS, True), (SearchNB201, False)])
-def test_the_mode_of_fitness_passes(settings, training, monkeypatch):
+def test_the_mode_of_fitness_passes(settings, training):
     """DARTS: statistics of the batch; NAS-Bench-201: the running ones."""
     model = torch.nn.BatchNorm2d(3)
     model.train(not training)

@@ -86,7 +86,7 @@ def test_describe_takes_own_weights_at_their_size(tmp_path, kind):
         described(str(path))
 
 
-def test_draw(capsys, tmp_path):
+def test_draw(tmp_path):
     main("nao_v2", VERBS, ["draw", "NAONet_V2_2019_09_23", "--format", "dot", "--out", str(tmp_path)])
     text = (tmp_path / "normal.dot").read_text()
     assert text.count('label="sep3"') == 5 and '"c_{k-1}" -> "c_{k}"' in text  # a loose input leads to the output

@@ -71,7 +71,7 @@ def test_another_number_of_classes_stops(tmp_path):
         evaluate(settings, options(tmp_path / "e", "evaluate", given=frozenset({"dataset"})))
 
 
-def test_own_weights_need_no_flags(tmp_path, monkeypatch, capsys):
+def test_own_weights_need_no_flags(tmp_path, capsys):
     trained = train(SMALL, options(tmp_path / "t", "train"))["metrics"]
     path = str(tmp_path / "t" / "weights.safetensors")
     said = read_metadata(path)

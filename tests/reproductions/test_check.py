@@ -114,7 +114,7 @@ def test_a_run_outside_the_pipeline_is_not_compared(tmp_path, expected, monkeypa
     assert json.loads((tmp_path / "metrics" / "evnas.json").read_text())["test_error_percent"] == 5.6
 
 
-def test_expectations_of_one_paper_leave_the_others(tmp_path, capsys):
+def test_expectations_of_one_paper_leave_the_others(tmp_path):
     write(tmp_path, 0, 5.0)
     path = tmp_path / "expected.json"
     path.write_text(json.dumps({"stages": {"nsas/train": {"metrics": {}}, "evnas/old": {"metrics": {}}}}))

@@ -68,7 +68,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(tmp_path, monkeypatc
     plots.bundle(tmp_path / plots.BUNDLE)  # what lies there is taken
 
 
-def test_the_picture_has_the_cell_and_its_curve_and_is_the_same_twice(tmp_path, monkeypatch):
+def test_the_picture_has_the_cell_and_its_curve_and_is_the_same_twice(tmp_path):
     first = picture.picture()
     assert first == picture.picture()
     assert first.count("<svg") == 3 and "http://" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", first)

@@ -51,7 +51,7 @@ def test_json_is_alone_on_the_output(searched, tmp_path, capsys):
     assert "kernels per layer" in text and "1000 classes, with squeeze-excite" in text
 
 
-def test_describe_and_bad_architectures(tmp_path):
+def test_describe_and_bad_architectures():
     assert description("SGNAS-A")["parameters"] == 6001862
     for name, kernels in PUBLISHED.items():
         assert check_kernels(kernels, MACROS["imagenet"], name) == kernels

@@ -60,7 +60,7 @@ def test_cifar_reports_a_smoothed_test_loss(whole, tmp_path):
     assert plain["test_loss"] != smooth["test_loss"]
 
 
-def test_folders_equal_lmdbs(tree, tmp_path, capsys):
+def test_folders_equal_lmdbs(tree, tmp_path):
     common = PAPER.split()
     for kind in ("tree", "lmdb"):
         out = tmp_path / kind

@@ -105,7 +105,7 @@ def test_training_is_the_plain_loop(tmp_path, monkeypatch):
     assert result["metrics"]["top1_error_percent"] == pytest.approx(100 * errors[-1])
 
 
-def test_rates_fall_by_the_epoch_and_evaluate_finds_the_same_error(tmp_path, capsys):
+def test_rates_fall_by_the_epoch_and_evaluate_finds_the_same_error(tmp_path):
     run = tmp_path / "run"
     main("evnas", VERBS, ["train", "--space", "nb201", "--arch", CELL, *SMALL, "--out", str(run)])
     result = json.loads((run / "result.json").read_text())
