@@ -24,7 +24,7 @@ def described(name: str | int) -> dict[str, Any]:
     from papers.cream.describe import describe
     from papers.cream.settings import Describe
 
-    return describe(Describe(arch=str(name)), None)
+    return describe(Describe(arch=str(name)))
 
 
 def supernet_parameters(minimum: float, maximum: float, classes: int = 1000, slice_: int = 4) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.data.names import classes_of, side_of
 from common.spaces.blocks import Block, draw_blocks
@@ -12,8 +12,11 @@ from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.layout import NetworkSpec
 from papers.cream.settings import Describe, Draw
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
-def describe(settings: Describe, options: Any) -> dict[str, Any]:
+
+def describe(settings: Describe, options: RunOptions | None = None) -> dict[str, Any]:
     """``parameters``, ``macs`` (convolutions and linear), ``macs_published`` (thop 2020), ``ptflops``, by network.
 
     ``dataset`` sets the number of classes and the input size. Default: the set that a file (an architecture found,
@@ -45,7 +48,7 @@ def describe(settings: Describe, options: Any) -> dict[str, Any]:
     }
 
 
-def draw(settings: Draw, options: Any) -> dict[str, Any]:
+def draw(settings: Draw, options: RunOptions) -> dict[str, Any]:
     """<out>/architecture.<format>: a column a block. Raises UserError for what is no architecture.
 
     Entries of a path that skip their position build no block.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.cli.ending import Ending
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 TRAINED = {"14": "46.2", "43": "33.7", "114": "27.2", "287": "22.4", "481": "20.8", "604": "20.0"}  # % on ImageNet
 
 
-def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
+def ending(result: dict[str, Any], settings: Any, options: RunOptions) -> Ending | None:
     """Of a search, a choice on its board, a training, a test of weights or a rank study."""
     metrics, folder = result.get("metrics", {}), options.folder
     if options.section in ("search", "select"):

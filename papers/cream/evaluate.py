@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.data.names import CLASSES
 from common.errors import UserError
@@ -21,8 +21,11 @@ from papers.cream.networks.networks import DerivedNetwork, folded, placed
 from papers.cream.networks.weights import load_weights
 from papers.cream.settings import Evaluate
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
-def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
+
+def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
     """Evaluate published or own weights on the test split; writes result.json. Raises UserError."""
     settings, arch = what_is_tested(settings, options)
     size = input_size(arch, settings.resolution, settings.dataset)
@@ -49,7 +52,7 @@ def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
         )  # fmt: skip
 
 
-def what_is_tested(settings: Evaluate, options: Any) -> tuple[Evaluate, Architecture]:
+def what_is_tested(settings: Evaluate, options: RunOptions) -> tuple[Evaluate, Architecture]:
     """The network to test, and the settings with the file's own set and resolution where the user names none.
 
     Weights trained here say what they are. Raises UserError where neither they nor ``--arch`` say it, and where the

@@ -11,7 +11,7 @@ the architecture is the head of the last board                                  
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,10 +39,13 @@ from papers.cream.networks.layout import variant_of
 from papers.cream.networks.networks import Supernet
 from papers.cream.settings import Search
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 BASELINE = 10**9  # number of the first random path of the baseline, far from those of the iterations
 
 
-def search(settings: Search, options: Any) -> dict[str, Any]:
+def search(settings: Search, options: RunOptions) -> dict[str, Any]:
     """Run the search; writes architecture.json, supernet.safetensors and result.json. Raises UserError."""
     space, rules = space_of(settings), rules_of(settings)
     if settings.enforce_window:
@@ -90,7 +93,9 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
         return run.finish(report(run, settings, space, supernet, board, tally, chosen, scored))
 
 
-def opened(settings: Search, space: Space, options: Any, device: torch.device) -> tuple[sets.Parts, Epochs, Epochs]:
+def opened(
+    settings: Search, space: Space, options: RunOptions, device: torch.device
+) -> tuple[sets.Parts, Epochs, Epochs]:
     """The parts of the set, batches of training images, and those that an epoch is checked on."""
     parts = sets.search_parts(settings, space.resolution, options)
     batches = data.train_batches(parts.train, settings, space.resolution, options.seed, device, settings.jitter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,9 @@ from papers.cream.method.space import Space, space_of
 from papers.cream.networks.architectures import ChoicePath
 from papers.cream.networks.networks import Supernet
 from papers.cream.settings import Search, Select
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def finished_search(search: str) -> FinishedSearch:
     return FinishedSearch(folder, found, settings, space_of(settings))
 
 
-def select(settings: Select, options: Any) -> dict[str, Any]:
+def select(settings: Select, options: RunOptions) -> dict[str, Any]:
     """Re-score the last board of the search in folder ``--search``; writes architecture.json. Raises UserError."""
     searched = any_search(settings.search)
     space, paths = searched.space, searched.board()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -35,10 +35,13 @@ from papers.cream.networks.networks import DerivedNetwork, placed
 from papers.cream.settings import Recipe, Train
 from papers.cream.use import held_network
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 TESTED = ("top1_error_percent", "top5_error_percent", "loss", "raw_top1_error_percent", "raw_top5_error_percent")
 
 
-def train(settings: Train, options: Any) -> dict[str, Any]:
+def train(settings: Train, options: RunOptions) -> dict[str, Any]:
     """Train, testing raw and EMA weights after every epoch; the reported numbers are the EMA's last, its best beside.
 
     A folder with ``val`` beside ``test`` is watched on ``val`` and tested once, at the end. Writes weights.safetensors
@@ -99,7 +102,7 @@ def train(settings: Train, options: Any) -> dict[str, Any]:
         )
 
 
-def started(settings: Train, options: Any) -> tuple[Train, Architecture, Start | None]:
+def started(settings: Train, options: RunOptions) -> tuple[Train, Architecture, Start | None]:
     """(settings, architecture, the weights of ``--checkpoint``), the first two as those weights say. Raises UserError
     where a flag says otherwise, and where nobody says of which network the weights are.
     """
@@ -178,7 +181,7 @@ def fit(
 
 
 def train_step(
-    network: Training, shares: list[tuple[Tensor, Tensor]], label_smoothing: float, options: Any, step: int
+    network: Training, shares: list[tuple[Tensor, Tensor]], label_smoothing: float, options: RunOptions, step: int
 ) -> None:
     """One update from this process's shares of a batch: the gradient is the mean over the images of the whole batch.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
@@ -25,6 +25,9 @@ from papers.cream.networks.derived import input_size, spec_of
 from papers.cream.networks.networks import DerivedNetwork
 from papers.cream.networks.weights import load_weights
 from papers.cream.settings import Export, OneNetwork, Predict
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 def architecture(source: Any) -> Architecture:
@@ -119,7 +122,7 @@ def held_network(asked: OfWeights, flags: OneNetwork) -> Held:
     return Held(file, held, found, made)
 
 
-def predict(settings: Predict, options: Any) -> Any:
+def predict(settings: Predict, options: RunOptions) -> Any:
     """The ``predict`` verb. Raises UserError."""
     held = held_network(settings, settings)
     view = view_of(held, settings.interpolation)
@@ -128,7 +131,7 @@ def predict(settings: Predict, options: Any) -> Any:
     return predicting.predict(held.network, view, settings, options)
 
 
-def export(settings: Export, options: Any) -> dict[str, Any]:
+def export(settings: Export, options: RunOptions) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
     held = held_network(settings, settings)
     return exporting.export(held.network, view_of(held), settings, options)

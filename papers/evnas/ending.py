@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.cli.ending import Ending
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 TRAINED = {
     ("EvNASA", "cifar10"): "2.47 ± 0.06", ("EvNASB", "cifar10"): "2.62 ± 0.06", ("EvNASC", "cifar10"): "2.63 ± 0.05",
@@ -14,7 +17,7 @@ TRAINED = {
 TABLES = {"cifar10": "92.18 ± 1.11", "cifar100": "66.74 ± 3.08", "imagenet16-120": "39.00 ± 0.44"}
 
 
-def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
+def ending(result: dict[str, Any], settings: Any, options: RunOptions) -> Ending | None:
     """Of a search, a training or a test of weights."""
     metrics, folder = result.get("metrics", {}), options.folder
     if options.section == "search":

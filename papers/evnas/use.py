@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -22,6 +22,9 @@ from common.use.settings import Export, OfWeights, Predict
 from common.weights.published import pinned
 from common.weights.read import read_checkpoint
 from papers.evnas.networks.architectures import PUBLISHED, constants
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 PINNED = ("cifar10", "cifar100", "imagenet")  # sets of the authors' weights
 
@@ -59,12 +62,12 @@ def network(
     return build(picked, wanted, said, found, lambda imagenet, _: (48, 14) if imagenet else (36, 20))
 
 
-def predict(settings: Predict, options: Any) -> Any:
+def predict(settings: Predict, options: RunOptions) -> Any:
     """The ``predict`` verb. Raises UserError."""
     return predicting.predict(*loaded(settings), settings, options)
 
 
-def export(settings: Export, options: Any) -> dict[str, Any]:
+def export(settings: Export, options: RunOptions) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
     return exporting.export(*loaded(settings), settings, options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.data.names import CLASSES, classes_of, parse, side_of
 from common.errors import UserError
@@ -27,6 +27,9 @@ from papers.nao_v2.networks.architectures import (
 from papers.nao_v2.networks.size import size_of
 from papers.nao_v2.settings import Describe, Draw
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 # data set: (network, classes, channels, layers) of the published configuration
 DATASETS = {
     "cifar10": ("cifar", 10, 36, 6),
@@ -39,7 +42,7 @@ INPUTS = ("c_{k-2}", "c_{k-1}")
 ZERO = ("zero",)
 
 
-def describe(settings: Describe, options: Any = None) -> dict[str, Any]:
+def describe(settings: Describe, options: RunOptions | None = None) -> dict[str, Any]:
     """Counts of an architecture. ``NAME-C`` means the width C, e.g. ``NAONet_V2-44``. Raises UserError.
 
     An architecture file or weights say on which set they were found or trained, and weights at which width and depth;
@@ -122,7 +125,7 @@ def origin_of(name_or_path: str) -> dict[str, Any]:
     return {**said, "text": said["architecture"]["text"], "space": said["space"]}
 
 
-def draw(settings: Draw, options: Any) -> dict[str, Any]:
+def draw(settings: Draw, options: RunOptions) -> dict[str, Any]:
     """Both cells as pictures, <out>/normal.<format> and <out>/reduction.<format>. Raises UserError."""
     space = space_of(settings.arch, settings.space)
     cells = {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.cli.ending import Ending
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 PUBLISHED = {"cifar10": "2.57 % test error of NAONet-V2 on CIFAR-10", "imagenet": "25.5 % top-1 error on ImageNet"}
 
 
-def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
+def ending(result: dict[str, Any], settings: Any, options: RunOptions) -> Ending | None:
     """Of a search, the random search beside it, a training, a test of weights or a rank study."""
     metrics, folder = result.get("metrics", {}), options.folder
     if options.section == "search":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,6 +24,9 @@ from papers.nao_v2.networks.architectures import PUBLISHED_TEXT, Architecture, S
 from papers.nao_v2.networks.derived import Network
 from papers.nao_v2.networks.size import Size, size_of
 from papers.nao_v2.settings import Evaluate
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 # Names under which a training script may have stored its arguments.
 ARGUMENTS = {
@@ -206,7 +209,7 @@ class Opened:
         return size_of(self.architecture, self.shape, image)
 
 
-def open_checkpoint(c: Evaluate, options: Any) -> Opened:
+def open_checkpoint(c: Evaluate, options: RunOptions) -> Opened:
     """The checkpoint, built, and its test set. Raises UserError where they do not fit each other or the settings."""
     if not c.checkpoint:
         raise UserError(
@@ -231,7 +234,7 @@ def open_checkpoint(c: Evaluate, options: Any) -> Opened:
     return Opened(stored, network, architecture, shape, dataset, test)
 
 
-def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
+def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
     """Test error of weights: eval mode, running statistics, no auxiliary head; error = 100 - top-1 accuracy."""
     c, device = settings, pick_device(options)
     found = open_checkpoint(c, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -42,8 +42,11 @@ from papers.nao_v2.networks.size import size_of
 from papers.nao_v2.networks.supernet import SharedDilated, SharedSeparable, Supernet, identity_operations
 from papers.nao_v2.settings import Search
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
-def search(settings: Search, options: Any) -> dict[str, Any]:
+
+def search(settings: Search, options: RunOptions) -> dict[str, Any]:
     """Balanced one-shot architecture search (Method 1). Pool P = {}, candidates S = random, supernet W. Each iteration:
 
     1. p(a) = n(a) / sum of n over S, n(a) being the size of the network that is derived from a.
@@ -155,7 +158,7 @@ def first_candidates(c: Search, rng: np.random.RandomState) -> list[Architecture
 
 
 def new_supernet(
-    c: Search, shape: Shape, steps: int, options: Any, iteration: int, device: torch.device
+    c: Search, shape: Shape, steps: int, options: RunOptions, iteration: int, device: torch.device
 ) -> tuple[Supernet, torch.optim.SGD]:
     """Fresh shared weights and their optimiser; ``steps`` per epoch set the drop path's ramp."""
     with torch.random.fork_rng(devices=[]):

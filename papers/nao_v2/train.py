@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -29,10 +29,13 @@ from papers.nao_v2.networks.derived import Network
 from papers.nao_v2.networks.size import size_of
 from papers.nao_v2.settings import Evaluate, Train
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 LAST_WEIGHTS = "weights_last.safetensors"  # beside those of the best test epoch, weights.safetensors
 
 
-def train(settings: Train, options: Any) -> dict[str, Any]:
+def train(settings: Train, options: RunOptions) -> dict[str, Any]:
     """Train a derived network from scratch (Method 8); the best test epoch's weights are kept, and the last ones.
 
     The published number is of the best test epoch. A folder with a validation part of its own chooses the epoch by that
@@ -99,7 +102,7 @@ class Started(NamedTuple):
     shape: Shape
 
 
-def started(settings: Train, options: Any) -> tuple[Train, Started | None]:
+def started(settings: Train, options: RunOptions) -> tuple[Train, Started | None]:
     """The settings with what the weights of ``--checkpoint`` say of their network, and those. Raises UserError where a
     flag says something else.
     """
@@ -118,7 +121,7 @@ def started(settings: Train, options: Any) -> tuple[Train, Started | None]:
 
 
 def tested_at_the_end(
-    network: Network, best: Values, tests: Any, device: torch.device, options: Any
+    network: Network, best: Values, tests: Any, device: torch.device, options: RunOptions
 ) -> dict[str, float | None]:
     """Test errors of the last and of the best epoch, where another part than the test part chose the epoch."""
     last = evaluate(network, shows(tests, "test"), device, options.precision)
@@ -130,7 +133,7 @@ def tested_at_the_end(
     }  # fmt: skip
 
 
-def kind_of(c: Train, options: Any) -> str:
+def kind_of(c: Train, options: RunOptions) -> str:
     """The kind of network, chosen by the user or by the images' size. Raises UserError for settings that do nothing."""
     kind = datasets.kind_of(c.network, c.dataset, options)
     if kind == "imagenet" and c.autoaugment:
@@ -151,7 +154,7 @@ def recipe_of(c: Train, steps: int) -> Recipe:
 Set = Images | Pictures
 
 
-def sets_of(c: Train, kind: str, options: Any) -> tuple[Set, Set, Set]:
+def sets_of(c: Train, kind: str, options: RunOptions) -> tuple[Set, Set, Set]:
     """(what is trained on, what chooses the epoch, what is tested on); the last two are one where there is no ``val``.
 
     Raises UserError where training and test images are of different classes in number.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
@@ -35,6 +35,9 @@ from papers.nao_v2.networks.architectures import (
 )
 from papers.nao_v2.networks.derived import Network
 from papers.nao_v2.settings import Evaluate, Export, Predict
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 PINS = {
     ("NAONet_V2", "cifar10"): "nao-v2-cifar10",
@@ -175,12 +178,12 @@ def _shape(found: Found, wanted: Wanted) -> Shape:
     return Shape(own, width, depth, wanted.classes or rows, found.space)
 
 
-def predict(settings: Predict, options: Any) -> Any:
+def predict(settings: Predict, options: RunOptions) -> Any:
     """The ``predict`` verb. Raises UserError."""
     return predicting.predict(*loaded(settings, settings.space), settings, options)
 
 
-def export(settings: Export, options: Any) -> dict[str, Any]:
+def export(settings: Export, options: RunOptions) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
     return exporting.export(*loaded(settings, settings.space), settings, options)
 

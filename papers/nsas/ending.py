@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.cli.ending import Ending
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 TRAINED = {
     ("Random_NSAS", "cifar10"): "2.50", ("Random_NSAS", "cifar100"): "17.56", ("Random_NSAS_C", "cifar10"): "2.61",
@@ -19,7 +22,7 @@ SEARCHED = {
 }
 
 
-def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
+def ending(result: dict[str, Any], settings: Any, options: RunOptions) -> Ending | None:
     """Of a search in any space, a training, a test of weights or an experiment."""
     metrics, folder, section = result.get("metrics", {}), options.folder, options.section
     if section in SEARCHED:

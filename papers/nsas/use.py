@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -26,6 +26,9 @@ from papers.nsas.networks.architectures import CNN, NB201, size_of
 from papers.nsas.recurrent.architecture import RECURRENT, STEPS, Recurrent, recurrent_of
 from papers.nsas.recurrent.evaluate import PICKLED_CLASSES
 from papers.nsas.recurrent.model import PlainModel
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 WORDS, WIDTH = {"ptb": 10_000}, 850  # of the recurrent network: known texts, units
 PUBLISHED: dict[str, Genotype | Cell201 | Recurrent] = {
@@ -121,12 +124,12 @@ def recurrent_network(
     return model.eval()
 
 
-def predict(settings: Predict, options: Any) -> Any:
+def predict(settings: Predict, options: RunOptions) -> Any:
     """The ``predict`` verb. Raises UserError, for recurrent networks too: they have nothing to say of a picture."""
     return predicting.predict(*loaded(settings), settings, options)
 
 
-def export(settings: Export, options: Any) -> dict[str, Any]:
+def export(settings: Export, options: RunOptions) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
     return exporting.export(*loaded(settings), settings, options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.data.names import SMALL_SETS, classes_of, side_of
 from common.spaces.blocks import Block, draw_blocks
@@ -19,6 +19,9 @@ from papers.sgnas.networks.architectures import (
     read,
 )
 from papers.sgnas.settings import Describe, Draw
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 DATASETS = {
     "imagenet": ("imagenet", 1000),
@@ -100,7 +103,7 @@ def description(
     }
 
 
-def describe(settings: Describe, options: Any) -> dict[str, Any]:
+def describe(settings: Describe, options: RunOptions) -> dict[str, Any]:
     """The ``describe`` verb: counts and kernels."""
     found = description(settings.arch, settings.dataset, settings.classes, settings.macro)
     if options.json:
@@ -109,7 +112,7 @@ def describe(settings: Describe, options: Any) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "architecture"} | {"kernels": kernels}
 
 
-def draw(settings: Draw, options: Any) -> dict[str, Any]:
+def draw(settings: Draw, options: RunOptions) -> dict[str, Any]:
     """<out>/architecture.<format>: a column a layer, a square a sub-block with its kernel. Raises UserError."""
     found = read(settings.arch)
     return draw_blocks(blocks_of(found), name_of(settings.arch), options.folder, settings.format)

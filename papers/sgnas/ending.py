@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.cli.ending import Ending
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 TRAINED = {"SGNAS-A": "22.9", "SGNAS-B": "23.2", "SGNAS-C": "23.8"}  # % on ImageNet
 
 
-def ending(result: dict[str, Any], settings: Any, options: Any) -> Ending | None:
+def ending(result: dict[str, Any], settings: Any, options: RunOptions) -> Ending | None:
     """Of a search or its phases, a training, a test of weights, an evolution or a sweep."""
     metrics, folder, section = result.get("metrics", {}), options.folder, options.section
     if section == "search_supernet":

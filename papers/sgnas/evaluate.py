@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.data.names import IMAGE_SETS, PICTURE_SETS
 from common.errors import UserError
@@ -19,6 +19,9 @@ from papers.sgnas.networks.architectures import MACROS, Kernels, Macro, check_ke
 from papers.sgnas.networks.derived import Network, fold
 from papers.sgnas.networks.published_keys import from_published
 from papers.sgnas.settings import Evaluate
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 CLASSIFIER = "classifier.1.weight"
 
@@ -45,7 +48,7 @@ class Subject:
     test: Any
 
 
-def subject(c: Evaluate, found: Checkpoint, options: Any) -> Subject:
+def subject(c: Evaluate, found: Checkpoint, options: RunOptions) -> Subject:
     """The network and the set. The file's own word comes first; raises UserError where a flag says something else, and
     where set or classes are not those of the weights.
     """
@@ -85,7 +88,7 @@ def subject(c: Evaluate, found: Checkpoint, options: Any) -> Subject:
     return Subject(kernels, macro, classes, se, activation, dataset, test)
 
 
-def evaluate(settings: Evaluate, options: Any) -> dict[str, Any]:
+def evaluate(settings: Evaluate, options: RunOptions) -> dict[str, Any]:
     """The ``evaluate`` verb: top-1 and top-5 error, plain cross-entropy."""
     c = settings
     if not c.checkpoint:

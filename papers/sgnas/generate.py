@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from papers.sgnas.method.trained_generator import TrainedGenerator, load_generat
 from papers.sgnas.networks.architectures import SPACE, Kernels, Macro
 from papers.sgnas.settings import Generate
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 Found = tuple[float, Kernels, float]  # target, kernel lists, cost by the look-up table
 
 
-def generate(settings: Generate, options: Any) -> dict[str, Any]:
+def generate(settings: Generate, options: RunOptions) -> dict[str, Any]:
     """The ``generate`` verb: print MACs, parameters and kernels for each target and write architecture files."""
     settings.check(options.given)
     trained = load_generator(settings.generator, settings.prior_pool, options)

@@ -6,7 +6,7 @@ Each phase goes on at any batch after a kill, and runs alone from the other's ou
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -45,13 +45,16 @@ from papers.sgnas.networks.layers import ConvBN
 from papers.sgnas.networks.supernet import Supernet, load_supernet, save_supernet
 from papers.sgnas.settings import Search, SearchGenerator, Searching, SearchSupernet
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 COLUMNS = (
     "phase", "epoch", "loss", "hardware_loss", "valid_loss", "valid_top1_error_percent",
     "total_hardware_loss", "kendall_tau", "tau",
 )  # fmt: skip
 
 
-def search(settings: Search, options: Any) -> dict[str, Any]:
+def search(settings: Search, options: RunOptions) -> dict[str, Any]:
     """The ``search`` verb: phase 1, phase 2, then an architecture for every target."""
     data = open_search_data(settings, options, settings.parts)
     with open_run(options, settings, data=data.images, phases=["supernet", "generator"]) as run:
@@ -63,7 +66,7 @@ def search(settings: Search, options: Any) -> dict[str, Any]:
         return run.finish(architectures_for_targets(settings, data, run, generator, lookup, pool))
 
 
-def search_supernet(settings: SearchSupernet, options: Any) -> dict[str, Any]:
+def search_supernet(settings: SearchSupernet, options: RunOptions) -> dict[str, Any]:
     """The ``search-supernet`` verb: phase 1 alone."""
     data = open_search_data(settings, options, settings.parts)
     with open_run(options, settings, data=data.images, phases=["supernet"]) as run:
@@ -73,7 +76,7 @@ def search_supernet(settings: SearchSupernet, options: Any) -> dict[str, Any]:
         return run.finish({"metrics": {"supernet_parameters": sum(p.numel() for p in supernet.parameters())}})
 
 
-def search_generator(settings: SearchGenerator, options: Any) -> dict[str, Any]:
+def search_generator(settings: SearchGenerator, options: RunOptions) -> dict[str, Any]:
     """The ``search-generator`` verb: phase 2 alone, on the supernet of ``--supernet``. Raises UserError without one."""
     if not settings.supernet:
         raise UserError("a generator-only search needs a trained supernet: --supernet FOLDER/supernet.safetensors")

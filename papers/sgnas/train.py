@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -33,6 +33,9 @@ from papers.sgnas.networks.architectures import read as read_architecture
 from papers.sgnas.networks.derived import Network
 from papers.sgnas.networks.published_keys import Published
 from papers.sgnas.settings import Train
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 TEST_BATCH_SIZE = 256
 
@@ -84,7 +87,7 @@ class Data:
         return len(self.images.classes)
 
 
-def open_data(c: Train, options: Any, start: Started | None = None) -> Data:
+def open_data(c: Train, options: RunOptions, start: Started | None = None) -> Data:
     """start: weights, whose architecture is then trained. Raises UserError where the set or the architecture cannot be
     read, or do not fit.
     """
@@ -121,7 +124,7 @@ class Started:
         return start.into(network, data.images.classes, data.images.name)
 
 
-def started(settings: Train, options: Any) -> tuple[Train, Started | None]:
+def started(settings: Train, options: RunOptions) -> tuple[Train, Started | None]:
     """The settings with what the weights of ``--checkpoint`` say of their network, and those. Raises UserError where a
     flag says something else.
     """
@@ -140,7 +143,7 @@ def started(settings: Train, options: Any) -> tuple[Train, Started | None]:
     return settings, Started(file, found, kernels, structure, bool(own.se), settings.activation, own.classes)
 
 
-def train(settings: Train, options: Any) -> dict[str, Any]:
+def train(settings: Train, options: RunOptions) -> dict[str, Any]:
     """The ``train`` verb. After every epoch the weights (the averaged ones where EMA is on) are judged on the test set,
     or on the validation part of a set that has one; those that do best are kept, tested and written.
     """
@@ -213,7 +216,7 @@ def smoothed(smoothing: float) -> Any:
     return lambda logits, labels: label_smoothing_cross_entropy(logits, labels, smoothing)
 
 
-def errors(c: Train, network: Network, batches: datasets.Loader, options: Any) -> Metrics:
+def errors(c: Train, network: Network, batches: datasets.Loader, options: RunOptions) -> Metrics:
     """Errors on all images of the batches; the loss is smoothed where the authors' was."""
     loss = smoothed(c.label_smoothing) if c.smoothed_test_loss else torch.nn.functional.cross_entropy
     return evaluate(network, shows(batches, "test"), pick_device(options), options.precision, loss=loss)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
@@ -27,6 +27,9 @@ from papers.sgnas.networks.derived import DROPOUT, Network
 from papers.sgnas.networks.layers import ACTIVATIONS
 from papers.sgnas.networks.plain import plain_form
 from papers.sgnas.settings import Export, Predict
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 class Wanted(NamedTuple):
@@ -100,12 +103,12 @@ def of_weights(found: Architecture | None, held: Checkpoint, wanted: Wanted) -> 
     return replace(found, classes=rows, se=se, activation=str(activation or wanted.activation or "hswish"))
 
 
-def predict(settings: Predict, options: Any) -> Any:
+def predict(settings: Predict, options: RunOptions) -> Any:
     """The ``predict`` verb. Raises UserError."""
     return predicting.predict(*loaded(settings, settings.activation), settings, options)
 
 
-def export(settings: Export, options: Any) -> dict[str, Any]:
+def export(settings: Export, options: RunOptions) -> dict[str, Any]:
     """The ``export`` verb. Raises UserError."""
     return exporting.export(*loaded(settings, settings.activation), settings, options)
 

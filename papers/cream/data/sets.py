@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from common.errors import UserError
 from common.run import distributed
 from papers.cream.networks.layout import SMALLEST_INPUT
 from papers.cream.settings import Search, TrainingBatches
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 SAMPLED = 8  # pictures looked at when a set is opened
 Source = Images | Pictures
@@ -39,7 +42,7 @@ class Parts(NamedTuple):
 CLASSES, PER_CLASS = 100, 350
 
 
-def open_source(dataset: str, split: str, resolution: int, options: Any) -> Source:
+def open_source(dataset: str, split: str, resolution: int, options: RunOptions) -> Source:
     """Images in memory for the small sets (and ``FOLDER@SIZE``), pictures on disk for everything else.
 
     Raises UserError when the resolution is too small for the network, or larger than images in memory.
@@ -91,7 +94,7 @@ def first_classes(source: Source, classes: int) -> Source:
     return replace(kept, classes=source.classes[:classes])  # type: ignore[type-var]
 
 
-def search_parts(settings: Search, resolution: int, options: Any, judging: str = "val") -> Parts:
+def search_parts(settings: Search, resolution: int, options: RunOptions, judging: str = "val") -> Parts:
     """The parts of a search's set; judging: the split that is tested on, ``val`` for the check of an epoch."""
     train = open_source(settings.dataset, "train", resolution, options)
     train = subset(train, settings.subset_classes, settings.subset_images)

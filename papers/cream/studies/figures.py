@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.run.files import make_folder, write_figure
 from papers.cream.claims import published_millions
 from papers.cream.networks.architectures import PUBLISHED
 from papers.cream.studies.settings import Figures
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 PANELS = {"small": (0, 165, 50, 76), "large": (150, 750, 74, 81)}  # MFLOPs from, to; accuracy from, to
 STYLES: dict[str, dict[str, Any]] = {  # the series drawn as lines; the same colours in both figures
@@ -77,7 +80,7 @@ def draw_points(axes: Any, series: dict[str, list[Point]], limits: tuple[float, 
     return count
 
 
-def figures(settings: Figures, options: Any) -> dict[str, Any]:
+def figures(settings: Figures, options: RunOptions) -> dict[str, Any]:
     """Draw both panels into ``--out``; returns the files and the number of points in each."""
     import matplotlib
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,11 +34,14 @@ from papers.cream.select import finished_search
 from papers.cream.studies.settings import RankStudy
 from papers.cream.train import Training, fit, testing_batches, training_batches
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 DRAWS, LEVEL = 1000, 0.95  # of the bootstrap over pairs
 NOTE = "null: one of the two sides is constant, so no order agrees or disagrees with it"
 
 
-def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
+def rank_study(settings: RankStudy, options: RunOptions) -> dict[str, Any]:
     """Score, train, correlate. Writes rank.csv and result.json. Raises UserError."""
     searched = finished_search(settings.search)
     space = searched.space

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from common.run import seeds
 from common.run.distributed import per_process
 from papers.nao_v2.data.autoaugment import augment_batch, choose
 from papers.nao_v2.settings import Search, SmallImages, Train
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)  # CIFAR-10 and CIFAR-100
 IMAGENET_JITTER = (0.4, 0.4, 0.4, 0.2)
@@ -117,14 +120,14 @@ def all_batches(images: Images, size: int = 500) -> list[tuple[torch.Tensor, tor
     return [(plain(pixels, constants), labels) for pixels, labels in pairs]
 
 
-def small_images(dataset: str, split_name: str, options: Any) -> Images:
+def small_images(dataset: str, split_name: str, options: RunOptions) -> Images:
     """Small images in memory, for the CIFAR network. Raises UserError for others."""
     images = open_images(dataset, split_name, options)
     check_pixels(dataset, images.size)
     return images
 
 
-def open_set(dataset: str, split_name: str, kind: str, options: Any) -> Images | Pictures:
+def open_set(dataset: str, split_name: str, kind: str, options: RunOptions) -> Images | Pictures:
     """Small images in memory (cifar network), or pictures read one by one (imagenet network)."""
     if kind == "imagenet":
         return open_pictures(dataset, split_name, options)
@@ -154,7 +157,7 @@ def picture_batches(
     return FolderBatches(images, batch_size, transforms, Order(seed), per_process(parts), device, workers, constants)
 
 
-def kind_of(network: str, dataset: str, options: Any) -> str:
+def kind_of(network: str, dataset: str, options: RunOptions | None) -> str:
     """``cifar`` or ``imagenet``: as asked for, or (auto) by the size of the set's images, whatever its name."""
     if network != "auto":
         return network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.run import seeds
 from common.run.device import pick_device
@@ -15,8 +15,11 @@ from papers.nao_v2.networks.architectures import SPACE, SPACES, Shape, as_file, 
 from papers.nao_v2.networks.size import size_of
 from papers.nao_v2.settings import RandomSearch
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
-def random_search(settings: RandomSearch, options: Any) -> dict[str, Any]:
+
+def random_search(settings: RandomSearch, options: RunOptions) -> dict[str, Any]:
     """The baseline: n random architectures, each trained from scratch; the best on validation is the result."""
     c, device = settings, pick_device(options)
     images = small_images(c.dataset, "train", options)

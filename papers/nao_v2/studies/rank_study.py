@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,11 +30,14 @@ from papers.nao_v2.networks.operations import DropPath
 from papers.nao_v2.networks.supernet import Supernet, identity_operations
 from papers.nao_v2.settings import RankStudy
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 POLICIES = ("params", "uniform")
 MEASURES = {"pairwise_accuracy": agreement.pairwise_accuracy, "kendall_tau": kendall_tau, "pearson": agreement.pearson}
 
 
-def rank_study(settings: RankStudy, options: Any) -> dict[str, Any]:
+def rank_study(settings: RankStudy, options: RunOptions) -> dict[str, Any]:
     """Supernet scores against stand-alone scores of one pool (Method 9):
 
     1. every architecture is trained from scratch: its stand-alone accuracy;

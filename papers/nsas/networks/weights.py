@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.data.names import exists, other_set
 from common.errors import UserError
@@ -20,6 +20,9 @@ from common.spaces.use import check_space
 from common.weights.read import Checkpoint, read_checkpoint
 from papers.nsas.networks.architectures import load_genotype
 from papers.nsas.settings import Evaluate
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 RELEASED_SETS = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
 
@@ -43,12 +46,12 @@ def need_checkpoint(path: str) -> None:
         )
 
 
-def typed(options: Any, name: str) -> bool:
+def typed(options: RunOptions, name: str) -> bool:
     """Whether the user chose a setting (without a command line every setting counts)."""
     return options.given is None or name in options.given
 
 
-def read_cnn(settings: Evaluate, options: Any) -> CnnWeights:
+def read_cnn(settings: Evaluate, options: RunOptions) -> CnnWeights:
     """Raises UserError: no CNN of this space, architecture unknown or another, a set that is not the file's."""
     need_checkpoint(settings.checkpoint)
     found = read_checkpoint(settings.checkpoint, settings.weights)
@@ -81,7 +84,7 @@ def architecture_of(
     return named
 
 
-def set_of(chosen: str, flag: str, said: Mapping[str, Any], released: str, options: Any, source: str) -> str:
+def set_of(chosen: str, flag: str, said: Mapping[str, Any], released: str, options: RunOptions, source: str) -> str:
     """The set to test on: the user's choice, if it can be the file's; else the file's own; else the released one's."""
     own = str(said.get("dataset", ""))
     if typed(options, flag):

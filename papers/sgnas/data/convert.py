@@ -6,7 +6,7 @@ Replaces the authors' converter, whose record format needs a function that pyarr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.data.pictures.folders import list_pictures
 from common.data.pictures.lmdb import LmdbStore, write_lmdb
@@ -16,6 +16,9 @@ from common.run.distributed import one_process
 from common.run.files import make_folder
 from common.run.folder import say
 from papers.sgnas.settings import Convert
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 def source_and_target(settings: Convert) -> tuple[Path, Path]:
@@ -28,7 +31,7 @@ def source_and_target(settings: Convert) -> tuple[Path, Path]:
     return source, target
 
 
-def convert_lmdb(settings: Convert, options: Any) -> dict[str, Any]:
+def convert_lmdb(settings: Convert, options: RunOptions) -> dict[str, Any]:
     """Writes <target>/train.lmdb and <target>/val.lmdb (and test.lmdb where there is a test part beside it) from
     <source>/{train,val,test}/CLASS/*, then reads every record back.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,6 +17,9 @@ from papers.sgnas.data import sets as datasets
 from papers.sgnas.data.split import Provenance, Split, provenance_of
 from papers.sgnas.networks.architectures import Macro
 from papers.sgnas.settings import Searching
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def refuse_small(c: Searching, images: datasets.ImageSet, parts: int) -> None:
     refuse_sizes(images.name, count, classes, c, fits)
 
 
-def open_search_data(c: Searching, options: Any, parts: int = 0) -> SearchData:
+def open_search_data(c: Searching, options: RunOptions, parts: int = 0) -> SearchData:
     """Open the set and split it. A supernet that was trained before brings its split. parts: shares that the supernet's
     batches are normalised in, 0: one per process. Raises UserError.
     """

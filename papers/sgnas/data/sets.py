@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,6 +25,9 @@ from common.errors import UserError
 from common.run import distributed
 from papers.sgnas.networks.architectures import PUBLISHED, Kernels, Macro, load_kernels, macro_for
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 # The authors' constants, used for CIFAR-10 and CIFAR-100 alike.
 CIFAR_MEAN, CIFAR_STD = (0.49139968, 0.48215827, 0.44653124), (0.2023, 0.1994, 0.2010)
 TESTED = EvalPictures(256, 224, "bicubic")  # pictures of ImageNet's size in tests
@@ -32,7 +35,7 @@ Loader = Batches | FolderBatches
 ImageSet = Images | Pictures
 
 
-def open_set(name: str, split: str, options: Any) -> ImageSet:
+def open_set(name: str, split: str, options: RunOptions) -> ImageSet:
     """Open an image set by name or path. ``PATH@SIZE`` holds a folder's pictures in memory at that size;
     ``cifar10@16`` is CIFAR at half its size.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from papers.sgnas.method.lookup import MFLOPS, Lookup, lookup_from, macs_table, 
 from papers.sgnas.method.prior import PriorPool, pool_from, read_pool
 from papers.sgnas.networks.architectures import MACROS, SPACE, Kernels, Macro, Ops, kernels_of, macro_for
 from papers.sgnas.settings import AUTHORS_FILES
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class TrainedGenerator:
 
 
 def load_generator(
-    source: str, prior_pool: str = "", options: Any = None, data: Path | None = None
+    source: str, prior_pool: str = "", options: RunOptions | None = None, data: Path | None = None
 ) -> TrainedGenerator:
     """A generator by name or path (see ``settings.OfAGenerator``). Raises UserError.
 
@@ -100,7 +103,7 @@ class _Root:
     allow_unpinned: bool = False
 
 
-def _load_published(options: Any) -> TrainedGenerator:
+def _load_published(options: RunOptions | _Root | None) -> TrainedGenerator:
     weights = verified_path("sgnas", "generator_imagenet.npz", options).path
     prior = verified_path("sgnas", "prior_pool.json", options).path
     with np.load(weights, allow_pickle=False) as arrays:

@@ -7,7 +7,7 @@ mutation and crossover among the best, each candidate scored with the supernet's
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,11 +22,14 @@ from papers.sgnas.networks.architectures import SKIP, SUB_BLOCKS, Ops, kernels_o
 from papers.sgnas.studies.scored import Scored, open_scored
 from papers.sgnas.studies.settings import Evolve
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
+
 Candidate = tuple[float, Ops]  # (error in percent, operation indices)
 MAX_TRIES = 2_000
 
 
-def evolve(settings: Evolve, options: Any) -> dict[str, Any]:
+def evolve(settings: Evolve, options: RunOptions) -> dict[str, Any]:
     """The ``evolve`` verb: one search per target; architecture files as the generator writes them.
 
     for every target:

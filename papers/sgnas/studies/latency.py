@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -30,6 +30,9 @@ from papers.sgnas.networks.architectures import (
 from papers.sgnas.networks.derived import Block
 from papers.sgnas.networks.layers import ConvBN
 from papers.sgnas.studies.settings import Latency
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
@@ -75,7 +78,7 @@ def measure_table(macro: Macro, batch: int, device: torch.device, repeats: int) 
     return Lookup(base, torch.tensor(depthwise), torch.tensor(expand), torch.tensor(project), "ms")
 
 
-def latency(settings: Latency, options: Any) -> dict[str, Any]:
+def latency(settings: Latency, options: RunOptions) -> dict[str, Any]:
     """The ``latency`` verb: measure a table and write it to <out>/latency.json. Raises UserError."""
     one_process("latency")
     device, macro = pick_device(options), macro_for(settings.macro)

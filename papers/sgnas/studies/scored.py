@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.run import distributed
 from common.run.device import pick_device
@@ -14,6 +14,9 @@ from papers.sgnas.method.scoring import Scorer
 from papers.sgnas.networks.architectures import Macro, Ops
 from papers.sgnas.networks.supernet import Supernet, load_supernet
 from papers.sgnas.studies.settings import Scoring
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Scored:
         return self.scorer(ops, self.batches)[1]
 
 
-def open_scored(c: Scoring, options: Any, use: str, stream: str, macro: Macro | None = None) -> Scored:
+def open_scored(c: Scoring, options: RunOptions, use: str, stream: str, macro: Macro | None = None) -> Scored:
     """Open the supernet of ``c`` and the set of its training. use, stream: see ``Loaders``. Raises UserError, also for
     a supernet of another macro structure or number of classes where ``macro`` is given.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from papers.sgnas.networks.fixed_supernet import FixedSupernet
 from papers.sgnas.networks.supernet import Supernet
 from papers.sgnas.studies.latency import seconds_of
 from papers.sgnas.studies.settings import Cost
+
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
 
 def seconds_per_step(supernet: Supernet, batch: int, device: torch.device, repeats: int) -> tuple[float, float]:
@@ -86,7 +89,7 @@ def evolution_seconds(folder: Path) -> float:
     return float(timing["seconds"]) / len(result["architectures"])
 
 
-def speedup(settings: Cost, options: Any) -> dict[str, Any]:
+def speedup(settings: Cost, options: RunOptions) -> dict[str, Any]:
     """The ``cost`` verb: hours for each N, a plot, and the ratio. Raises UserError."""
     c = settings
     one_process("cost")
@@ -116,7 +119,7 @@ def speedup(settings: Cost, options: Any) -> dict[str, Any]:
     result = {"rows": rows, "seconds": measured, "device": str(device), "macro": macro.name, "batch_size": c.batch_size}
     write_json(folder / "cost.json", result)
     _plot(rows, folder / "cost.png", f"{macro.name} structure, {device.type}")
-    say(folder / "cost.png")
+    say(str(folder / "cost.png"))
     return result
 
 

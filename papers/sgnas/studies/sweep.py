@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.run.files import write_figure
 from common.run.folder import open_run, say
@@ -13,8 +13,11 @@ from papers.sgnas.method.trained_generator import load_generator
 from papers.sgnas.studies.scored import open_scored
 from papers.sgnas.studies.settings import Sweep
 
+if TYPE_CHECKING:
+    from common.cli.verbs import RunOptions
 
-def sweep(settings: Sweep, options: Any) -> dict[str, Any]:
+
+def sweep(settings: Sweep, options: RunOptions) -> dict[str, Any]:
     """The ``sweep`` verb: sweep.csv, sweep.png, and Kendall's tau."""
     c = settings
     c.check(options.given)
