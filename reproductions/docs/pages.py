@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from reproductions.claims import Claim
+from reproductions.claims import ROOT, Claim
 from reproductions.kinds import CONTEXT, KINDS, MEANING, MEASURES, RELEASED, Headline, by_kind, headline, label
 from reproductions.listing import counted, measured, published
 from reproductions.verdicts import VERDICTS, Verdict
@@ -15,6 +15,13 @@ NOWHERE = "†"
 MARK = {"reproduced": "✔", "not reproduced": "✘", "inconclusive": "?", "not run": "·"}
 BY_HAND = ("imagenet", "imagenet16-120", "nasbench201", "nasbench201-v1.0")  # `data fetch` says what to do
 SEEDS = 3  # the fewest runs that can decide about a training or a search
+
+
+def title(paper: str) -> str:
+    """What a paper is called: the heading of its README as far as the colon."""
+    page = ROOT / "papers" / paper / "README.md"
+    heading = page.read_text(encoding="utf-8").partition("\n")[0] if page.exists() else ""
+    return heading.removeprefix("# ").partition(":")[0] if heading.startswith("# ") else paper
 
 
 def origin(v: Verdict) -> str:

@@ -26,20 +26,12 @@ from reproductions.check import summary
 from reproductions.claims import ROOT, load_all
 from reproductions.compare.groups import of_pipeline
 from reproductions.docs import mutants, pages, reliability, words
-from reproductions.docs.pages import origin  # noqa: F401  (the report names values alike)
 from reproductions.results import load
 from reproductions.speed import tables as speed
 from reproductions.verdicts import Verdict, judged
 
 RECORD = ROOT / "results" / "data_claims.json"
 START, END = "<!-- claims:start -->", "<!-- claims:end -->"
-
-
-def title(paper: str) -> str:
-    """What a paper is called: the heading of its README as far as the colon."""
-    page = ROOT / "papers" / paper / "README.md"
-    heading = page.read_text(encoding="utf-8").partition("\n")[0] if page.exists() else ""
-    return heading.removeprefix("# ").partition(":")[0] if heading.startswith("# ") else paper
 
 
 def main(argv: list[str]) -> int:
@@ -52,7 +44,7 @@ def main(argv: list[str]) -> int:
     record = recorded()
     fresh_record = {v.claim.id: record.get(v.claim.id) if v.measured is None else v.measured for v in of_data}
     verdicts = {paper: [from_record(v, fresh_record) for v in found] for paper, found in verdicts.items()}
-    titles = {paper: title(paper) for paper in PAPERS}
+    titles = {paper: pages.title(paper) for paper in PAPERS}
     tables = {ROOT / "README.md": pages.summary(verdicts, titles)}
     tables |= {ROOT / "papers" / p / "README.md": pages.of_paper(v) for p, v in verdicts.items()}
     stale = [str(RECORD.relative_to(ROOT))] if fresh_record != record else []

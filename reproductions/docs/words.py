@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.papers import PAPERS
+from reproductions.docs.pages import title
 
 MEANING = {
     # where in the run
@@ -189,8 +190,6 @@ def meaning(column: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Path below the repository -> text of every generated page of docs/."""
-    from reproductions.docs.readme import title
-
     found = {Path("docs", "settings", f"{paper}.md"): settings_page(paper, title(paper)) for paper in PAPERS}
     return {**found, Path("docs", "histories.md"): histories_page()}
 

@@ -18,7 +18,7 @@ from reproductions import kept
 from reproductions.arguments import OneLineParser
 from reproductions.claims import load_all
 from reproductions.compare.groups import groups
-from reproductions.docs.readme import origin, title
+from reproductions.docs.pages import origin, title
 from reproductions.kinds import CONTEXT, Headline, by_kind, headline
 from reproductions.listing import absent_data, counted, measured
 from reproductions.report import figures
