@@ -89,7 +89,7 @@ def test_architectures(line, verb, arch, message):
     [
         (("--eval-every", "0"), "--eval-every must be at least 1"),
         (("--dropout", "2"), "--dropout must be between 0 and 1"),
-        (("--randaugment", "nan"), "--randaugment must be 0 or more, not nan"),
+        (("--randaugment", "nan"), "--randaugment must be a finite number, not nan"),
         (("--epochs", "0"), "--epochs must be at least 1"),
         (("--lr-min=-1",), "--lr-min must be 0 or more"),
         (("--decay-rate=-1",), "--decay-rate must be between 0 and 1"),

@@ -105,7 +105,8 @@ def test_supernets_and_times_that_do_not_belong(searched, tmp_path, capsys):
 def test_verbs_for_one_process_refuse_torchrun(tree, tmp_path, capsys, monkeypatch):
     from common.run import distributed
 
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(distributed, "setup", lambda: None)
     out = ("--out", tmp_path / "out")
     for verb, *arguments in (["convert-lmdb", tree / "tree", tmp_path / "out"], ["cost", *out], ["latency", *out]):
@@ -118,7 +119,7 @@ def test_verbs_for_one_process_refuse_torchrun(tree, tmp_path, capsys, monkeypat
     [
         ("search", "--paths", 0, "--paths must be at least 1"),
         ("search", "--target-step", 0, "--target-step must be above 0"),
-        ("search", "--validation-step", "nan", "--validation-step must be above 0, not nan"),
+        ("search", "--validation-step", "nan", "--validation-step must be a finite number, not nan"),
         ("search", "--generator-epochs", 0, "no generator epoch is wanted"),
         ("search-supernet", "--supernet-epochs", 0, "no supernet epoch is wanted"),
         ("search", "--tau", 0, "--tau must be above 0"),

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from common.cli.verbs import RunOptions
+from common.data.augment import plain
 from common.data.sets import Images, open_images
 from common.run import seeds
 from common.run.folder import Run
@@ -76,7 +77,7 @@ class Sgd:
 
 def errors(c: Train, network: Network, images: Images) -> tuple[float, float, float]:
     """(loss, top-1 error, top-5 error) in eval mode, of all images as they are."""
-    x = plainly.plain(images.pixels, plainly.KEPT)
+    x = plain(images.pixels, plainly.KEPT)
     with torch.no_grad():
         logits = network.eval()(x)
     best = logits.topk(5, 1).indices == images.labels[:, None]

@@ -163,9 +163,11 @@ def test_shares_of_one_batch():
 def test_parts_that_cannot_be_shared(architecture, tmp_path, monkeypatch, capsys, verb):
     from common.run import distributed
 
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(distributed, "setup", lambda: None)
     monkeypatch.setattr(distributed, "barrier", lambda: None)
+    monkeypatch.setattr(distributed, "all_see", lambda path: None)
     flags = TRAIN.split() + ["--arch", architecture] if verb == "train" else SEARCH.partition("--generator")[0].split()
     with pytest.raises(SystemExit):
         alone(verb, *flags, "--parts", 3, "--out", tmp_path / "run")
