@@ -132,11 +132,12 @@ def test_resizing_by_blocks_is_their_average():
 
 
 def test_grey_pictures_become_rgb(tmp_path):
-    folder = tmp_path / "own" / "only"
-    folder.mkdir(parents=True)
-    for i in range(5):
-        Image.new("L", (4, 4), i).save(folder / f"{i}.png")
-    assert open_images(str(tmp_path / "own"), "train").pixels.shape == (4, 3, 4, 4)
+    for name in ("dark", "light"):
+        folder = tmp_path / "own" / name
+        folder.mkdir(parents=True)
+        for i in range(5):
+            Image.new("L", (4, 4), i).save(folder / f"{i}.png")
+    assert open_images(str(tmp_path / "own"), "train").pixels.shape == (8, 3, 4, 4)
 
 
 def test_mistakes_with_folders(tmp_path):
