@@ -39,8 +39,8 @@ class CommonFlags:
     )
     compile: bool = setting(
         False,
-        "compile networks first (minutes; needs a C++ compiler, on GPUs triton): they are faster then and round "
-        "otherwise; not every command has it, and --plan tells the time without it",
+        "compile networks first (on GPUs; takes minutes, needs triton): their kernels round otherwise; not every "
+        "command has it, and --plan tells the time without it",
     )
     data: Path | None = setting(None, "folder of the data sets; default $NAS_DATA, else data/")
     allow_unpinned: bool = setting(False, "also read data that do not match their pins; results are marked")

@@ -6,9 +6,7 @@ import contextlib
 import importlib.util
 import os
 import re
-import shutil
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,23 +65,15 @@ def _picked(name: str) -> torch.device:
 
 def check_compiler(device: torch.device) -> None:
     """Raises UserError where nothing here can compile for the device."""
-    if device.type == "cuda":
-        if importlib.util.find_spec("triton") is None:
-            raise UserError("--compile needs the package triton on a GPU; install it, or leave --compile out")
-        return
-    if device.type != "cpu":
-        raise UserError(f"--compile is for cpu and cuda, not for {device.type}; leave --compile out")
-    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
-    if shutil.which(compiler) is None:
+    if device.type == "cpu":
         raise UserError(
-            f"--compile needs a C++ compiler, and {compiler} is not found; install one, name another in the "
-            f"environment variable CXX, or leave --compile out"
+            "--compile is for GPUs: on a CPU the backward passes that torch 2.13's compiler makes of these networks "
+            "abort the program; leave --compile out"
         )
-    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
-        raise UserError(
-            "--compile needs Python.h, which this Python came without; install its development files (python3-dev), or "
-            "leave --compile out"
-        )
+    if device.type != "cuda":
+        raise UserError(f"--compile is for GPUs of kind cuda, not for {device.type}; leave --compile out")
+    if importlib.util.find_spec("triton") is None:
+        raise UserError("--compile needs the package triton; install it, or leave --compile out")
 
 
 def _number(name: str, found: int) -> int:
