@@ -1,4 +1,4 @@
-"""The README's block of commands, one after another in one folder, on a profile that is smaller still."""
+"""The README's block of commands, one after another in one folder, on profiles that are smaller still."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def test_commands_in_order(monkeypatch, tmp_path, capsys):
     text = (Path(__file__).parents[2] / "papers" / "nao_v2" / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     (tmp_path / "params.yaml").write_text(TINY)
-    monkeypatch.setitem(settings.PROFILES, "smoke", tmp_path / "params.yaml")
+    for profile in ("smoke", "paper"):  # a plan rehearses the real work
+        monkeypatch.setitem(settings.PROFILES, profile, tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     verbs = []
     photographs(tmp_path)
