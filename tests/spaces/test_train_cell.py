@@ -86,7 +86,8 @@ def test_training_is_the_plain_loop(tmp_path, monkeypatch):
         arch=CELL, dataset="digits", train_images=40, channels=2, cells_per_stage=1, epochs=3, batch_size=20, lr=0.05,
         momentum=0.8, weight_decay=0.1, pad=2, flip=False, eval_batch_size=40,
     )  # fmt: skip
-    result = train.train_cell(settings, options(tmp_path), {})
+    asked = options(tmp_path)
+    result = train.train_cell(settings, asked, train.cell_of(CELL, asked, {}))
     seeds.seed_everything(0)
     model = Network(to_operations(CELL), 2, 1, 10)
     constants = tuple(tuple(v / 255 for v in row) for row in ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)))
