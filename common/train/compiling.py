@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 BACKEND = "inductor"
-# Layouts stay as they are: strided 1x1 convolutions of channels-last images damage memory on the CPU (torch 2.13).
-INDUCTOR = {"fallback_random": True, "layout_optimization": False}
+INDUCTOR = {"fallback_random": True}  # draws as torch's own
 _used = [False]  # whether anything was compiled in this process
 FORMS = 512  # of one piece of code, by sizes and modes, before torch would give up and run it plainly
 

@@ -20,7 +20,7 @@ from common.run.device import autocast, exact
 from common.run.keep import look_now
 from common.train.batchnorm import PartStatistics, average
 from common.train.losses import TopK, check_finite, with_gradients
-from common.train.optim import clip
+from common.train.optim import clip, trained_by
 from common.train.sending import Sending, put_aside
 
 Output = Tensor | tuple[Tensor, Tensor | None]
@@ -60,18 +60,23 @@ def auxiliary_loss(criterion: Callable[[Tensor, Tensor], Tensor], weight: float)
     return loss_of
 
 
-def gradients(model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], Tensor], **where: Any) -> Any:
+def gradients(
+    model: nn.Module, batch: Any, loss_of: Callable[[Tensor, Tensor], Tensor],
+    parameters: Sequence[nn.Parameter] | None = None, **where: Any,
+) -> Any:  # fmt: skip
     """The gradients of the mean loss over all images of a batch, of all shares and processes; returns that loss: a
     number, on a GPU a tensor [] there, which is looked at later (``check_finite``).
 
     batch: what this process holds of it, (images, labels) or a list of such shares, which are computed one after
-    another; a share may be empty. loss_of: (images, labels) -> mean loss of a share. Running statistics follow the rule
-    of ``batchnorm.py``. Gradients are added to those that are there. A loss that is not finite raises UserError, which
-    says ``where``, in all processes.
+    another; a share may be empty. loss_of: (images, labels) -> mean loss of a share. parameters: all that get a
+    gradient, where the caller has them at hand: to find them takes milliseconds of a large network's step. Running
+    statistics follow the rule of ``batchnorm.py``. Gradients are added to those that are there. A loss or a gradient
+    that is not finite raises UserError, which says ``where``, in all processes.
     """
     shares = batch if isinstance(batch, list) else [tuple(batch)]
-    parameters = _trained(model) if distributed.world_size() > 1 else []
-    sending = Sending(parameters, _images(shares)) if parameters and len(shares) == 1 else None
+    parameters = list(model.parameters()) if parameters is None else parameters
+    several = distributed.world_size() > 1
+    sending = Sending(parameters, _images(shares)) if several and len(shares) == 1 else None
 
     def descend(inputs: Tensor, target: Tensor, part: float) -> Tensor:
         loss = loss_of(inputs, target)
@@ -93,8 +98,7 @@ def gradients_of_terms(
     terms: (inputs, targets) of a share -> its mean loss, without graph; its gradient has been added to ``.grad``. also:
     tensors beside the model's parameters that get a gradient. A share counts by the length of its targets.
     """
-    shared = len(shares) > 1 or distributed.world_size() > 1
-    parameters = [*_trained(model), *also] if shared else []
+    parameters = [*model.parameters(), *also]
 
     def descend(inputs: Any, target: Any, part: float) -> Tensor:
         if len(shares) == 1:
@@ -105,21 +109,16 @@ def gradients_of_terms(
     return _over_shares(model, shares, parameters, descend, where)
 
 
-def _trained(model: nn.Module) -> list[nn.Parameter]:
-    """Milliseconds of a large network's step: asked for where gradients are sent or put aside, and not elsewhere."""
-    return [p for p in model.parameters() if p.requires_grad]
-
-
 def _over_shares(
-    model: nn.Module, shares: list[tuple[Any, Any]], parameters: list[Any],
+    model: nn.Module, shares: list[tuple[Any, Any]], parameters: Sequence[Tensor],
     descend: Callable[[Any, Any, float], Tensor], where: dict[str, Any], sending: Sending | None = None,
 ) -> Any:  # fmt: skip
-    """parameters: whose gradients are sent, looked at in several processes only. descend: (inputs, targets, the share's
-    part of this process's images) -> its part of the mean loss. sending: what sends the gradients of the only share.
+    """parameters: whose gradients are looked at and sent. descend: (inputs, targets, the share's part of this process's
+    images) -> its part of the mean loss. sending: what sends the gradients of the only share.
     """
     images = _images(shares)
     together = PartStatistics(model) if len(shares) > 1 else None
-    device = next(model.parameters()).device
+    device = parameters[0].device
     total = torch.zeros((), dtype=exact(device), device=device)
     several = distributed.world_size() > 1
     with put_aside(parameters) if several else contextlib.nullcontext():
@@ -132,7 +131,7 @@ def _over_shares(
                 together.collect(len(target))
         if sending is not None:
             sending.rest()
-        mean = check_finite(with_gradients(total, model.parameters()), weight=images, **where)
+        mean = check_finite(with_gradients(total, parameters), weight=images, **where)
         if together is not None:
             together.finish()
         else:
@@ -204,8 +203,9 @@ def train_step(
         return loss
 
     optimizer.zero_grad(set_to_none=True)
-    mean = gradients(model, batch, of_share, **where)
-    clip([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+    parameters = trained_by(optimizer)
+    mean = gradients(model, batch, of_share, parameters, **where)
+    clip(parameters, clip_norm)
     optimizer.step()
     return mean
 

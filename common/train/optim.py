@@ -117,6 +117,11 @@ def zero_fill_grads(params: Iterable[nn.Parameter]) -> None:
             parameter.grad = torch.zeros_like(parameter)
 
 
+def trained_by(optimizer: Optimizer) -> list[nn.Parameter]:
+    """All parameters of an optimiser, in order."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
 def clip(params: Iterable[nn.Parameter], norm: float) -> Tensor | None:
     """Scale gradients to a total norm of at most ``norm`` (0: off); returns the norm before, on the device."""
     return nn.utils.clip_grad_norm_(list(params), norm) if norm > 0 else None

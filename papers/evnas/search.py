@@ -29,7 +29,7 @@ from common.train.batchnorm import PartStatistics, average
 from common.train.compiling import compile_operations
 from common.train.loop import gradients, read
 from common.train.losses import TopK
-from common.train.optim import clip
+from common.train.optim import clip, trained_by
 from common.train.schedules import cosine
 from common.weights.read import save_weights
 from papers.evnas.data import SearchData, batches, open_search_data
@@ -158,8 +158,9 @@ def descend(
             return cross_entropy(model(images, individual), labels)
 
     optimizer.zero_grad()
-    loss = gradients(model, shares, loss_of, **where)
-    clip([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+    parameters = trained_by(optimizer)
+    loss = gradients(model, shares, loss_of, parameters, **where)
+    clip(parameters, clip_norm)
     optimizer.step()
     return loss
 

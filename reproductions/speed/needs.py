@@ -4,7 +4,7 @@ A step takes the longer of its arithmetic and of the starting of its operators:
 
     t = max((F images / G + B) / (R u), n o)    F operations an image, B besides and n operators a step, counted by
                                          ``make bench``
-    R = 67 TFLOP/s                       an H100's fp32 rate without tensor cores (its data sheet)
+    R = 67 TFLOP/s                       an H100's fp32 rate without tensor cores, as its maker states it
     u = 0.3                              share of it that steps reach: what they reach of a matrix product on a CPU
     o = seconds / (steps n)              of the one search of the suite that ran on such a GPU, whose steps were
                                          that short: Cream's proxy search on an H200, loading and saving included
@@ -16,11 +16,12 @@ Numbers of steps follow from the published settings. Reading images is assumed t
 
 from __future__ import annotations
 
-import json
+import csv
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from common.run.files import read_json
 from papers.cream.settings import Search as Cream
 from papers.evnas.settings import Search as EvNAS
 from papers.evnas.settings import SearchDARTS, SearchNB201
@@ -46,6 +47,7 @@ class Phase:
 
 
 def evnas(search: str, settings: EvNAS) -> list[Phase]:
+    """Every generation an epoch of the half that trains, and a pass of each individual over the other half."""
     half, passes = CIFAR // 2, settings.generations * settings.population
     train = settings.generations * math.ceil(half / settings.batch_size)
     fitness = math.ceil(half / settings.fitness_batch_size)
@@ -56,6 +58,7 @@ def evnas(search: str, settings: EvNAS) -> list[Phase]:
 
 
 def nsas() -> list[Phase]:
+    """Epochs of the part that trains, and a pass of every candidate over the rest."""
     c = NSAS()
     half = int(CIFAR * c.train_portion)
     scored = c.select_rounds * c.select_candidates * (CIFAR - half) // c.select_batch_size
@@ -66,6 +69,7 @@ def nsas() -> list[Phase]:
 
 
 def nao_v2() -> list[Phase]:
+    """Every iteration trains the supernet and scores the pool; all but the last train the controller on it."""
     c = NAO()
     steps = c.iterations * c.epochs * math.ceil((CIFAR - c.valid_images) / c.batch_size)
     pools = [c.seed_architectures + i * c.new_architectures for i in range(c.iterations)]
@@ -79,11 +83,13 @@ def nao_v2() -> list[Phase]:
 
 
 def cream() -> list[Phase]:
+    """Whole batches of every epoch; the board's work is counted with the steps."""
     c = Cream()
     return [Phase("cream", "train", c.epochs * (IMAGENET // c.batch_size), c.batch_size)]
 
 
 def sgnas() -> list[Phase]:
+    """The supernet on the images that are not the generator's, then the generator on its own."""
     a, b = SearchSupernet(), SearchGenerator()
     images = IMAGENET - a.search_images
     return [
@@ -104,8 +110,9 @@ SEARCHES = {
 
 def overhead(published: dict[str, Any]) -> float:
     """Seconds that an operator takes to start, o."""
-    seconds = json.loads((MEASURED / "timing.json").read_text(encoding="utf-8"))["seconds"]
-    steps = int((MEASURED / "history.csv").read_text(encoding="utf-8").strip().rpartition("\n")[2].split(",")[8])
+    seconds = read_json(MEASURED / "timing.json")["seconds"]
+    with (MEASURED / "history.csv").open(newline="", encoding="utf-8") as table:
+        steps = int([row["iterations"] for row in csv.DictReader(table)][-1])
     return seconds / steps / published["cream"]["train"]["operators"]
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from common.cli.verbs import main
 from common.errors import UserError
-from common.run.folder import Run
 from common.run.state import Store, last_state
 from common.weights.read import read_checkpoint
+from tests.killing import killed_at_save
 from tests.plain import own_pictures
 
 DATA = "--train-images 0 --batch-size 24 --epochs 3 --eval-every 1"  # of three classes of 20 pictures each
@@ -27,10 +27,6 @@ TRAIN = {
 }  # fmt: skip
 
 
-class Killed(BaseException):
-    pass
-
-
 def command(paper: str, *words: str) -> None:
     verbs = importlib.import_module(f"papers.{paper}.__main__").VERBS
     main(paper, verbs, list(words))
@@ -38,16 +34,7 @@ def command(paper: str, *words: str) -> None:
 
 def killed(monkeypatch, paper: str, words: list[str], state: int) -> None:
     """The training ends after its ``state``-th save."""
-    saved, write = [], Run.write_state
-
-    def counted(run, content):
-        write(run, content)
-        saved.append(1)
-        if len(saved) == state:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Run, "write_state", counted)
+    with killed_at_save(monkeypatch, state):
         command(paper, *words)
 
 

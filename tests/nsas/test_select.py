@@ -8,25 +8,16 @@ from dataclasses import replace
 import pytest
 
 from common.errors import UserError
-from common.run.folder import Run
 from papers.nsas.settings import Select
 from papers.nsas.studies.select import SEARCHES, select
-from tests.nsas.small import STAGES, Stop, module_of, options
+from tests.killing import killed_at_save
+from tests.nsas.small import STAGES, module_of, options
 
 
 def killed(monkeypatch, stage: str, folder, state: int, settings=None) -> None:
     """The search ends after its ``state``-th save."""
-    saved, write = [], Run.write_state
-
-    def counted(run, content):
-        write(run, content)
-        saved.append(1)
-        if len(saved) == state:
-            raise Stop
-
     target, usual, _ = STAGES[stage]
-    with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(Run, "write_state", counted)
+    with killed_at_save(monkeypatch, state):
         module_of(target)[1](settings or usual, options(folder, SECTIONS.get(stage, stage), seed=3))
 
 

@@ -17,7 +17,7 @@ from common.run.device import autocast
 from common.run.folder import Run
 from common.train.loop import Metrics, gradients, read
 from common.train.losses import TopK
-from common.train.optim import clip
+from common.train.optim import clip, trained_by
 from common.train.schedules import cosine
 from papers.nao_v2.data.sets import all_batches, validation_batch
 from papers.nao_v2.method.balanced import Sampler
@@ -124,8 +124,9 @@ def supernet_step(
         return loss
 
     optimizer.zero_grad(set_to_none=zero_grad == "none")
-    loss = gradients(network, batch, loss_of, architecture=str(architecture))
-    clip(network.parameters(), clip_norm)
+    parameters = trained_by(optimizer)
+    loss = gradients(network, batch, loss_of, parameters, architecture=str(architecture))
+    clip(parameters, clip_norm)
     optimizer.step()
     return loss
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from common.train.loop import train_step as one_train_step
 from common.train.losses import TopK, label_smoothing_cross_entropy
 from common.train.optim import EMA, RMSpropTF, without_decay
 from papers.cream.method.board import Board, Entry
@@ -92,17 +93,12 @@ def train_step(at: Place) -> Step:
     net = network(at).train()
     optimizer = RMSpropTF(without_decay(net, 1e-5), 1e-3, 0.9, 1e-3, momentum=0.9)
     ema, counter = EMA(net, 0.9999), TopK(at.device)
-    x, y = at.batch(*at.size((8, 224), (4, 32)), classes=1000)
+    batch = at.batch(*at.size((8, 224), (4, 32)), classes=1000)
 
-    def step() -> torch.Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        logits = net(x)
-        loss = label_smoothing_cross_entropy(logits, y)
-        loss.backward()
-        optimizer.step()
+    def step() -> float:
+        loss = one_train_step(net, batch, optimizer, label_smoothing_cross_entropy, counter=counter)
         ema.update(net)
-        counter.add(logits, y, loss)
-        return loss.detach()
+        return loss
 
     return step
 

@@ -12,6 +12,8 @@ import itertools
 import torch
 import torch.nn.functional as F
 
+from common.train.loop import auxiliary_loss
+from common.train.loop import train_step as one_train_step
 from papers.nao_v2.method.controller import Controller
 from papers.nao_v2.method.controller_training import controller_step as one_controller_step
 from papers.nao_v2.method.supernet_training import build_optimizer, score, supernet_step
@@ -68,18 +70,8 @@ def train_step(at: Place) -> Step:
     network.drop_path = DropPath(0.8, 234600, 8)
     network.drop_path.step = 117300
     optimizer = torch.optim.SGD(network.parameters(), 0.025, momentum=0.9, weight_decay=5e-4, foreach=True)
-    x, y = at.batch(at.size(32, 2))
-
-    def step() -> torch.Tensor:
-        optimizer.zero_grad()
-        logits, auxiliary = network(x)
-        loss = F.cross_entropy(logits, y) + 0.4 * F.cross_entropy(auxiliary, y)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        return loss.detach()
-
-    return step
+    batch, loss_of = at.batch(at.size(32, 2)), auxiliary_loss(F.cross_entropy, 0.4)
+    return lambda: one_train_step(network, batch, optimizer, loss_of, clip_norm=5.0)
 
 
 def eval_pass(at: Place) -> Step:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from common.spaces.darts.network import derived
+from common.train.loop import auxiliary_loss
+from common.train.loop import train_step as one_train_step
 from common.train.optim import zero_fill_grads
 from papers.nsas.method.loss import released_loss
 from papers.nsas.method.novelty import Archive
@@ -100,18 +102,8 @@ def c_train_step(at: Place) -> Step:
     model = derived(CNN["Random_NSAS"], False, 10, *at.size((16, 20), (4, 3)), auxiliary=True).to(at.device).train()
     model.drop_path_prob = 0.1
     optimizer = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
-    x, y = at.batch(at.size(16, 2))
-
-    def step() -> torch.Tensor:
-        optimizer.zero_grad()
-        logits, auxiliary = model(x)
-        loss = F.cross_entropy(logits, y) + 0.4 * F.cross_entropy(auxiliary, y)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
-        optimizer.step()
-        return loss.detach()
-
-    return step
+    batch, loss_of = at.batch(at.size(16, 2)), auxiliary_loss(F.cross_entropy, 0.4)
+    return lambda: one_train_step(model, batch, optimizer, loss_of, clip_norm=5.0)
 
 
 def d_evaluation(at: Place) -> Step:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from common.train.loop import train_step
 from common.train.losses import label_smoothing_cross_entropy
 from papers.sgnas.method.generator import Generator, arg_max_ops, normalise
 from papers.sgnas.method.generator_training import build_optimizer
@@ -77,18 +78,10 @@ def generator_step(at: Place, macro: Macro, net: FixedSupernet, batch: tuple, ta
 
 def w3_scratch_step(at: Place) -> Step:
     """W3: training step, kernels of SGNAS-C, CIFAR-100 macro, batch 32. Original: forward, loss, backward, SGD."""
-    macro, (x, y) = cifar(at), at.batch(at.size(32, 2), classes=100)
+    macro, batch = cifar(at), at.batch(at.size(32, 2), classes=100)
     net = Network(macro, PUBLISHED["SGNAS-C"][: len(macro.layers)], 100).to(at.device)
     sgd = torch.optim.SGD(net.parameters(), 0.064, momentum=0.9, weight_decay=4e-4, foreach=True)
-
-    def step() -> torch.Tensor:
-        sgd.zero_grad()
-        loss = label_smoothing_cross_entropy(net(x), y)
-        loss.backward()
-        sgd.step()
-        return loss.detach()
-
-    return step
+    return lambda: train_step(net, batch, sgd, label_smoothing_cross_entropy)
 
 
 def w4_evaluation(at: Place) -> Step:
