@@ -11,6 +11,8 @@ import torch
 from tests import fresh
 
 ROOT = Path(__file__).resolve().parents[1]
+# As ``make test`` has it, where pytest is called by itself: two processes of one thread each are compared with one.
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 
 @pytest.fixture

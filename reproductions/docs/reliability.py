@@ -24,7 +24,7 @@ KINDS = {
     "disk": "write, fsync or rename fails (disk full, I/O error) from some moment on: one line, no litter; afterwards "
     "the same command ends with the bytes of a run that was left alone",
     "corruption": "bits flipped, files cut, emptied or exchanged: noticed and named, the state before is taken",
-    "hostile files": "pickles that would run code, archives with links, exploding YAML, absurd shapes, image bombs: "
+    "hostile files": "pickles that would run code, zips and YAML that explode, absurd shapes, image bombs: "
     "refused in one line, in bounded time and memory",
     "numbers": "NaN or infinity in losses, gradients, buffers, predictions: nothing is updated, the message says where",
     "fuzzing": "texts, files and flags by chance: a result or one line, never a traceback",
